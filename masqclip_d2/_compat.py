@@ -1,0 +1,95 @@
+"""Which Detectron2 answers `import detectron2`: the real one, or the subset that this package carries.
+
+Decided once, when `masqclip_d2` is imported. A real Detectron2 that can be imported is used, and nothing of ours stands
+before it; else `masqclip_d2/_bundled` is appended to `sys.path`, which spawned processes and data loader workers inherit.
+The environment variable MASQCLIP_D2 = auto | real | bundled overrides.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_BUNDLED_DIR = Path(__file__).resolve().parent / "_bundled"
+_CHOICES = ("auto", "real", "bundled")
+_backend: Detectron2Backend | None = None
+
+
+@dataclass(frozen=True)
+class Detectron2Backend:
+    """What answers `import detectron2`: kind is "real" or "bundled", path the folder of the package."""
+
+    kind: str
+    version: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} detectron2 {self.version} ({self.path})"
+
+
+def install() -> None:
+    """Make `import detectron2` work; see the module docstring. Does nothing on later calls.
+
+    Raises:
+        ValueError: MASQCLIP_D2 is none of auto, real, bundled.
+        ImportError: MASQCLIP_D2=real and there is no real Detectron2, or MASQCLIP_D2=bundled and a real one is
+            already imported.
+    """
+    choice = os.environ.get("MASQCLIP_D2", "auto")
+    if choice not in _CHOICES:
+        raise ValueError(f"MASQCLIP_D2 is {choice!r}; expected one of {', '.join(_CHOICES)}.")
+    if "detectron2" in sys.modules:
+        if choice == "bundled" and not _is_bundled(sys.modules["detectron2"].__file__):
+            raise ImportError(
+                "MASQCLIP_D2=bundled, but a real detectron2 is already imported. Import masqclip_d2 before detectron2."
+            )
+        return
+    if choice == "bundled":
+        _put_bundled_dir(0)
+    elif _real_detectron2_exists():
+        return
+    elif choice == "real":
+        raise ImportError(
+            "MASQCLIP_D2=real, but no detectron2 can be imported. Clone facebookresearch/detectron2 and put the "
+            "checkout on PYTHONPATH (no compiling needed), or unset MASQCLIP_D2 to use the bundled subset."
+        )
+    else:
+        _put_bundled_dir(len(sys.path))
+
+
+def detectron2_backend() -> Detectron2Backend:
+    """Tell which Detectron2 is in use; imports it, and logs the answer on the first call."""
+    global _backend
+    if _backend is None:
+        import detectron2
+
+        kind = "bundled" if _is_bundled(detectron2.__file__) else "real"
+        _backend = Detectron2Backend(kind, detectron2.__version__, str(Path(detectron2.__file__).parent))
+        logging.getLogger(__name__).info("Using %s.", _backend)
+    return _backend
+
+
+def _put_bundled_dir(index: int) -> None:
+    directory = str(_BUNDLED_DIR)
+    if directory in sys.path:
+        sys.path.remove(directory)
+        index = min(index, len(sys.path))
+    sys.path.insert(index, directory)
+
+
+def _real_detectron2_exists() -> bool:
+    # A folder named detectron2 without __init__.py (the root of a clone's parent, say) is found as a namespace
+    # package, whose spec has no origin: that is no Detectron2.
+    try:
+        spec = importlib.util.find_spec("detectron2")
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None and not _is_bundled(spec.origin)
+
+
+def _is_bundled(origin: str | None) -> bool:
+    return origin is not None and _BUNDLED_DIR in Path(origin).resolve().parents

@@ -1,0 +1,69 @@
+"""MaskProposals: what a proposer hands to the visual encoder and to fusion.
+
+Shape shorthand: Q mask proposals, Hm x Wm the resolution of the mask logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class MaskProposals:
+    """Class-agnostic masks of one image. Checked here once, so that nobody needs to check again.
+
+    Args:
+        mask_logits: (Q, Hm, Wm) float; a pixel is inside where the logit is positive. The map covers `padded_hw`.
+        object_scores: (Q,) float in [0, 1], p_obj of MasQCLIP; ones where the proposer has no object score.
+        image_hw: (height, width) in pixels of the image as the proposer saw it, without padding.
+        padded_hw: (height, width) in pixels of the padded input, of which the image is the top left part.
+            None: nothing was padded.
+
+    Raises:
+        ValueError: shapes, dtypes or sizes disagree, or a mask logit is NaN.
+    """
+
+    mask_logits: Tensor
+    object_scores: Tensor
+    image_hw: tuple[int, int]
+    padded_hw: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask_logits.dim() != 3 or not self.mask_logits.is_floating_point():
+            raise ValueError(
+                f"mask_logits must be a float tensor of shape (Q, Hm, Wm), got {self.mask_logits.dtype} "
+                f"{tuple(self.mask_logits.shape)}."
+            )
+        if self.object_scores.shape != self.mask_logits.shape[:1]:
+            raise ValueError(
+                f"object_scores must have shape ({len(self.mask_logits)},) as there are {len(self.mask_logits)} masks, "
+                f"got {tuple(self.object_scores.shape)}."
+            )
+        self.image_hw = _checked_hw("image_hw", self.image_hw)
+        self.padded_hw = self.image_hw if self.padded_hw is None else _checked_hw("padded_hw", self.padded_hw)
+        if self.padded_hw[0] < self.image_hw[0] or self.padded_hw[1] < self.image_hw[1]:
+            raise ValueError(f"padded_hw {self.padded_hw} is smaller than image_hw {self.image_hw}.")
+        if torch.isnan(self.mask_logits).any():
+            bad = torch.isnan(self.mask_logits).flatten(1).any(1).nonzero().flatten().tolist()
+            raise ValueError(f"mask_logits has NaN in masks {bad}; check the weights of the proposer.")
+
+    def __len__(self) -> int:
+        return len(self.mask_logits)
+
+    @classmethod
+    def from_binary_masks(cls, masks: Tensor, object_scores: Tensor | None = None) -> MaskProposals:
+        """Take masks from any source: (Q, H, W) bool or 0/1 in the frame of the image; logits become +-10."""
+        mask_logits = (masks.to(torch.float32) * 2 - 1) * 10
+        if object_scores is None:
+            object_scores = torch.ones(len(masks), device=masks.device)
+        return cls(mask_logits, object_scores, tuple(masks.shape[-2:]))
+
+
+def _checked_hw(name: str, value: tuple[int, int]) -> tuple[int, int]:
+    height, width = (int(side) for side in value)
+    if height < 1 or width < 1:
+        raise ValueError(f"{name} must be two positive numbers (height, width), got {value}.")
+    return height, width

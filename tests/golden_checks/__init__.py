@@ -1,0 +1,74 @@
+"""Comparisons with the numbers of the published implementations, one module per kind of golden set.
+
+A module of this folder defines
+    WHAT: tuple[str, ...]        beginnings of `meta["what"]` that it answers for
+    check(arrays, meta)          yields a `GoldenRow` for every output of the set
+Sizes and hyper-parameters come from `meta` and from the arrays, so that any set of the same kind can be checked.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class GoldenRow:
+    """One compared output: `error` passes if it is at most `tolerance` (0 means exact)."""
+
+    output: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.error <= self.tolerance)  # False for NaN
+
+
+def max_abs_error(actual, expected) -> float:
+    """Largest absolute difference; infinity if the shapes disagree. Booleans and integers count as numbers."""
+    actual, expected = (np.asarray(_to_numpy(a), dtype=np.float64) for a in (actual, expected))
+    if actual.shape != expected.shape:
+        return float("inf")
+    if actual.size == 0:
+        return 0.0
+    return float(np.abs(actual - expected).max())
+
+
+def differing_fraction(actual, expected) -> float:
+    """Share of unequal entries, for maps that are compared pixel by pixel; infinity if the shapes disagree."""
+    actual, expected = np.asarray(_to_numpy(actual)), np.asarray(_to_numpy(expected))
+    if actual.shape != expected.shape:
+        return float("inf")
+    return float((actual != expected).mean()) if actual.size else 0.0
+
+
+def check_npz(path: str | Path) -> Iterator[GoldenRow]:
+    """Compare one golden .npz with this package; the module is chosen by the file's own `meta`."""
+    with np.load(path, allow_pickle=False) as archive:
+        if "meta" not in archive:
+            raise ValueError(f"{path} is no golden set: it has no array 'meta'. Expected a file like tests/golden/*.npz.")
+        arrays = {name: archive[name] for name in archive.files if name != "meta"}
+        meta = json.loads(str(archive["meta"]))
+    yield from _module_for(meta["what"], path).check(arrays, meta)
+
+
+def _module_for(what: str, path):
+    known = []
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        for beginning in getattr(module, "WHAT", ()):
+            known.append(beginning)
+            if what.startswith(beginning):
+                return module
+    raise ValueError(f"{path}: no check for a set that is {what!r}. Known kinds begin with: {', '.join(sorted(known))}.")
+
+
+def _to_numpy(value):
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
