@@ -1,0 +1,211 @@
+"""Every configuration key of this package, and configurations by name.
+
+Mask2Former's own keys (MODEL.MASK_FORMER.*, the extras of MODEL.SEM_SEG_HEAD, INPUT and SOLVER) keep their names and
+meanings, so that its ResNet YAML files load; those that the class-agnostic proposer does not need are read by nobody
+and say so here. Keys under MODEL.MASQCLIP are ours: a key there that nobody reads is an error (tests/test_config.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from pathlib import Path
+
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg
+from detectron2.projects.deeplab import add_deeplab_config
+
+
+def get_masqclip_cfg() -> CN:
+    """Detectron2's defaults plus DeepLab's keys plus ours: what every YAML file of this project builds on."""
+    cfg = get_cfg()
+    add_deeplab_config(cfg)
+    add_masqclip_config(cfg)
+    return cfg
+
+
+def load_config(name_or_path: str | Path, opts: list[str] | tuple[str, ...] = ()) -> CN:
+    """Read a configuration by path or by the name of a shipped one, then apply KEY VALUE overrides.
+
+    Args:
+        name_or_path: a YAML file, or a shipped name such as "shapes/maskclip_worma" (with or without ".yaml").
+        opts: KEY VALUE pairs, as on the command line.
+
+    Returns:
+        A node that is not frozen.
+
+    Raises:
+        FileNotFoundError: there is no such file and no such shipped name.
+        KeyError: a key of the file or of `opts` does not exist; the message names the nearest existing ones.
+        ValueError: `opts` has an odd length, or a value has another type than the key.
+    """
+    cfg = get_masqclip_cfg()
+    path = find_config(name_or_path)
+    known = set(_flat_keys(cfg))
+    try:
+        cfg.merge_from_file(str(path), allow_unsafe=False)
+    except KeyError as error:
+        raise KeyError(_unknown_key_message(error, known, str(path))) from None
+    merge_overrides(cfg, opts)
+    return cfg
+
+
+def merge_overrides(cfg: CN, opts: list[str] | tuple[str, ...]) -> None:
+    """Apply KEY VALUE pairs in place; errors as in `load_config`."""
+    opts = list(opts)
+    if len(opts) % 2:
+        raise ValueError(f"Overrides are KEY VALUE pairs, got an odd number of words: {' '.join(map(str, opts))}.")
+    known = set(_flat_keys(cfg))
+    for key in opts[::2]:
+        if key not in known:
+            raise KeyError(_unknown_key_message(key, known, "the command line"))
+    cfg.merge_from_list(opts)
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """Path of a configuration given by path or by shipped name (see `load_config`)."""
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    name = str(name_or_path).removeprefix("configs/").removesuffix(".yaml")
+    shipped = config_dir() / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    names = shipped_configs()
+    near = difflib.get_close_matches(name, names, n=3) or names
+    raise FileNotFoundError(
+        f"Config {str(name_or_path)!r} is neither a file nor a shipped configuration. Did you mean: {', '.join(near)}?"
+    )
+
+
+def config_dir() -> Path:
+    """Folder of the shipped configurations: inside the package in a wheel, beside it in a checkout."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def shipped_configs() -> list[str]:
+    """Names that `load_config` knows, such as "shapes/teacher"; files that others build on (base/) included."""
+    return sorted(str(path.relative_to(config_dir()).with_suffix("")) for path in config_dir().rglob("*.yaml"))
+
+
+def adapt_to_machine(cfg: CN, num_gpus: int | None = None) -> None:
+    """Make `cfg` run where it is: MODEL.DEVICE becomes cpu where its device is missing or `num_gpus` is 0.
+
+    Changes `cfg` in place and says so once in the log.
+    """
+    import torch
+
+    device = torch.device(cfg.MODEL.DEVICE).type
+    accelerator = torch.accelerator.current_accelerator()
+    available = device == "cpu" or (accelerator is not None and accelerator.type == device)
+    if device != "cpu" and (num_gpus == 0 or not available):
+        cfg.MODEL.DEVICE = "cpu"
+        why = "--num-gpus is 0" if num_gpus == 0 else f"there is no {device} device"
+        logging.getLogger(__name__).warning("Running on the CPU, since %s.", why)
+
+
+def add_masqclip_config(cfg: CN) -> None:
+    """Add all keys of this package to `cfg`, after `add_deeplab_config`. Letters: see docs/architecture.md."""
+    _add_mask2former_keys(cfg)
+    _add_masqclip_keys(cfg)
+
+
+def _add_mask2former_keys(cfg: CN) -> None:
+    cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"  # a name of masqclip_d2.data.mappers
+    cfg.INPUT.COLOR_AUG_SSD = False  # photometric jitter of SSD
+    cfg.INPUT.SIZE_DIVISIBILITY = -1  # pad training images to this size; -1: not
+    cfg.INPUT.IMAGE_SIZE = 1024  # pixels; side of the square crop of large-scale jitter
+    cfg.INPUT.MIN_SCALE = 0.1  # large-scale jitter: the image is fitted into this share of IMAGE_SIZE ...
+    cfg.INPUT.MAX_SCALE = 2.0  # ... up to this
+
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # or "SGD"
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the proposer's backbone, relative to BASE_LR
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embedding tables (queries, positions)
+
+    former = cfg.MODEL.MASK_FORMER = CN()
+    former.DEEP_SUPERVISION = True
+    former.NO_OBJECT_WEIGHT = 0.1  # weight of "no object" in the class loss
+    former.CLASS_WEIGHT = 2.0
+    former.DICE_WEIGHT = 5.0
+    former.MASK_WEIGHT = 5.0
+    former.NHEADS = 8
+    former.DROPOUT = 0.0  # only 0.0 is supported, as in every published configuration
+    former.DIM_FEEDFORWARD = 2048
+    former.ENC_LAYERS = 0  # read by nobody: layers are TRANSFORMER_ENC_LAYERS
+    former.DEC_LAYERS = 10  # predictions, one more than decoder layers (published meaning)
+    former.PRE_NORM = False  # only False is supported
+    former.HIDDEN_DIM = 256
+    former.NUM_OBJECT_QUERIES = 100  # Q
+    former.TRANSFORMER_IN_FEATURE = "multi_scale_pixel_decoder"  # read by nobody
+    former.ENFORCE_INPUT_PROJ = False  # only False is supported
+    former.SIZE_DIVISIBILITY = 32  # pixels; inputs of the proposer are padded to multiples of it
+    former.TRANSFORMER_DECODER_NAME = "MultiScaleMaskedTransformerDecoder"  # read by nobody: there is one decoder
+    former.TRAIN_NUM_POINTS = 112 * 112  # points a mask is sampled at in the losses
+    former.OVERSAMPLE_RATIO = 3.0  # candidates per point
+    former.IMPORTANCE_SAMPLE_RATIO = 0.75  # share of points chosen by uncertainty
+    former.TEST = CN()
+    former.TEST.SEMANTIC_ON = True
+    former.TEST.INSTANCE_ON = False
+    former.TEST.PANOPTIC_ON = False
+    former.TEST.OBJECT_MASK_THRESHOLD = 0.0  # panoptic: a mask below this score is dropped, in [0, 1]
+    former.TEST.OVERLAP_THRESHOLD = 0.0  # panoptic: a mask that keeps less than this share of its pixels is dropped
+    # Class maps are resized after inference (False, as published for semantic-only runs) or masks before it.
+    former.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = True
+
+    head = cfg.MODEL.SEM_SEG_HEAD
+    head.MASK_DIM = 256  # C of mask_features
+    head.TRANSFORMER_ENC_LAYERS = 6
+    head.PIXEL_DECODER_NAME = "MSDeformAttnPixelDecoder"  # read by nobody: there is one pixel decoder
+    head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES = ["res3", "res4", "res5"]
+    head.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS = 4
+    head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS = 8
+
+
+def _add_masqclip_keys(cfg: CN) -> None:
+    ours = cfg.MODEL.MASQCLIP = CN()
+
+    ours.PROPOSER = CN()
+    ours.PROPOSER.SOURCE = "mask2former"  # where masks come from: "mask2former" or "ground_truth" (MaskCLIP, Table 7)
+    ours.PROPOSER.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
+    # What a batch of differing sizes is padded to before the proposer: "image": each image for itself, so that its
+    # result does not depend on its batch mates; "batch": the largest of the batch, as in the published code.
+    ours.PROPOSER.PADDING = "image"
+    ours.PROPOSER.TINY_BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
+
+    ours.CLIP = CN()
+    # OpenAI name ("ViT-L/14@336px"), a file, "open_clip:..." or "masqclip://..." (shipped); "": ARCHITECTURE says the
+    # sizes, and the numbers come with MODEL.WEIGHTS or from training.
+    ours.CLIP.NAME = "ViT-L/14@336px"
+    ours.CLIP.ARCHITECTURE = ""  # a JSON file or shipped name such as "shapes-tiny"; only where NAME is ""
+    ours.CLIP.ANTIALIAS = False  # resize of the image for CLIP; published weights were trained without
+
+    ours.TEXT = CN()
+    ours.TEXT.TEMPLATES = "name"  # template set of vocabulary/prompts.py; MaskCLIP uses the bare name
+    ours.TEXT.SYNONYMS = "first"  # "first": a category's name alone (MaskCLIP); "mean": its synonyms averaged (MasQCLIP)
+
+    ours.TEST = CN()
+    # Text of an extra class that competes at test and whose column is then dropped; "": none. MaskCLIP: none;
+    # MasQCLIP: "background".
+    ours.TEST.EXTRA_CLASS = ""
+    ours.TEST.OBJECT_SCORE = False  # multiply p_obj into the final score (MasQCLIP: True)
+    ours.TEST.BASELINE_BATCH_SIZE = 32  # masked images per CLIP pass of the CLIP baseline
+
+    ours.CLIP_PRETRAINING = CN()
+    ours.CLIP_PRETRAINING.PATCH_DROPOUT = 0.0  # share of patches left out of each training image, in [0, 1)
+
+
+def _flat_keys(cfg: CN, prefix: str = ""):
+    for key, value in cfg.items():
+        if isinstance(value, CN):
+            yield from _flat_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _unknown_key_message(error: KeyError | str, known: set[str], where: str) -> str:
+    key = str(error.args[0] if isinstance(error, KeyError) else error)
+    key = key.rsplit(": ", 1)[-1].strip("'\" ")
+    near = difflib.get_close_matches(key, sorted(known), n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"Unknown config key {key!r} in {where}.{hint}"
