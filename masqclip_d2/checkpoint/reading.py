@@ -1,0 +1,147 @@
+"""Files of weights -> dictionaries of tensors. Weights are data here, never code.
+
+.safetensors, PyTorch files (`torch.load(weights_only=True)`) and Detectron2's .pkl files, the last through an unpickler
+that admits numpy arrays and plain containers only. OpenAI's TorchScript archives: `visual_encoder.clip_weights`.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.utils.file_io import PathManager
+
+SHIPPED_PREFIX = "masqclip://"
+_SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
+
+# What a pickled dict of numpy arrays needs, under the module names of numpy 1 and 2.
+_PICKLE_ADMITS = {
+    (module, name)
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+    for name in ("_reconstruct", "scalar", "_frombuffer")
+} | {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("collections", "OrderedDict"),
+    ("_codecs", "encode"),
+}
+
+
+def local_weights_path(path: str) -> Path:
+    """Local file of a path, URL (downloaded once and cached), or name of shipped weights.
+
+    Args:
+        path: a file, `https://...`, `detectron2://...`, or `masqclip://NAME` for weights inside the package.
+
+    Raises:
+        FileNotFoundError: there is no such file or no such shipped name.
+    """
+    if path.startswith(SHIPPED_PREFIX):
+        name = path.removeprefix(SHIPPED_PREFIX)
+        local = _SHIPPED_DIR / f"{name.removesuffix('.safetensors')}.safetensors"
+        if not local.is_file():
+            known = ", ".join(sorted(file.stem for file in _SHIPPED_DIR.glob("*.safetensors"))) or "none"
+            raise FileNotFoundError(f"There are no shipped weights named {name!r}. Shipped: {known}.")
+        return local
+    local = Path(PathManager.get_local_path(path))
+    if not local.is_file():
+        raise FileNotFoundError(
+            f"Weights {path!r} do not exist. Train the stage that writes them, or set MODEL.WEIGHTS to a checkpoint "
+            "(.pth, .pkl, .safetensors), a URL, or a shipped name (masqclip://...)."
+        )
+    return local
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of any supported format.
+
+    Args:
+        path: a local file.
+
+    Returns:
+        A dictionary whose "model" is the state dict (name -> CPU tensor); further entries ("iteration", "trainer") as
+        the file has them. A bare state dict becomes the "model".
+
+    Raises:
+        ValueError: the file is empty, truncated, of no known format, or holds more than data.
+    """
+    path = Path(path)
+    if path.stat().st_size == 0:
+        raise ValueError(f"Checkpoint {path} is empty (0 bytes). Copy or download it again.")
+    if path.suffix == ".safetensors":
+        content = _read_safetensors(path)
+    elif path.suffix == ".pkl":
+        content = _read_pickle(path)
+    else:
+        content = _read_torch(path)
+    model = content["model"] if isinstance(content, dict) and "model" in content else None
+    if model is None:
+        model, content = content, {}
+    if not isinstance(model, dict) or not all(isinstance(name, str) for name in model):
+        raise ValueError(f"Checkpoint {path} holds a {type(model).__name__}, not a state dict (name -> tensor).")
+    tensors = {name: torch.as_tensor(value) for name, value in model.items() if _is_array(value)}
+    if not tensors:
+        raise ValueError(f"Checkpoint {path} holds no tensors, only: {', '.join(list(model)[:5])}.")
+    return {**content, "model": tensors}
+
+
+def _read_safetensors(path: Path) -> dict:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def _read_torch(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ValueError(
+                    f"{path} is a TorchScript archive, as OpenAI publishes CLIP. Name it in MODEL.MASQCLIP.CLIP.NAME, "
+                    "not in MODEL.WEIGHTS."
+                )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"Checkpoint {path} cannot be read as data alone: it is damaged, or it holds Python objects beside "
+            f"tensors, which could run code ({reason}). Save its state dict alone, or use a .safetensors file."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    except (EOFError, pickle.UnpicklingError, ValueError, IndexError, KeyError, AttributeError) as error:
+        raise ValueError(_unreadable(path, error)) from error
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Admits numpy arrays, strings, numbers and plain containers; anything else could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PICKLE_ADMITS:
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not data")
+        return super().find_class(module, name)
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or type(value).__module__ == "numpy"
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"Checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it is truncated or no checkpoint ({reason}). "
+        "Copy or download it again."
+    )

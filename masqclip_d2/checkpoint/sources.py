@@ -1,0 +1,86 @@
+"""Where a state dict may come from, and what its names mean here: written patterns, one entry per source.
+
+The names of a file become ours by `renames`; what then is missing or left over must be expected by a pattern of the
+entry, or loading stops (accounting.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """One kind of file.
+
+    Args:
+        name: what it is, for messages.
+        recognised_by: regular expressions; each must match the beginning of some name in the file.
+        foreign_to: names of the model; a model with a name that begins so does not need this entry.
+        renames: (pattern, replacement) applied to every name with `re.sub`, in order.
+        may_miss: beginnings (regular expressions) of the model's names that this source does not have.
+        may_leave: beginnings of the file's renamed names that no model here needs.
+    """
+
+    name: str
+    recognised_by: tuple[str, ...]
+    foreign_to: tuple[str, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+    may_miss: tuple[str, ...] = ()
+    may_leave: tuple[str, ...] = ()
+
+
+# A criterion's class weights follow the number of categories, and are set by the config, not by a file.
+_CONFIG_BUFFERS = (r"(proposer\.)?criterion\.empty_weight",)
+
+SOURCES = (
+    Source(
+        name="ImageNet backbone in Detectron2's names",
+        recognised_by=(r"stem\.conv1\.weight",),
+        renames=((r"^", "backbone."),),
+        may_miss=(r"(?!backbone\.)",),
+        may_leave=(r"backbone\.(fc|stem\.fc)\.",),
+    ),
+    Source(
+        name="torchvision ResNet",
+        recognised_by=(r"layer1\.0\.conv1\.weight", r"conv1\.weight"),
+        renames=(
+            (r"^(?!layer)", "stem."),
+            (r"^layer(\d)", lambda match: f"res{int(match[1]) + 1}"),
+            (r"\bbn(\d)", r"conv\1.norm"),
+            (r"downsample\.0", "shortcut"),
+            (r"downsample\.1", "shortcut.norm"),
+            (r"^", "backbone."),
+        ),
+        may_miss=(r"(?!backbone\.)",),
+        may_leave=(r"backbone\.stem\.fc\.", r".*\.num_batches_tracked"),
+    ),
+    Source(
+        name="class-agnostic proposer",
+        recognised_by=(r"backbone\.", r"sem_seg_head\."),
+        foreign_to=(r"backbone\.",),  # the proposer itself has these names already
+        renames=((r"^(?=backbone\.|sem_seg_head\.)", "proposer."),),
+        may_leave=(r"criterion\.",),
+    ),
+)
+OWN = Source(name="checkpoint of this model", recognised_by=(), may_miss=_CONFIG_BUFFERS, may_leave=_CONFIG_BUFFERS)
+
+
+def source_of(file_names: Iterable[str], model_names: Iterable[str]) -> Source:
+    """The entry that fits a file and a model; `OWN` where the file speaks the model's own names."""
+    file_names, model_names = list(file_names), list(model_names)
+    for source in SOURCES:
+        needed = not any(re.match(pattern, name) for pattern in source.foreign_to for name in model_names)
+        recognised = all(any(re.match(pattern, name) for name in file_names) for pattern in source.recognised_by)
+        if needed and recognised:
+            return source
+    return OWN
+
+
+def rename(name: str, source: Source) -> str:
+    """The name that a tensor of `source` has in our models."""
+    for pattern, replacement in source.renames:
+        name = re.sub(pattern, replacement, name)
+    return name
