@@ -1,0 +1,72 @@
+"""The command `train_net.py` (installed: `masqclip-train`): trains one stage, or evaluates with --eval-only."""
+
+from __future__ import annotations
+
+import logging
+
+import masqclip_d2  # noqa: F401  isort: skip  (decides which Detectron2 is used, before the next import)
+import torch
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from ..config import adapt_to_machine, load_config
+from .command import command
+
+_EPILOG = """examples:
+  train_net.py --config-file shapes/teacher --num-gpus 0
+  train_net.py --config-file configs/shapes/teacher.yaml --num-gpus 8 --resume
+  train_net.py --config-file shapes/maskclip_worma --eval-only MODEL.WEIGHTS output/shapes/teacher/model_final.pth
+"""
+
+
+def setup(args):
+    """Read the config, apply the overrides, adapt to the machine, freeze, and set up logging and seeds."""
+    cfg = load_config(args.config_file, args.opts)
+    setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="masqclip_d2", abbrev_name="masqclip")
+    adapt_to_machine(cfg, args.num_gpus)
+    cfg.freeze()
+    default_setup(cfg, args)
+    logging.getLogger("masqclip_d2").info("Detectron2: %s", masqclip_d2.detectron2_backend())
+    return cfg
+
+
+def run(args):
+    """What each process does."""
+    from ..training.trainer import Trainer
+
+    cfg = setup(args)
+    if args.eval_only:
+        return Trainer.evaluate_weights(cfg, resume=args.resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    return trainer.train()
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = default_argument_parser(_EPILOG)
+    args = parser.parse_args(argv)
+    if not args.config_file:
+        raise ValueError("No config. Pass --config-file with a YAML file or the name of a shipped config.")
+    load_config(args.config_file, args.opts)  # a typo should stop us here, before processes are started
+    check_num_gpus(args.num_gpus)
+    launch(
+        run,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url="auto" if args.num_machines == 1 else args.dist_url,
+        args=(args,),
+    )
+
+
+def check_num_gpus(num_gpus: int) -> None:
+    """Raise ValueError if more GPUs are asked for than there are; without any GPU, the number counts CPU processes."""
+    available = torch.cuda.device_count()
+    if num_gpus < 0 or (available and num_gpus > available):
+        raise ValueError(f"--num-gpus is {num_gpus}, but this machine has {available}. Use 0 (the CPU) to {available}.")
+
+
+if __name__ == "__main__":
+    main()

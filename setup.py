@@ -1,0 +1,78 @@
+"""Packaging of masqclip_d2. Nothing to compile; every dependency comes from PyPI by its ordinary name."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+BUNDLED = "masqclip_d2._bundled"
+
+
+def version() -> str:
+    for line in (ROOT / "masqclip_d2" / "__init__.py").read_text().splitlines():
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise RuntimeError("masqclip_d2/__init__.py has no __version__.")
+
+
+# The bundled Detectron2 subset has no package above it on purpose (it must not be importable as masqclip_d2._bundled),
+# and the configs lie beside the package in a checkout: both are named here by hand.
+packages = find_packages(include=["masqclip_d2", "masqclip_d2.*"])
+packages += [f"{BUNDLED}.{name}" for name in find_packages("masqclip_d2/_bundled")]
+packages += ["masqclip_d2.configs"]
+
+setup(
+    name="masqclip_d2",
+    version=version(),
+    description="Open-vocabulary semantic, instance and panoptic segmentation: MaskCLIP and MasQCLIP for Detectron2",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=packages,
+    package_dir={"masqclip_d2.configs": "configs"},
+    package_data={
+        "": ["*.json", "*.safetensors"],
+        "masqclip_d2.configs": ["**/*.yaml"],
+    },
+    install_requires=[
+        # torchvision pins the torch that it was built for, which keeps the two a matching pair.
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "numpy>=1.26",
+        "pillow>=10.0",
+        "scipy>=1.11",
+        "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.9",
+        "pycocotools>=2.0.8",
+        "open_clip_torch>=2.30",
+        "opencv-python-headless>=4.8",
+        "safetensors>=0.4",
+        "tensorboard>=2.14",
+        "tabulate>=0.9",
+        "termcolor>=2.3",
+        "cloudpickle>=3.0",
+        "matplotlib>=3.8",
+        "tqdm>=4.65",
+        "pyyaml>=6.0",
+    ],
+    extras_require={
+        # What the real Detectron2 imports beside the above; Detectron2 itself is not on PyPI: put a checkout of
+        # facebookresearch/detectron2 on PYTHONPATH (README.md, "With the real Detectron2").
+        "detectron2": ["omegaconf>=2.1", "hydra-core>=1.1", "packaging", "black"],
+        "dev": ["pytest>=8.0", "ruff>=0.6", "build", "omegaconf>=2.1", "hydra-core>=1.1"],
+        "test": ["pytest>=8.0"],
+    },
+    entry_points={
+        "console_scripts": [
+            "masqclip-train = masqclip_d2.cli.train:main",
+            "masqclip-demo = masqclip_d2.cli.demo:main",
+            "masqclip-make-shapes = masqclip_d2.cli.make_shapes:main",
+        ]
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
