@@ -1,0 +1,1 @@
+"""Helpers: processes, files, logs, random seeds, memory, registries."""

@@ -1,0 +1,30 @@
+"""Sending functions to processes that were not forked."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["PicklableWrapper"]
+
+
+class PicklableWrapper:
+    """A callable that pickles by value, so that lambdas and functions of a notebook reach spawned workers."""
+
+    def __init__(self, obj: Callable):
+        while isinstance(obj, PicklableWrapper):
+            obj = obj._obj
+        self._obj = obj
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._obj(*args, **kwargs)
+
+    def __reduce__(self):
+        import cloudpickle
+
+        return _unpickle, (cloudpickle.dumps(self._obj),)
+
+
+def _unpickle(data: bytes) -> PicklableWrapper:
+    return PicklableWrapper(pickle.loads(data))
