@@ -1,0 +1,79 @@
+"""Checkpoints as fvcore writes them, with Detectron2's file formats. Weights are data: nothing here runs a file's code."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import torch
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
+
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+
+from .numpy_pickle import load_numpy_pickle
+from .suffix_matching import match_by_suffix
+
+_logger = logging.getLogger(__name__)
+# Normalisation constants: part of the config, in a checkpoint only by accident.
+_UNREPORTED_MISSING = ("pixel_mean", "pixel_std")
+
+
+class DetectionCheckpointer(Checkpointer):
+    """fvcore's Checkpointer that also reads .pkl files of arrays and bare state dicts, and saves on rank 0 only.
+
+    Keys of the file must equal the model's, unless the file holds "matching_heuristics": True or its path ends in
+    "?matching_heuristics=True"; then they are matched by suffix (`suffix_matching`).
+    """
+
+    def __init__(
+        self, model: nn.Module, save_dir: str = "", *, save_to_disk: bool | None = None, **checkpointables: Any
+    ) -> None:
+        if save_to_disk is None:
+            save_to_disk = comm.is_main_process()
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.path_manager = PathManager
+        self._matching_requested = False
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
+        """Load the model and the checkpointables (None = all); returns what else the file holds.
+
+        Raises:
+            ValueError: the path has a query other than matching_heuristics, or the file no weights.
+            pickle.UnpicklingError: the file holds something else than tensors, arrays and plain containers.
+        """
+        url = urlparse(path)
+        query = parse_qs(url.query, keep_blank_values=True)
+        self._matching_requested = query.pop("matching_heuristics", ["False"]) == ["True"]
+        if query:
+            raise ValueError(f"Unknown option {sorted(query)} in {path!r}; expected only matching_heuristics=True.")
+        return super().load(url._replace(query="").geturl(), checkpointables)
+
+    def _load_file(self, f: str) -> dict[str, Any]:
+        if f.endswith(".pkl"):
+            _logger.info("Reading arrays from %s (a pickle; anything but arrays and containers is refused).", f)
+            checkpoint = load_numpy_pickle(f)
+            if "model" not in checkpoint or "__author__" not in checkpoint:
+                raise ValueError(
+                    f"{f} has the keys {sorted(checkpoint)[:5]}; expected 'model' and '__author__'. Caffe2 files are not "
+                    "supported by the bundled detectron2."
+                )
+        else:
+            checkpoint = torch.load(f, map_location="cpu", weights_only=True)
+            if "model" not in checkpoint:
+                checkpoint = {"model": checkpoint}
+        if self._matching_requested:
+            checkpoint["matching_heuristics"] = True
+        return checkpoint
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        if checkpoint.pop("matching_heuristics", False):
+            self._convert_ndarray_to_tensor(checkpoint["model"])
+            checkpoint["model"] = match_by_suffix(self.model.state_dict(), checkpoint["model"])
+        incompatible = super()._load_model(checkpoint)
+        for key in list(incompatible.missing_keys):
+            if key.rsplit(".", 1)[-1] in _UNREPORTED_MISSING:
+                incompatible.missing_keys.remove(key)
+        return incompatible

@@ -1,0 +1,15 @@
+"""What a module says about the tensors it gives or wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class ShapeSpec:
+    """Shape of one feature map; None = unknown or not fixed. `stride` is in input pixels per feature cell."""
+
+    channels: int | None = None
+    height: int | None = None
+    width: int | None = None
+    stride: int | None = None

@@ -1,0 +1,16 @@
+"""Networks that turn an image into named feature maps."""
+
+from .backbone import Backbone
+from .build import BACKBONE_REGISTRY, build_backbone
+from .resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet, build_resnet_backbone
+
+__all__ = [
+    "BACKBONE_REGISTRY",
+    "Backbone",
+    "BasicBlock",
+    "BasicStem",
+    "BottleneckBlock",
+    "ResNet",
+    "build_backbone",
+    "build_resnet_backbone",
+]

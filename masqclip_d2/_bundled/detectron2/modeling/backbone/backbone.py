@@ -1,0 +1,38 @@
+"""Base class of backbones."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+
+from torch import Tensor, nn
+
+from detectron2.layers import ShapeSpec
+
+
+class Backbone(nn.Module, metaclass=ABCMeta):
+    """An image in, feature maps by name out.
+
+    Subclasses set `_out_features` (names in order), `_out_feature_channels` and `_out_feature_strides` (by name), or
+    override `output_shape`.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> name -> (B, C, H / stride, W / stride)."""
+
+    @property
+    def size_divisibility(self) -> int:
+        """Height and width of the input must be multiples of this; 0 = any size."""
+        return 0
+
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        """Further wishes for `ImageList.from_tensors`: "size_divisibility", "square_size"."""
+        return {}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each feature map."""
+        return {
+            name: ShapeSpec(channels=self._out_feature_channels[name], stride=self._out_feature_strides[name])
+            for name in self._out_features
+        }
