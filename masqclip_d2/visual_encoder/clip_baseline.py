@@ -1,0 +1,37 @@
+"""The CLIP baseline: one masked image and one CLIP pass per proposal (MaskCLIP, appendix A). Slow, and the yardstick.
+
+Shape shorthand: Q mask proposals, E embedding, R input resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .clip_image import normalise_rgb
+from .clip_vit import ClipVisualTransformer
+
+
+def clip_baseline_embeddings(
+    visual: ClipVisualTransformer, image: Tensor, mask_logits: Tensor, batch_size: int
+) -> Tensor:
+    """CLIP embedding of the image under each mask.
+
+    R_i = M_i * I with a binary mask M_i, element by element (appendix A, Algorithm 1). The product is that of the RGB
+    image, so pixels outside become black (0, 0, 0) before CLIP's normalisation, not the mean colour. A pixel is inside
+    from logit 0 on, as for mask class tokens.
+
+    Args:
+        visual: CLIP's visual tower.
+        image: (3, R, R) float, CLIP-normalised (`clip_image`).
+        mask_logits: (Q, R, R) float at encoder resolution (`masks_to_encoder`); Q may be 0.
+        batch_size: masked images per CLIP pass; bounds memory.
+
+    Returns:
+        (Q, E) float, not unit length.
+    """
+    black = normalise_rgb(image.new_zeros(3, 1, 1))
+    embeddings = [image.new_zeros(0, visual.output_dim)]
+    for masks in mask_logits.split(batch_size):
+        embeddings.append(visual(torch.where(masks[:, None] >= 0, image, black)))
+    return torch.cat(embeddings)

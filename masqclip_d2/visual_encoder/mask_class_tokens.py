@@ -1,0 +1,125 @@
+"""Mask class tokens: one image and Q masks -> Q embeddings in a single pass through a frozen CLIP (MaskCLIP, Sec. 3.2).
+
+Class token and patches attend to each other exactly as in CLIP and never see a mask class token. A mask class token
+attends to the class token and to the patches of its mask, not to other mask class tokens. So keys and values of a block
+are computed once, from the CLIP tokens, and shared by all masks.
+
+Shape shorthand: B images, Q mask proposals, P patches, D width, N heads, d = D / N, E embedding, R input resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from ..ops.masked_attention import masked_attention
+from .attend_mask import attend_mask
+from .clip_vit import AttentionInputs, ClipAttention, ClipVisualTransformer
+
+
+@dataclass(frozen=True)
+class MaskEmbeddings:
+    """What the encoder says about a batch; embeddings are not unit length."""
+
+    mask_embeddings: Tensor  # (B, Q, E)
+    class_embedding: Tensor  # (B, E), plain CLIP's embedding of the whole image
+    clip_tokens: Tensor  # (B, 1 + P, D), class token and patches after the last block, as in plain CLIP
+
+
+class MaskClassAttention(nn.Module):
+    """How the mask class tokens of one block attend: with CLIP's own query projection (MaskCLIP without RMA).
+
+    Each block has one such module, so that a block can have another kind of attention, with parameters of its own.
+    """
+
+    def forward(
+        self,
+        clip_attention: ClipAttention,
+        normed_mask_class_tokens: Tensor,
+        clip_inputs: AttentionInputs,
+        may_attend: Tensor,
+        mask_logits: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Gather from the CLIP tokens.
+
+        Args:
+            clip_attention: CLIP's attention of this block.
+            normed_mask_class_tokens: (B, Q, D) after the block's `ln_1`.
+            clip_inputs: normalised tokens, queries, keys and values of the class token and the patches.
+            may_attend: (B, Q, 1 + P) bool, from `mask_logits`.
+            mask_logits: (B, Q, R, R), the masks as they are before this block.
+
+        Returns:
+            What each head gathered, (B, N, Q, d), and the mask logits that hold from the next block on (the same tensor
+            if this attention does not refine masks).
+        """
+        query = clip_attention.query(normed_mask_class_tokens)
+        return masked_attention(query, clip_inputs.key, clip_inputs.value, may_attend), mask_logits
+
+
+class MaskClassTokenEncoder(nn.Module):
+    """CLIP's visual tower carrying mask class tokens.
+
+    Args:
+        visual: the tower; its parameters are used as they are.
+        mask_attentions: one module per block with the interface of `MaskClassAttention`; None: that class itself.
+        zero_is_inside: whether a pixel with logit exactly 0 belongs to a mask (see `touched_patches`).
+
+    Raises:
+        ValueError: the number of `mask_attentions` is not that of blocks.
+    """
+
+    def __init__(
+        self,
+        visual: ClipVisualTransformer,
+        mask_attentions: Sequence[nn.Module] | None = None,
+        zero_is_inside: bool = True,
+    ) -> None:
+        super().__init__()
+        if mask_attentions is None:
+            mask_attentions = [MaskClassAttention() for _ in range(visual.layers)]
+        if len(mask_attentions) != visual.layers:
+            raise ValueError(f"{visual.layers} blocks need {visual.layers} attentions, got {len(mask_attentions)}.")
+        self.visual = visual
+        self.mask_attentions = nn.ModuleList(mask_attentions)
+        self.zero_is_inside = zero_is_inside
+
+    def forward(self, image: Tensor, mask_logits: Tensor) -> MaskEmbeddings:
+        """Embed every mask of every image.
+
+        Args:
+            image: (B, 3, R, R) float, CLIP-normalised (`clip_image`).
+            mask_logits: (B, Q, R, R) float at encoder resolution (`masks_to_encoder`); Q may be 0. Not changed.
+
+        Raises:
+            ValueError: a shape does not fit the tower.
+        """
+        expected = (len(image), self.visual.input_resolution, self.visual.input_resolution)
+        if mask_logits.dim() != 4 or (len(mask_logits), *mask_logits.shape[-2:]) != expected:
+            raise ValueError(
+                f"mask_logits must have shape (B, Q, R, R) with B = {expected[0]} and R = {expected[1]}, got "
+                f"{tuple(mask_logits.shape)}; resize them with masks_to_encoder."
+            )
+        clip_tokens = self.visual.embed(image)
+        # Mask class tokens start as the class token, after positional embedding and ln_pre.
+        mask_class_tokens = clip_tokens[:, :1].expand(-1, mask_logits.shape[1], -1)  # (B, Q, D)
+        may_attend = self._may_attend(mask_logits)
+        for block, mask_attention in zip(self.visual.transformer.resblocks, self.mask_attentions, strict=True):
+            clip_inputs = block.attention_inputs(clip_tokens)
+            attended, new_mask_logits = mask_attention(
+                block.attn, block.ln_1(mask_class_tokens), clip_inputs, may_attend, mask_logits
+            )
+            mask_class_tokens = block.finish(mask_class_tokens, attended)
+            clip_tokens = block.attend(clip_tokens, clip_inputs)
+            if new_mask_logits is not mask_logits:
+                mask_logits, may_attend = new_mask_logits, self._may_attend(new_mask_logits)
+        return MaskEmbeddings(
+            mask_embeddings=self.visual.project(mask_class_tokens),
+            class_embedding=self.visual.project(clip_tokens[:, 0]),
+            clip_tokens=clip_tokens,
+        )
+
+    def _may_attend(self, mask_logits: Tensor) -> Tensor:
+        return attend_mask(mask_logits.detach(), self.visual.patch_size, self.zero_is_inside)
