@@ -168,10 +168,12 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.PROPOSER = CN()
     ours.PROPOSER.SOURCE = "mask2former"  # where masks come from: "mask2former" or "ground_truth" (MaskCLIP, Table 7)
     ours.PROPOSER.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
-    # What a batch of differing sizes is padded to before the proposer: "image": each image for itself, so that its
-    # result does not depend on its batch mates; "batch": the largest of the batch, as in the published code.
-    ours.PROPOSER.PADDING = "image"
     ours.PROPOSER.TINY_BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
+
+    # What an image is padded to, for the proposer and for CLIP. "image": each image for itself, and CLIP sees no padding,
+    # so that its result does not depend on its batch mates; "batch": the largest of the batch, which CLIP sees with
+    # its padding, as in the published code.
+    ours.PADDING = "image"
 
     ours.CLIP = CN()
     # OpenAI name ("ViT-L/14@336px"), a file, "open_clip:..." or "masqclip://..." (shipped); "": ARCHITECTURE says the

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass
@@ -52,6 +53,28 @@ class MaskProposals:
 
     def __len__(self) -> int:
         return len(self.mask_logits)
+
+    def resized(self, hw: tuple[int, int], frame: str = "image") -> Tensor:
+        """Mask logits of one frame at another resolution, bilinear, edges repeated, without anti-aliasing.
+
+        Args:
+            hw: (height, width) of the result.
+            frame: "image": the part that is the image, without padding; "padded": the whole padded input.
+
+        Returns:
+            (Q, h, w) float32.
+        """
+        if frame == "padded" or self.padded_hw == self.image_hw:
+            return F.interpolate(self.mask_logits[:, None].float(), hw, mode="bilinear", align_corners=False)[:, 0]
+        # Sample the low-resolution map at the pixel centres of the result: the same geometry as `interpolate`, for a
+        # part of the map whose border may lie between two of its pixels.
+        ys, xs = (
+            (torch.arange(size, device=self.mask_logits.device) + 0.5) / size * (image / padded) * 2 - 1
+            for size, image, padded in zip(hw, self.image_hw, self.padded_hw, strict=True)
+        )
+        grid = torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), dim=-1)  # (h, w, 2) as (x, y)
+        maps = self.mask_logits[None].float()  # (1, Q, Hm, Wm): one grid for all masks
+        return F.grid_sample(maps, grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
 
     @classmethod
     def from_binary_masks(cls, masks: Tensor, object_scores: Tensor | None = None) -> MaskProposals:

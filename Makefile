@@ -1,0 +1,41 @@
+# Every target makes its own environment in .venv first; nothing is installed outside this folder.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export DETECTRON2_DATASETS ?= datasets
+
+.PHONY: demo test test-fast test-real lint golden clean
+
+# From nothing to the answer: environment, data, evaluation table, pictures of free-text words.
+demo: $(INSTALLED)
+	$(BIN)/python datasets/make_shapes.py --output $(DETECTRON2_DATASETS)/shapes --num-train 400 --num-val 100 --num-captions 0 --seed 0 --exist-ok
+	$(BIN)/python train_net.py --config-file configs/shapes/maskclip_worma.yaml --eval-only --num-gpus 0 OUTPUT_DIR output/demo/evaluation
+	$(BIN)/python demo/demo.py --output output/demo/pictures
+
+# Everything that needs no GPU, no network, no downloaded weights: the fast tests, then the slow ones.
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not gpu and not weights and not datasets"
+
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+# The same suite on the real Detectron2: DETECTRON2=/path/to/a/checkout
+test-real: $(INSTALLED)
+	MASQCLIP_D2=real PYTHONPATH=$(DETECTRON2) $(BIN)/python -m pytest -m "not gpu and not weights and not datasets"
+
+golden: $(INSTALLED)
+	$(BIN)/python tests/check_golden.py tests/golden/*.npz tests/golden/pq_A
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(INSTALLED): setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) output build *.egg-info

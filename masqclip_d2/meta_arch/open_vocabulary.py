@@ -1,0 +1,223 @@
+"""What MaskCLIP, MasQCLIP and the CLIP baseline share: proposals -> mask embeddings -> words -> answers.
+
+Input, a list with one dict per image (Detectron2's format):
+    image           (3, H, W) uint8 or float RGB, 0..255
+    height, width   size of the answer in pixels; default: of the image
+    instances       only for ground-truth proposals: `gt_masks` and `gt_classes`
+Output, one dict per image, according to the tasks that are on:
+    sem_seg         (K, height, width) float32 class scores
+    panoptic_seg    ((height, width) int32 segment ids, list of segments: id, category_id, isthing, score, area)
+    instances       Instances: pred_masks (N, height, width) bool, pred_boxes, scores, pred_classes
+    mask_classification   only with ground-truth proposals: scores (N, K), gt_classes (N,), gt_masks (N, H, W)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from ..fusion import (
+    class_log_scores,
+    crop_and_resize,
+    instance_inference,
+    masks_to_output,
+    panoptic_inference,
+    resize_maps,
+    semantic_inference,
+)
+from ..structures import MaskProposals
+from ..visual_encoder.clip_image import clip_image
+from ..vocabulary import TextClassifier, Vocabulary
+from .out_of_memory import in_smaller_pieces
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Which answers to give, and their thresholds (keys MODEL.MASK_FORMER.TEST.*, TEST.DETECTIONS_PER_IMAGE)."""
+
+    semantic: bool = True
+    panoptic: bool = True
+    instance: bool = True
+    object_threshold: float = 0.0  # panoptic: score below which a proposal is dropped, in [0, 1]
+    overlap_threshold: float = 0.0  # panoptic: share of its mask that a proposal must win, in [0, 1]
+    topk: int = 100  # instances per image
+    resize_masks_first: bool = True  # False: with semantic output alone, class maps are resized instead (published)
+
+    @classmethod
+    def from_config(cls, cfg) -> Tasks:
+        test = cfg.MODEL.MASK_FORMER.TEST
+        return cls(
+            semantic=test.SEMANTIC_ON,
+            panoptic=test.PANOPTIC_ON,
+            instance=test.INSTANCE_ON,
+            object_threshold=test.OBJECT_MASK_THRESHOLD,
+            overlap_threshold=test.OVERLAP_THRESHOLD,
+            topk=cfg.TEST.DETECTIONS_PER_IMAGE,
+            resize_masks_first=test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
+        )
+
+
+class OpenVocabularySegmenter(nn.Module):
+    """Composition of a proposer, a visual encoder and a text classifier; subclasses choose the visual encoder.
+
+    Args:
+        proposer: `propose(batched_inputs) -> list[MaskProposals]`.
+        visual_encoder: (image (B, 3, R, R), mask_logits (B, Q, R, R)) -> object with `mask_embeddings` (B, Q, E); has
+            `visual`, a `ClipVisualTransformer`.
+        text_classifier: words -> text embeddings, and the cosine with them.
+        tasks: which answers to give.
+        extra_class: text of a class that competes in the soft-max and is then dropped; None: the K categories alone.
+        use_object_score: multiply p_obj into the class probabilities.
+        padding: "image" or "batch", see MODEL.MASQCLIP.PADDING.
+        padding_rgb: colour (0..255) that CLIP sees in the padding where `padding` is "batch".
+        antialias: of the image's resize for CLIP.
+        clip_is_loaded: CLIP's numbers came from a file named in the config, so a checkpoint need not have them.
+    """
+
+    def __init__(
+        self,
+        *,
+        proposer: nn.Module,
+        visual_encoder: nn.Module,
+        text_classifier: TextClassifier,
+        tasks: Tasks,
+        extra_class: str | None = None,
+        use_object_score: bool = False,
+        padding: str = "image",
+        padding_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        antialias: bool = False,
+        clip_is_loaded: bool = False,
+    ) -> None:
+        super().__init__()
+        self.proposer = proposer
+        self.visual_encoder = visual_encoder
+        self.text_classifier = text_classifier
+        self.tasks = tasks
+        self.extra_class = extra_class
+        self.use_object_score = use_object_score
+        self.padding = padding
+        self.antialias = antialias
+        self.register_buffer("padding_rgb", torch.tensor(padding_rgb).view(3, 1, 1), persistent=False)
+        self.may_miss_names = (r"visual_encoder\.visual\.", r"text_classifier\.") if clip_is_loaded else ()
+        self.vocabulary: Vocabulary | None = None
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Say which words the next images are answered with: those of a test set, or a user's."""
+        self.vocabulary = vocabulary
+
+    def forward(self, batched_inputs: list[dict]) -> list[dict]:
+        """See the module docstring.
+
+        Raises:
+            RuntimeError: no vocabulary was set, the model is in training mode, or memory ran out (meta_arch/
+                out_of_memory.py).
+        """
+        if self.training:
+            raise RuntimeError(f"{type(self).__name__} has nothing to train: evaluate it (--eval-only).")
+        vocabulary = self._known_vocabulary()
+        proposals = in_smaller_pieces(self.proposer.propose, batched_inputs, _size_of(batched_inputs))
+        return [
+            self.answer(record, found, vocabulary) for record, found in zip(batched_inputs, proposals, strict=True)
+        ]
+
+    def answer(self, record: dict, proposals: MaskProposals, vocabulary: Vocabulary) -> dict:
+        """Classify the proposals of one image and fuse them into the answers of the tasks that are on."""
+        image = record["image"]
+        output_hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
+        embeddings = self.embed_masks(image, proposals)
+        log_scores = self.class_log_scores(embeddings, proposals.object_scores, vocabulary)
+        answers = self._fuse(log_scores.exp(), proposals, vocabulary, output_hw)
+        if "instances" in record:
+            truth = record["instances"]
+            if len(truth) == len(proposals):
+                answers["mask_classification"] = {
+                    "scores": log_scores,
+                    "gt_classes": truth.gt_classes,
+                    "gt_masks": proposals.mask_logits > 0,
+                }
+        return answers
+
+    @torch.no_grad()
+    def embed_masks(self, image: Tensor, proposals: MaskProposals) -> Tensor:
+        """Mask embeddings of one image.
+
+        Args:
+            image: (3, H, W) RGB 0..255.
+            proposals: Q masks of it.
+
+        Returns:
+            (Q, E) in CLIP's space, not unit length.
+        """
+        visual = self.visual_encoder.visual
+        resolution = visual.input_resolution
+        image = image.to(self.padding_rgb.device)
+        if self.padding == "batch":
+            image = _pad(image, proposals.padded_hw, self.padding_rgb)
+        frame = "padded" if self.padding == "batch" else "image"
+        mask_logits = proposals.resized((resolution, resolution), frame)  # (Q, R, R)
+        clip_input = clip_image(image, resolution, antialias=self.antialias)
+
+        def embed(masks: Tensor) -> Tensor:
+            return self.visual_encoder(clip_input[None], masks[None]).mask_embeddings[0]
+
+        what = f"masks of an image of {image.shape[-2]} x {image.shape[-1]} pixels"
+        return torch.stack(in_smaller_pieces(embed, mask_logits, what)) if len(mask_logits) else embed(mask_logits)
+
+    @torch.no_grad()
+    def class_log_scores(self, embeddings: Tensor, object_scores: Tensor, vocabulary: Vocabulary) -> Tensor:
+        """(Q, K) log scores of mask embeddings (Q, E) over the words of `vocabulary`."""
+        text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.extra_class)
+        class_logits = self.text_classifier.class_logits(embeddings, text_embeddings)
+        return class_log_scores(
+            class_logits,
+            object_scores if self.use_object_score else None,
+            drop_extra=self.extra_class is not None,
+        )
+
+    def _fuse(
+        self, class_probs: Tensor, proposals: MaskProposals, vocabulary: Vocabulary, output_hw: tuple[int, int]
+    ) -> dict:
+        tasks, answers = self.tasks, {}
+        frames = (proposals.padded_hw, proposals.image_hw, output_hw)
+        if tasks.semantic and not (tasks.resize_masks_first or tasks.panoptic or tasks.instance):
+            maps = semantic_inference(class_probs, resize_maps(proposals.mask_logits, proposals.padded_hw))
+            return {"sem_seg": crop_and_resize(maps, proposals.image_hw, output_hw)}
+        mask_logits = masks_to_output(proposals.mask_logits, *frames)
+        if tasks.semantic:
+            answers["sem_seg"] = semantic_inference(class_probs, mask_logits)
+        if tasks.panoptic:
+            answers["panoptic_seg"] = panoptic_inference(
+                class_probs, mask_logits, vocabulary.is_thing, tasks.object_threshold, tasks.overlap_threshold
+            )
+        if tasks.instance:
+            found = instance_inference(class_probs, mask_logits, vocabulary.is_thing, tasks.topk)
+            answers["instances"] = Instances(
+                output_hw,
+                pred_masks=found.masks,
+                pred_boxes=Boxes(found.boxes_xyxy),
+                scores=found.scores,
+                pred_classes=found.classes,
+            )
+        return answers
+
+    def _known_vocabulary(self) -> Vocabulary:
+        if self.vocabulary is None:
+            raise RuntimeError(
+                f"{type(self).__name__} has no vocabulary yet: call model.set_vocabulary(Vocabulary.from_words(...)), "
+                "or Vocabulary.from_metadata(MetadataCatalog.get(name)) for a dataset."
+            )
+        return self.vocabulary
+
+
+def _pad(image: Tensor, padded_hw: tuple[int, int], rgb: Tensor) -> Tensor:
+    padded = rgb.expand(3, *padded_hw).clone()
+    padded[:, : image.shape[-2], : image.shape[-1]] = image
+    return padded
+
+
+def _size_of(batched_inputs: list[dict]) -> str:
+    height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
+    return f"images of up to {height} x {width} pixels"

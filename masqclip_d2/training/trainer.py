@@ -1,0 +1,125 @@
+"""The trainer of every stage: Detectron2's DefaultTrainer, on any device and with our data, models and evaluators."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from pathlib import Path
+
+import torch
+from detectron2.data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
+from detectron2.evaluation import inference_on_dataset, print_csv_format, verify_results
+from detectron2.utils import comm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..checkpoint import AccountingCheckpointer
+from ..data.mappers import build_mapper
+from ..evaluation import build_evaluator, report_results
+from ..meta_arch.open_vocabulary import OpenVocabularySegmenter
+from ..vocabulary import Vocabulary
+from .optimizer import build_lr_scheduler, build_optimizer
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """`DefaultTrainer` whose parts are ours; usage and hooks are Detectron2's.
+
+    The constructor is written out, since Detectron2's own cannot train two processes on CPUs, nor with mixed precision
+    there, and fixes its checkpointer.
+    """
+
+    def __init__(self, cfg) -> None:
+        TrainerBase.__init__(self)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        self.cfg = cfg
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
+        if cfg.SOLVER.AMP.ENABLED and on_cpu:
+            logger.warning("SOLVER.AMP.ENABLED on the CPU: the forward pass runs in bfloat16, without loss scaling.")
+            model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)
+        inner = AMPTrainer if cfg.SOLVER.AMP.ENABLED and not on_cpu else SimpleTrainer
+        model = wrap_for_processes(model)
+        self._trainer = inner(model, data_loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = AccountingCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.register_hooks(self.build_hooks())
+
+    @classmethod
+    def build_optimizer(cls, cfg, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg, optimizer):
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name: str):
+        return build_detection_test_loader(cfg, dataset_name, mapper=build_mapper(cfg, is_train=False))
+
+    @classmethod
+    def build_evaluator(cls, cfg, dataset_name: str, output_folder: str | None = None):
+        output_folder = output_folder or str(Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
+        return build_evaluator(cfg, dataset_name, output_folder)
+
+    @classmethod
+    def evaluate_weights(cls, cfg, resume: bool = False) -> dict:
+        """Build the model, load MODEL.WEIGHTS (or the last checkpoint with `resume`) and test it."""
+        model = cls.build_model(cfg)
+        AccountingCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        return cls.test(cfg, model)
+
+    @classmethod
+    def test(cls, cfg, model: nn.Module, evaluators=None) -> dict:
+        """Evaluate on every set of DATASETS.TEST; the vocabulary follows the set.
+
+        Args:
+            cfg: the configuration.
+            model: as built by `build_model`, or wrapped for several processes.
+            evaluators: one per test set; None: `build_evaluator` for each.
+
+        Returns:
+            The results of the one set, or {set: results}; empty on processes other than the first.
+
+        Prints Detectron2's "copypaste" lines for each set, then one table of all; writes results.json to OUTPUT_DIR.
+        """
+        if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
+            raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets.")
+        bare_model = model.module if isinstance(model, DistributedDataParallel) else model
+        results: dict[str, dict] = {}
+        for index, name in enumerate(cfg.DATASETS.TEST):
+            loader = cls.build_test_loader(cfg, name)  # reads the set, which completes its metadata
+            if isinstance(bare_model, OpenVocabularySegmenter):
+                bare_model.set_vocabulary(Vocabulary.from_metadata(MetadataCatalog.get(name)))
+            evaluator = evaluators[index] if evaluators is not None else cls.build_evaluator(cfg, name)
+            results[name] = inference_on_dataset(bare_model, loader, evaluator)
+            if comm.is_main_process():
+                logger.info("Results of %s on %s:", type(bare_model).__name__, name)
+                print_csv_format(results[name])
+        if comm.is_main_process() and results:
+            report_results(results, cfg)
+        results = dict(results)
+        flat = next(iter(results.values())) if len(results) == 1 else results
+        if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
+            verify_results(cfg, flat)
+        return flat
+
+
+def wrap_for_processes(model: nn.Module) -> nn.Module:
+    """DistributedDataParallel over all processes, on GPUs or on CPUs (gloo); the bare model if there is one process."""
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    return DistributedDataParallel(
+        model, device_ids=None if device.type == "cpu" else [device.index], broadcast_buffers=False
+    )
