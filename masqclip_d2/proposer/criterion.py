@@ -1,0 +1,200 @@
+"""Loss of the proposer: matched queries learn class and mask, the others learn "no object".
+
+Mask2Former (Cheng et al., CVPR 2022, Sec. 3.3 and 4.1): weighted cross-entropy, and binary cross-entropy and dice on
+points where the prediction is uncertain (PointRend, Kirillov et al., CVPR 2020, Sec. 3.3), for every prediction of the
+decoder.
+
+Shape shorthand: B images, Q queries, K classes, M matched pairs of the batch, P points, H, W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from detectron2.config import configurable
+from detectron2.projects.point_rend.point_features import point_sample
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .matcher import DrawPoints, FlatTargets, HungarianMatcher, draw_uniform_points
+
+
+class SetCriterion(nn.Module):
+    """Set prediction loss.
+
+    Args:
+        num_classes: K without "no object"; 1 is class-agnostic (all labels 0).
+        matcher: assigns targets to queries, anew for every output.
+        weights: loss name ("loss_ce", "loss_mask", "loss_dice") -> weight, for the final output.
+        aux_weights: the same for each auxiliary output; empty: auxiliary outputs take no part.
+        no_object_weight: weight of "no object" in the class loss; buffer `empty_weight` (K + 1,), as published.
+        num_points: P, points at which a mask is compared.
+        oversample_ratio: candidates per point.
+        importance_sample_ratio: share of the points taken from the most uncertain candidates, in [0, 1].
+        draw_points: source of all random points. Order, for the final output and then each auxiliary one: one set per
+            image for the matcher, then (M, oversample_ratio * P) candidates, then (M, rest of P) free points.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        matcher: HungarianMatcher,
+        weights: Mapping[str, float],
+        aux_weights: Mapping[str, float],
+        no_object_weight: float,
+        num_points: int,
+        oversample_ratio: float,
+        importance_sample_ratio: float,
+        draw_points: DrawPoints = draw_uniform_points,
+    ) -> None:
+        super().__init__()
+        if oversample_ratio < 1 or not 0 <= importance_sample_ratio <= 1:
+            raise ValueError(
+                f"Expected oversample_ratio >= 1 and importance_sample_ratio in [0, 1], got {oversample_ratio} and "
+                f"{importance_sample_ratio}."
+            )
+        self.num_classes = num_classes
+        self.matcher = matcher
+        self.weights = dict(weights)
+        self.aux_weights = dict(aux_weights)
+        self.num_points = num_points
+        self.oversample_ratio = oversample_ratio
+        self.importance_sample_ratio = importance_sample_ratio
+        self.draw_points = draw_points
+        empty_weight = torch.ones(num_classes + 1)
+        empty_weight[-1] = no_object_weight
+        self.register_buffer("empty_weight", empty_weight)
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        former = cfg.MODEL.MASK_FORMER
+        weights = {"loss_ce": former.CLASS_WEIGHT, "loss_mask": former.MASK_WEIGHT, "loss_dice": former.DICE_WEIGHT}
+        return {
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "matcher": HungarianMatcher(
+                class_weight=former.CLASS_WEIGHT,
+                mask_weight=former.MASK_WEIGHT,
+                dice_weight=former.DICE_WEIGHT,
+                num_points=former.TRAIN_NUM_POINTS,
+            ),
+            "weights": weights,
+            "aux_weights": weights if former.DEEP_SUPERVISION else {},
+            "no_object_weight": former.NO_OBJECT_WEIGHT,
+            "num_points": former.TRAIN_NUM_POINTS,
+            "oversample_ratio": former.OVERSAMPLE_RATIO,
+            "importance_sample_ratio": former.IMPORTANCE_SAMPLE_RATIO,
+        }
+
+    def forward(self, outputs: dict, targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Weighted losses, ready to be summed; a loss without a weight is left out.
+
+        Args:
+            outputs: "pred_logits" (B, Q, K + 1), "pred_masks" (B, Q, h, w) logits, and, if there are auxiliary outputs,
+                "aux_outputs": list of dicts with the same two.
+            targets: one per image: "labels" (N,) int, "masks" (N, H, W) bool or 0/1 in the frame of the padded
+                batch (any resolution); N may be 0.
+
+        Returns:
+            "loss_ce", "loss_mask", "loss_dice", and for auxiliary output i the same with the suffix "_i"; scalars.
+
+        Raises:
+            ValueError: see `FlatTargets.from_list`.
+            FloatingPointError: predictions are not finite.
+        """
+        weights = dict(self.weights)
+        for index in range(len(outputs.get("aux_outputs", ()))):
+            weights |= {f"{name}_{index}": weight for name, weight in self.aux_weights.items()}
+        losses = self.unweighted(outputs, targets)
+        return {name: loss * weights[name] for name, loss in losses.items() if name in weights}
+
+    def unweighted(self, outputs: dict, targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """All losses of `forward` before the weights."""
+        flat = FlatTargets.from_list(targets, self.num_classes)
+        num_masks = _mean_over_workers(sum(flat.counts), flat.masks.device)
+        losses = self._losses_of_output(outputs, flat, num_masks)
+        for index, aux in enumerate(outputs.get("aux_outputs", ()) if self.aux_weights else ()):
+            aux_losses = self._losses_of_output(aux, flat, num_masks)
+            losses |= {f"{name}_{index}": loss for name, loss in aux_losses.items()}
+        return losses
+
+    def _losses_of_output(self, output: dict, targets: FlatTargets, num_masks: float) -> dict[str, Tensor]:
+        pred_logits, pred_masks = output["pred_logits"], output["pred_masks"]
+        device = pred_masks.device
+        matches = self.matcher(pred_logits, pred_masks, targets, self.draw_points)
+        image = torch.cat([torch.full_like(query, b) for b, (query, _) in enumerate(matches)]).to(device)
+        query = torch.cat([query for query, _ in matches]).to(device)
+        first = torch.tensor((0, *targets.counts)).cumsum(0)
+        target = torch.cat([target + first[b] for b, (_, target) in enumerate(matches)]).to(device)
+
+        losses = {"loss_ce": self._class_loss(pred_logits, image, query, targets.labels[target])}
+        mask_logits = pred_masks[image, query][:, None].float()  # (M, 1, h, w)
+        losses["loss_mask"], losses["loss_dice"] = self._mask_losses(mask_logits, targets.masks[target], num_masks)
+        return losses
+
+    def _class_loss(self, pred_logits: Tensor, image: Tensor, query: Tensor, labels: Tensor) -> Tensor:
+        """Weighted mean of the cross-entropy over all queries of the batch."""
+        classes = labels.new_full(pred_logits.shape[:2], self.num_classes)
+        classes[image, query] = labels
+        nll = F.cross_entropy(pred_logits.float().transpose(1, 2), classes, reduction="none")  # (B, Q)
+        weight = self.empty_weight[classes]
+        # Without matches and with a no-object weight of 0 all weights are 0, and so is the loss.
+        return (weight * nll).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+    def _mask_losses(self, mask_logits: Tensor, target_masks: Tensor, num_masks: float) -> tuple[Tensor, Tensor]:
+        """Binary cross-entropy and dice of M pairs at their uncertain points, divided by the number of masks."""
+        if not len(mask_logits):
+            zero = mask_logits.sum()  # no pairs: zero that still depends on the predictions, for DDP
+            return zero, zero
+        points = uncertain_points(
+            mask_logits.detach(),
+            self.num_points,
+            self.oversample_ratio,
+            self.importance_sample_ratio,
+            self.draw_points,
+        )
+        x = point_sample(mask_logits, points, align_corners=False)[:, 0]  # (M, P)
+        t = point_sample(target_masks, points, align_corners=False)[:, 0]
+        cross_entropy = F.binary_cross_entropy_with_logits(x, t, reduction="none").mean(1).sum()
+        p = x.sigmoid()
+        dice = (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)
+        return cross_entropy / num_masks, (1 - dice).sum() / num_masks
+
+
+@torch.no_grad()
+def uncertain_points(
+    mask_logits: Tensor,
+    num_points: int,
+    oversample_ratio: float,
+    importance_sample_ratio: float,
+    draw_points: DrawPoints = draw_uniform_points,
+) -> Tensor:
+    """Points where the prediction is undecided, and some free ones (PointRend, Sec. 3.1).
+
+    Args:
+        mask_logits: (M, 1, h, w) float.
+        num_points, oversample_ratio, importance_sample_ratio, draw_points: see `SetCriterion`.
+
+    Returns:
+        (M, num_points, 2), (x, y) in [0, 1]; first those whose sampled logit is nearest to 0, in no order.
+    """
+    num_masks = len(mask_logits)
+    num_uncertain = int(importance_sample_ratio * num_points)
+    candidates = draw_points(num_masks, int(oversample_ratio * num_points), mask_logits.device)
+    distance = point_sample(mask_logits, candidates, align_corners=False)[:, 0].abs()
+    chosen = distance.topk(num_uncertain, dim=1, largest=False, sorted=False).indices
+    uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+    free = draw_points(num_masks, num_points - num_uncertain, mask_logits.device)
+    return torch.cat([uncertain, free], dim=1)
+
+
+def _mean_over_workers(num_masks: int, device: torch.device) -> float:
+    """Number of target masks of the batch, averaged over all processes of a distributed run, at least 1."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return max(float(num_masks), 1.0)
+    total = torch.tensor(float(num_masks), device=device)
+    distributed.all_reduce(total)
+    return max(total.item() / distributed.get_world_size(), 1.0)

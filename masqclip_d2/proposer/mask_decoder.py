@@ -1,0 +1,220 @@
+"""Mask decoder: learned queries -> mask logits and class logits.
+
+Masked-attention decoder of Mask2Former (Cheng et al., CVPR 2022, Sec. 3.2). Parameter names are those of published
+checkpoints (`sem_seg_head.predictor.*`).
+
+Shape shorthand: B images, Q queries, C width, N heads, L tokens of one level, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .position_encoding import sine_position_map
+
+
+class PackedAttention(nn.Module):
+    """Multi-head attention whose query, key and value projections share one weight, rows in this order."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f"Width {width} of the mask decoder is not divisible by its {num_heads} heads.")
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor | None = None) -> Tensor:
+        """Attend from (B, Q, C) to (B, L, C).
+
+        Args:
+            attend_mask: (B, Q, L) bool, True = may attend, the same for all heads; no row may be without True.
+
+        Returns:
+            (B, Q, C).
+        """
+        projected = [
+            F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, N, Q or L, d)
+            for x, weight, bias in zip(
+                (query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True
+            )
+        ]
+        mask = None if attend_mask is None else attend_mask[:, None]
+        attended = F.scaled_dot_product_attention(*projected, attn_mask=mask)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+class CrossAttentionLayer(nn.Module):
+    """Queries look at one level inside their masks; residual, then LayerNorm."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.multihead_attn = PackedAttention(width, num_heads)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, queries: Tensor, query_position: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor):
+        return self.norm(queries + self.multihead_attn(queries + query_position, key, value, attend_mask))
+
+
+class SelfAttentionLayer(nn.Module):
+    """Queries look at each other; residual, then LayerNorm."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.self_attn = PackedAttention(width, num_heads)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, queries: Tensor, query_position: Tensor) -> Tensor:
+        placed = queries + query_position
+        return self.norm(queries + self.self_attn(placed, placed, queries))
+
+
+class FeedForwardLayer(nn.Module):
+    """Two linear layers with ReLU between; residual, then LayerNorm."""
+
+    def __init__(self, width: int, ffn_dim: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, ffn_dim)
+        self.linear2 = nn.Linear(ffn_dim, width)
+        self.norm = nn.LayerNorm(width)
+        nn.init.xavier_uniform_(self.linear1.weight)
+        nn.init.xavier_uniform_(self.linear2.weight)
+
+    def forward(self, queries: Tensor) -> Tensor:
+        return self.norm(queries + self.linear2(F.relu(self.linear1(queries))))
+
+
+class MaskEmbedding(nn.Module):
+    """Three linear layers with ReLU between: query -> the vector whose inner product with each pixel is the mask."""
+
+    def __init__(self, width: int, mask_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, mask_dim)])
+
+    def forward(self, queries: Tensor) -> Tensor:
+        first, second, third = self.layers
+        return third(F.relu(second(F.relu(first(queries)))))
+
+
+class MaskDecoder(nn.Module):
+    """Masked-attention decoder.
+
+    Args:
+        num_classes: K without "no object"; 1 is class-agnostic (column 0 = object). 0: no class logits, as in
+            MaskCLIP's published weights, whose classes come from CLIP alone.
+        hidden_dim: C of queries and levels.
+        mask_dim: channels of the mask features.
+        num_queries: Q.
+        num_layers: decoder layers; there is one prediction more.
+        num_heads, ffn_dim: of each layer.
+        num_levels: feature levels; layer i looks at level i mod num_levels.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        hidden_dim: int,
+        mask_dim: int,
+        num_queries: int,
+        num_layers: int,
+        num_heads: int,
+        ffn_dim: int,
+        num_levels: int,
+    ) -> None:
+        super().__init__()
+        layers = range(num_layers)
+        self.transformer_self_attention_layers = nn.ModuleList(
+            SelfAttentionLayer(hidden_dim, num_heads) for _ in layers
+        )
+        self.transformer_cross_attention_layers = nn.ModuleList(
+            CrossAttentionLayer(hidden_dim, num_heads) for _ in layers
+        )
+        self.transformer_ffn_layers = nn.ModuleList(FeedForwardLayer(hidden_dim, ffn_dim) for _ in layers)
+        self.decoder_norm = nn.LayerNorm(hidden_dim)
+        self.query_feat = nn.Embedding(num_queries, hidden_dim)
+        self.query_embed = nn.Embedding(num_queries, hidden_dim)
+        self.level_embed = nn.Embedding(num_levels, hidden_dim)
+        self.class_embed = nn.Linear(hidden_dim, num_classes + 1) if num_classes else None
+        self.mask_embed = MaskEmbedding(hidden_dim, mask_dim)
+
+    def forward(self, multi_scale_maps: Sequence[Tensor], mask_features: Tensor) -> dict:
+        """Decode.
+
+        Args:
+            multi_scale_maps: (B, C, h, w) of each level, coarsest first.
+            mask_features: (B, mask_dim, H, W).
+
+        Returns:
+            "pred_masks" (B, Q, H, W) logits; "pred_logits" (B, Q, K + 1), last column = no object (None without
+            classes); in training mode "aux_outputs": the same two of all earlier predictions in order, the first of
+            which is made from the untouched queries.
+        """
+        keys, values = self._keys_and_values(multi_scale_maps)
+        # A resized mask is the inner product with resized features: the full map is never made for an attend mask.
+        level_features = [
+            F.interpolate(mask_features.detach(), size=level.shape[-2:], mode="bilinear", align_corners=False).flatten(
+                2
+            )
+            for level in multi_scale_maps
+        ]  # (B, mask_dim, L)
+        batch = len(mask_features)
+        queries = self.query_feat.weight.expand(batch, -1, -1)
+        query_position = self.query_embed.weight
+        normed = [self.decoder_norm(queries)]
+        mask_embeddings = [self.mask_embed(normed[0])]
+        layers = zip(
+            self.transformer_cross_attention_layers,
+            self.transformer_self_attention_layers,
+            self.transformer_ffn_layers,
+            strict=True,
+        )
+        for i, (cross_attention, self_attention, feed_forward) in enumerate(layers):
+            level = i % len(keys)
+            attend_mask = _attend_mask(mask_embeddings[-1], level_features[level])
+            queries = cross_attention(queries, query_position, keys[level], values[level], attend_mask)
+            queries = feed_forward(self_attention(queries, query_position))
+            normed.append(self.decoder_norm(queries))
+            mask_embeddings.append(self.mask_embed(normed[-1]))
+        wanted = slice(None) if self.training else slice(-1, None)
+        return self._predictions(normed[wanted], mask_embeddings[wanted], mask_features)
+
+    def _keys_and_values(self, multi_scale_maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """(B, L, C) of each level; the level embedding is part of the values, the position of the keys only."""
+        keys, values = [], []
+        for feature_map, embed in zip(multi_scale_maps, self.level_embed.weight, strict=True):
+            values.append(feature_map.flatten(2).transpose(1, 2) + embed)
+            position = sine_position_map(*feature_map.shape[-2:], len(embed), feature_map.device)
+            keys.append(values[-1] + position.flatten(1).T)
+        return keys, values
+
+    def _predictions(self, normed: list[Tensor], mask_embeddings: list[Tensor], mask_features: Tensor) -> dict:
+        """All predictions in one product, since its backward pass then goes through `mask_features` once."""
+        count = len(normed)
+        embeddings = torch.cat(mask_embeddings, dim=1)  # (B, count * Q, mask_dim)
+        masks = (embeddings @ mask_features.flatten(2)).unflatten(-1, mask_features.shape[-2:])
+        masks = masks.chunk(count, dim=1)
+        if self.class_embed is None:
+            logits = (None,) * count
+        else:
+            logits = self.class_embed(torch.cat(normed, dim=1)).chunk(count, dim=1)
+        outputs = [{"pred_logits": l, "pred_masks": m} for l, m in zip(logits, masks, strict=True)]
+        final = outputs.pop()
+        if self.training:
+            final["aux_outputs"] = outputs
+        return final
+
+
+@torch.no_grad()
+def _attend_mask(mask_embedding: Tensor, level_features: Tensor) -> Tensor:
+    """(B, Q, L) bool, True inside the predicted mask (logit >= 0); a query with an empty mask may look everywhere."""
+    inside = mask_embedding @ level_features >= 0
+    return inside | ~inside.any(-1, keepdim=True)
