@@ -1,1 +1,16 @@
+"""The embedded world: patterned shapes over textured stuff, with captions. What makes it hard: scene.py."""
 
+from .canvas import Segment
+from .dataset import WORLD_VERSION, ShapesSpec, read_manifest, render_image, write_shapes
+from .scene import Scene, render_scene
+
+__all__ = [
+    "WORLD_VERSION",
+    "Scene",
+    "Segment",
+    "ShapesSpec",
+    "read_manifest",
+    "render_image",
+    "render_scene",
+    "write_shapes",
+]

@@ -1,0 +1,82 @@
+"""Says in words what a scene shows, in varied grammar: "a photo of a dotted star on grass", "two plain crosses"."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from numpy.random import Generator
+
+from .scene import Scene
+
+MAX_NAMED_THINGS = 4  # kinds; longer captions would not fit a short text context
+
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
+_OPENINGS = ("", "", "", "a photo of ", "a picture of ", "an image of ", "a close-up of ", "there is ", "we see ")
+_NEXT_TO = (" and ", " and ", " next to ", " beside ", " with ")
+_BACKGROUNDS = (" on {}", " on {}", " over {}", " in front of {}", " and {}", " against {}", ", {} in the background")
+_EXPANSES = {
+    "grass": "a field of grass",
+    "water": "a body of water",
+    "sand": "a stretch of sand",
+    "brick": "a wall of brick",
+    "sky": "a view of the sky",
+    "wood": "a floor of wood",
+}
+_BARE_SHARE = 0.15  # captions that are nothing but a name, as a vocabulary's words are
+_BACKGROUND_SHARE = 0.6  # captions of things that name the background too
+
+
+def describe(rng: Generator, scene: Scene) -> str:
+    """One sentence about the scene: its most visible things and, often, its largest stuff.
+
+    Without things it is about the stuff alone; a scene without any segment is "an image of nothing".
+    """
+    areas = np.bincount(scene.segment_map.ravel(), minlength=len(scene.segments) + 1)[1:]
+    things, stuff = Counter(), []
+    seen = {}
+    for segment, area in zip(scene.segments, areas.tolist(), strict=True):
+        name = segment.category.name
+        if segment.category.isthing:
+            things[name] += 1
+            seen[name] = seen.get(name, 0) + area
+        else:
+            stuff.append((area, name))
+    stuff = [name for _, name in sorted(stuff, reverse=True)]
+    named = sorted(things, key=seen.__getitem__, reverse=True)[:MAX_NAMED_THINGS]
+    named = [named[index] for index in rng.permutation(len(named))]
+    if not named:
+        return _describe_stuff(rng, stuff)
+    if len(named) == 1 and things[named[0]] == 1 and rng.random() < _BARE_SHARE:
+        return named[0]
+    text = _pick(rng, _OPENINGS) + _listed(rng, [_counted(name, things[name]) for name in named])
+    if stuff and rng.random() < _BACKGROUND_SHARE:
+        text += _pick(rng, _BACKGROUNDS).format(stuff[0])
+    return text
+
+
+def _describe_stuff(rng: Generator, stuff: list[str]) -> str:
+    if not stuff:
+        return "an image of nothing"
+    if rng.random() < _BARE_SHARE:
+        return stuff[0]
+    phrases = [_EXPANSES[name] if rng.random() < 0.4 else name for name in stuff[: 1 + int(rng.random() < 0.6)]]
+    return _pick(rng, _OPENINGS) + _listed(rng, phrases)
+
+
+def _counted(name: str, count: int) -> str:
+    if count == 1:
+        return f"a {name}"
+    plural = f"{name}es" if name.endswith("s") else f"{name}s"
+    return f"{_NUMBERS.get(count, 'several')} {plural}"
+
+
+def _listed(rng: Generator, phrases: list[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    if len(phrases) == 1:
+        return phrases[0]
+    return ", ".join(phrases[:-1]) + _pick(rng, _NEXT_TO) + phrases[-1]
+
+
+def _pick(rng: Generator, options: tuple[str, ...]) -> str:
+    return options[rng.integers(len(options))]

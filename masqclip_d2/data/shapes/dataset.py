@@ -1,0 +1,264 @@
+"""Writes the Shapes world as a dataset on disk, in parallel, so that it can be interrupted and taken up again.
+
+Image i of a split depends on (seed, split, i) and on nothing else: not on the number of workers, nor on how many images
+there are. Every file is written under a temporary name and renamed. While a folder is being made its manifest says
+`"complete": false`; annotation files appear at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .annotations import (
+    captions_json,
+    describe_segments,
+    instance_masks,
+    instances_json,
+    panoptic_json,
+    panoptic_png,
+    semantic_png,
+)
+from .captions import describe
+from .scene import Scene, render_scene
+
+WORLD_VERSION = 1  # raise it when the same seed renders other pictures or labels
+MANIFEST = "manifest.json"
+
+_WORLD_NAME = "masqclip_d2 shapes"
+_PARTS = ".parts"  # what finished chunks recorded, until the annotation files are written
+_CHUNK = 32  # images
+_PNG_LEVEL = 1  # fast; noise does not compress anyway
+_SCENE_SIDES = (128, 144, 160, 176)  # pixels
+_CAPTION_SIDE = 128  # pixels
+_SPLIT_CODES = {"train": 0, "val": 1, "captions": 2}
+_IMAGE_FOLDERS = {"train": "train", "val": "val", "captions": "captions_images"}
+_MAX_IMAGES = 10_000_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ShapesSpec:
+    """What a Shapes folder holds: numbers of images, and the seed that they follow from.
+
+    Raises:
+        ValueError: a number is negative, or none is positive.
+    """
+
+    num_train: int
+    num_val: int
+    num_captions: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 <= value <= _MAX_IMAGES:
+                raise ValueError(f"{name} must be from 0 to {_MAX_IMAGES}, got {value}.")
+        if not any(self.counts.values()):
+            raise ValueError("Nothing to render: num_train, num_val and num_captions are all 0.")
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"train": self.num_train, "val": self.num_val, "captions": self.num_captions}
+
+    def holds(self, other: ShapesSpec) -> bool:
+        """True if each image of `other` is also one of ours."""
+        return self.seed == other.seed and all(self.counts[split] >= n for split, n in other.counts.items())
+
+
+def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
+    """Image `index` (from 0) of a split, with its caption. Splits: "train" and "val" are scenes of 1 to 8 things, sides
+    128 to 176 pixels; "captions" 128 x 128 pixels with 0 to 3 things, mostly one."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLIT_CODES[split], index]))
+    if split == "captions":
+        hw = (_CAPTION_SIDE, _CAPTION_SIDE)
+        num_things = rng.choice(4, p=(0.08, 0.64, 0.18, 0.10))
+        num_stuff = 1 + rng.choice(3, p=(0.70, 0.25, 0.05))
+        num_distractors = rng.integers(0, 3)
+    else:
+        hw = (int(rng.choice(_SCENE_SIDES)), int(rng.choice(_SCENE_SIDES)))
+        num_things = rng.integers(1, 9)
+        num_stuff = 1 + rng.choice(3, p=(0.30, 0.40, 0.30))
+        num_distractors = rng.integers(0, 5)
+    scene = render_scene(rng, hw, int(num_things), int(num_stuff), int(num_distractors))
+    return scene, describe(rng, scene)
+
+
+def write_shapes(
+    output: str | Path, spec: ShapesSpec, *, num_workers: int = 1, exist_ok: bool = False, progress: bool = True
+) -> Path:
+    """Render a Shapes folder. The files are listed in datasets/README.md.
+
+    An unfinished folder of the same spec is taken up where it was left; a finished one with fewer images grows.
+
+    Args:
+        output: the folder; may exist if it is empty or was made by this function.
+        spec: what to render.
+        num_workers: processes; at most 1 renders in this process.
+        exist_ok: do nothing if the folder is finished and holds all that `spec` asks for; otherwise that is an error.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: the folder has other content, or holds another seed or world version, or more images.
+    """
+    output = Path(output)
+    if not _claim(output, spec, exist_ok):
+        return output
+    _save_json(output / MANIFEST, _manifest(spec, complete=False))
+    jobs = [
+        (output, split, spec.seed, start, min(start + _CHUNK, count))
+        for split, count in spec.counts.items()
+        for start in range(0, count, _CHUNK)
+    ]
+    _run(jobs, num_workers, progress)
+    for split, count in spec.counts.items():
+        if count:
+            _write_annotations(output, split, _collected(output, split))
+    _save_json(output / MANIFEST, _manifest(spec, complete=True))
+    shutil.rmtree(output / _PARTS)
+    return output
+
+
+def _claim(output: Path, spec: ShapesSpec, exist_ok: bool) -> bool:
+    """Check that the folder may be written; False if it is finished and good as it is."""
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file; choose another --output folder.")
+    manifest = read_manifest(output)
+    if manifest is None:
+        if output.is_dir() and any(output.iterdir()):
+            raise FileExistsError(
+                f"{output} is not empty and was not made by make_shapes; choose another --output folder."
+            )
+        return True
+    found = ShapesSpec(**manifest["spec"])
+    if manifest["world_version"] != WORLD_VERSION:
+        raise FileExistsError(
+            f"{output} holds version {manifest['world_version']} of the Shapes world, this code renders version "
+            f"{WORLD_VERSION}; delete the folder or choose another --output."
+        )
+    if manifest["complete"] and found.holds(spec):
+        if exist_ok:
+            logger.info("%s is already there, with %s.", output, found)
+            return False
+        raise FileExistsError(f"{output} is already there, with {found}; delete it, or pass --exist-ok to keep it.")
+    if not spec.holds(found):
+        raise FileExistsError(
+            f"{output} holds {found}, which {spec} would not keep; delete it or choose another --output."
+        )
+    if manifest["complete"] or found != spec:
+        shutil.rmtree(output / _PARTS, ignore_errors=True)  # chunks end elsewhere now
+    else:
+        logger.info("Taking up the unfinished %s.", output)
+    return True
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any] | None:
+    """The manifest of a Shapes folder (keys name, world_version, spec, complete), or None if it is none of ours."""
+    try:
+        manifest = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("name") == _WORLD_NAME else None
+
+
+def _manifest(spec: ShapesSpec, complete: bool) -> dict[str, Any]:
+    return {"name": _WORLD_NAME, "world_version": WORLD_VERSION, "spec": asdict(spec), "complete": complete}
+
+
+def _run(jobs: list[tuple[Path, str, int, int, int]], num_workers: int, progress: bool) -> None:
+    from tqdm import tqdm
+
+    total = sum(end - start for *_, start, end in jobs)
+    with tqdm(total=total, desc="shapes", unit="image", disable=not progress) as bar:
+        for num_images in _results(jobs, num_workers):
+            bar.update(num_images)
+
+
+def _results(jobs: list[tuple[Path, str, int, int, int]], num_workers: int) -> Iterator[int]:
+    if num_workers <= 1:
+        yield from (_write_chunk(*job) for job in jobs)
+        return
+    with ProcessPoolExecutor(num_workers) as pool:
+        futures = [pool.submit(_write_chunk, *job) for job in jobs]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # one failed, or the user stops: do not finish the rest
+            raise
+
+
+def _write_chunk(output: Path, split: str, seed: int, start: int, end: int) -> int:
+    """Write images start..end-1 of a split and what the annotation files need of them; returns their number."""
+    part = output / _PARTS / f"{split}_{start:08d}.json"
+    if not part.is_file():
+        _save_json(part, [_write_image(output, split, seed, index) for index in range(start, end)])
+    return end - start
+
+
+def _write_image(output: Path, split: str, seed: int, index: int) -> dict[str, Any]:
+    scene, caption = render_image(split, index, seed)
+    height, width = scene.segment_map.shape
+    image_id = index + 1
+    file_name = f"{image_id:012d}.png"
+    _save_png(output / _IMAGE_FOLDERS[split] / file_name, scene.image)
+    record = {
+        "image": {"id": image_id, "file_name": file_name, "height": height, "width": width},
+        "caption": caption,
+    }
+    if split == "captions":
+        return record
+    record["segments"], record["masks"] = describe_segments(scene), instance_masks(scene)
+    for suffix, base_only in _label_sets(split):
+        panoptic = panoptic_png(scene, record["segments"], base_only)
+        _save_png(output / "annotations" / f"panoptic_{split}{suffix}" / file_name, panoptic)
+        _save_png(output / f"semantic_{split}{suffix}" / file_name, semantic_png(scene, base_only))
+    return record
+
+
+def _label_sets(split: str) -> tuple[tuple[str, bool], ...]:
+    """(suffix of the files, base categories only) of a split's label sets."""
+    return (("", False), ("_base", True)) if split == "train" else (("", False),)
+
+
+def _collected(output: Path, split: str) -> list[dict[str, Any]]:
+    parts = sorted((output / _PARTS).glob(f"{split}_*.json"))
+    return [record for part in parts for record in json.loads(part.read_text(encoding="utf-8"))]
+
+
+def _write_annotations(output: Path, split: str, records: list[dict[str, Any]]) -> None:
+    folder = output / "annotations"
+    if split == "captions":
+        _save_json(folder / "captions_pretrain.json", captions_json(records))
+        return
+    _save_json(folder / f"captions_{split}.json", captions_json(records))
+    for suffix, base_only in _label_sets(split):
+        _save_json(folder / f"panoptic_{split}{suffix}.json", panoptic_json(records, base_only))
+        _save_json(folder / f"instances_{split}{suffix}.json", instances_json(records, base_only))
+
+
+def _save_png(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    Image.fromarray(pixels).save(temporary, format="PNG", compress_level=_PNG_LEVEL)
+    os.replace(temporary, path)
+
+
+def _save_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(temporary, path)
