@@ -22,8 +22,8 @@ class InstancePredictions:
         scores: (N,) float32 in [0, 1], decreasing.
         classes: (N,) int64 in [0, K).
         masks: (N, H, W) bool.
-        boxes_xyxy: (N, 4) float32 in pixels, the tight box of the mask; x2 and y2 are one past the last pixel. Zeros for
-            an empty mask.
+        boxes_xyxy: (N, 4) float32 in pixels, the tight box of the mask; x2 and y2 are one past the last pixel. Zeros
+            for an empty mask.
     """
 
     scores: Tensor

@@ -37,7 +37,7 @@ def panoptic_inference(
 
     Returns:
         segment_ids: (H, W) int32; 0 = no segment, else one of the ids below.
-        segments: one dict per segment, ids 1, 2, ... in the order of the proposals: `id`, `category_id` (int in [0, K)),
+        segments: one dict per segment, ids 1, 2, ... in the order of the proposals: `id`, `category_id` (in [0, K)),
             `isthing` (bool), `score` (probability of its best proposal), `area` (pixels).
 
     Raises:

@@ -1,0 +1,274 @@
+"""Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019) by the rules of the COCO evaluation.
+
+The core, `PanopticQuality`, takes arrays and knows neither files nor Detectron2. Differs from panopticapi: a group
+without any category gives nan with n = 0 (panopticapi divides by zero), areas of the ground truth that disagree with its
+map are reported, and ids of the ground truth's map that no annotation lists are an error.
+
+Shape shorthand: H x W pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+VOID = 0
+"""Segment id of pixels that belong to no segment."""
+
+_MATCH_IOU = 0.5  # strict; above it, a match is unique (Kirillov et al., Sec. 4.1)
+_IGNORED_SHARE = 0.5  # an unmatched prediction with more than this share on void or crowd is no false positive
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class CategoryCounts:
+    """What one category has collected over the images: sum of matched IoUs, true positives, false ones, misses."""
+
+    iou: float = 0.0
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+
+    def add(self, other: CategoryCounts) -> None:
+        self.iou += other.iou
+        self.tp += other.tp
+        self.fp += other.fp
+        self.fn += other.fn
+
+    def quality(self) -> dict[str, float] | None:
+        """PQ, SQ, RQ in [0, 1]; None if the category neither occurs nor is predicted."""
+        denominator = self.tp + 0.5 * self.fp + 0.5 * self.fn
+        if denominator == 0:
+            return None
+        return {
+            "pq": self.iou / denominator,
+            "sq": self.iou / self.tp if self.tp else 0.0,
+            "rq": self.tp / denominator,
+        }
+
+
+class PanopticQuality:
+    """Accumulates panoptic quality image by image.
+
+    Args:
+        category_ids: all known category ids; any integers.
+    """
+
+    def __init__(self, category_ids: Iterable[int]):
+        self.counts = {int(category): CategoryCounts() for category in category_ids}
+
+    def add_image(
+        self,
+        gt_map: np.ndarray,
+        gt_segments: Sequence[Mapping],
+        pred_map: np.ndarray,
+        pred_segments: Sequence[Mapping],
+        name: str = "image",
+    ) -> None:
+        """Match the segments of one image and count.
+
+        Args:
+            gt_map, pred_map: (H, W) integers, segment ids, 0 = void.
+            gt_segments: dicts with `id`, `category_id`, `area` (pixels; the published rules take the area of the ground
+                truth from here) and `iscrowd` (0 if absent).
+            pred_segments: dicts with `id` and `category_id`; areas are counted in `pred_map`.
+            name: what error messages call the image.
+
+        Raises:
+            ValueError: sizes differ, an id of a map is not in its segments, a predicted segment has no pixel, an id
+                occurs twice or is 0, or a category is unknown.
+        """
+        if gt_map.shape != pred_map.shape:
+            raise ValueError(f"{name}: the prediction has {pred_map.shape} pixels, the ground truth {gt_map.shape}.")
+        gt = self._segment_table(gt_segments, f"{name}, ground truth")
+        pred = self._segment_table(pred_segments, f"{name}, prediction")
+        overlap = _overlap_table(gt_map, list(gt), pred_map, list(pred), name)
+        self._warn_of_areas(gt, overlap[1:].sum(1), name)
+        self._match(list(gt.values()), list(pred.values()), overlap)
+
+    def _segment_table(self, segments: Sequence[Mapping], name: str) -> dict[int, Mapping]:
+        table = {int(segment["id"]): segment for segment in segments}
+        if len(table) != len(segments) or VOID in table:
+            raise ValueError(f"{name}: segment ids must be unique and not {VOID}, got {[s['id'] for s in segments]}.")
+        for segment_id, segment in table.items():
+            if segment["category_id"] not in self.counts:
+                raise ValueError(
+                    f"{name}: segment {segment_id} has the unknown category_id {segment['category_id']}; "
+                    f"known: {_shortened(self.counts)}."
+                )
+        return table
+
+    def _match(self, gt: list[Mapping], pred: list[Mapping], overlap: np.ndarray) -> None:
+        """Count matches, false positives and misses; `overlap` (1 + G, 1 + R) has void in row and column 0."""
+        pred_area = overlap.sum(0)[1:].astype(np.float64)  # (R,)
+        gt_area = np.array([s["area"] for s in gt], dtype=np.float64)
+        gt_category = np.array([s["category_id"] for s in gt], dtype=np.int64)
+        pred_category = np.array([s["category_id"] for s in pred], dtype=np.int64)
+        is_crowd = np.array([bool(s.get("iscrowd", 0)) for s in gt], dtype=bool)
+        void_overlap, inner = overlap[0, 1:], overlap[1:, 1:]
+
+        same = (gt_category[:, None] == pred_category[None]) & ~is_crowd[:, None]  # (G, R)
+        union = pred_area[None] + gt_area[:, None] - inner - void_overlap[None]
+        candidate = same & (inner > 0)
+        iou = np.divide(inner, union, out=np.zeros(inner.shape), where=candidate)
+        matched = candidate & (iou > _MATCH_IOU)
+
+        # Crowd of the prediction's own category; as published, only the last crowd segment of a category counts.
+        crowd_overlap = np.zeros(len(pred), dtype=np.int64)
+        for row in np.flatnonzero(is_crowd):
+            columns = pred_category == gt_category[row]
+            crowd_overlap[columns] = inner[row, columns]
+        ignored = (void_overlap + crowd_overlap) > _IGNORED_SHARE * pred_area
+
+        for row, column in np.argwhere(matched):
+            counts = self.counts[int(gt_category[row])]
+            counts.tp += 1
+            counts.iou += float(iou[row, column])
+        for category in gt_category[~matched.any(1) & ~is_crowd]:
+            self.counts[int(category)].fn += 1
+        for category in pred_category[~matched.any(0) & ~ignored]:
+            self.counts[int(category)].fp += 1
+
+    @staticmethod
+    def _warn_of_areas(gt: dict[int, Mapping], counted: np.ndarray, name: str) -> None:
+        wrong = [i for (i, s), pixels in zip(gt.items(), counted, strict=True) if int(s["area"]) != int(pixels)]
+        if wrong:
+            logger.warning(
+                "%s: the area of ground-truth segments %s differs from their pixels in the map; PQ can exceed 100. "
+                "The published rules use the area field: correct it in the annotation file.",
+                name,
+                wrong,
+            )
+
+    def state(self) -> dict[int, tuple[float, int, int, int]]:
+        """Plain numbers per category, to send between processes; see `merge`."""
+        return {category: (c.iou, c.tp, c.fp, c.fn) for category, c in self.counts.items()}
+
+    def merge(self, state: Mapping[int, Sequence[float]]) -> None:
+        """Add what another process has collected (its `state()`) for the same categories."""
+        for category, numbers in state.items():
+            self.counts[category].add(CategoryCounts(*numbers))
+
+    def per_category(self) -> dict[int, dict[str, float]]:
+        """`pq`, `sq`, `rq` in [0, 1] of every category that occurs or is predicted."""
+        qualities = {category: counts.quality() for category, counts in self.counts.items()}
+        return {category: quality for category, quality in qualities.items() if quality is not None}
+
+    def result(self, category_ids: Iterable[int] | None = None) -> dict[str, float]:
+        """Mean over categories.
+
+        Args:
+            category_ids: the group to average over; None takes all.
+
+        Returns:
+            `pq`, `sq`, `rq` in [0, 1], nan if no category of the group occurs or is predicted, and `n`, how many do.
+        """
+        qualities = self.per_category()
+        group = [qualities[c] for c in (self.counts if category_ids is None else category_ids) if c in qualities]
+        if not group:
+            return {"pq": float("nan"), "sq": float("nan"), "rq": float("nan"), "n": 0}
+        means = {key: sum(quality[key] for quality in group) / len(group) for key in ("pq", "sq", "rq")}
+        return {**means, "n": len(group)}
+
+
+def rgb2id(rgb: np.ndarray) -> np.ndarray:
+    """Segment ids of a COCO panoptic picture: (..., 3) uint8 RGB -> (...) int64, id = R + 256 G + 65536 B."""
+    rgb = np.asarray(rgb).astype(np.int64)  # before the arithmetic: uint8 would wrap around
+    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+
+
+def id2rgb(ids: np.ndarray) -> np.ndarray:
+    """Inverse of `rgb2id`: (...) integers in [0, 256^3) -> (..., 3) uint8."""
+    ids = np.asarray(ids).astype(np.int64)
+    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
+
+
+def read_panoptic_png(path: str | Path) -> np.ndarray:
+    """(H, W) int64 segment ids of a COCO panoptic png.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return rgb2id(np.asarray(image.convert("RGB")))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"Panoptic png {path} is missing.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"Panoptic png {path} cannot be read ({error}); write it again.") from error
+
+
+def panoptic_quality_of_folders(
+    gt_json: str | Path, gt_dir: str | Path, pred_json: str | Path, pred_dir: str | Path
+) -> tuple[PanopticQuality, dict[int, dict]]:
+    """Compare predictions with ground truth, both in COCO panoptic format on disk.
+
+    Args:
+        gt_json, pred_json: annotation files; categories are those of `gt_json`.
+        gt_dir, pred_dir: the folders with the pngs of `file_name` in the annotations.
+
+    Returns:
+        The filled `PanopticQuality` and the categories by id, as in `gt_json`.
+
+    Raises:
+        ValueError: a ground-truth image has no prediction, or see `PanopticQuality.add_image`.
+    """
+    gt = json.loads(Path(gt_json).read_text())
+    predictions = {a["image_id"]: a for a in json.loads(Path(pred_json).read_text())["annotations"]}
+    categories = {category["id"]: category for category in gt["categories"]}
+    quality = PanopticQuality(categories)
+    for annotation in gt["annotations"]:
+        prediction = predictions.get(annotation["image_id"])
+        if prediction is None:
+            raise ValueError(f"{pred_json}: no prediction for image {annotation['image_id']} of {gt_json}.")
+        quality.add_image(
+            read_panoptic_png(Path(gt_dir) / annotation["file_name"]),
+            annotation["segments_info"],
+            read_panoptic_png(Path(pred_dir) / prediction["file_name"]),
+            prediction["segments_info"],
+            name=f"image {annotation['image_id']} ({annotation['file_name']})",
+        )
+    return quality, categories
+
+
+def _overlap_table(gt_map, gt_ids: list[int], pred_map, pred_ids: list[int], name: str) -> np.ndarray:
+    """(1 + G, 1 + R) pixels shared by ground-truth and predicted segments; row and column 0 are void."""
+    gt_index = _to_index(gt_map, gt_ids, f"{name}, ground truth")
+    pred_index = _to_index(pred_map, pred_ids, f"{name}, prediction")
+    columns = 1 + len(pred_ids)
+    pairs = np.bincount(gt_index * columns + pred_index, minlength=(1 + len(gt_ids)) * columns)
+    overlap = pairs.reshape(1 + len(gt_ids), columns)
+    absent = [i for i, pixels in zip(pred_ids, overlap.sum(0)[1:], strict=True) if pixels == 0]
+    if absent:
+        raise ValueError(
+            f"{name}, prediction: segments {_shortened(absent)} of segments_info have no pixel in the map."
+        )
+    return overlap
+
+
+def _to_index(segment_map: np.ndarray, ids: list[int], name: str) -> np.ndarray:
+    """(H * W,) position of each pixel's segment id in `ids` plus 1; 0 for void."""
+    present, inverse = np.unique(segment_map, return_inverse=True)
+    position = {VOID: 0, **{segment_id: i + 1 for i, segment_id in enumerate(ids)}}
+    unlisted = [int(i) for i in present if int(i) not in position]
+    if unlisted:
+        raise ValueError(
+            f"{name}: segment ids {_shortened(unlisted)} of the map are not in segments_info; list them or write "
+            f"{VOID} (void) in their place."
+        )
+    lookup = np.array([position[int(i)] for i in present], dtype=np.int64)
+    return lookup[inverse.reshape(-1)]
+
+
+def _shortened(values: Iterable, limit: int = 12) -> str:
+    values = list(values)
+    return ", ".join(map(str, values[:limit])) + (f", ... ({len(values)} in all)" if len(values) > limit else "")
