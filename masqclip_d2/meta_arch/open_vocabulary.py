@@ -123,13 +123,20 @@ class OpenVocabularySegmenter(nn.Module):
             self.answer(record, found, vocabulary) for record, found in zip(batched_inputs, proposals, strict=True)
         ]
 
-    def answer(self, record: dict, proposals: MaskProposals, vocabulary: Vocabulary) -> dict:
-        """Classify the proposals of one image and fuse them into the answers of the tasks that are on."""
+    def answer(self, record: dict, proposals: MaskProposals, vocabulary: Vocabulary, tasks: Tasks | None = None) -> dict:
+        """Classify the proposals of one image and fuse them into answers.
+
+        Args:
+            record: one dict of the input, see the module docstring.
+            proposals: masks of the image from any source.
+            vocabulary: the words.
+            tasks: which answers to give; None: those of the configuration.
+        """
         image = record["image"]
         output_hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
         embeddings = self.embed_masks(image, proposals)
         log_scores = self.class_log_scores(embeddings, proposals.object_scores, vocabulary)
-        answers = self._fuse(log_scores.exp(), proposals, vocabulary, output_hw)
+        answers = fuse(log_scores.exp(), proposals, vocabulary, output_hw, tasks or self.tasks)
         if "instances" in record:
             truth = record["instances"]
             if len(truth) == len(proposals):
@@ -177,32 +184,6 @@ class OpenVocabularySegmenter(nn.Module):
             drop_extra=self.extra_class is not None,
         )
 
-    def _fuse(
-        self, class_probs: Tensor, proposals: MaskProposals, vocabulary: Vocabulary, output_hw: tuple[int, int]
-    ) -> dict:
-        tasks, answers = self.tasks, {}
-        frames = (proposals.padded_hw, proposals.image_hw, output_hw)
-        if tasks.semantic and not (tasks.resize_masks_first or tasks.panoptic or tasks.instance):
-            maps = semantic_inference(class_probs, resize_maps(proposals.mask_logits, proposals.padded_hw))
-            return {"sem_seg": crop_and_resize(maps, proposals.image_hw, output_hw)}
-        mask_logits = masks_to_output(proposals.mask_logits, *frames)
-        if tasks.semantic:
-            answers["sem_seg"] = semantic_inference(class_probs, mask_logits)
-        if tasks.panoptic:
-            answers["panoptic_seg"] = panoptic_inference(
-                class_probs, mask_logits, vocabulary.is_thing, tasks.object_threshold, tasks.overlap_threshold
-            )
-        if tasks.instance:
-            found = instance_inference(class_probs, mask_logits, vocabulary.is_thing, tasks.topk)
-            answers["instances"] = Instances(
-                output_hw,
-                pred_masks=found.masks,
-                pred_boxes=Boxes(found.boxes_xyxy),
-                scores=found.scores,
-                pred_classes=found.classes,
-            )
-        return answers
-
     def _known_vocabulary(self) -> Vocabulary:
         if self.vocabulary is None:
             raise RuntimeError(
@@ -210,6 +191,33 @@ class OpenVocabularySegmenter(nn.Module):
                 "or Vocabulary.from_metadata(MetadataCatalog.get(name)) for a dataset."
             )
         return self.vocabulary
+
+
+def fuse(
+    class_probs: Tensor, proposals: MaskProposals, vocabulary: Vocabulary, output_hw: tuple[int, int], tasks: Tasks
+) -> dict:
+    """Answers of one image from class probabilities (Q, K) and masks, as the module docstring lists them."""
+    if tasks.semantic and not (tasks.resize_masks_first or tasks.panoptic or tasks.instance):
+        maps = semantic_inference(class_probs, resize_maps(proposals.mask_logits, proposals.padded_hw))
+        return {"sem_seg": crop_and_resize(maps, proposals.image_hw, output_hw)}
+    answers: dict = {}
+    mask_logits = masks_to_output(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, output_hw)
+    if tasks.semantic:
+        answers["sem_seg"] = semantic_inference(class_probs, mask_logits)
+    if tasks.panoptic:
+        answers["panoptic_seg"] = panoptic_inference(
+            class_probs, mask_logits, vocabulary.is_thing, tasks.object_threshold, tasks.overlap_threshold
+        )
+    if tasks.instance:
+        found = instance_inference(class_probs, mask_logits, vocabulary.is_thing, tasks.topk)
+        answers["instances"] = Instances(
+            output_hw,
+            pred_masks=found.masks,
+            pred_boxes=Boxes(found.boxes_xyxy),
+            scores=found.scores,
+            pred_classes=found.classes,
+        )
+    return answers
 
 
 def _pad(image: Tensor, padded_hw: tuple[int, int], rgb: Tensor) -> Tensor:

@@ -1,0 +1,12 @@
+#!/usr/bin/env python
+"""Images and words -> pictures and JSON:  python demo/demo.py --vocab "striped circle,dotted star" --stuff "grass" """
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a checkout that is not installed works as well
+
+from masqclip_d2.cli.demo import main  # noqa: E402
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The Python API: an image and any words -> masks.
+
+    from masqclip_d2 import Predictor
+    predictor = Predictor()
+    answer = predictor("image.png", vocab="striped circle,dotted star", stuff="grass")
+    for segment in answer.segments: print(segment.label, segment.score, segment.area)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .checkpoint import AccountingCheckpointer
+from .config import adapt_to_machine, load_config
+from .segmentation import Segment, Segmentation
+from .vocabulary import Vocabulary
+
+TASKS = ("panoptic", "instance", "semantic")
+DEFAULT_CONFIG = "shapes/maskclip_worma"
+
+
+class Predictor:
+    """A model with its weights, ready for images and words.
+
+    Args:
+        config: a YAML file or the name of a shipped configuration.
+        weights: checkpoint; None: MODEL.WEIGHTS of the configuration.
+        device: e.g. "cpu"; None: the configuration's, or the CPU where that is missing.
+        opts: KEY VALUE overrides of the configuration.
+
+    Raises:
+        FileNotFoundError, KeyError, ValueError: see `load_config` and `AccountingCheckpointer`.
+    """
+
+    def __init__(
+        self,
+        config: str | Path = DEFAULT_CONFIG,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        opts: Sequence[str] = (),
+    ) -> None:
+        from detectron2.modeling import build_model
+
+        from .data.mappers import test_augmentation
+
+        cfg = load_config(config, list(opts))
+        if weights is not None:
+            cfg.MODEL.WEIGHTS = str(weights)
+        if device is not None:
+            cfg.MODEL.DEVICE = device
+        adapt_to_machine(cfg)
+        cfg.freeze()
+        self.cfg = cfg
+        self.model = build_model(cfg).eval()
+        AccountingCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        self._augmentation = test_augmentation(cfg)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: str | Path | np.ndarray,
+        vocab: str | Sequence[str] | Vocabulary,
+        stuff: str | Sequence[str] = (),
+        task: str = "panoptic",
+        confidence_threshold: float = 0.0,
+    ) -> Segmentation:
+        """Segment one image.
+
+        Args:
+            image: a file, or (H, W, 3) uint8 RGB.
+            vocab: the words, see `Vocabulary.from_words`; or a `Vocabulary`.
+            stuff: which of them are stuff.
+            task: "panoptic", "instance" or "semantic".
+            confidence_threshold: segments with a lower score are left out, in [0, 1].
+
+        Raises:
+            ValueError: unreadable image, bad vocabulary, unknown task.
+        """
+        if task not in TASKS:
+            raise ValueError(f"task is {task!r}; expected one of {', '.join(TASKS)}.")
+        vocabulary = vocab if isinstance(vocab, Vocabulary) else Vocabulary.from_words(vocab, stuff)
+        pixels = _pixels(image)
+        record = self._record(pixels)
+        proposals = self.model.proposer.propose([record])[0]
+        only_task = replace(self.model.tasks, **{name: name == task for name in TASKS})
+        answers = self.model.answer(record, proposals, vocabulary, only_task)
+        segments = _SEGMENTS_OF[task](answers, vocabulary)
+        return Segmentation(
+            image=pixels,
+            vocabulary=vocabulary,
+            task=task,
+            segments=[segment for segment in segments if segment.score >= confidence_threshold],
+        )
+
+    @torch.no_grad()
+    def encode_masks(self, image: str | Path | np.ndarray, masks: np.ndarray | Tensor) -> Tensor:
+        """CLIP-space embeddings of your own masks (SAM's, annotated ones, ...).
+
+        Args:
+            image: a file, or (H, W, 3) uint8 RGB.
+            masks: (Q, H, W) bool or 0/1 at the size of the image.
+
+        Returns:
+            (Q, E) float32 unit rows.
+        """
+        from .structures import MaskProposals
+
+        pixels = _pixels(image)
+        masks = torch.as_tensor(np.asarray(masks), device=self.model.padding_rgb.device)
+        if masks.dim() != 3 or tuple(masks.shape[-2:]) != pixels.shape[:2]:
+            raise ValueError(f"masks must have shape (Q, {pixels.shape[0]}, {pixels.shape[1]}), got {tuple(masks.shape)}.")
+        proposals = MaskProposals.from_binary_masks(masks)
+        embeddings = self.model.embed_masks(_to_tensor(pixels), proposals)
+        return F.normalize(embeddings.float(), dim=-1)
+
+    @torch.no_grad()
+    def classify(self, embeddings: Tensor, vocab: str | Sequence[str] | Vocabulary) -> Tensor:
+        """Probabilities (Q, K) of the words for mask embeddings (Q, E) of `encode_masks`."""
+        vocabulary = vocab if isinstance(vocab, Vocabulary) else Vocabulary.from_words(vocab)
+        ones = embeddings.new_ones(len(embeddings))
+        return self.model.class_log_scores(embeddings, ones, vocabulary).exp()
+
+    def _record(self, pixels: np.ndarray) -> dict:
+        resized = self._augmentation.get_transform(pixels).apply_image(pixels)
+        return {"image": _to_tensor(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
+
+
+def _pixels(image: str | Path | np.ndarray) -> np.ndarray:
+    from .data.images import read_image
+
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(f"An image array is (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}.")
+    return image
+
+
+def _to_tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)
+
+
+def _panoptic_segments(answers: dict, vocabulary: Vocabulary) -> list[Segment]:
+    ids, found = answers["panoptic_seg"]
+    ids = ids.cpu().numpy()
+    return [_segment(vocabulary, s["category_id"], s["score"], ids == s["id"]) for s in found]
+
+
+def _instance_segments(answers: dict, vocabulary: Vocabulary) -> list[Segment]:
+    found = answers["instances"].to("cpu")
+    rows = zip(found.pred_classes.tolist(), found.scores.tolist(), found.pred_masks.numpy(), strict=True)
+    return [_segment(vocabulary, category, score, mask) for category, score, mask in rows if mask.any()]
+
+
+def _semantic_segments(answers: dict, vocabulary: Vocabulary) -> list[Segment]:
+    scores, labels = answers["sem_seg"].cpu().max(dim=0)
+    labels = labels.masked_fill(scores <= 0, -1).numpy()
+    segments = []
+    for category in np.unique(labels[labels >= 0]).tolist():
+        mask = labels == category
+        score = min(1.0, float(scores.numpy()[mask].mean()))
+        segments.append(_segment(vocabulary, category, score, mask))
+    return segments
+
+
+def _segment(vocabulary: Vocabulary, category: int, score: float, mask: np.ndarray) -> Segment:
+    return Segment(vocabulary.names[category], category, bool(vocabulary.is_thing[category]), float(score), mask)
+
+
+_SEGMENTS_OF = {"panoptic": _panoptic_segments, "instance": _instance_segments, "semantic": _semantic_segments}

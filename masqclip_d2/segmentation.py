@@ -1,0 +1,119 @@
+"""Segmentation: the answer to one image and some words, as data, as JSON and as a picture."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+
+from .vocabulary import Vocabulary
+
+# Pictures smaller than this are enlarged before text is written on them, so that labels can be read.
+_MIN_PICTURE_SIDE = 480  # pixels, shorter side
+_GOLDEN_RATIO = 0.618034  # steps of hue that stay far apart however many there are
+
+
+@dataclass
+class Segment:
+    """One mask with its word.
+
+    Args:
+        label: the category's name; category_id: its index in the vocabulary.
+        isthing: thing or stuff.
+        score: in [0, 1].
+        mask: (H, W) bool at the size of the image.
+    """
+
+    label: str
+    category_id: int
+    isthing: bool
+    score: float
+    mask: np.ndarray
+
+    @property
+    def area(self) -> int:
+        """Pixels."""
+        return int(self.mask.sum())
+
+    @property
+    def box_xyxy(self) -> list[int]:
+        """Tight box in pixels; x2 and y2 are one past the last pixel."""
+        ys, xs = np.nonzero(self.mask)
+        return [int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1] if len(xs) else [0, 0, 0, 0]
+
+    def to_dict(self) -> dict:
+        """Plain data: label, category_id, isthing, score, area, box, and the mask as COCO run lengths (RLE)."""
+        from pycocotools import mask as coco_mask
+
+        rle = coco_mask.encode(np.asfortranarray(self.mask.astype(np.uint8)))
+        return {
+            "label": self.label,
+            "category_id": self.category_id,
+            "isthing": self.isthing,
+            "score": round(self.score, 6),
+            "area": self.area,
+            "box": self.box_xyxy,
+            "rle": {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")},
+        }
+
+
+@dataclass
+class Segmentation:
+    """Answer to one image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        vocabulary: the words that were asked for.
+        task: "panoptic" or "semantic" (segments do not overlap) or "instance" (they may).
+        segments: found segments, best score first for instances, else in the order of the model.
+    """
+
+    image: np.ndarray
+    vocabulary: Vocabulary
+    task: str
+    segments: list[Segment] = field(default_factory=list)
+
+    def label_map(self) -> np.ndarray:
+        """(H, W) int32 index into the vocabulary, -1 where there is no segment; the best score wins an overlap."""
+        labels = np.full(self.image.shape[:2], -1, dtype=np.int32)
+        for segment in sorted(self.segments, key=lambda found: found.score):
+            labels[segment.mask] = segment.category_id
+        return labels
+
+    def to_dict(self) -> dict:
+        """Plain data for JSON."""
+        return {
+            "height": int(self.image.shape[0]),
+            "width": int(self.image.shape[1]),
+            "task": self.task,
+            "vocabulary": list(self.vocabulary.names),
+            "segments": [segment.to_dict() for segment in self.segments],
+        }
+
+    def draw(self) -> np.ndarray:
+        """Picture (H', W', 3) uint8 RGB: the image, enlarged if small, with coloured masks, words and scores."""
+        from detectron2.utils.visualizer import ColorMode, Visualizer
+
+        shorter = min(self.image.shape[:2])
+        scale = max(1.0, _MIN_PICTURE_SIDE / shorter)
+        colors = category_colors(len(self.vocabulary))
+        metadata = SimpleNamespace(get=lambda key, default=None: default)  # we give colours and labels ourselves
+        canvas = Visualizer(self.image, metadata, scale=scale, instance_mode=ColorMode.SEGMENTATION)
+        if not self.segments:
+            return canvas.output.get_image()
+        labels = [f"{segment.label} {segment.score:.0%}" for segment in self.segments]
+        picture = canvas.overlay_instances(
+            masks=[segment.mask for segment in self.segments],
+            labels=labels,
+            assigned_colors=[colors[segment.category_id] for segment in self.segments],
+            alpha=0.45,
+        )
+        return picture.get_image()
+
+
+def category_colors(count: int) -> list[tuple[float, float, float]]:
+    """RGB in [0, 1] for each category index; the first n are the same for every count."""
+    hues = ((index * _GOLDEN_RATIO) % 1.0 for index in range(count))
+    return [colorsys.hsv_to_rgb(hue, 0.75 if index % 2 else 0.55, 0.95) for index, hue in enumerate(hues)]
