@@ -1,12 +1,14 @@
 """The CLIP baseline: one masked image and one CLIP pass per proposal (MaskCLIP, appendix A). Slow, and the yardstick.
 
-Shape shorthand: Q mask proposals, E embedding, R input resolution.
+Shape shorthand: B images, Q mask proposals, E embedding, R input resolution.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .clip_image import normalise_rgb
 from .clip_vit import ClipVisualTransformer
@@ -35,3 +37,37 @@ def clip_baseline_embeddings(
     for masks in mask_logits.split(batch_size):
         embeddings.append(visual(torch.where(masks[:, None] >= 0, image, black)))
     return torch.cat(embeddings)
+
+
+@dataclass(frozen=True)
+class BaselineEmbeddings:
+    """What the baseline says about a batch; embeddings are not unit length."""
+
+    mask_embeddings: Tensor  # (B, Q, E)
+
+
+class ClipBaselineEncoder(nn.Module):
+    """The baseline with the interface of `MaskClassTokenEncoder`.
+
+    Args:
+        visual: CLIP's visual tower.
+        batch_size: masked images per CLIP pass.
+    """
+
+    def __init__(self, visual: ClipVisualTransformer, batch_size: int) -> None:
+        super().__init__()
+        self.visual = visual
+        self.batch_size = batch_size
+
+    def forward(self, image: Tensor, mask_logits: Tensor) -> BaselineEmbeddings:
+        """Embed every mask of every image.
+
+        Args:
+            image: (B, 3, R, R) float, CLIP-normalised.
+            mask_logits: (B, Q, R, R) float at encoder resolution.
+        """
+        embeddings = [
+            clip_baseline_embeddings(self.visual, one_image, masks, self.batch_size)
+            for one_image, masks in zip(image, mask_logits, strict=True)
+        ]
+        return BaselineEmbeddings(torch.stack(embeddings))

@@ -1,0 +1,183 @@
+"""Where CLIP's weights come from: OpenAI's archives by name or path, and open_clip's models by name.
+
+Everything ends as a state dict in OpenAI's names, on the CPU. TorchScript archives hold code, so they are opened only
+if their sha256 is one of OpenAI's, and only the tensors are taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import urllib.request
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+OPEN_CLIP_PREFIX = "open_clip:"
+OPENAI_MODELS: dict[str, dict[str, str]] = json.loads(
+    (Path(__file__).parent / "openai_models.json").read_text(encoding="utf-8")
+)["models"]
+
+_CHUNK = 1 << 20  # bytes
+_DOWNLOAD_TIMEOUT = 30  # seconds without an answer
+# Numbers beside the weights in OpenAI's archives; all three follow from the weights.
+_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+# All that a configuration of open_clip may say; anything more (pooling, layer scale, other tokenizers, ...) is another
+# architecture.
+_OPEN_CLIP_KEYS = {
+    "": {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"},
+    "vision_cfg": {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio"},
+    "text_cfg": {"context_length", "vocab_size", "width", "heads", "layers"},
+}
+
+
+def cache_dir() -> Path:
+    """Folder of downloaded archives: MASQCLIP_CACHE, else ~/.cache/clip, where OpenAI's own package keeps them."""
+    return Path(os.environ.get("MASQCLIP_CACHE") or Path.home() / ".cache" / "clip").expanduser()
+
+
+def openai_archive(name: str) -> Path:
+    """Local file of one of OpenAI's models, downloaded once.
+
+    Args:
+        name: a key of `OPENAI_MODELS`, such as "ViT-L/14@336px".
+
+    Raises:
+        FileNotFoundError: it is not there and cannot be downloaded; the message says from where to where.
+    """
+    url = OPENAI_MODELS[name]["url"]
+    path = cache_dir() / url.rsplit("/", 1)[1]
+    if not path.is_file():
+        try:
+            _download(url, path, OPENAI_MODELS[name]["sha256"])
+        except OSError as error:
+            raise FileNotFoundError(
+                f"CLIP {name} is not at {path} and could not be downloaded ({error}). Download {url} on a connected "
+                f"machine and put the file at {path}, or set MASQCLIP_CACHE to the folder that has it."
+            ) from error
+    return path
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, as OpenAI publishes CLIP."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def read_openai_archive(path: Path) -> dict[str, Tensor]:
+    """State dict of one of OpenAI's archives.
+
+    Raises:
+        ValueError: its sha256 is not one of OpenAI's; it is not opened.
+    """
+    digest = _sha256(path)
+    if digest not in {model["sha256"] for model in OPENAI_MODELS.values()}:
+        raise ValueError(
+            f"{path} is a TorchScript archive, which can run code when opened, and its sha256 {digest} is none of "
+            f"OpenAI's ({', '.join(OPENAI_MODELS)}): it is damaged or someone else's. Download it again, or save its "
+            "state dict as .safetensors on a machine that may run it and load that."
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")  # there is no other reader
+        tensors = torch.jit.load(str(path), map_location="cpu").state_dict()
+    return {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_EXTRAS}
+
+
+def read_open_clip(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights of an open_clip model, which open_clip downloads and caches.
+
+    Args:
+        name: "MODEL/TAG" in open_clip's words, such as "ViT-B-16/laion2b_s34b_b88k".
+
+    Returns:
+        The state dict, and the fields of `ClipArchitecture` that it does not tell.
+
+    Raises:
+        ValueError: unknown model or tag, or a model that is no plain CLIP with a VisionTransformer.
+        FileNotFoundError: it could not be downloaded.
+    """
+    import open_clip
+
+    model_name, _, tag = name.partition("/")
+    config = open_clip.get_model_config(model_name)
+    if config is None:
+        raise ValueError(f"open_clip has no model {model_name!r}; open_clip.list_models() lists them.")
+    _refuse_unsupported(model_name, config)
+    tags = open_clip.list_pretrained_tags_by_model(model_name)
+    if tag not in tags:
+        raise ValueError(
+            f"open_clip has no weights {tag!r} for {model_name}; write open_clip:{model_name}/TAG with one of: "
+            f"{', '.join(tags) or '(none exist)'}."
+        )
+    weights = open_clip.get_pretrained_cfg(model_name, tag)
+    if tuple(weights["mean"]) != tuple(open_clip.OPENAI_DATASET_MEAN):
+        raise ValueError(
+            f"open_clip's {name} was trained with another image normalisation than CLIP's; choose another tag."
+        )
+    quick_gelu = bool(weights.get("quick_gelu", False))
+    vision = config["vision_cfg"]
+    known = {
+        "vision_heads": vision["width"] // vision.get("head_width", 64),
+        "text_heads": config["text_cfg"]["heads"],
+        "activation": "quick_gelu" if quick_gelu else "gelu",
+    }
+    try:
+        model = open_clip.create_model(model_name, pretrained=tag, device="cpu", force_quick_gelu=quick_gelu)
+    except (OSError, RuntimeError) as error:
+        source = weights.get("hf_hub") or weights.get("url")
+        raise FileNotFoundError(
+            f"open_clip could not load {name} ({error}). Download the weights of {source} on a connected machine and "
+            f"use load_clip(FILE, architecture={known})."
+        ) from error
+    return model.state_dict(), known
+
+
+def _refuse_unsupported(model_name: str, config: dict[str, Any]) -> None:
+    extra = set(config) - _OPEN_CLIP_KEYS[""]
+    for part in ("vision_cfg", "text_cfg"):
+        extra |= set(config[part]) - _OPEN_CLIP_KEYS[part]
+    if isinstance(config["vision_cfg"].get("layers"), list):
+        extra.add("a ResNet")
+    if extra:
+        raise ValueError(
+            f"open_clip's {model_name} is not supported: only VisionTransformers with class-token pooling and CLIP's "
+            f"own text tower are, but it has {', '.join(sorted(extra))}. Try ViT-B-16 or ViT-L-14."
+        )
+
+
+def _download(url: str, path: Path, sha256: str) -> None:
+    """Fetch into a temporary file beside `path`, check it, then move it there, so that `path` is always whole."""
+    from tqdm import tqdm
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        digest = hashlib.sha256()
+        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as source:
+            total = int(source.headers.get("Content-Length", 0)) or None
+            with tqdm(total=total, unit="B", unit_scale=True, desc=path.name) as progress:
+                while chunk := source.read(_CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    progress.update(len(chunk))
+        if digest.hexdigest() != sha256:
+            raise OSError(f"the download is damaged: its sha256 is {digest.hexdigest()}, expected {sha256}")
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
