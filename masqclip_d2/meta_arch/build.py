@@ -1,0 +1,55 @@
+"""From the configuration to the parts that several meta-architectures share."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..proposer import GroundTruthProposer, MaskFormerProposer
+from ..visual_encoder.clip_vit import ClipVisualTransformer
+from ..visual_encoder.clip_weights import ClipModel, build_clip, load_clip
+from ..vocabulary import TextClassifier
+from .open_vocabulary import Tasks
+
+PADDINGS = ("image", "batch")
+
+
+def open_vocabulary_arguments(cfg) -> tuple[dict, ClipVisualTransformer]:
+    """Arguments of `OpenVocabularySegmenter` but for its visual encoder, and CLIP's visual tower to make that of."""
+    ours = cfg.MODEL.MASQCLIP
+    if ours.PADDING not in PADDINGS:
+        raise ValueError(f"MODEL.MASQCLIP.PADDING is {ours.PADDING!r}; expected one of {', '.join(PADDINGS)}.")
+    clip = clip_from_config(cfg)
+    arguments = {
+        "proposer": build_proposer(cfg),
+        "text_classifier": TextClassifier(
+            clip.text, clip.logit_scale, templates=ours.TEXT.TEMPLATES, synonyms=ours.TEXT.SYNONYMS
+        ),
+        "tasks": Tasks.from_config(cfg),
+        "extra_class": ours.TEST.EXTRA_CLASS or None,
+        "use_object_score": ours.TEST.OBJECT_SCORE,
+        "padding": ours.PADDING,
+        "padding_rgb": tuple(cfg.MODEL.PIXEL_MEAN),  # the mean colour, as published for MaskCLIP
+        "antialias": ours.CLIP.ANTIALIAS,
+        "clip_is_loaded": bool(ours.CLIP.NAME),
+    }
+    return arguments, clip.visual
+
+
+def clip_from_config(cfg) -> ClipModel:
+    """CLIP by MODEL.MASQCLIP.CLIP.NAME, or of CLIP.ARCHITECTURE with numbers that come later; frozen."""
+    clip = cfg.MODEL.MASQCLIP.CLIP
+    if bool(clip.NAME) == bool(clip.ARCHITECTURE):
+        raise ValueError(
+            "Set exactly one of MODEL.MASQCLIP.CLIP.NAME (weights that exist) and MODEL.MASQCLIP.CLIP.ARCHITECTURE "
+            f"(sizes alone), got {clip.NAME!r} and {clip.ARCHITECTURE!r}."
+        )
+    return load_clip(clip.NAME) if clip.NAME else build_clip(clip.ARCHITECTURE).requires_grad_(False).eval()
+
+
+def build_proposer(cfg) -> nn.Module:
+    """The source of masks that MODEL.MASQCLIP.PROPOSER.SOURCE names; frozen."""
+    source = cfg.MODEL.MASQCLIP.PROPOSER.SOURCE
+    sources = {"mask2former": MaskFormerProposer, "ground_truth": lambda cfg: GroundTruthProposer()}
+    if source not in sources:
+        raise ValueError(f"MODEL.MASQCLIP.PROPOSER.SOURCE is {source!r}; expected one of {', '.join(sources)}.")
+    return sources[source](cfg).requires_grad_(False).eval()

@@ -1,0 +1,66 @@
+"""ClipPretraining: a small CLIP learned from images and captions (stage `clip_pretraining`, for Shapes only).
+
+Input in training, a list with one dict per image: image (3, R, R) uint8 or float RGB 0..255 at CLIP's resolution, and
+caption (str). Output: {"loss_contrastive": scalar}. It is trained to be loaded by name elsewhere, so it answers nothing
+at test.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from ..training.contrastive import contrastive_loss
+from ..visual_encoder.clip_image import normalise_rgb
+from ..visual_encoder.clip_weights import ClipModel, build_clip, load_clip
+
+_MAX_LOGIT_SCALE = 100.0  # CLIP (Radford et al., 2021, Sec. 2.5) clips the learned scale there
+
+
+@META_ARCH_REGISTRY.register()
+class ClipPretraining(nn.Module):
+    """Both towers of CLIP with the contrastive loss.
+
+    Args:
+        clip: the model that learns.
+        patch_dropout: share of patches left out of each training image, in [0, 1).
+    """
+
+    @configurable
+    def __init__(self, *, clip: ClipModel, patch_dropout: float) -> None:
+        super().__init__()
+        self.clip = clip
+        self.patch_dropout = patch_dropout
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        ours = cfg.MODEL.MASQCLIP
+        if ours.CLIP.NAME:
+            clip = load_clip(ours.CLIP.NAME).requires_grad_(True).train()  # goes on from there
+        else:
+            clip = build_clip(ours.CLIP.ARCHITECTURE)
+        return {"clip": clip, "patch_dropout": ours.CLIP_PRETRAINING.PATCH_DROPOUT}
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """See the module docstring.
+
+        Raises:
+            RuntimeError: the model is in eval mode.
+        """
+        if not self.training:
+            raise RuntimeError("ClipPretraining answers nothing; name its clip.safetensors in MODEL.MASQCLIP.CLIP.NAME.")
+        device = self.clip.log_logit_scale.device
+        images = torch.stack([record["image"] for record in batched_inputs]).to(device, torch.float32) / 255
+        captions = [record["caption"] for record in batched_inputs]
+        return {
+            "loss_contrastive": contrastive_loss(
+                self.clip.visual(normalise_rgb(images), self.patch_dropout),
+                self.clip.text(self.clip.text.tokenize(captions, truncate=True)),
+                self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE),
+                torch.tensor([zlib.crc32(caption.encode()) for caption in captions], device=device),
+            )
+        }
