@@ -1,4 +1,4 @@
-"""Checkpoints as fvcore writes them, with Detectron2's file formats. Weights are data: nothing here runs a file's code."""
+"""Checkpoints as fvcore writes them, and Detectron2's other file formats. Nothing here runs code of a file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import torch
-from fvcore.common.checkpoint import Checkpointer
-from torch import nn
-
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
+from fvcore.common.checkpoint import Checkpointer
+from torch import nn
 
 from .numpy_pickle import load_numpy_pickle
 from .suffix_matching import match_by_suffix
@@ -57,8 +56,8 @@ class DetectionCheckpointer(Checkpointer):
             checkpoint = load_numpy_pickle(f)
             if "model" not in checkpoint or "__author__" not in checkpoint:
                 raise ValueError(
-                    f"{f} has the keys {sorted(checkpoint)[:5]}; expected 'model' and '__author__'. Caffe2 files are not "
-                    "supported by the bundled detectron2."
+                    f"{f} has the keys {sorted(checkpoint)[:5]}; expected 'model' and '__author__'. Caffe2 files are "
+                    "not supported by the bundled detectron2."
                 )
         else:
             checkpoint = torch.load(f, map_location="cpu", weights_only=True)

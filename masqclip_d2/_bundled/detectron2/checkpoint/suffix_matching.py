@@ -38,8 +38,8 @@ def match_by_suffix(model_state: dict[str, Tensor], checkpoint_state: dict[str, 
             continue
         if key in taken_by:
             raise ValueError(
-                f"{key!r} of the checkpoint fits both {taken_by[key]!r} and {model_key!r} of the model; rename the keys "
-                "of the checkpoint and load it without matching_heuristics."
+                f"{key!r} of the checkpoint fits both {taken_by[key]!r} and {model_key!r} of the model; rename the "
+                "keys of the checkpoint and load it without matching_heuristics."
             )
         taken_by[key] = model_key
         renamed[model_key] = checkpoint_state[key]

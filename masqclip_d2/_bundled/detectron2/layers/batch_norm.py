@@ -12,7 +12,7 @@ _GROUP_NORM_GROUPS = 32
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation with fixed statistics and a fixed affine map: y = (x - mean) / sqrt(var + eps) * weight + bias.
+    """Batch normalisation with everything fixed: y = (x - running_mean) / sqrt(running_var + eps) * weight + bias.
 
     All four vectors are buffers (C,), so the layer has no parameters. It starts as the identity, which is why
     `running_var` starts at 1 - eps.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 
 import torch
+from detectron2.config import CfgNode
 from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
 from torch import nn
-
-from detectron2.config import CfgNode
 
 from .lr_scheduler import LRMultiplier, WarmupParamScheduler
 
@@ -116,8 +115,8 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRMult
         multiplier = CosineParamScheduler(1, end)
     else:
         raise ValueError(
-            f"SOLVER.LR_SCHEDULER_NAME is {options.LR_SCHEDULER_NAME!r}; expected 'WarmupMultiStepLR', 'WarmupCosineLR', "
-            "or 'WarmupPolyLR' through detectron2.projects.deeplab."
+            f"SOLVER.LR_SCHEDULER_NAME is {options.LR_SCHEDULER_NAME!r}; expected 'WarmupMultiStepLR', "
+            "'WarmupCosineLR', or 'WarmupPolyLR' through detectron2.projects.deeplab."
         )
     warmed_up = WarmupParamScheduler(
         multiplier,

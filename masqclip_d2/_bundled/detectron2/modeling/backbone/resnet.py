@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from detectron2.config import CfgNode
 from detectron2.layers import CNNBlockBase, Conv2d, ShapeSpec, get_norm
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY
@@ -175,7 +174,7 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     """Build the ResNet of `cfg.MODEL.RESNETS`; stages after the last requested feature are not built.
 
     Raises:
-        ValueError: an unknown depth or feature, deformable convolution, or a setting that this depth cannot have.
+        ValueError: an unknown depth or feature, or a setting that this depth cannot have.
     """
     options = cfg.MODEL.RESNETS
     _check_options(options)
@@ -223,10 +222,9 @@ def _check_options(options: CfgNode) -> None:
     unknown = set(options.OUT_FEATURES) - {"stem", *_STAGE_NAMES}
     if unknown or not options.OUT_FEATURES:
         raise ValueError(
-            f"MODEL.RESNETS.OUT_FEATURES is {list(options.OUT_FEATURES)}; expected some of stem, {', '.join(_STAGE_NAMES)}."
+            f"MODEL.RESNETS.OUT_FEATURES is {list(options.OUT_FEATURES)}; expected one or more of stem, "
+            f"{', '.join(_STAGE_NAMES)}."
         )
-    if any(options.get("DEFORM_ON_PER_STAGE", ())):
-        raise ValueError("MODEL.RESNETS.DEFORM_ON_PER_STAGE: deformable convolution is not in the bundled detectron2.")
     if options.RES5_DILATION not in (1, 2):
         raise ValueError(f"MODEL.RESNETS.RES5_DILATION is {options.RES5_DILATION}; expected 1 or 2.")
     if options.DEPTH in _BASIC_DEPTHS:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from fvcore.common.param_scheduler import ParamScheduler
-
 from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier
 from detectron2.solver import build_lr_scheduler as build_standard_lr_scheduler
+from fvcore.common.param_scheduler import ParamScheduler
 
 
 class _WarmupPoly(ParamScheduler):

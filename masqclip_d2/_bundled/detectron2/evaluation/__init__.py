@@ -1,0 +1,14 @@
+"""Running a model over a test set, and COCO's average precision."""
+
+from .coco_evaluation import COCOEvaluator
+from .evaluator import DatasetEvaluator, DatasetEvaluators, inference_on_dataset
+from .testing import print_csv_format, verify_results
+
+__all__ = [
+    "COCOEvaluator",
+    "DatasetEvaluator",
+    "DatasetEvaluators",
+    "inference_on_dataset",
+    "print_csv_format",
+    "verify_results",
+]
