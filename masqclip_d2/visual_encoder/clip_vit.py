@@ -89,7 +89,7 @@ class ResidualAttentionBlock(nn.Module):
 
     def attend(self, tokens: Tensor, inputs: AttentionInputs) -> Tensor:
         """The whole block for the tokens that `inputs` come from: every token attends to every token."""
-        return self.finish(tokens, F.scaled_dot_product_attention(inputs.query, inputs.key, inputs.value))
+        return self.finish(tokens, _self_attention(inputs.query, inputs.key, inputs.value))
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.attend(tokens, self.attention_inputs(tokens))
@@ -214,6 +214,16 @@ class ClipVisualTransformer(nn.Module):
             nn.init.normal_(block.mlp.c_proj.weight, std=residual_scale)
             for linear in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):
                 nn.init.zeros_(linear.bias)
+
+
+def _self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Plain attention of (B, N, L, d) tokens to each other, scaled by 1 / sqrt(d)."""
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        # Two batched products are 2 to 4 times faster there than torch's fused kernel, forward and backward together
+        # (torch 2.14, AVX512-BF16, L = 129 and 257, d = 64); in float32 both are equal.
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (B, N, L, L)
+        return scores.softmax(dim=-1).to(value.dtype) @ value
+    return F.scaled_dot_product_attention(query, key, value)
 
 
 def _random_subset(patches: Tensor, dropout: float) -> Tensor:
