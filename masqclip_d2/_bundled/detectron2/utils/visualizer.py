@@ -1,0 +1,442 @@
+"""Masks, boxes and words drawn on a picture, with Pillow only.
+
+Coordinates are pixels (x, y) of the original picture, whatever `scale` is. Colours are RGB in [0, 1], or names that
+matplotlib knows; metadata colours are RGB in 0..255.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+import os
+from collections.abc import Sequence
+from enum import Enum, unique
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, polygons_to_bitmask
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from .file_io import PathManager
+
+__all__ = ["ColorMode", "VisImage", "Visualizer"]
+
+Color = Sequence[float] | str
+
+_GOLDEN_RATIO = 0.618034  # steps of the hue that keep neighbours in a list apart
+_MIN_FONT_PIXELS = 11.0
+_PIXELS_PER_FONT_PIXEL = 50  # sqrt(height * width) of the picture per pixel of font height
+_ANCHOR_SIDE = 160  # a mask is searched for the place of its label at no more than this many pixels per side
+_LABEL_BACKGROUND = (0, 0, 0, 190)
+
+
+@unique
+class ColorMode(Enum):
+    """How instances are coloured: each its own colour; by class; or own colours on a grey picture."""
+
+    IMAGE = 0
+    SEGMENTATION = 1
+    IMAGE_BW = 2
+
+
+class VisImage:
+    """A picture that is being drawn on.
+
+    Args:
+        img: (H, W, 3) RGB, 0..255.
+        scale: the output is this many times larger.
+    """
+
+    def __init__(self, img: np.ndarray, scale: float = 1.0) -> None:
+        self.scale = scale
+        height, width = img.shape[:2]
+        self.canvas = Image.fromarray(np.clip(img, 0, 255).astype(np.uint8))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if size != self.canvas.size:
+            self.canvas = self.canvas.resize(size, Image.Resampling.BICUBIC)
+        self.width, self.height = size
+
+    def get_image(self) -> np.ndarray:
+        """(H * scale, W * scale, 3) uint8 RGB, a copy."""
+        return np.array(self.canvas)
+
+    def save(self, filepath: str) -> None:
+        """Write the picture; the format follows the name."""
+        self.canvas.save(filepath)
+
+
+class Visualizer:
+    """Draws annotations and predictions of one picture; each `draw_*` returns the `VisImage` it draws on, `output`.
+
+    Args:
+        img_rgb: (H, W, 3) RGB, 0..255.
+        metadata: of the dataset; thing_classes, thing_colors, stuff_classes, stuff_colors are used where present.
+        scale: the output is this many times larger.
+        font_size_scale: factor on the size of all words.
+    """
+
+    def __init__(
+        self,
+        img_rgb: np.ndarray,
+        metadata: Any = None,
+        scale: float = 1.0,
+        instance_mode: ColorMode = ColorMode.IMAGE,
+        font_size_scale: float = 1.0,
+    ) -> None:
+        self.img = np.clip(np.asarray(img_rgb), 0, 255).astype(np.uint8)
+        self.metadata = metadata if metadata is not None else {}
+        self.output = VisImage(self.img, scale)
+        self._instance_mode = instance_mode
+        pixels = np.sqrt(self.output.height * self.output.width)
+        self._font_pixels = max(pixels / _PIXELS_PER_FONT_PIXEL, _MIN_FONT_PIXELS) * font_size_scale
+        self._label_boxes: list[tuple[float, float, float, float]] = []
+
+    def draw_instance_predictions(self, predictions: Instances) -> VisImage:
+        """Draw `pred_boxes`, `pred_masks`, and labels of `pred_classes` and `scores`, whichever are there (CPU)."""
+        fields = predictions.get_fields()
+        classes = fields["pred_classes"].tolist() if "pred_classes" in fields else None
+        scores = fields["scores"].tolist() if "scores" in fields else None
+        masks = fields.get("pred_masks")
+        by_class = self._instance_mode == ColorMode.SEGMENTATION and classes is not None
+        if self._instance_mode == ColorMode.IMAGE_BW and masks is not None:
+            self._grey_outside(self._binary_masks(masks))
+        return self.overlay_instances(
+            boxes=fields.get("pred_boxes"),
+            masks=masks,
+            labels=_labels(classes, scores, self.metadata.get("thing_classes", None)),
+            assigned_colors=[self._color("thing", category) for category in classes] if by_class else None,
+            alpha=0.8 if by_class else 0.5,
+        )
+
+    def draw_sem_seg(
+        self, sem_seg: np.ndarray | torch.Tensor, area_threshold: float | None = None, alpha: float = 0.8
+    ) -> VisImage:
+        """Draw an (H, W) map of stuff classes; labels from len(stuff_classes) on are void.
+
+        Args:
+            area_threshold: regions with fewer pixels are left out.
+        """
+        sem_seg = _numpy(sem_seg)
+        names = self.metadata.get("stuff_classes", None)
+        labels, areas = np.unique(sem_seg, return_counts=True)
+        for label in labels[np.argsort(-areas, kind="stable")].tolist():
+            if label < 0 or (names is not None and label >= len(names)):
+                continue
+            self.draw_binary_mask(
+                sem_seg == label,
+                self._color("stuff", label),
+                text=str(label) if names is None else names[label],
+                alpha=alpha,
+                area_threshold=area_threshold,
+            )
+        return self.output
+
+    def draw_panoptic_seg(
+        self,
+        panoptic_seg: np.ndarray | torch.Tensor,
+        segments_info: list[dict],
+        area_threshold: float | None = None,
+        alpha: float = 0.7,
+    ) -> VisImage:
+        """Draw an (H, W) map of segment ids; ids that are not in `segments_info` are void.
+
+        Args:
+            segments_info: per segment "id", "category_id" (contiguous), "isthing", and, if known, "score".
+            area_threshold: stuff with fewer pixels is left out.
+        """
+        panoptic_seg = _numpy(panoptic_seg)
+        if self._instance_mode == ColorMode.IMAGE_BW:
+            self._grey_outside([np.isin(panoptic_seg, [segment["id"] for segment in segments_info])])
+        stuff = [segment for segment in segments_info if not segment["isthing"]]
+        stuff_masks = [panoptic_seg == segment["id"] for segment in stuff]
+        for index in _largest_first(stuff_masks):
+            category = stuff[index]["category_id"]
+            self.draw_binary_mask(
+                stuff_masks[index],
+                self._color("stuff", category),
+                text=_labels([category], None, self.metadata.get("stuff_classes", None))[0],
+                alpha=alpha,
+                area_threshold=area_threshold,
+            )
+        things = [segment for segment in segments_info if segment["isthing"]]
+        categories = [segment["category_id"] for segment in things]
+        scores = [segment["score"] for segment in things] if all("score" in segment for segment in things) else None
+        return self.overlay_instances(
+            masks=[panoptic_seg == segment["id"] for segment in things],
+            labels=_labels(categories, scores, self.metadata.get("thing_classes", None)),
+            assigned_colors=[self._color("thing", category) for category in categories],
+            alpha=alpha,
+        )
+
+    draw_panoptic_seg_predictions = draw_panoptic_seg
+
+    def draw_dataset_dict(self, dic: dict) -> VisImage:
+        """Draw the annotations of a standard dataset dict: instances, semantic and panoptic maps, whichever it has."""
+        annotations = dic.get("annotations")
+        if annotations:
+            categories = [annotation["category_id"] for annotation in annotations]
+            is_crowd = [annotation.get("iscrowd", 0) for annotation in annotations]
+            has_masks = all("segmentation" in annotation for annotation in annotations)
+            by_class = self._instance_mode == ColorMode.SEGMENTATION
+            self.overlay_instances(
+                boxes=[
+                    BoxMode.convert(annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS)
+                    for annotation in annotations
+                ],
+                masks=[annotation["segmentation"] for annotation in annotations] if has_masks else None,
+                labels=_labels(categories, None, self.metadata.get("thing_classes", None), is_crowd),
+                assigned_colors=[self._color("thing", category) for category in categories] if by_class else None,
+            )
+        sem_seg = dic.get("sem_seg")
+        if sem_seg is None and "sem_seg_file_name" in dic:
+            sem_seg = _read_array(dic["sem_seg_file_name"])
+        if sem_seg is not None:
+            self.draw_sem_seg(sem_seg, alpha=0.5)
+        if "pan_seg_file_name" in dic:
+            red, green, blue = np.moveaxis(_read_array(dic["pan_seg_file_name"]).astype(np.int64)[..., :3], -1, 0)
+            self.draw_panoptic_seg(red + 256 * green + 256**2 * blue, dic["segments_info"], alpha=0.5)
+        return self.output
+
+    def overlay_instances(
+        self,
+        *,
+        boxes: Boxes | np.ndarray | Sequence | None = None,
+        labels: Sequence[str] | None = None,
+        masks: Any = None,
+        assigned_colors: Sequence[Color] | None = None,
+        alpha: float = 0.5,
+    ) -> VisImage:
+        """Draw N instances, larger ones first, all labels on top.
+
+        Args:
+            boxes: (N, 4) XYXY.
+            masks: `BitMasks`, `PolygonMasks`, an (N, H, W) array or tensor, or N items that are each an (H, W) mask,
+                an RLE, or a list of flat polygons.
+            assigned_colors: N colours; None = one of its own for each.
+        """
+        box_list = None if boxes is None else _numpy(getattr(boxes, "tensor", boxes)).reshape(-1, 4)
+        mask_list = None if masks is None else self._binary_masks(masks)
+        if mask_list is not None:
+            order = _largest_first(mask_list)
+        elif box_list is not None:
+            order = np.argsort(-np.prod(box_list[:, 2:] - box_list[:, :2], axis=1), kind="stable").tolist()
+        else:
+            return self.output
+        colors = assigned_colors if assigned_colors is not None else [_own_color(index) for index in range(len(order))]
+        for index in order:
+            if mask_list is not None:
+                self.draw_binary_mask(mask_list[index], colors[index], alpha=alpha, area_threshold=None)
+            if box_list is not None and (box_list[index, 2:] > box_list[index, :2]).all():
+                self.draw_box(box_list[index], edge_color=colors[index])
+        for index in order if labels is not None else ():
+            if mask_list is not None and mask_list[index].any():
+                self._label_mask(labels[index], mask_list[index], colors[index])
+            elif box_list is not None:
+                self.draw_text(labels[index], box_list[index, :2], color=colors[index], horizontal_alignment="left")
+        return self.output
+
+    def draw_binary_mask(
+        self,
+        binary_mask: np.ndarray,
+        color: Color | None = None,
+        *,
+        edge_color: Color | None = None,
+        text: str | None = None,
+        alpha: float = 0.5,
+        area_threshold: float | None = 10,
+    ) -> VisImage:
+        """Fill an (H, W) mask, draw its outline, and put `text` inside it.
+
+        Args:
+            color: None = one of its own.
+            edge_color: None = `color`.
+            area_threshold: a mask with fewer pixels is left out; None = 0.
+        """
+        binary_mask = np.asarray(binary_mask, dtype=bool)
+        area = int(binary_mask.sum())
+        if area == 0 or area < (area_threshold or 0):
+            return self.output
+        color = _own_color(0) if color is None else color
+        mask = Image.fromarray(binary_mask.astype(np.uint8) * 255)
+        if mask.size != self.output.canvas.size:
+            mask = mask.resize(self.output.canvas.size, Image.Resampling.BILINEAR)
+        self.output.canvas.paste(_rgb(color), mask=mask.point(lambda value: round(value * alpha)))
+        hard = mask.point(lambda value: 255 if value > 127 else 0)
+        inside = hard.filter(ImageFilter.MinFilter(3))
+        outline = Image.fromarray(np.asarray(hard) - np.asarray(inside))
+        self.output.canvas.paste(_rgb(color if edge_color is None else edge_color), mask=outline)
+        if text:
+            self._label_mask(text, binary_mask, color)
+        return self.output
+
+    def draw_box(self, box_coord: Sequence[float], alpha: float = 0.5, edge_color: Color = "g") -> VisImage:
+        """Draw the outline of an XYXY box."""
+        x0, y0, x1, y1 = (float(value) * self.output.scale for value in box_coord)
+        width = max(1, round(self._font_pixels / 6))
+        self._draw().rectangle([x0, y0, x1, y1], outline=(*_rgb(edge_color), round(255 * alpha)), width=width)
+        return self.output
+
+    def draw_polygon(
+        self, segment: np.ndarray, color: Color, edge_color: Color | None = None, alpha: float = 0.5
+    ) -> VisImage:
+        """Fill a polygon of (N, 2) points and draw its outline."""
+        points = [tuple(point) for point in (np.asarray(segment, np.float64) * self.output.scale).tolist()]
+        outline = _rgb(color if edge_color is None else edge_color)
+        self._draw().polygon(points, fill=(*_rgb(color), round(255 * alpha)), outline=(*outline, 255))
+        return self.output
+
+    def draw_text(
+        self,
+        text: str,
+        position: Sequence[float],
+        *,
+        font_size: float | None = None,
+        color: Color = "g",
+        horizontal_alignment: str = "center",
+    ) -> VisImage:
+        """Write light words on a dark ground, moved where needed to stay in the picture and off earlier words.
+
+        Args:
+            position: the top of the text, at its "center" or "left" as `horizontal_alignment` says.
+            font_size: height in pixels of the original picture; None = by the size of the picture.
+            color: made lighter to be readable.
+        """
+        pixels = self._font_pixels if font_size is None else font_size * self.output.scale
+        font = _font(max(1, round(pixels)))
+        left, top, right, bottom = font.getbbox(text)
+        pad = max(1, round(pixels / 8))
+        width, height = right - left + 2 * pad, bottom - top + 2 * pad
+        x, y = (float(value) * self.output.scale for value in position)
+        if horizontal_alignment == "center":
+            x -= width / 2
+        x = min(max(x, 0), max(self.output.width - width, 0))
+        y = self._free_height(x, min(max(y, 0), max(self.output.height - height, 0)), width, height)
+        self._label_boxes.append((x, y, x + width, y + height))
+        draw = self._draw()
+        draw.rectangle([x, y, x + width - 1, y + height - 1], fill=_LABEL_BACKGROUND)
+        light = tuple(128 + value // 2 for value in _rgb(color))
+        draw.text((x + pad - left, y + pad - top), text, font=font, fill=light)
+        return self.output
+
+    def _label_mask(self, text: str, mask: np.ndarray, color: Color) -> None:
+        """Write `text` around the middle of the widest part of an (H, W) mask."""
+        x, y = _place_inside(mask)
+        self.draw_text(text, (x, y - self._font_pixels / 2 / self.output.scale), color=color)
+
+    def _free_height(self, x: float, y: float, width: float, height: float) -> float:
+        """The y nearest to the wanted one, in steps of a line, where no label is; the wanted one if all is taken."""
+        lowest = self.output.height - height
+        for step in range(int(self.output.height / height) + 1):
+            for candidate in (y + step * height, y - step * height):
+                is_taken = any(
+                    x < x1 and x0 < x + width and candidate < y1 and y0 < candidate + height
+                    for x0, y0, x1, y1 in self._label_boxes
+                )
+                if 0 <= candidate <= lowest and not is_taken:
+                    return candidate
+        return y
+
+    def _draw(self) -> ImageDraw.ImageDraw:
+        return ImageDraw.Draw(self.output.canvas, "RGBA")  # blends colours that have an alpha
+
+    def _grey_outside(self, masks: Sequence[np.ndarray]) -> None:
+        """Take the colour out of the picture where no mask is."""
+        covered = np.any(list(masks), axis=0) if masks else np.zeros(self.img.shape[:2], bool)
+        grey = np.broadcast_to(self.img.mean(axis=2, keepdims=True), self.img.shape)
+        self.output.canvas = VisImage(np.where(covered[..., None], self.img, grey), self.output.scale).canvas
+
+    def _binary_masks(self, masks: Any) -> list[np.ndarray]:
+        """N masks of any accepted form as (H, W) bool arrays."""
+        if isinstance(masks, PolygonMasks):
+            masks = masks.polygons
+        elif isinstance(masks, BitMasks):
+            masks = masks.tensor
+        return [self._binary_mask(mask) for mask in masks]
+
+    def _binary_mask(self, mask: Any) -> np.ndarray:
+        height, width = self.img.shape[:2]
+        if isinstance(mask, dict):
+            from pycocotools import mask as mask_util
+
+            if isinstance(mask["counts"], list):
+                mask = mask_util.frPyObjects(mask, height, width)
+            return mask_util.decode(mask).astype(bool)
+        if isinstance(mask, list):
+            return polygons_to_bitmask([np.asarray(polygon) for polygon in mask], height, width)
+        return _numpy(mask).astype(bool)
+
+    def _color(self, kind: str, category: int) -> Color:
+        """Colour of a "thing" or "stuff" category: the dataset's, or one of its own."""
+        colors = self.metadata.get(f"{kind}_colors", None)
+        if colors is None or category >= len(colors):
+            return _own_color(category)
+        return tuple(value / 255 for value in colors[category])
+
+
+def _numpy(values: Any) -> np.ndarray:
+    # Tensors explicitly: numpy's own conversion of them is deprecated.
+    return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _labels(
+    categories: Sequence[int] | None,
+    scores: Sequence[float] | None,
+    names: Sequence[str] | None,
+    is_crowd: Sequence[int] | None = None,
+) -> list[str] | None:
+    """ "name 93%", as far as name and score are known."""
+    if categories is None and scores is None:
+        return None
+    labels = [""] * len(categories if categories is not None else scores)
+    if categories is not None:
+        labels = [names[category] if names and category < len(names) else str(category) for category in categories]
+    if scores is not None:
+        labels = [f"{label} {score:.0%}".strip() for label, score in zip(labels, scores, strict=True)]
+    if is_crowd is not None:
+        labels = [label + "|crowd" if crowd else label for label, crowd in zip(labels, is_crowd, strict=True)]
+    return labels
+
+
+def _largest_first(masks: Sequence[np.ndarray]) -> list[int]:
+    return sorted(range(len(masks)), key=lambda index: -int(masks[index].sum()))
+
+
+def _place_inside(mask: np.ndarray) -> tuple[float, float]:
+    """The (x, y) of a pixel of the mask that is about as far from its border as any: the middle of its widest part."""
+    from scipy.ndimage import distance_transform_edt
+
+    step = max(1, max(mask.shape) // _ANCHOR_SIDE)
+    coarse = mask[::step, ::step]
+    if not coarse.any():  # thinner than the grid
+        step, coarse = 1, mask
+    # A frame of zeros: the border of the picture is a border too.
+    y, x = np.unravel_index(np.argmax(distance_transform_edt(np.pad(coarse, 1))), np.add(coarse.shape, 2))
+    return float((x - 1) * step), float((y - 1) * step)
+
+
+def _own_color(index: int) -> tuple[float, float, float]:
+    """A bright colour for an index; neighbours differ."""
+    return colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1.0, 0.75 if index % 2 else 0.6, 0.95)
+
+
+def _rgb(color: Color) -> tuple[int, int, int]:
+    if isinstance(color, str):
+        from matplotlib.colors import to_rgb
+
+        color = to_rgb(color)
+    red, green, blue = (round(float(value) * 255) for value in color)
+    return red, green, blue
+
+
+@functools.lru_cache
+def _font(pixels: int) -> ImageFont.FreeTypeFont:
+    # Words are free text: this font, which comes with matplotlib, knows far more letters than Pillow's own.
+    import matplotlib
+
+    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), pixels)
+
+
+def _read_array(path: str) -> np.ndarray:
+    with PathManager.open(path, "rb") as f, Image.open(f) as image:
+        return np.asarray(image)
