@@ -1,0 +1,67 @@
+"""Augmentations by config, as in Mask2Former: shortest-edge resizing, or large-scale jitter (Ghiasi et al., 2021).
+
+All are Detectron2's; here they are only put in order.
+"""
+
+from __future__ import annotations
+
+import detectron2.data.transforms as T
+
+RECIPES = ("shortest_edge", "large_scale_jitter")
+
+
+def training_augmentations(cfg, recipe: str) -> list[T.Augmentation]:
+    """The augmentations of a training mapper.
+
+    Args:
+        cfg: reads INPUT.{RANDOM_FLIP, COLOR_AUG_SSD} and, for "shortest_edge", INPUT.{MIN_SIZE_TRAIN, MAX_SIZE_TRAIN,
+            MIN_SIZE_TRAIN_SAMPLING, CROP}, for "large_scale_jitter" INPUT.{IMAGE_SIZE, MIN_SCALE, MAX_SCALE}.
+        recipe: one of `RECIPES`.
+
+    Raises:
+        ValueError: the recipe or INPUT.RANDOM_FLIP is unknown.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"Unknown augmentation recipe {recipe!r}; known: {', '.join(RECIPES)}.")
+    if recipe == "large_scale_jitter":
+        side = cfg.INPUT.IMAGE_SIZE
+        # Padding is void in panoptic pngs: id 0. (Detectron2's default, 255, could be the id of a segment.)
+        geometry = [
+            T.ResizeScale(cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE, target_height=side, target_width=side),
+            T.FixedSizeCrop((side, side), seg_pad_value=0),
+        ]
+        return _colors(cfg) + _flips(cfg) + geometry
+    return _shortest_edge(cfg) + _crop(cfg) + _colors(cfg) + _flips(cfg)
+
+
+def evaluation_augmentations(cfg) -> list[T.Augmentation]:
+    """Resize to INPUT.MIN_SIZE_TEST, at most INPUT.MAX_SIZE_TEST, pixels; MIN_SIZE_TEST 0 leaves images as they are."""
+    if cfg.INPUT.MIN_SIZE_TEST == 0:
+        return []
+    return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")]
+
+
+def _shortest_edge(cfg) -> list[T.Augmentation]:
+    sizes = cfg.INPUT.MIN_SIZE_TRAIN
+    if tuple(sizes) in ((), (0,)):
+        return []
+    return [T.ResizeShortestEdge(sizes, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING)]
+
+
+def _crop(cfg) -> list[T.Augmentation]:
+    return [T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE)] if cfg.INPUT.CROP.ENABLED else []
+
+
+def _colors(cfg) -> list[T.Augmentation]:
+    if not cfg.INPUT.COLOR_AUG_SSD:
+        return []
+    from detectron2.projects.point_rend import ColorAugSSDTransform
+
+    return [ColorAugSSDTransform(img_format="RGB")]
+
+
+def _flips(cfg) -> list[T.Augmentation]:
+    flip = cfg.INPUT.RANDOM_FLIP
+    if flip not in ("none", "horizontal", "vertical"):
+        raise ValueError(f"INPUT.RANDOM_FLIP is {flip!r}; expected none, horizontal or vertical.")
+    return [] if flip == "none" else [T.RandomFlip(horizontal=flip == "horizontal", vertical=flip == "vertical")]

@@ -1,0 +1,106 @@
+"""Ground truth of a record as masks in the frame of the augmented image, from panoptic pngs or instance annotations.
+
+Shape shorthand: N objects, H x W pixels of the augmented (also padded) image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .images import read_image
+
+IGNORE_LABEL = 255
+_VOID_ID = 0  # COCO panoptic: pixels without a segment
+
+
+@dataclass(frozen=True)
+class ObjectMasks:
+    """Masks (N, H, W) bool with at least one pixel each, and contiguous classes (N,) int64."""
+
+    masks: NDArray[np.bool_]
+    classes: NDArray[np.int64]
+
+
+def panoptic_masks(record: dict[str, Any], image_hw: tuple[int, int], transforms) -> ObjectMasks:
+    """Masks of the segments of a record, without crowds.
+
+    Args:
+        record: keys pan_seg_file_name and segments_info (id, category_id contiguous, iscrowd).
+        image_hw: (height, width) of the image before augmentation.
+        transforms: Detectron2's, as applied to the image.
+
+    Raises:
+        FileNotFoundError, ValueError: the png is missing, damaged, or of another size than the image.
+    """
+    path = record["pan_seg_file_name"]
+    colors = read_image(path)
+    if colors.shape[:2] != tuple(image_hw):
+        raise ValueError(
+            f"Panoptic labels {path} are {colors.shape[1]}x{colors.shape[0]} pixels, but their image "
+            f"{record.get('file_name')} is {image_hw[1]}x{image_hw[0]} (width x height)."
+        )
+    # The colours are transformed, not the ids: three bytes per pixel take the exact path through any resizing.
+    colors = transforms.apply_segmentation(colors).astype(np.int32)
+    ids = colors[..., 0] + 256 * colors[..., 1] + 65536 * colors[..., 2]  # (H, W)
+    segments = [info for info in record["segments_info"] if not info.get("iscrowd", 0) and info["id"] != _VOID_ID]
+    masks = ids[None] == np.array([info["id"] for info in segments], dtype=np.int32)[:, None, None]
+    return _visible(masks, [info["category_id"] for info in segments])
+
+
+def instance_masks(record: dict[str, Any], image_hw: tuple[int, int], transforms) -> ObjectMasks:
+    """Masks of the annotations of a record (polygons or run-length), without crowds; they may overlap.
+
+    Args:
+        record: key annotations (category_id contiguous, segmentation, iscrowd).
+        image_hw: (height, width) of the image before augmentation.
+        transforms: Detectron2's, as applied to the image.
+
+    Raises:
+        ValueError: an annotation has no segmentation, or one that does not fit the image.
+    """
+    kept = [annotation for annotation in record["annotations"] if not annotation.get("iscrowd", 0)]
+    masks = [
+        transforms.apply_segmentation(_rasterized(annotation, image_hw, record.get("file_name"))) for annotation in kept
+    ]
+    if not masks:
+        height, width = transforms.apply_segmentation(np.zeros(image_hw, dtype=np.uint8)).shape
+        return ObjectMasks(np.zeros((0, height, width), dtype=bool), np.zeros(0, dtype=np.int64))
+    return _visible(np.stack(masks) > 0, [annotation["category_id"] for annotation in kept])
+
+
+def semantic_map(objects: ObjectMasks) -> NDArray[np.int64]:
+    """(H, W) int64 contiguous classes of panoptic (not overlapping) masks, 255 where there is none."""
+    classes = np.full(objects.masks.shape[1:], IGNORE_LABEL, dtype=np.int64)
+    for mask, label in zip(objects.masks, objects.classes, strict=True):
+        classes[mask] = label
+    return classes
+
+
+def _visible(masks: NDArray[np.bool_], classes: list[int]) -> ObjectMasks:
+    """Drop what cropping left nothing of."""
+    kept = masks.any(axis=(1, 2))
+    return ObjectMasks(masks[kept], np.array(classes, dtype=np.int64)[kept])
+
+
+def _rasterized(annotation: dict[str, Any], image_hw: tuple[int, int], file_name: str | None) -> NDArray[np.uint8]:
+    """(H, W) uint8, 0 or 1, before augmentation."""
+    from pycocotools import mask as coco_mask
+
+    height, width = image_hw
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list) and segmentation:
+        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
+    if not isinstance(segmentation, dict):
+        raise ValueError(f"An annotation of {file_name} has no mask; expected polygons or run-length encoding.")
+    if list(segmentation["size"]) != [height, width]:
+        raise ValueError(
+            f"A mask of {file_name} is for {segmentation['size'][1]}x{segmentation['size'][0]} pixels, the image has "
+            f"{width}x{height} (width x height)."
+        )
+    if isinstance(segmentation["counts"], list):
+        segmentation = coco_mask.frPyObjects(segmentation, height, width)
+    return coco_mask.decode(segmentation)

@@ -1,0 +1,71 @@
+"""Reads any image file as RGB bytes: grey, 16-bit, palette, transparent, CMYK, turned by EXIF."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# What PIL raises on damaged files, apart from OSError: its readers let errors of their parsers through.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+_MODES_16_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
+    """Read an image file.
+
+    Grey becomes three equal channels. 16 bits per pixel are divided by 257, so that 0..65535 becomes 0..255 (rounded).
+    Transparent pixels are laid over white, as viewers show them. The EXIF orientation is applied, so that rows run from
+    the top of the picture; a damaged EXIF block is ignored. Of an animation the first frame is taken.
+
+    Args:
+        path: a file in any format that Pillow reads.
+
+    Returns:
+        (H, W, 3) uint8 RGB, writable and contiguous.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is empty, truncated, no image, or of a pixel format without a range (32-bit float).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"Image {path} does not exist.")
+    if path.is_dir():
+        raise ValueError(f"Image {path} is a folder.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"Image {path} is empty (0 bytes).")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            image = _upright(image)
+            return _rgb(image)
+    except UnidentifiedImageError:
+        raise ValueError(f"Image {path} is in no image format that Pillow knows.") from None
+    except _DAMAGED as error:
+        raise ValueError(f"Image {path} cannot be read: {error}.") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGED:  # the EXIF block is damaged, the pixels are not
+        return image
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode in _MODES_16_BIT:
+        wide = np.asarray(image).astype(np.int64)
+        grey = ((np.clip(wide, 0, 65535) + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("its pixels are 32-bit floats without a known range; save it with 8 or 16 bits")
+    if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.array(image.convert("RGB"))

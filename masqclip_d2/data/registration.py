@@ -1,0 +1,223 @@
+"""Registers our datasets with Detectron2: names, files and metadata. Nothing is read before a dataset is used.
+
+Metadata of each dataset (contiguous ids are positions in the category table):
+    thing_classes, thing_colors                 the table's things, which come first in it
+    stuff_classes, stuff_colors                 all categories, things included: one contiguous space
+    thing_dataset_id_to_contiguous_id           things only
+    stuff_dataset_id_to_contiguous_id           all categories, as semantic evaluation asks for each predicted id
+    category_groups                             {"base": ids, "novel": ids}, contiguous
+    vocabulary                                  plain data for `Vocabulary.from_metadata`
+    evaluator_type, ignore_label, label_divisor, image_root, json_file, panoptic_json, panoptic_root
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from .categories import Category, load_categories
+from .shapes import read_manifest
+from .shapes.annotations import IGNORE_LABEL
+
+LABEL_DIVISOR = 1000  # Detectron2's convention for panoptic maps: category * divisor + instance
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _ShapesSet:
+    """One dataset of a Shapes folder: `kind` is panoptic, instances or captions, `split` the image folder, `labels` the
+    ending of its annotation files."""
+
+    kind: str
+    split: str
+    labels: str
+
+
+_SHAPES_SETS = {
+    "shapes_train": _ShapesSet("panoptic", "train", "train_base"),
+    "shapes_train_all": _ShapesSet("panoptic", "train", "train"),
+    "shapes_val": _ShapesSet("panoptic", "val", "val"),
+    "shapes_train_instances": _ShapesSet("instances", "train", "train_base"),
+    "shapes_val_instances": _ShapesSet("instances", "val", "val"),
+    "shapes_captions": _ShapesSet("captions", "captions_images", "pretrain"),
+}
+_EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "captions": "masqclip_captions"}
+
+
+def datasets_root() -> Path:
+    """The folder of all datasets: environment variable DETECTRON2_DATASETS, default `datasets`."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+
+
+def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
+    """Register the datasets of a Shapes folder; done for the default folder when this module is imported.
+
+    Registering the same folder again under the same names changes nothing.
+
+    Args:
+        root: the folder that make_shapes wrote; None: `shapes` in `datasets_root()`. It need not exist yet.
+        prefix: what the names begin with: PREFIX + shapes_train (base labels only), shapes_train_all, shapes_val,
+            shapes_train_instances (base labels only), shapes_val_instances, shapes_captions.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: a name is taken by another folder or dataset.
+    """
+    root = datasets_root() / "shapes" if root is None else Path(root)
+    names = [prefix + name for name in _SHAPES_SETS]
+    for name, shapes_set in zip(names, _SHAPES_SETS.values(), strict=True):
+        metadata = _shapes_metadata(root, shapes_set)
+        if name in DatasetCatalog.list():
+            _check_same_folder(name, metadata["image_root"])
+            continue
+        DatasetCatalog.register(name, functools.partial(_LOADERS[shapes_set.kind], root, metadata))
+        MetadataCatalog.get(name).set(**metadata)
+    return names
+
+
+def category_metadata(categories: tuple[Category, ...]) -> dict[str, Any]:
+    """The part of the metadata that follows from a category table; see the module docstring."""
+    things = [category for category in categories if category.isthing]
+    groups = {
+        "base": [category.contiguous_id for category in categories if not category.novel],
+        "novel": [category.contiguous_id for category in categories if category.novel],
+    }
+    return {
+        "thing_classes": [category.name for category in things],
+        "thing_colors": [list(category.color) for category in things],
+        "thing_dataset_id_to_contiguous_id": {category.id: category.contiguous_id for category in things},
+        "stuff_classes": [category.name for category in categories],
+        "stuff_colors": [list(category.color) for category in categories],
+        "stuff_dataset_id_to_contiguous_id": {category.id: category.contiguous_id for category in categories},
+        "category_groups": groups,
+        "vocabulary": {
+            "names": [category.name for category in categories],
+            "is_thing": [category.isthing for category in categories],
+            "groups": groups,
+        },
+    }
+
+
+def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
+    categories = load_categories("shapes")
+    if shapes_set.kind == "instances":
+        categories = tuple(category for category in categories if category.isthing)
+    annotations = root / "annotations"
+    metadata = {"image_root": str(root / shapes_set.split), "evaluator_type": _EVALUATORS[shapes_set.kind]}
+    if shapes_set.kind == "captions":
+        return {**metadata, "json_file": str(annotations / f"captions_{shapes_set.labels}.json")}
+    metadata |= category_metadata(categories)
+    metadata |= {
+        "json_file": str(annotations / f"instances_{shapes_set.labels}.json"),
+        "ignore_label": IGNORE_LABEL,
+        "label_divisor": LABEL_DIVISOR,
+    }
+    if shapes_set.kind == "panoptic":
+        metadata |= {
+            "panoptic_json": str(annotations / f"panoptic_{shapes_set.labels}.json"),
+            "panoptic_root": str(annotations / f"panoptic_{shapes_set.labels}"),
+            "sem_seg_root": str(root / f"semantic_{shapes_set.labels}"),
+        }
+    return metadata
+
+
+def _check_same_folder(name: str, image_root: str) -> None:
+    registered = MetadataCatalog.get(name).get("image_root", None)
+    if registered != image_root:
+        raise ValueError(
+            f"Dataset {name!r} is already registered, for {registered}; to add {image_root} give another prefix."
+        )
+
+
+def _load_panoptic(root: Path, metadata: dict[str, Any]) -> list[Record]:
+    """One record per image: file_name, image_id, height, width, pan_seg_file_name, sem_seg_file_name, segments_info."""
+    content = _read_shapes_json(root, metadata["panoptic_json"])
+    images = {image["id"]: image for image in content["images"]}
+    things = metadata["thing_dataset_id_to_contiguous_id"]
+    contiguous = metadata["stuff_dataset_id_to_contiguous_id"]
+    return [
+        {
+            **_image_fields(images[annotation["image_id"]], metadata),
+            "pan_seg_file_name": os.path.join(metadata["panoptic_root"], annotation["file_name"]),
+            "sem_seg_file_name": os.path.join(metadata["sem_seg_root"], annotation["file_name"]),
+            "segments_info": [
+                {**info, "category_id": contiguous[info["category_id"]], "isthing": info["category_id"] in things}
+                for info in annotation["segments_info"]
+            ],
+        }
+        for annotation in content["annotations"]
+    ]
+
+
+def _load_instances(root: Path, metadata: dict[str, Any]) -> list[Record]:
+    """One record per image: file_name, image_id, height, width, annotations (XYWH boxes, run-length masks)."""
+    from detectron2.structures import BoxMode
+
+    content = _read_shapes_json(root, metadata["json_file"])
+    contiguous = metadata["thing_dataset_id_to_contiguous_id"]
+    annotations: dict[int, list[Record]] = {image["id"]: [] for image in content["images"]}
+    for annotation in content["annotations"]:
+        annotations[annotation["image_id"]].append(
+            {
+                "bbox": annotation["bbox"],
+                "bbox_mode": BoxMode.XYWH_ABS,
+                "category_id": contiguous[annotation["category_id"]],
+                "segmentation": annotation["segmentation"],
+                "iscrowd": annotation["iscrowd"],
+            }
+        )
+    return [{**_image_fields(image, metadata), "annotations": annotations[image["id"]]} for image in content["images"]]
+
+
+def _load_captions(root: Path, metadata: dict[str, Any]) -> list[Record]:
+    """One record per caption: file_name, image_id, height, width, caption."""
+    content = _read_shapes_json(root, metadata["json_file"])
+    images = {image["id"]: image for image in content["images"]}
+    return [
+        {**_image_fields(images[annotation["image_id"]], metadata), "caption": annotation["caption"]}
+        for annotation in content["annotations"]
+    ]
+
+
+_LOADERS: dict[str, Callable[[Path, dict[str, Any]], list[Record]]] = {
+    "panoptic": _load_panoptic,
+    "instances": _load_instances,
+    "captions": _load_captions,
+}
+
+
+def _image_fields(image: dict[str, Any], metadata: dict[str, Any]) -> Record:
+    return {
+        "file_name": os.path.join(metadata["image_root"], image["file_name"]),
+        "image_id": image["id"],
+        "height": image["height"],
+        "width": image["width"],
+    }
+
+
+def _read_shapes_json(root: Path, path: str) -> dict[str, Any]:
+    """Read an annotation file, or say in one sentence how to get it."""
+    remedy = f"python datasets/make_shapes.py --output {root}"
+    manifest = read_manifest(root)
+    if manifest is not None and not manifest["complete"]:
+        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in manifest["spec"].items())
+        raise FileNotFoundError(f"The Shapes folder {root} is unfinished; take it up with: {remedy} {options}")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f"Shapes has no {path}; render it with: {remedy} (or set DETECTRON2_DATASETS to the folder above shapes/)."
+        )
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+register_shapes()
