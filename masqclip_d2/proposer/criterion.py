@@ -1,8 +1,7 @@
 """Loss of the proposer: matched queries learn class and mask, the others learn "no object".
 
-Mask2Former (Cheng et al., CVPR 2022, Sec. 3.3 and 4.1): weighted cross-entropy, and binary cross-entropy and dice on
-points where the prediction is uncertain (PointRend, Kirillov et al., CVPR 2020, Sec. 3.3), for every prediction of the
-decoder.
+Mask2Former (Cheng et al., CVPR 2022): weighted cross-entropy, and binary cross-entropy and dice on points where the
+prediction is uncertain (PointRend, Kirillov et al., CVPR 2020), for every prediction of the decoder.
 
 Shape shorthand: B images, Q queries, K classes, M matched pairs of the batch, P points, H, W pixels.
 """
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .matcher import DrawPoints, FlatTargets, HungarianMatcher, draw_uniform_points
+from .point_sampling import sample_binary_masks
 
 
 class SetCriterion(nn.Module):
@@ -113,7 +113,7 @@ class SetCriterion(nn.Module):
     def unweighted(self, outputs: dict, targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """All losses of `forward` before the weights."""
         flat = FlatTargets.from_list(targets, self.num_classes)
-        num_masks = _mean_over_workers(sum(flat.counts), flat.masks.device)
+        num_masks = _mean_over_workers(sum(flat.counts), flat.labels.device)
         losses = self._losses_of_output(outputs, flat, num_masks)
         for index, aux in enumerate(outputs.get("aux_outputs", ()) if self.aux_weights else ()):
             aux_losses = self._losses_of_output(aux, flat, num_masks)
@@ -131,11 +131,16 @@ class SetCriterion(nn.Module):
 
         losses = {"loss_ce": self._class_loss(pred_logits, image, query, targets.labels[target])}
         mask_logits = pred_masks[image, query][:, None].float()  # (M, 1, h, w)
-        losses["loss_mask"], losses["loss_dice"] = self._mask_losses(mask_logits, targets.masks[target], num_masks)
+        losses["loss_mask"], losses["loss_dice"] = self._mask_losses(mask_logits, targets.masks, target, num_masks)
         return losses
 
     def _class_loss(self, pred_logits: Tensor, image: Tensor, query: Tensor, labels: Tensor) -> Tensor:
         """Weighted mean of the cross-entropy over all queries of the batch."""
+        if pred_logits.shape[-1] != self.num_classes + 1:
+            raise ValueError(
+                f"The loss is for {self.num_classes} classes and no-object, but the head gives {pred_logits.shape[-1]} "
+                "class logits. MODEL.SEM_SEG_HEAD.NUM_CLASSES must be the same for both; 1 is class-agnostic."
+            )
         classes = labels.new_full(pred_logits.shape[:2], self.num_classes)
         classes[image, query] = labels
         nll = F.cross_entropy(pred_logits.float().transpose(1, 2), classes, reduction="none")  # (B, Q)
@@ -143,7 +148,9 @@ class SetCriterion(nn.Module):
         # Without matches and with a no-object weight of 0 all weights are 0, and so is the loss.
         return (weight * nll).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
-    def _mask_losses(self, mask_logits: Tensor, target_masks: Tensor, num_masks: float) -> tuple[Tensor, Tensor]:
+    def _mask_losses(
+        self, mask_logits: Tensor, masks: Tensor, target: Tensor, num_masks: float
+    ) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy and dice of M pairs at their uncertain points, divided by the number of masks."""
         if not len(mask_logits):
             zero = mask_logits.sum()  # no pairs: zero that still depends on the predictions, for DDP
@@ -156,7 +163,7 @@ class SetCriterion(nn.Module):
             self.draw_points,
         )
         x = point_sample(mask_logits, points, align_corners=False)[:, 0]  # (M, P)
-        t = point_sample(target_masks, points, align_corners=False)[:, 0]
+        t = sample_binary_masks(masks, target, points)
         cross_entropy = F.binary_cross_entropy_with_logits(x, t, reduction="none").mean(1).sum()
         p = x.sigmoid()
         dice = (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)
@@ -171,7 +178,7 @@ def uncertain_points(
     importance_sample_ratio: float,
     draw_points: DrawPoints = draw_uniform_points,
 ) -> Tensor:
-    """Points where the prediction is undecided, and some free ones (PointRend, Sec. 3.1).
+    """Points where the prediction is undecided, and some free ones (point selection for training of PointRend).
 
     Args:
         mask_logits: (M, 1, h, w) float.

@@ -83,6 +83,6 @@ def _refuse_unsupported(cfg) -> None:
         )
     if former.DEC_LAYERS < 2:
         raise ValueError(
-            f"MODEL.MASK_FORMER.DEC_LAYERS is {former.DEC_LAYERS}; expected at least 2, since it counts predictions, one "
-            "more than decoder layers."
+            f"MODEL.MASK_FORMER.DEC_LAYERS is {former.DEC_LAYERS}; expected at least 2, since it counts predictions, "
+            "one more than decoder layers."
         )

@@ -1,6 +1,6 @@
 """Mask decoder: learned queries -> mask logits and class logits.
 
-Masked-attention decoder of Mask2Former (Cheng et al., CVPR 2022, Sec. 3.2). Parameter names are those of published
+Masked-attention decoder of Mask2Former (Cheng et al., CVPR 2022). Parameter names are those of published
 checkpoints (`sem_seg_head.predictor.*`).
 
 Shape shorthand: B images, Q queries, C width, N heads, L tokens of one level, K classes.

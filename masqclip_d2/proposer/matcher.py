@@ -1,6 +1,6 @@
 """Bipartite matching of queries and targets, on masks sampled at random points.
 
-Mask2Former (Cheng et al., CVPR 2022, Sec. 3.3): the masks are compared at points instead of all pixels.
+Mask2Former (Cheng et al., CVPR 2022): masks are compared at points instead of all pixels.
 
 Shape shorthand: B images, Q queries, K classes, T targets of the whole batch, P points, H, W pixels.
 """
@@ -15,6 +15,8 @@ from detectron2.projects.point_rend.point_features import point_sample
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
+
+from .point_sampling import PointSampledMasks
 
 # (num_sets, num_points, device) -> (num_sets, num_points, 2) points (x, y) in [0, 1]
 DrawPoints = Callable[[int, int, torch.device], Tensor]
@@ -31,12 +33,12 @@ class FlatTargets:
 
     Args:
         labels: (T,) int64 class of each target.
-        masks: (T, 1, H, W) float in {0, 1}.
+        masks: the T masks.
         counts: number of targets of each of the B images.
     """
 
     labels: Tensor
-    masks: Tensor
+    masks: PointSampledMasks
     counts: tuple[int, ...]
 
     @classmethod
@@ -67,8 +69,7 @@ class FlatTargets:
                 f"Target labels lie in {int(labels.min())}..{int(labels.max())}, but there are {num_classes} classes: "
                 f"expected 0..{num_classes - 1}. A class-agnostic proposer wants 0 for every target."
             )
-        masks = torch.cat(with_masks)[:, None].float()
-        return cls(labels, masks, tuple(len(target["labels"]) for target in targets))
+        return cls(labels, PointSampledMasks(torch.cat(with_masks)), tuple(len(target["labels"]) for target in targets))
 
     def image_index(self) -> Tensor:
         """(T,) int64: the image each target belongs to."""
@@ -135,10 +136,11 @@ class HungarianMatcher:
         batch, num_queries = pred_masks.shape[:2]
         if not sum(targets.counts):
             return [torch.zeros(num_queries, 0) for _ in range(batch)]
-        sampled_targets = point_sample(targets.masks, points[targets.image_index()], align_corners=False)  # (T, 1, P)
+        every_target = torch.arange(len(targets.masks), device=points.device)
+        sampled_targets = targets.masks.sample(every_target, points[targets.image_index()])  # (T, P)
         counts = list(targets.counts)
         # Images are padded to the largest number of targets N, so that the batch is one product and one transfer.
-        t = pad_sequence(sampled_targets[:, 0].split(counts), batch_first=True).transpose(1, 2)  # (B, P, N)
+        t = pad_sequence(sampled_targets.split(counts), batch_first=True).transpose(1, 2)  # (B, P, N)
         x = point_sample(pred_masks.float(), points, align_corners=False)  # (B, Q, P)
         with torch.autocast(x.device.type, enabled=False):
             # t * softplus(-x) + (1 - t) * softplus(x) = softplus(x) - t * x

@@ -1,6 +1,6 @@
 """Pixel decoder: backbone features -> per-pixel embeddings and the multi-scale maps that the queries attend to.
 
-Pixel decoder of Mask2Former (Cheng et al., CVPR 2022, Sec. 4.1): an encoder of multi-scale deformable attention over
+Pixel decoder of Mask2Former (Cheng et al., CVPR 2022): an encoder of multi-scale deformable attention over
 the coarse levels and one top-down step to the finest one. Parameter names are those of published checkpoints
 (`sem_seg_head.pixel_decoder.*`).
 
@@ -22,10 +22,10 @@ from .position_encoding import sine_position_map
 
 
 class MSDeformAttention(nn.Module):
-    """Multi-scale deformable self-attention with its projections (Deformable DETR, Eq. 3).
+    """Multi-scale deformable self-attention with its projections (Zhu et al., "Deformable DETR", ICLR 2021).
 
     At the start the P points of head n lie on a ray in direction 2 pi n / N, 1 to P pixels away, with equal weights,
-    so that different heads look in different directions (Deformable DETR, appendix A.4).
+    so that different heads look in different directions, as published.
     """
 
     def __init__(self, width: int, num_levels: int, num_heads: int, num_points: int) -> None:
@@ -72,10 +72,13 @@ class MSDeformAttention(nn.Module):
         query = tokens + positions
         value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (B, S, N, d)
         shape = (batch, size, self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query).view(*shape, 2)
         weights = self.attention_weights(query).view(batch, size, self.num_heads, -1).softmax(-1).view(shape)
-        level_wh = tokens.new_tensor([(width, height) for height, width in level_hw])  # (L, 2), pixels
-        locations = pixel_centres[:, None, None, None] + offsets / level_wh[:, None]
+        # Offsets are in pixels of the level they point to. All (N, L, P, 2) stay in one dimension here: broadcasting
+        # along a dimension of size 2 is several times slower on a CPU.
+        pixel_wh = tokens.new_tensor([(1 / width, 1 / height) for height, width in level_hw])  # (L, 2)
+        pixel_wh = pixel_wh[:, None].expand(self.num_heads, -1, self.num_points, -1).flatten()
+        centres = pixel_centres.repeat(1, len(pixel_wh) // 2)  # (S, N * L * P * 2)
+        locations = torch.addcmul(centres, self.sampling_offsets(query), pixel_wh).view(*shape, 2)
         return self.output_proj(ms_deform_attn(value, level_hw, locations, weights))
 
 

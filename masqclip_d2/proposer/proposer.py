@@ -95,11 +95,12 @@ class MaskFormerProposer(nn.Module):
         )
 
     @torch.no_grad()
-    def propose(self, images: Sequence[Tensor]) -> list[MaskProposals]:
-        """Find masks, in the order of `images`.
+    def propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
+        """Find the masks of each image.
 
         Args:
-            images: each (3, H_i, W_i) RGB in 0..255, uint8 or float; sizes may differ, down to one pixel.
+            batched_inputs: per image "image" (3, H_i, W_i) RGB in 0..255, uint8 or float; sizes may differ, down to
+                one pixel.
 
         Returns:
             Per image its Q proposals: mask logits at a quarter of the padded size, covering the padded size; object
@@ -108,6 +109,7 @@ class MaskFormerProposer(nn.Module):
         Raises:
             ValueError: an image is not of shape (3, H, W) with at least one pixel.
         """
+        images = [record["image"] for record in batched_inputs]
         for index, image in enumerate(images):
             if image.dim() != 3 or len(image) != 3 or not image.numel():
                 raise ValueError(
@@ -120,7 +122,7 @@ class MaskFormerProposer(nn.Module):
         proposals: list[MaskProposals | None] = [None] * len(images)
         for members in groups.values():
             batch = self.preprocess([images[index] for index in members])
-            outputs = self(batch)
+            outputs = MaskFormerProposer.forward(self, batch)  # a subclass may take records in its own `forward`
             scores = object_scores(outputs["pred_logits"], outputs["pred_masks"])
             for row, index in enumerate(members):
                 proposals[index] = MaskProposals(

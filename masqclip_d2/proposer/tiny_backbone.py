@@ -21,23 +21,23 @@ class TinyBackbone(Backbone):
     about 0.1 G multiply-adds.
 
     Args:
-        widths: channels of res2, res3, res4, res5; multiples of 8.
+        widths: channels of res2, res3, res4, res5; multiples of 16.
         in_channels: of the image.
 
     Raises:
-        ValueError: not four widths, or one is no positive multiple of 8.
+        ValueError: not four widths, or one is no positive multiple of 16.
     """
 
     @configurable
     def __init__(self, *, widths: Sequence[int], in_channels: int = 3) -> None:
         super().__init__()
-        if len(widths) != 4 or any(width < 1 or width % _GROUP_WIDTH for width in widths):
+        if len(widths) != 4 or any(width < 1 or width % (2 * _GROUP_WIDTH) for width in widths):
             raise ValueError(
-                f"Widths of TinyBackbone must be four positive multiples of {_GROUP_WIDTH} (res2..res5), got "
+                f"Widths of TinyBackbone must be four positive multiples of {2 * _GROUP_WIDTH} (res2..res5), got "
                 f"{list(widths)}. Set MODEL.MASQCLIP.PROPOSER.TINY_BACKBONE_WIDTHS."
             )
         first = widths[0]
-        self.stem = nn.Sequential(_conv(in_channels, first, stride=2), _conv(first, first, stride=2))
+        self.stem = nn.Sequential(_conv(in_channels, first // 2, stride=2), _conv(first // 2, first, stride=2))
         self.res2 = ResidualBlock(first, first, stride=1)
         self.res3 = ResidualBlock(first, widths[1], stride=2)
         self.res4 = ResidualBlock(widths[1], widths[2], stride=2)

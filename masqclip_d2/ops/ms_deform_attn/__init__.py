@@ -1,6 +1,6 @@
 """Multi-scale deformable attention: each query gathers a few sampled values from each of several feature maps.
 
-Zhu et al., "Deformable DETR" (ICLR 2021), Eq. 3, without the projections of values and output.
+Zhu et al., "Deformable DETR" (ICLR 2021): their multi-scale form, without the projections of values and output.
 
 Shape shorthand: B images, S = sum of h * w over the L levels, Lq queries, N heads, d channels per head, P points.
 """

@@ -1,10 +1,9 @@
-"""Multi-scale deformable attention in plain PyTorch: one `grid_sample` per level, then one weighted sum."""
+"""Multi-scale deformable attention in plain PyTorch: one `grid_sample` and one weighted sum per level."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,13 +13,15 @@ def ms_deform_attn_torch(
 ) -> Tensor:
     """Fast form of `ms_deform_attn_reference` on any device; heads are folded into the batch of `grid_sample`."""
     batch, num_queries, heads, levels, points, _ = sampling_locations.shape
-    grid = (2 * sampling_locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (L, B * N, Lq, P, 2)
+    # Queries come last, so that sums over points run over long contiguous rows.
+    grid = (2 * sampling_locations - 1).permute(3, 0, 2, 4, 1, 5).to(value.dtype)  # (L, B, N, P, Lq, 2)
+    weights = attention_weights.permute(3, 0, 2, 4, 1).to(value.dtype)  # (L, B, N, P, Lq)
+    grid = grid.reshape(levels, batch * heads, points, num_queries, 2)
+    weights = weights.reshape(levels, batch * heads, 1, points, num_queries)
     level_values = value.split([height * width for height, width in level_hw], dim=1)
-    sampled = []
+    output = 0
     for level, (height, width) in enumerate(level_hw):
         feature_map = level_values[level].permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
-        sampled.append(F.grid_sample(feature_map, grid[level].to(value.dtype), align_corners=False))
-    sampled = torch.cat(sampled, dim=-1)  # (B * N, d, Lq, L * P)
-    weights = attention_weights.transpose(1, 2).reshape(batch * heads, 1, num_queries, levels * points)
-    output = (sampled * weights.to(value.dtype)).sum(-1)  # (B * N, d, Lq)
+        sampled = F.grid_sample(feature_map, grid[level], align_corners=False)  # (B * N, d, P, Lq)
+        output = output + (sampled * weights[level]).sum(2)
     return output.view(batch, -1, num_queries).transpose(1, 2)
