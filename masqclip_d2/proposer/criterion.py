@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .matcher import DrawPoints, FlatTargets, HungarianMatcher, draw_uniform_points
-from .point_sampling import sample_binary_masks
+from .point_sampling import PointSampledMasks
 
 
 class SetCriterion(nn.Module):
@@ -149,7 +149,7 @@ class SetCriterion(nn.Module):
         return (weight * nll).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
     def _mask_losses(
-        self, mask_logits: Tensor, masks: Tensor, target: Tensor, num_masks: float
+        self, mask_logits: Tensor, masks: PointSampledMasks, target: Tensor, num_masks: float
     ) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy and dice of M pairs at their uncertain points, divided by the number of masks."""
         if not len(mask_logits):
@@ -163,7 +163,7 @@ class SetCriterion(nn.Module):
             self.draw_points,
         )
         x = point_sample(mask_logits, points, align_corners=False)[:, 0]  # (M, P)
-        t = sample_binary_masks(masks, target, points)
+        t = masks.sample(target, points)
         cross_entropy = F.binary_cross_entropy_with_logits(x, t, reduction="none").mean(1).sum()
         p = x.sigmoid()
         dice = (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)
