@@ -78,15 +78,15 @@ def configurable(init_func: Callable | None = None, *, from_config: Callable | N
 def _configurable_init(init: Callable) -> Callable:
     @functools.wraps(init)
     def wrapped(self, *args, **kwargs):
-        if not _called_with_cfg(args, kwargs):
-            init(self, *args, **kwargs)
-            return
         cls = type(self)
         if not hasattr(cls, "from_config"):
-            raise AttributeError(f"{cls.__name__} was called with a config, but has no classmethod 'from_config'.")
+            raise AttributeError(f"{cls.__name__} has a @configurable __init__, but no classmethod 'from_config'.")
         if not inspect.ismethod(cls.from_config):
             raise TypeError(f"{cls.__name__}.from_config must be a classmethod.")
-        init(self, **_arguments_from_config(cls.from_config, args, kwargs))
+        if _called_with_cfg(args, kwargs):
+            init(self, **_arguments_from_config(cls.from_config, args, kwargs))
+        else:
+            init(self, *args, **kwargs)
 
     return wrapped
 
