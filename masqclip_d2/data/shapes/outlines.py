@@ -17,6 +17,7 @@ Inside = NDArray[np.bool_]
 _TRIANGLE_HALF_HEIGHT = np.float32(np.sqrt(3) / 2)  # equilateral, base 2
 _STAR_ARM_HALF_ANGLE = np.float32(np.pi / 5)
 _STAR_INNER_RADIUS = 0.45  # a regular pentagram has 0.38; a little fuller leaves room for the pattern
+_STAR_HALF_WIDTH = np.float32(np.sin(2 * np.pi / 5))  # of a star whose tips lie on the unit circle
 _CROSS_HALF_WIDTH = np.float32(0.36)
 _CRESCENT_HOLE_RADIUS = np.float32(0.84)
 _CRESCENT_HOLE_OFFSET = np.float32(0.62)
@@ -38,6 +39,7 @@ def _triangle(x: Coordinates, y: Coordinates) -> Inside:
 
 def _star(x: Coordinates, y: Coordinates) -> Inside:
     """Five arms, one upwards. Folded into half an arm, its edge is the line from the tip to the inner corner."""
+    x, y = x * _STAR_HALF_WIDTH, y * _STAR_HALF_WIDTH
     angle = np.arctan2(x, -y)  # 0 at the upper tip
     folded = np.abs(np.mod(angle + _STAR_ARM_HALF_ANGLE, 2 * _STAR_ARM_HALF_ANGLE) - _STAR_ARM_HALF_ANGLE)
     radius = np.hypot(x, y)

@@ -1,0 +1,21 @@
+"""A small Shapes folder, rendered once, and its datasets under names of their own."""
+
+import pytest
+
+from masqclip_d2.data.shapes import ShapesSpec, write_shapes
+
+SPEC = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3)
+
+
+@pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory):
+    return write_shapes(tmp_path_factory.mktemp("data") / "shapes", SPEC, progress=False)
+
+
+@pytest.fixture(scope="session")
+def shapes_datasets(shapes_folder):
+    """{name without prefix: registered name} of the small folder."""
+    from masqclip_d2.data.registration import register_shapes
+
+    names = register_shapes(shapes_folder, prefix="small_")
+    return {name.removeprefix("small_"): name for name in names}
