@@ -6,9 +6,6 @@ matplotlib knows; metadata colours are RGB in 0..255.
 
 from __future__ import annotations
 
-import colorsys
-import functools
-import os
 from collections.abc import Sequence
 from enum import Enum, unique
 from typing import Any
@@ -16,18 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, polygons_to_bitmask
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 
-from .file_io import PathManager
+from ._drawing import (
+    Color,
+    font_of_height,
+    largest_first,
+    own_color,
+    place_inside,
+    read_array,
+    rgb_255,
+    text_labels,
+    to_numpy,
+)
 
 __all__ = ["ColorMode", "VisImage", "Visualizer"]
 
-Color = Sequence[float] | str
-
-_GOLDEN_RATIO = 0.618034  # steps of the hue that keep neighbours in a list apart
 _MIN_FONT_PIXELS = 11.0
 _PIXELS_PER_FONT_PIXEL = 50  # sqrt(height * width) of the picture per pixel of font height
-_ANCHOR_SIDE = 160  # a mask is searched for the place of its label at no more than this many pixels per side
 _LABEL_BACKGROUND = (0, 0, 0, 190)
 
 
@@ -104,7 +107,7 @@ class Visualizer:
         return self.overlay_instances(
             boxes=fields.get("pred_boxes"),
             masks=masks,
-            labels=_labels(classes, scores, self.metadata.get("thing_classes", None)),
+            labels=text_labels(classes, scores, self.metadata.get("thing_classes", None)),
             assigned_colors=[self._color("thing", category) for category in classes] if by_class else None,
             alpha=0.8 if by_class else 0.5,
         )
@@ -117,7 +120,7 @@ class Visualizer:
         Args:
             area_threshold: regions with fewer pixels are left out.
         """
-        sem_seg = _numpy(sem_seg)
+        sem_seg = to_numpy(sem_seg)
         names = self.metadata.get("stuff_classes", None)
         labels, areas = np.unique(sem_seg, return_counts=True)
         for label in labels[np.argsort(-areas, kind="stable")].tolist():
@@ -145,17 +148,17 @@ class Visualizer:
             segments_info: per segment "id", "category_id" (contiguous), "isthing", and, if known, "score".
             area_threshold: stuff with fewer pixels is left out.
         """
-        panoptic_seg = _numpy(panoptic_seg)
+        panoptic_seg = to_numpy(panoptic_seg)
         if self._instance_mode == ColorMode.IMAGE_BW:
             self._grey_outside([np.isin(panoptic_seg, [segment["id"] for segment in segments_info])])
         stuff = [segment for segment in segments_info if not segment["isthing"]]
         stuff_masks = [panoptic_seg == segment["id"] for segment in stuff]
-        for index in _largest_first(stuff_masks):
+        for index in largest_first(stuff_masks):
             category = stuff[index]["category_id"]
             self.draw_binary_mask(
                 stuff_masks[index],
                 self._color("stuff", category),
-                text=_labels([category], None, self.metadata.get("stuff_classes", None))[0],
+                text=text_labels([category], None, self.metadata.get("stuff_classes", None))[0],
                 alpha=alpha,
                 area_threshold=area_threshold,
             )
@@ -164,7 +167,7 @@ class Visualizer:
         scores = [segment["score"] for segment in things] if all("score" in segment for segment in things) else None
         return self.overlay_instances(
             masks=[panoptic_seg == segment["id"] for segment in things],
-            labels=_labels(categories, scores, self.metadata.get("thing_classes", None)),
+            labels=text_labels(categories, scores, self.metadata.get("thing_classes", None)),
             assigned_colors=[self._color("thing", category) for category in categories],
             alpha=alpha,
         )
@@ -185,16 +188,16 @@ class Visualizer:
                     for annotation in annotations
                 ],
                 masks=[annotation["segmentation"] for annotation in annotations] if has_masks else None,
-                labels=_labels(categories, None, self.metadata.get("thing_classes", None), is_crowd),
+                labels=text_labels(categories, None, self.metadata.get("thing_classes", None), is_crowd),
                 assigned_colors=[self._color("thing", category) for category in categories] if by_class else None,
             )
         sem_seg = dic.get("sem_seg")
         if sem_seg is None and "sem_seg_file_name" in dic:
-            sem_seg = _read_array(dic["sem_seg_file_name"])
+            sem_seg = read_array(dic["sem_seg_file_name"])
         if sem_seg is not None:
             self.draw_sem_seg(sem_seg, alpha=0.5)
         if "pan_seg_file_name" in dic:
-            red, green, blue = np.moveaxis(_read_array(dic["pan_seg_file_name"]).astype(np.int64)[..., :3], -1, 0)
+            red, green, blue = np.moveaxis(read_array(dic["pan_seg_file_name"]).astype(np.int64)[..., :3], -1, 0)
             self.draw_panoptic_seg(red + 256 * green + 256**2 * blue, dic["segments_info"], alpha=0.5)
         return self.output
 
@@ -215,15 +218,15 @@ class Visualizer:
                 an RLE, or a list of flat polygons.
             assigned_colors: N colours; None = one of its own for each.
         """
-        box_list = None if boxes is None else _numpy(getattr(boxes, "tensor", boxes)).reshape(-1, 4)
+        box_list = None if boxes is None else to_numpy(getattr(boxes, "tensor", boxes)).reshape(-1, 4)
         mask_list = None if masks is None else self._binary_masks(masks)
         if mask_list is not None:
-            order = _largest_first(mask_list)
+            order = largest_first(mask_list)
         elif box_list is not None:
             order = np.argsort(-np.prod(box_list[:, 2:] - box_list[:, :2], axis=1), kind="stable").tolist()
         else:
             return self.output
-        colors = assigned_colors if assigned_colors is not None else [_own_color(index) for index in range(len(order))]
+        colors = assigned_colors if assigned_colors is not None else [own_color(index) for index in range(len(order))]
         for index in order:
             if mask_list is not None:
                 self.draw_binary_mask(mask_list[index], colors[index], alpha=alpha, area_threshold=None)
@@ -257,15 +260,15 @@ class Visualizer:
         area = int(binary_mask.sum())
         if area == 0 or area < (area_threshold or 0):
             return self.output
-        color = _own_color(0) if color is None else color
+        color = own_color(0) if color is None else color
         mask = Image.fromarray(binary_mask.astype(np.uint8) * 255)
         if mask.size != self.output.canvas.size:
             mask = mask.resize(self.output.canvas.size, Image.Resampling.BILINEAR)
-        self.output.canvas.paste(_rgb(color), mask=mask.point(lambda value: round(value * alpha)))
+        self.output.canvas.paste(rgb_255(color), mask=mask.point(lambda value: round(value * alpha)))
         hard = mask.point(lambda value: 255 if value > 127 else 0)
         inside = hard.filter(ImageFilter.MinFilter(3))
         outline = Image.fromarray(np.asarray(hard) - np.asarray(inside))
-        self.output.canvas.paste(_rgb(color if edge_color is None else edge_color), mask=outline)
+        self.output.canvas.paste(rgb_255(color if edge_color is None else edge_color), mask=outline)
         if text:
             self._label_mask(text, binary_mask, color)
         return self.output
@@ -274,7 +277,7 @@ class Visualizer:
         """Draw the outline of an XYXY box."""
         x0, y0, x1, y1 = (float(value) * self.output.scale for value in box_coord)
         width = max(1, round(self._font_pixels / 6))
-        self._draw().rectangle([x0, y0, x1, y1], outline=(*_rgb(edge_color), round(255 * alpha)), width=width)
+        self._draw().rectangle([x0, y0, x1, y1], outline=(*rgb_255(edge_color), round(255 * alpha)), width=width)
         return self.output
 
     def draw_polygon(
@@ -282,8 +285,8 @@ class Visualizer:
     ) -> VisImage:
         """Fill a polygon of (N, 2) points and draw its outline."""
         points = [tuple(point) for point in (np.asarray(segment, np.float64) * self.output.scale).tolist()]
-        outline = _rgb(color if edge_color is None else edge_color)
-        self._draw().polygon(points, fill=(*_rgb(color), round(255 * alpha)), outline=(*outline, 255))
+        outline = rgb_255(color if edge_color is None else edge_color)
+        self._draw().polygon(points, fill=(*rgb_255(color), round(255 * alpha)), outline=(*outline, 255))
         return self.output
 
     def draw_text(
@@ -303,7 +306,7 @@ class Visualizer:
             color: made lighter to be readable.
         """
         pixels = self._font_pixels if font_size is None else font_size * self.output.scale
-        font = _font(max(1, round(pixels)))
+        font = font_of_height(max(1, round(pixels)))
         left, top, right, bottom = font.getbbox(text)
         pad = max(1, round(pixels / 8))
         width, height = right - left + 2 * pad, bottom - top + 2 * pad
@@ -315,13 +318,13 @@ class Visualizer:
         self._label_boxes.append((x, y, x + width, y + height))
         draw = self._draw()
         draw.rectangle([x, y, x + width - 1, y + height - 1], fill=_LABEL_BACKGROUND)
-        light = tuple(128 + value // 2 for value in _rgb(color))
+        light = tuple(160 + value * 95 // 255 for value in rgb_255(color))
         draw.text((x + pad - left, y + pad - top), text, font=font, fill=light)
         return self.output
 
     def _label_mask(self, text: str, mask: np.ndarray, color: Color) -> None:
         """Write `text` around the middle of the widest part of an (H, W) mask."""
-        x, y = _place_inside(mask)
+        x, y = place_inside(mask)
         self.draw_text(text, (x, y - self._font_pixels / 2 / self.output.scale), color=color)
 
     def _free_height(self, x: float, y: float, width: float, height: float) -> float:
@@ -364,79 +367,11 @@ class Visualizer:
             return mask_util.decode(mask).astype(bool)
         if isinstance(mask, list):
             return polygons_to_bitmask([np.asarray(polygon) for polygon in mask], height, width)
-        return _numpy(mask).astype(bool)
+        return to_numpy(mask).astype(bool)
 
     def _color(self, kind: str, category: int) -> Color:
         """Colour of a "thing" or "stuff" category: the dataset's, or one of its own."""
         colors = self.metadata.get(f"{kind}_colors", None)
         if colors is None or category >= len(colors):
-            return _own_color(category)
+            return own_color(category)
         return tuple(value / 255 for value in colors[category])
-
-
-def _numpy(values: Any) -> np.ndarray:
-    # Tensors explicitly: numpy's own conversion of them is deprecated.
-    return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-
-
-def _labels(
-    categories: Sequence[int] | None,
-    scores: Sequence[float] | None,
-    names: Sequence[str] | None,
-    is_crowd: Sequence[int] | None = None,
-) -> list[str] | None:
-    """ "name 93%", as far as name and score are known."""
-    if categories is None and scores is None:
-        return None
-    labels = [""] * len(categories if categories is not None else scores)
-    if categories is not None:
-        labels = [names[category] if names and category < len(names) else str(category) for category in categories]
-    if scores is not None:
-        labels = [f"{label} {score:.0%}".strip() for label, score in zip(labels, scores, strict=True)]
-    if is_crowd is not None:
-        labels = [label + "|crowd" if crowd else label for label, crowd in zip(labels, is_crowd, strict=True)]
-    return labels
-
-
-def _largest_first(masks: Sequence[np.ndarray]) -> list[int]:
-    return sorted(range(len(masks)), key=lambda index: -int(masks[index].sum()))
-
-
-def _place_inside(mask: np.ndarray) -> tuple[float, float]:
-    """The (x, y) of a pixel of the mask that is about as far from its border as any: the middle of its widest part."""
-    from scipy.ndimage import distance_transform_edt
-
-    step = max(1, max(mask.shape) // _ANCHOR_SIDE)
-    coarse = mask[::step, ::step]
-    if not coarse.any():  # thinner than the grid
-        step, coarse = 1, mask
-    # A frame of zeros: the border of the picture is a border too.
-    y, x = np.unravel_index(np.argmax(distance_transform_edt(np.pad(coarse, 1))), np.add(coarse.shape, 2))
-    return float((x - 1) * step), float((y - 1) * step)
-
-
-def _own_color(index: int) -> tuple[float, float, float]:
-    """A bright colour for an index; neighbours differ."""
-    return colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1.0, 0.75 if index % 2 else 0.6, 0.95)
-
-
-def _rgb(color: Color) -> tuple[int, int, int]:
-    if isinstance(color, str):
-        from matplotlib.colors import to_rgb
-
-        color = to_rgb(color)
-    red, green, blue = (round(float(value) * 255) for value in color)
-    return red, green, blue
-
-
-@functools.lru_cache
-def _font(pixels: int) -> ImageFont.FreeTypeFont:
-    # Words are free text: this font, which comes with matplotlib, knows far more letters than Pillow's own.
-    import matplotlib
-
-    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), pixels)
-
-
-def _read_array(path: str) -> np.ndarray:
-    with PathManager.open(path, "rb") as f, Image.open(f) as image:
-        return np.asarray(image)
