@@ -66,7 +66,7 @@ class TextClassifier(nn.Module):
             raise ValueError(f"synonyms must be one of {', '.join(SYNONYM_FORMS)}; got {synonyms!r}.")
         self.text_encoder = text_encoder
         scale = torch.as_tensor(logit_scale, dtype=torch.float32).detach().clone()
-        self.register_buffer("logit_scale", scale, persistent=False)
+        self.register_buffer("logit_scale", scale)  # in checkpoints, as it belongs to the text tower
         self.templates = templates
         self.synonyms = synonyms
         self._cache: OrderedDict[tuple, Tensor] = OrderedDict()

@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from masqclip_d2.ops.masked_attention import masked_attention, masked_attention_reference
+
+SIZES = [  # B, N, Q, 1 + P, d
+    pytest.param((2, 3, 7, 36, 48), id="odd"),
+    pytest.param((1, 2, 5, 577, 64), id="336 pixels"),
+    pytest.param((2, 1, 1, 2, 8), id="one"),
+]
+
+
+def random_inputs(size, dtype=torch.float32):
+    batch, heads, queries, keys, dim = size
+    # Non-contiguous on purpose: heads come out of a packed projection.
+    query = torch.randn(batch, queries, heads, dim, dtype=dtype).transpose(1, 2).requires_grad_()
+    key, value = (torch.randn(batch, keys, heads, dim, dtype=dtype).transpose(1, 2).requires_grad_() for _ in "kv")
+    return query, key, value, torch.rand(batch, queries, keys) > 0.5
+
+
+def test_reference_by_hand():
+    query = torch.tensor([[[[2.0, 0.0]]]])  # d = 2, so scores are divided by sqrt(2)
+    key = torch.tensor([[[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]]])
+    value = torch.tensor([[[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]]])
+    allowed = torch.tensor([[[True, True, False]]])
+    weight = torch.sigmoid(torch.tensor(2 / 2**0.5))  # softmax of two scores
+    expected = torch.stack([weight, 1 - weight]).reshape(1, 1, 1, 2)
+    torch.testing.assert_close(masked_attention_reference(query, key, value, allowed), expected)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_fast_form_equals_reference_with_gradients(size):
+    inputs = random_inputs(size)
+    inputs[3][0, 0] = False
+    weight = torch.randn(size[0], size[1], size[2], size[4])
+    gradients, outputs = [], []
+    for form in ("torch", "reference"):
+        outputs.append(masked_attention(*inputs, implementation=form))
+        gradients.append(torch.autograd.grad((outputs[-1] * weight).sum(), inputs[:3]))
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
+    for fast, reference in zip(*gradients, strict=True):
+        torch.testing.assert_close(fast, reference, atol=2e-5, rtol=1e-4)
+
+
+def test_bfloat16_is_as_good_as_the_reference_in_bfloat16():
+    inputs = random_inputs((2, 3, 7, 36, 48))
+    exact = masked_attention_reference(*inputs)
+    half = [tensor.bfloat16() for tensor in inputs[:3]] + [inputs[3]]
+    allowed_error = 2 * (masked_attention_reference(*half).float() - exact).abs().max()
+    result = masked_attention(*half, implementation="torch")
+    assert result.dtype == torch.bfloat16
+    assert (result.float() - exact).abs().max() <= allowed_error
+
+
+@pytest.mark.parametrize("form", ["torch", "reference"])
+def test_a_row_without_true_returns_zeros_and_no_nan_gradient(form):
+    query, key, value, allowed = random_inputs((1, 2, 3, 5, 4))
+    allowed[:] = True
+    allowed[0, 1] = False
+    result = masked_attention(query, key, value, allowed, implementation=form)
+    assert (result[:, :, 1] == 0).all() and (result[:, :, 0] != 0).all()
+    for gradient in torch.autograd.grad(result.sum(), (query, key, value)):
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("form", ["torch", "reference"])
+def test_full_mask_is_plain_attention_and_no_queries_work(form):
+    query, key, value, allowed = random_inputs((2, 2, 3, 5, 4))
+    plain = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    result = masked_attention(query, key, value, torch.ones_like(allowed), implementation=form)
+    torch.testing.assert_close(result, plain, atol=1e-6, rtol=1e-5)
+    assert masked_attention(query[:, :, :0], key, value, allowed[:, :0], implementation=form).shape == (2, 2, 0, 4)
+
+
+def test_environment_chooses_and_argument_wins(monkeypatch):
+    inputs = random_inputs((1, 1, 2, 3, 4))
+    monkeypatch.setenv("MASQCLIP_OPS", "triton")
+    with pytest.raises(ValueError, match="MASQCLIP_OPS is 'triton', but masked_attention has these forms"):
+        masked_attention(*inputs)
+    assert masked_attention(*inputs, implementation="reference").shape == (1, 1, 2, 4)
+
+
+@pytest.mark.parametrize(
+    "attend_mask",
+    [torch.ones(2, 3, 5), torch.ones(2, 3, 4, dtype=torch.bool), torch.ones(2, 2, 3, 5, dtype=torch.bool)],
+    ids=["not bool", "other P", "one per head"],
+)
+def test_other_masks_are_refused(attend_mask):
+    query, key, value, _ = random_inputs((2, 2, 3, 5, 4))
+    with pytest.raises(ValueError, match=r"attend_mask must be bool of shape \(B, Q, 1 \+ P\) = \(2, 3, 5\)"):
+        masked_attention(query, key, value, attend_mask)

@@ -1,0 +1,124 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from masqclip_d2.vocabulary import TextClassifier, Vocabulary, class_logits
+from masqclip_d2.vocabulary.prompts import TEMPLATES
+
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+@pytest.fixture
+def vocabulary():
+    return Vocabulary.from_words("cat|kitten,dog,sofa|couch|settee")
+
+
+def test_maskclip_form_is_the_bare_name(text_encoder, vocabulary):
+    result = TextClassifier(text_encoder, 100.0).text_embeddings(vocabulary)
+    expected = F.normalize(text_encoder.encode(["cat", "dog", "sofa"]), dim=-1)
+    torch.testing.assert_close(result, expected, **CLOSE)
+
+
+def test_masqclip_form_averages_synonyms_before_normalising(text_encoder, vocabulary):
+    result = TextClassifier(text_encoder, 100.0, synonyms="mean").text_embeddings(vocabulary)
+    sofas = text_encoder.encode(["sofa", "couch", "settee"])
+    torch.testing.assert_close(result[2], F.normalize(sofas.mean(dim=0), dim=0), **CLOSE)
+    assert (result[2] - F.normalize(F.normalize(sofas, dim=1).mean(dim=0), dim=0)).abs().max() > 1e-5
+    torch.testing.assert_close(result[1], F.normalize(text_encoder.encode(["dog"])[0], dim=0), **CLOSE)
+
+
+def test_templates_average_unit_vectors(text_encoder, monkeypatch):
+    monkeypatch.setitem(TEMPLATES, "two", ("one {}.", "{article} {}"))
+    classifier = TextClassifier(text_encoder, 100.0, templates="two")
+    result = classifier.text_embeddings(Vocabulary.from_words("owl,cat"))
+    owls = F.normalize(text_encoder.encode(["one owl.", "an owl"]), dim=1)
+    cats = F.normalize(text_encoder.encode(["one cat.", "a cat"]), dim=1)
+    expected = F.normalize(torch.stack([owls.mean(dim=0), cats.mean(dim=0)]), dim=1)
+    torch.testing.assert_close(result, expected, **CLOSE)
+
+
+def test_extra_class_comes_last(text_encoder, vocabulary):
+    classifier = TextClassifier(text_encoder, 100.0)
+    result = classifier.text_embeddings(vocabulary, extra_class="background")
+    assert result.shape == (4, 24)
+    torch.testing.assert_close(result[:3], classifier.text_embeddings(vocabulary), **CLOSE)
+    torch.testing.assert_close(result[3], F.normalize(text_encoder.encode(["background"])[0], dim=0), **CLOSE)
+
+
+def test_equal_content_is_embedded_once_and_new_weights_again(text_encoder, vocabulary, monkeypatch):
+    calls = []
+    encode = text_encoder.encode
+    monkeypatch.setattr(text_encoder, "encode", lambda texts: calls.append(len(texts)) or encode(texts))
+    classifier = TextClassifier(text_encoder, 100.0)
+    first = classifier.text_embeddings(vocabulary)
+    same = Vocabulary.from_words("cat,dog,sofa", stuff="dog")  # the same texts
+    assert classifier.text_embeddings(same) is first and calls == [3]
+    classifier.text_embeddings(vocabulary, extra_class="other")
+    assert calls == [3, 4]
+    with torch.no_grad():
+        text_encoder.ln_final.bias.add_(0.5)
+    changed = classifier.text_embeddings(vocabulary)
+    assert calls == [3, 4, 3] and (changed - first).abs().max() > 1e-3
+
+
+def test_embeddings_made_in_inference_mode_serve_training_too(text_encoder, vocabulary):
+    classifier = TextClassifier(text_encoder, 100.0)
+    with torch.inference_mode():
+        classifier.text_embeddings(vocabulary)
+    embeddings = torch.randn(5, 24, requires_grad=True)
+    classifier.class_logits(embeddings, classifier.text_embeddings(vocabulary)).sum().backward()
+    assert torch.isfinite(embeddings.grad).all()
+
+
+def test_class_logits_by_hand():
+    text_embeddings = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    logits = class_logits(torch.tensor([[[0.0, 3.0], [5.0, 0.0]]]), text_embeddings, 100.0)
+    torch.testing.assert_close(logits, torch.tensor([[[0.0, 80.0], [100.0, 60.0]]]))
+
+
+def test_scale_is_that_of_the_model_and_is_saved(text_encoder):
+    classifier = TextClassifier(text_encoder, torch.tensor(7.0))
+    text_embeddings = F.normalize(torch.randn(3, 24), dim=1)
+    logits = classifier.class_logits(text_embeddings, text_embeddings)
+    torch.testing.assert_close(logits.diagonal(), torch.full((3,), 7.0))
+    assert classifier.state_dict()["logit_scale"] == 7.0
+
+
+def test_large_vocabulary_with_one_word(text_encoder):
+    classifier = TextClassifier(text_encoder, 100.0)
+    many = classifier.text_embeddings(Vocabulary.from_words([f"word {index}" for index in range(300)]))
+    one = classifier.text_embeddings(Vocabulary.from_words("word 299"))
+    assert one.shape == (1, 24)
+    torch.testing.assert_close(many[299:], one, **CLOSE)
+
+
+def test_too_long_word_is_named(text_encoder):
+    with pytest.raises(ValueError, match="The text 'supercali"):
+        TextClassifier(text_encoder, 1.0).text_embeddings(Vocabulary.from_words("supercalifragilisticexpialidocious"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"templates": "vild"}, "No prompt templates named 'vild'; known: name, single, .*vild_63"),
+        ({"synonyms": "max"}, "synonyms must be one of first, mean; got 'max'"),
+    ],
+)
+def test_bad_arguments(text_encoder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TextClassifier(text_encoder, 100.0, **arguments)
+
+
+def test_template_sets():
+    sizes = {name: len(templates) for name, templates in TEMPLATES.items()}
+    assert sizes == {
+        "name": 1,
+        "single": 1,
+        "single_article": 1,
+        "vild_14": 14,
+        "vild_63": 63,
+        "clip_imagenet_80": 80,
+        "clip_imagenet_7": 7,
+    }
+    assert all(template.count("{}") == 1 for templates in TEMPLATES.values() for template in templates)
+    assert set(TEMPLATES["clip_imagenet_7"]) < set(TEMPLATES["clip_imagenet_80"])
