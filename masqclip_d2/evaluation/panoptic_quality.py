@@ -1,8 +1,8 @@
 """Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019) by the rules of the COCO evaluation.
 
 The core, `PanopticQuality`, takes arrays and knows neither files nor Detectron2. Differs from panopticapi: a group
-without any category gives nan with n = 0 (panopticapi divides by zero), areas of the ground truth that disagree with its
-map are reported, and ids of the ground truth's map that no annotation lists are an error.
+without any category gives nan with n = 0 (panopticapi divides by zero), areas of the ground truth that disagree with
+its map are reported, and ids of the ground truth's map that no annotation lists are an error.
 
 Shape shorthand: H x W pixels.
 """

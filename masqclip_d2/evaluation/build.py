@@ -1,0 +1,99 @@
+"""Which evaluators a dataset gets: by its metadata `evaluator_type`, and by the answers that the model gives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+
+from .class_agnostic import ProposalRecallEvaluator
+from .dataset_facts import required
+from .instance import InstanceEvaluator
+from .mask_classification import MaskClassificationEvaluator
+from .panoptic import PanopticEvaluator
+from .semantic import SemanticEvaluator
+
+logger = logging.getLogger(__name__)
+
+_BUILDERS: dict[str, Callable[[str, str | None], DatasetEvaluator]] = {
+    "panoptic": lambda name, output_dir: PanopticEvaluator(name, output_dir),
+    "semantic": lambda name, output_dir: SemanticEvaluator(name),
+    "instance": lambda name, output_dir: InstanceEvaluator(name, output_dir),
+    "proposals": lambda name, output_dir: ProposalRecallEvaluator(name),
+    "mask_classification": lambda name, output_dir: MaskClassificationEvaluator(name),
+}
+TASKS = tuple(_BUILDERS)
+"""What can be evaluated."""
+
+# Metadata evaluator_type (Detectron2's names) -> what its ground truth can answer.
+_TASKS_OF_TYPE = {
+    "coco_panoptic_seg": TASKS,
+    "ade20k_panoptic_seg": TASKS,
+    "coco": ("instance", "proposals", "mask_classification"),
+    "sem_seg": ("semantic", "mask_classification"),
+}
+_NEED_INSTANCES_JSON = ("instance", "proposals")
+
+
+def build_evaluator(cfg: Any, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluators:
+    """The evaluators of a dataset for the model of a configuration; see `evaluators_for`.
+
+    A `MaskProposer` is evaluated by the recall of its proposals; every other model by the answers that
+    MODEL.MASK_FORMER.TEST switches on and, where its masks are the ground truth, by how well it classifies them.
+    """
+    return evaluators_for(dataset_name, output_dir, tasks_of_config(cfg))
+
+
+def tasks_of_config(cfg: Any) -> tuple[str, ...]:
+    """Which of `TASKS` the model of a configuration answers."""
+    if cfg.MODEL.META_ARCHITECTURE == "MaskProposer":
+        return ("proposals",)
+    test = cfg.MODEL.MASK_FORMER.TEST
+    switches = {
+        "panoptic": test.PANOPTIC_ON,
+        "semantic": test.SEMANTIC_ON,
+        "instance": test.INSTANCE_ON,
+        "mask_classification": cfg.MODEL.MASQCLIP.PROPOSER.SOURCE == "ground_truth",
+    }
+    return tuple(task for task, on in switches.items() if on)
+
+
+def evaluators_for(dataset_name: str, output_dir: str | Path | None, tasks: Collection[str]) -> DatasetEvaluators:
+    """Build the evaluators of those tasks that the dataset has ground truth for.
+
+    Args:
+        dataset_name: a registered dataset with metadata `evaluator_type`.
+        output_dir: where predictions are written; None writes nothing.
+        tasks: some of `TASKS`.
+
+    Raises:
+        ValueError: a task or the evaluator type is unknown, or no task is left.
+    """
+    unknown = sorted(set(tasks) - set(TASKS))
+    if unknown:
+        raise ValueError(f"Unknown tasks {unknown}; known: {', '.join(TASKS)}.")
+    metadata = MetadataCatalog.get(dataset_name)
+    evaluator_type = required(metadata, "evaluator_type", "evaluation")
+    if evaluator_type not in _TASKS_OF_TYPE:
+        raise ValueError(
+            f"Dataset {dataset_name!r} has evaluator_type {evaluator_type!r}, for which there is no evaluator; known: "
+            f"{', '.join(_TASKS_OF_TYPE)}."
+        )
+    answerable = list(_TASKS_OF_TYPE[evaluator_type])
+    if getattr(metadata, "json_file", None) is None:
+        answerable = [task for task in answerable if task not in _NEED_INSTANCES_JSON]
+    chosen = [task for task in TASKS if task in tasks and task in answerable]
+    left_out = [task for task in TASKS if task in tasks and task not in answerable]
+    if not chosen:
+        raise ValueError(
+            f"Nothing to evaluate on dataset {dataset_name!r}: the model answers {', '.join(tasks) or 'nothing'}, the "
+            f"dataset has ground truth for {', '.join(answerable)} (by its metadata 'evaluator_type' and 'json_file')."
+        )
+    if left_out:
+        logger.info("%s has no ground truth for %s: not evaluated.", dataset_name, ", ".join(left_out))
+    output_dir = str(output_dir) if output_dir is not None else None
+    return DatasetEvaluators([_BUILDERS[task](dataset_name, output_dir) for task in chosen])

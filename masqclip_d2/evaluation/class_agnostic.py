@@ -1,0 +1,173 @@
+"""How many objects the proposals find, whatever they are called: class-agnostic mask average recall.
+
+AR@n is the recall of the n best proposals of each image, averaged over the IoU thresholds 0.5, 0.55, ... 0.95, as COCO
+defines it (pycocotools with useCats = 0 gives the same numbers). The recall of a subset of the objects (small ones,
+novel ones) lets only these objects take part in the matching. Counts are summed image by image, so that neither masks
+nor run lengths are kept or sent between processes.
+
+Shape shorthand: Q mask proposals, G objects of the ground truth, T IoU thresholds, L limits on Q, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from torch import Tensor
+
+from .dataset_facts import area_limits, area_ranges, category_groups, required
+from .instance import load_coco_ground_truth
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+_AREA_SUFFIX = {"small": "s", "medium": "m", "large": "l"}  # ARs@100 and so on, as Detectron2 names them
+
+
+def mask_iou(masks: Tensor, others: Tensor) -> Tensor:
+    """IoU of all pairs of binary masks.
+
+    Args:
+        masks: (Q, H, W) bool.
+        others: (G, H, W) bool.
+
+    Returns:
+        (Q, G) float64 in [0, 1]; 0 for two empty masks.
+    """
+    # Products of 0 and 1 are exact in float32 up to 2^24 pixels; larger masks are summed in float64.
+    dtype = torch.float32 if masks[0:1].numel() < 2**24 and others[0:1].numel() < 2**24 else torch.float64
+    flat, other_flat = masks.flatten(1).to(dtype), others.flatten(1).to(dtype)
+    intersection = (flat @ other_flat.T).double()  # (Q, G)
+    union = flat.sum(1).double()[:, None] + other_flat.sum(1).double()[None] - intersection
+    return torch.where(union > 0, intersection / union.clamp(min=1), torch.zeros_like(intersection))
+
+
+def count_found(iou: np.ndarray, thresholds: np.ndarray, limits: Sequence[int]) -> np.ndarray:
+    """Greedy matching: each proposal, best first, takes the free object with the largest IoU, if that is enough.
+
+    Args:
+        iou: (Q, G), proposals in order of decreasing score.
+        thresholds: (T,); an IoU equal to the threshold is enough.
+        limits: L increasing numbers of proposals.
+
+    Returns:
+        (L, T) int64: objects found by the first `limit` proposals.
+    """
+    num_thresholds, num_objects = len(thresholds), iou.shape[1]
+    rows = np.arange(num_thresholds)
+    free = np.ones((num_thresholds, num_objects), dtype=bool)
+    found = np.zeros((len(limits), num_thresholds), dtype=np.int64)
+    if num_objects == 0:
+        return found
+    for proposal in range(min(len(iou), max(limits))):
+        candidates = np.where(free, iou[proposal], -1.0)  # (T, G)
+        # The last of equal ones, as pycocotools.
+        best = num_objects - 1 - candidates[:, ::-1].argmax(1)
+        taken = candidates[rows, best] >= thresholds
+        free[rows[taken], best[taken]] = False
+        found[np.asarray(limits) > proposal] += taken
+    return found
+
+
+class ProposalRecallEvaluator(DatasetEvaluator):
+    """Class-agnostic average recall of mask proposals on a Detectron2 dataset, in percent.
+
+    Takes `outputs["proposals"]`: Instances, or anything with `pred_masks` (Q, H, W) bool at the size of the ground
+    truth and `scores` (Q,). Inputs need `image_id`. Metadata: `json_file` (COCO instances; crowds are left out),
+    `thing_dataset_id_to_contiguous_id`, `category_groups`, `area_limits` (pixels; default COCO's 32^2 and 96^2).
+
+    Args:
+        dataset_name: a registered dataset.
+        limits: numbers of proposals per image, increasing; size and group rows use the last.
+
+    Raises:
+        ValueError: the metadata lacks something, or limits do not increase.
+        FileNotFoundError: the ground truth is missing.
+    """
+
+    def __init__(self, dataset_name: str, limits: Sequence[int] = (1, 10, 100)) -> None:
+        if not limits or any(a >= b for a, b in zip((0, *limits[:-1]), limits, strict=True)):
+            raise ValueError(f"limits must be increasing positive numbers of proposals, got {tuple(limits)}.")
+        metadata = MetadataCatalog.get(dataset_name)
+        self._dataset_name = dataset_name
+        self._limits = tuple(limits)
+        self._coco = load_coco_ground_truth(metadata)
+        to_contiguous = required(metadata, "thing_dataset_id_to_contiguous_id", "evaluation of proposals")
+        self._ranges = area_ranges(area_limits(metadata))
+        self._groups = {
+            name: {dataset_id for dataset_id, contiguous in to_contiguous.items() if contiguous in ids}
+            for name, ids in category_groups(metadata).items()
+        }
+        self.reset()
+
+    def reset(self) -> None:
+        num_subsets = len(self._ranges) + len(self._groups)
+        self._found = np.zeros((num_subsets, len(self._limits), len(IOU_THRESHOLDS)), dtype=np.int64)
+        self._num_objects = np.zeros(num_subsets, dtype=np.int64)
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Match the proposals of a batch.
+
+        Raises:
+            ValueError: an image is unknown, or its proposals have another size than the ground truth.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            annotations, gt_masks = self._ground_truth(record)
+            proposals = output["proposals"]
+            if proposals.pred_masks.shape[-2:] != gt_masks.shape[-2:]:
+                raise ValueError(
+                    f"Dataset {self._dataset_name!r}, image {record['image_id']}: proposals have "
+                    f"{tuple(proposals.pred_masks.shape[-2:])} pixels, the ground truth {tuple(gt_masks.shape[-2:])}."
+                )
+            order = proposals.scores.argsort(descending=True, stable=True)[: self._limits[-1]]
+            masks = proposals.pred_masks[order]
+            iou = mask_iou(masks, gt_masks.to(masks.device)).cpu().numpy()
+            for index, members in enumerate(self._subsets(annotations)):
+                self._num_objects[index] += members.sum()
+                self._found[index] += count_found(iou[:, members], IOU_THRESHOLDS, self._limits)
+
+    def evaluate(self) -> dict | None:
+        """{"proposals": numbers}; None on processes other than the first.
+
+        Keys: AR@n for every limit n; for the largest ARs@n, ARm@n, ARl@n and AR@n_<group>. nan without such objects.
+        """
+        comm.synchronize()
+        gathered = comm.gather((self._found, self._num_objects))
+        if not comm.is_main_process():
+            return None
+        found, num_objects = (sum(parts) for parts in zip(*gathered, strict=True))
+        recalls = [
+            [100 * float(f.mean()) / int(n) if n else math.nan for f in found_by_limit]
+            for found_by_limit, n in zip(found, num_objects, strict=True)
+        ]
+        largest = self._limits[-1]
+        numbers = {f"AR@{limit}": recall for limit, recall in zip(self._limits, recalls[0], strict=True)}
+        names = [f"AR{_AREA_SUFFIX[name]}@{largest}" for name in self._ranges if name != "all"]
+        names += [f"AR@{largest}_{name}" for name in self._groups]
+        numbers.update({name: recall[-1] for name, recall in zip(names, recalls[1:], strict=True)})
+        return {"proposals": numbers}
+
+    def _ground_truth(self, record: dict) -> tuple[list[dict], Tensor]:
+        """Annotations and (G, H, W) bool masks of one image, crowds left out."""
+        image = self._coco.imgs.get(record["image_id"])
+        if image is None:
+            raise ValueError(
+                f"Dataset {self._dataset_name!r}: image {record['image_id']} ({record.get('file_name', '?')}) is not "
+                "in its instance ground truth."
+            )
+        annotations = [a for a in self._coco.imgToAnns.get(image["id"], []) if not a.get("iscrowd", 0)]
+        masks = np.zeros((len(annotations), image["height"], image["width"]), dtype=bool)
+        for mask, annotation in zip(masks, annotations, strict=True):
+            mask[:] = self._coco.annToMask(annotation)
+        return annotations, torch.from_numpy(masks)
+
+    def _subsets(self, annotations: list[dict]):
+        """Which annotations belong to each area range, then to each group: (G,) bool arrays."""
+        areas = np.array([a["area"] for a in annotations], dtype=np.float64)
+        for low, high in self._ranges.values():
+            yield (areas >= low) & (areas <= high)
+        for ids in self._groups.values():
+            yield np.array([a["category_id"] in ids for a in annotations], dtype=bool)

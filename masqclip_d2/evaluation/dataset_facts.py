@@ -1,0 +1,64 @@
+"""What every evaluator asks of a dataset: its categories, its groups (base, novel), its size limits.
+
+All of it comes from Detectron2's metadata, set when the dataset is registered; nothing hangs on parts of a name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..vocabulary import Vocabulary
+
+COCO_AREA_LIMITS = (32**2, 96**2)
+"""Pixels: COCO calls an object small up to the first, large from the second, medium between."""
+
+
+def required(metadata: Any, key: str, why: str) -> Any:
+    """The value of a metadata key; ValueError that names the dataset and the key if it is missing or None."""
+    value = getattr(metadata, key, None)
+    if value is None:
+        raise ValueError(
+            f"Dataset {metadata.name!r} has no metadata {key!r}, which {why} needs; set it when you register the "
+            "dataset."
+        )
+    return value
+
+
+def category_groups(metadata: Any) -> dict[str, list[int]]:
+    """Named groups of contiguous category ids, such as base and novel; {} if the dataset has none.
+
+    From metadata `category_groups`, else from the groups of its vocabulary.
+
+    Raises:
+        ValueError: a group has an id that is no category of the dataset.
+    """
+    vocabulary = Vocabulary.from_metadata(metadata)
+    groups = getattr(metadata, "category_groups", None) or vocabulary.groups or {}
+    for name, ids in groups.items():
+        unknown = [i for i in ids if not 0 <= i < len(vocabulary.names)]
+        if unknown:
+            raise ValueError(
+                f"Dataset {metadata.name!r}: group {name!r} of its category_groups has ids {unknown}, but there are "
+                f"{len(vocabulary.names)} categories (0..{len(vocabulary.names) - 1})."
+            )
+    return {name: sorted(ids) for name, ids in groups.items()}
+
+
+def area_limits(metadata: Any) -> tuple[float, float]:
+    """(small up to, large from) in pixels: metadata `area_limits`, else COCO's.
+
+    Raises:
+        ValueError: not two increasing positive numbers.
+    """
+    limits = tuple(getattr(metadata, "area_limits", None) or COCO_AREA_LIMITS)
+    if len(limits) != 2 or not 0 < limits[0] < limits[1]:
+        raise ValueError(
+            f"Dataset {metadata.name!r}: metadata 'area_limits' must be two increasing numbers of pixels, got {limits}."
+        )
+    return limits
+
+
+def area_ranges(limits: tuple[float, float]) -> dict[str, tuple[float, float]]:
+    """COCO's area ranges, both ends inclusive: all, small, medium, large."""
+    small, large = limits
+    return {"all": (0, 1e10), "small": (0, small), "medium": (small, large), "large": (large, 1e10)}

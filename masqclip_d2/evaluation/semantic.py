@@ -1,0 +1,219 @@
+"""Semantic segmentation: one confusion matrix, and the numbers that are read from it.
+
+Two definitions of mIoU circulate; for the same predictions they differ by points on sets with absent categories:
+    mIoU             over the categories that occur in the ground truth (Detectron2 since July 2022)
+    mIoU_gt_or_pred  over those that occur in the ground truth or are predicted (Detectron2 up to v0.6); a category that
+                     is only predicted counts 0
+Both are reported; compare only like with like.
+
+Shape shorthand: K categories, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from ..vocabulary import Vocabulary
+from .dataset_facts import category_groups
+from .panoptic_quality import read_panoptic_png
+
+_DEFAULT_IGNORE_LABEL = 255
+
+
+def confusion_matrix(gt: np.ndarray, prediction: np.ndarray, num_categories: int, ignore_label: int) -> np.ndarray:
+    """Count pixels by true and predicted category.
+
+    Args:
+        gt: (H, W) integers in [0, K), or `ignore_label` where nothing is counted.
+        prediction: (H, W) integers in [0, K), or `ignore_label` for "no category", a miss.
+        num_categories: K.
+        ignore_label: at least K.
+
+    Returns:
+        (K, K + 1) int64: true x predicted category; the last column is "no category".
+
+    Raises:
+        ValueError: sizes differ, or a label is out of range (the message holds the value).
+    """
+    if gt.shape != prediction.shape:
+        raise ValueError(f"the prediction has {prediction.shape} pixels, the ground truth {gt.shape}")
+    counted = gt != ignore_label
+    gt, prediction = gt[counted].astype(np.int64), prediction[counted].astype(np.int64)
+    prediction = np.where(prediction == ignore_label, num_categories, prediction)
+    for what, labels, limit in (("ground truth", gt, num_categories), ("prediction", prediction, num_categories + 1)):
+        wrong = np.unique(labels[(labels < 0) | (labels >= limit)])
+        if len(wrong):
+            raise ValueError(
+                f"the {what} holds label {', '.join(map(str, wrong[:5].tolist()))}, but there are {num_categories} "
+                f"categories (0..{num_categories - 1}) and the ignore label is {ignore_label}"
+            )
+    pairs = np.bincount(gt * (num_categories + 1) + prediction, minlength=num_categories * (num_categories + 1))
+    return pairs.reshape(num_categories, num_categories + 1)
+
+
+def semantic_numbers(
+    confusion: np.ndarray, names: Sequence[str], groups: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, float]:
+    """Read the usual numbers from a confusion matrix.
+
+    Args:
+        confusion: (K, K + 1) as `confusion_matrix` gives, summed over images.
+        names: K category names.
+        groups: category ids of named groups.
+
+    Returns:
+        Percent, plain floats, nan where undefined:
+            mIoU, mIoU_gt_or_pred: see the module docstring
+            fwIoU: IoU weighted by the category's share of the ground truth
+            mACC: mean recall of the categories in the ground truth; pACC: share of right pixels
+            mIoU_<group>, mACC_<group>: of the categories of a group
+            IoU-<name>, ACC-<name>: of one category
+    """
+    num_categories = len(names)
+    true_positives = confusion[:, :num_categories].diagonal().astype(np.float64)
+    gt_pixels, pred_pixels = confusion.sum(1), confusion[:, :num_categories].sum(0)
+    in_gt, in_either = gt_pixels > 0, (gt_pixels + pred_pixels) > 0
+    undefined = np.full(num_categories, np.nan)
+    iou = np.divide(true_positives, gt_pixels + pred_pixels - true_positives, out=undefined.copy(), where=in_either)
+    accuracy = np.divide(true_positives, gt_pixels, out=undefined.copy(), where=in_gt)
+    share = gt_pixels / max(gt_pixels.sum(), 1)
+
+    fractions = {
+        "mIoU": _mean(iou[in_gt]),
+        "mIoU_gt_or_pred": _mean(iou[in_either]),
+        "fwIoU": float((iou * share)[in_gt].sum()) if in_gt.any() else math.nan,
+        "mACC": _mean(accuracy[in_gt]),
+        "pACC": float(true_positives.sum() / gt_pixels.sum()) if in_gt.any() else math.nan,
+    }
+    for group, ids in (groups or {}).items():
+        present = [i for i in ids if in_gt[i]]
+        fractions[f"mIoU_{group}"] = _mean(iou[present])
+        fractions[f"mACC_{group}"] = _mean(accuracy[present])
+    for name, category_iou, category_accuracy, known in zip(names, iou, accuracy, in_gt, strict=True):
+        fractions[f"IoU-{name}"] = float(category_iou) if known else math.nan
+        fractions[f"ACC-{name}"] = float(category_accuracy)
+    return {key: 100 * value for key, value in fractions.items()}
+
+
+class SemanticEvaluator(DatasetEvaluator):
+    """mIoU and its relatives on a Detectron2 dataset; see `semantic_numbers`.
+
+    Takes `outputs["sem_seg"]`: (K, H, W) scores, or an (H, W) integer label map (`fusion.semantic_labels`), which needs
+    no (K, H, W) tensor. Ground truth is the picture `sem_seg_file_name` of the input, or of the dataset's record with
+    the same `file_name`; without it, `pan_seg_file_name` with `segments_info`. Metadata: the categories, `ignore_label`
+    (default 255; 65535 where there are more categories than that) and `category_groups`.
+
+    Args:
+        dataset_name: a registered dataset.
+    """
+
+    def __init__(self, dataset_name: str) -> None:
+        metadata = MetadataCatalog.get(dataset_name)
+        self._dataset_name = dataset_name
+        self._names = Vocabulary.from_metadata(metadata).names
+        self._groups = category_groups(metadata)
+        self._ignore_label = int(getattr(metadata, "ignore_label", _DEFAULT_IGNORE_LABEL))
+        if self._ignore_label < len(self._names):
+            raise ValueError(
+                f"Dataset {dataset_name!r}: ignore_label {self._ignore_label} is also the id of category "
+                f"{self._names[self._ignore_label]!r}; set the metadata 'ignore_label' to 65535 and use 16-bit "
+                "pictures."
+            )
+        self._records: dict[str, dict] | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        self._confusion = np.zeros((len(self._names), len(self._names) + 1), dtype=np.int64)
+
+    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
+        """Count the pixels of a batch.
+
+        Raises:
+            ValueError: a prediction or ground truth has a wrong size or label; the message names file and value.
+        """
+        for record, output in zip(inputs, outputs, strict=True):
+            gt, source = self._ground_truth(record)
+            try:
+                prediction = self._label_map(output["sem_seg"])
+                self._confusion += confusion_matrix(gt, prediction, len(self._names), self._ignore_label)
+            except ValueError as error:
+                raise ValueError(f"Dataset {self._dataset_name!r}, {source}: {error}.") from None
+
+    def evaluate(self) -> dict | None:
+        """{"sem_seg": `semantic_numbers`}; None on processes other than the first."""
+        comm.synchronize()
+        gathered = comm.gather(self._confusion)
+        if not comm.is_main_process():
+            return None
+        return {"sem_seg": semantic_numbers(sum(gathered), self._names, self._groups)}
+
+    def _label_map(self, sem_seg: Any) -> np.ndarray:
+        if sem_seg.ndim == 2:
+            return np.asarray(sem_seg.cpu() if isinstance(sem_seg, torch.Tensor) else sem_seg)
+        if len(sem_seg) != len(self._names):
+            raise ValueError(
+                f"the prediction has {len(sem_seg)} channels, but the dataset {len(self._names)} categories; is the "
+                "model's vocabulary that of the dataset"
+            )
+        return np.asarray(torch.as_tensor(sem_seg).argmax(dim=0).cpu())
+
+    def _ground_truth(self, record: dict) -> tuple[np.ndarray, str]:
+        """(H, W) labels, and the name of the file that they come from."""
+        if "sem_seg_file_name" not in record and "pan_seg_file_name" not in record:
+            record = self._dataset_record(record["file_name"])
+        if "sem_seg_file_name" in record:
+            path = record["sem_seg_file_name"]
+            return read_label_map(path), path
+        path = record["pan_seg_file_name"]
+        segment_ids = read_panoptic_png(path)
+        labels = np.full(segment_ids.shape, self._ignore_label, dtype=np.int64)
+        for segment in record["segments_info"]:
+            labels[segment_ids == segment["id"]] = segment["category_id"]  # crowds too: their category is known
+        return labels, path
+
+    def _dataset_record(self, file_name: str) -> dict:
+        if self._records is None:  # test mappers may drop the names of ground-truth files
+            self._records = {r["file_name"]: r for r in DatasetCatalog.get(self._dataset_name)}
+        record = self._records.get(file_name, {})
+        if "sem_seg_file_name" not in record and "pan_seg_file_name" not in record:
+            raise ValueError(
+                f"Dataset {self._dataset_name!r}: {file_name} has no ground truth ('sem_seg_file_name'); register the "
+                "dataset with it, or switch semantic evaluation off."
+            )
+        return record
+
+
+def read_label_map(path: str | Path) -> np.ndarray:
+    """(H, W) int64 labels of an 8 or 16-bit single-channel picture (a palette's indices, not its colours).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no single-channel picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            labels = np.asarray(image)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"Semantic ground truth {path} is missing.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"Semantic ground truth {path} cannot be read ({error}).") from error
+    if labels.ndim != 2:
+        raise ValueError(
+            f"Semantic ground truth {path} has shape {labels.shape}; expected one channel of category ids per pixel."
+        )
+    return labels.astype(np.int64)  # before any arithmetic: 8 and 16 bits would wrap around
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan

@@ -1,0 +1,72 @@
+import math
+
+import pytest
+import torch
+
+from masqclip_d2.fusion import boxes_from_masks, instance_inference
+
+CONFIDENT, FAIR = 20.0, math.log(4)  # sigmoid: 1 and 0.8
+
+
+def masks_of_two():
+    mask_logits = torch.full((2, 4, 6), -20.0)
+    mask_logits[0, 1:3, 2:5] = CONFIDENT
+    mask_logits[1, 0, 0] = FAIR
+    return mask_logits
+
+
+def test_score_is_class_probability_times_mean_mask_probability():
+    found = instance_inference(torch.tensor([[0.1, 0.6], [0.7, 0.2]]), masks_of_two(), topk=2)
+    torch.testing.assert_close(found.scores, torch.tensor([0.6, 0.7 * 0.8]))
+    assert found.classes.tolist() == [1, 0]
+    assert found.masks.sum((1, 2)).tolist() == [6, 1]
+    assert found.boxes_xyxy.tolist() == [[2, 1, 5, 3], [0, 0, 1, 1]]
+
+
+def test_a_proposal_can_occur_with_several_categories():
+    found = instance_inference(torch.tensor([[0.5, 0.4], [0.1, 0.05]]), masks_of_two(), topk=3)
+    assert found.classes.tolist() == [0, 1, 0]
+    assert torch.equal(found.masks[0], found.masks[1])
+
+
+def test_things_are_chosen_after_the_topk():
+    probs = torch.tensor([[0.5, 0.9], [0.4, 0.8]])
+    found = instance_inference(probs, masks_of_two(), is_thing=[True, False], topk=3)
+    assert found.classes.tolist() == [0]  # of the best three (0.9, 0.8, 0.5) one is a thing
+    torch.testing.assert_close(found.scores, torch.tensor([0.5]))
+
+
+def test_permuting_proposals_changes_nothing():
+    probs, mask_logits = torch.rand(6, 4), torch.randn(6, 5, 5)
+    order = torch.randperm(6)
+    found, permuted = (
+        instance_inference(p, m, topk=10) for p, m in ((probs, mask_logits), (probs[order], mask_logits[order]))
+    )
+    assert torch.equal(found.classes, permuted.classes)
+    assert torch.equal(found.masks, permuted.masks)
+    torch.testing.assert_close(found.scores, permuted.scores)
+
+
+@pytest.mark.parametrize("num_queries, num_categories", [(0, 3), (0, 1), (4, 1)])
+def test_no_proposals_and_one_category(num_queries, num_categories):
+    probs, mask_logits = torch.rand(num_queries, num_categories), torch.randn(num_queries, 3, 5)
+    for is_thing in (None, [True] * num_categories):
+        found = instance_inference(probs, mask_logits, is_thing, topk=100)
+        assert len(found) == num_queries
+        assert found.masks.shape == (num_queries, 3, 5) and found.masks.dtype == torch.bool
+        assert found.boxes_xyxy.shape == (num_queries, 4)
+
+
+def test_boxes_of_empty_full_and_single_pixel_masks():
+    masks = torch.zeros(3, 4, 7, dtype=torch.bool)
+    masks[1] = True
+    masks[2, 3, 6] = True
+    assert boxes_from_masks(masks).tolist() == [[0, 0, 0, 0], [0, 0, 7, 4], [6, 3, 7, 4]]
+    assert boxes_from_masks(masks[:0]).shape == (0, 4)
+
+
+def test_refuses():
+    with pytest.raises(ValueError, match="is_thing has 2 entries"):
+        instance_inference(torch.rand(2, 3), torch.rand(2, 4, 4), [True, False])
+    with pytest.raises(ValueError, match="topk"):
+        instance_inference(torch.rand(2, 3), torch.rand(2, 4, 4), topk=0)
