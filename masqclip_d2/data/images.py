@@ -46,9 +46,10 @@ def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
             image = _upright(image)
             return _rgb(image)
     except UnidentifiedImageError:
-        raise ValueError(f"Image {path} is in no image format that Pillow knows.") from None
+        raise ValueError(f"Image {path} is damaged, or in no image format that Pillow knows.") from None
     except _DAMAGED as error:
-        raise ValueError(f"Image {path} cannot be read: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise ValueError(f"Image {path} cannot be read: {reason}.") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -1,0 +1,128 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from masqclip_d2.data.images import read_image
+
+RED, HALF_RED = (255, 0, 0), (255, 0, 0, 128)
+
+
+def _save(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def _grey_16(values):
+    return Image.fromarray(np.array(values, dtype=np.uint16))
+
+
+def _palette(transparent=None):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putdata([0, 1])
+    if transparent is not None:
+        image.info["transparency"] = transparent
+    return image
+
+
+CASES = [
+    ("grey", Image.new("L", (2, 1), 77), "png", [[[77] * 3] * 2]),
+    ("black and white", Image.new("1", (2, 1), 1), "png", [[[255] * 3] * 2]),
+    ("16-bit grey", _grey_16([[0, 257, 65535]]), "png", [[[0] * 3, [1] * 3, [255] * 3]]),
+    ("16-bit rounds", _grey_16([[128, 129, 385, 386]]), "png", [[[0] * 3, [1] * 3, [1] * 3, [2] * 3]]),
+    ("16-bit grey tiff", _grey_16([[0, 65535]]), "tif", [[[0] * 3, [255] * 3]]),
+    ("32-bit integer tiff", Image.fromarray(np.array([[0, 65535]], np.int32)), "tif", [[[0] * 3, [255] * 3]]),
+    ("opaque", Image.new("RGBA", (1, 1), (*RED, 255)), "png", [[RED]]),
+    ("half transparent over white", Image.new("RGBA", (1, 1), HALF_RED), "png", [[(255, 127, 127)]]),
+    ("transparent is white, not what lies below", Image.new("RGBA", (1, 1), (9, 9, 9, 0)), "png", [[[255] * 3]]),
+    ("grey with alpha", Image.new("LA", (1, 1), (40, 0)), "png", [[[255] * 3]]),
+    ("palette", _palette(), "png", [[[10, 20, 30], [200, 100, 50]]]),
+    ("palette with a transparent colour", _palette(1), "png", [[[10, 20, 30], [255] * 3]]),
+    ("gif", _palette(), "gif", [[[10, 20, 30], [200, 100, 50]]]),
+    ("cmyk", Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "tif", [[RED]]),
+    ("one pixel", Image.new("RGB", (1, 1), (1, 2, 3)), "png", [[[1, 2, 3]]]),
+]
+
+
+@pytest.mark.parametrize("image, extension, expected", [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_formats(tmp_path, image, extension, expected):
+    found = read_image(_save(image, tmp_path / f"image.{extension}"))
+    assert found.dtype == np.uint8
+    assert found.flags.writeable
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, expected)
+
+
+# What EXIF says about the stored picture: where its first row and column belong (EXIF 2.3, tag 274).
+@pytest.mark.parametrize(
+    "orientation, upright",
+    [
+        (1, [[1, 2, 3], [4, 5, 6]]),
+        (2, [[3, 2, 1], [6, 5, 4]]),
+        (3, [[6, 5, 4], [3, 2, 1]]),
+        (4, [[4, 5, 6], [1, 2, 3]]),
+        (5, [[1, 4], [2, 5], [3, 6]]),
+        (6, [[4, 1], [5, 2], [6, 3]]),
+        (7, [[6, 3], [5, 2], [4, 1]]),
+        (8, [[3, 6], [2, 5], [1, 4]]),
+    ],
+)
+def test_exif_orientation(tmp_path, orientation, upright):
+    stored = Image.fromarray(np.array([[1, 2, 3], [4, 5, 6]], dtype=np.uint8))
+    exif = Image.Exif()
+    exif[274] = orientation
+    found = read_image(_save(stored, tmp_path / "turned.png", exif=exif))
+    np.testing.assert_array_equal(found[..., 0], upright)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_is_ignored(tmp_path):
+    path = _save(Image.new("RGB", (4, 3), RED), tmp_path / "image.jpg", exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
+    assert read_image(path).shape == (3, 4, 3)
+
+
+def _png_bytes(size=(64, 64)):
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 50).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"", "empty"),
+        (b"no image at all", "no image format"),
+        (_png_bytes()[:500], "cannot be read"),
+        (_png_bytes()[:20], "cannot be read"),
+        (_png_bytes().replace(b"IDAT", b"JUNK"), "damaged"),
+    ],
+    ids=["empty", "text", "truncated", "cut in the header", "no pixel data"],
+)
+def test_unreadable_files_are_named_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=reason) as caught:
+        read_image(path)
+    assert str(path) in str(caught.value)
+
+
+def test_truncated_jpeg(tmp_path):
+    path = _save(Image.effect_noise((64, 64), 50), tmp_path / "bad.jpg")
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(ValueError, match="bad.jpg cannot be read: .*truncated"):
+        read_image(path)
+
+
+def test_float_pixels_are_refused_with_a_remedy(tmp_path):
+    path = _save(Image.new("F", (2, 2), 0.5), tmp_path / "depth.tif")
+    with pytest.raises(ValueError, match="depth.tif.*8 or 16 bits"):
+        read_image(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent.png does not exist"):
+        read_image(tmp_path / "absent.png")
+    with pytest.raises(ValueError, match="is a folder"):
+        read_image(tmp_path)

@@ -1,0 +1,138 @@
+import importlib
+import json
+import shutil
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from masqclip_d2.data import registration
+from masqclip_d2.data.categories import load_categories
+from masqclip_d2.data.registration import register_shapes
+from masqclip_d2.vocabulary import Vocabulary
+
+NAMES = ["shapes_train", "shapes_train_all", "shapes_val", "shapes_train_instances", "shapes_val_instances"]
+
+
+@pytest.fixture
+def forget():
+    """Datasets that a test registers under these prefixes are gone after it."""
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def test_default_names_are_registered_and_importing_twice_is_harmless():
+    importlib.reload(registration)
+    assert {f"masqclip_{name}" for name in [*NAMES, "shapes_captions"]} <= set(DatasetCatalog.list())
+
+
+def test_panoptic_records(shapes_datasets, shapes_folder):
+    records = DatasetCatalog.get(shapes_datasets["shapes_val"])
+    content = json.loads((shapes_folder / "annotations" / "panoptic_val.json").read_text())
+    contiguous = {category.id: category for category in load_categories("shapes")}
+    assert len(records) == 8
+    for record, image, annotation in zip(records, content["images"], content["annotations"], strict=True):
+        assert record["image_id"] == image["id"] == annotation["image_id"]
+        assert (record["height"], record["width"]) == (image["height"], image["width"])
+        for key in ("file_name", "pan_seg_file_name", "sem_seg_file_name"):
+            assert record[key].startswith(str(shapes_folder))
+            assert record[key].endswith(image["file_name"])
+        for found, raw in zip(record["segments_info"], annotation["segments_info"], strict=True):
+            assert found["category_id"] == contiguous[raw["category_id"]].contiguous_id
+            assert found["isthing"] is contiguous[raw["category_id"]].isthing
+            assert (found["id"], found["area"], found["bbox"]) == (raw["id"], raw["area"], raw["bbox"])
+
+
+def test_train_has_base_labels_and_train_all_has_all(shapes_datasets):
+    groups = MetadataCatalog.get(shapes_datasets["shapes_train"]).category_groups
+    base = DatasetCatalog.get(shapes_datasets["shapes_train"])
+    everything = DatasetCatalog.get(shapes_datasets["shapes_train_all"])
+    assert [record["file_name"] for record in base] == [record["file_name"] for record in everything]
+    used = {info["category_id"] for record in base for info in record["segments_info"]}
+    used_all = {info["category_id"] for record in everything for info in record["segments_info"]}
+    assert used <= set(groups["base"])
+    assert used_all & set(groups["novel"])
+    instances = DatasetCatalog.get(shapes_datasets["shapes_train_instances"])
+    assert {a["category_id"] for record in instances for a in record["annotations"]} <= set(groups["base"])
+
+
+@pytest.mark.parametrize("name", ["shapes_train", "shapes_train_all", "shapes_val"])
+def test_panoptic_metadata(shapes_datasets, name):
+    metadata = MetadataCatalog.get(shapes_datasets[name])
+    assert len(metadata.thing_classes) == len(metadata.thing_colors) == 36
+    assert len(metadata.stuff_classes) == len(metadata.stuff_colors) == 42
+    assert metadata.stuff_classes[:36] == metadata.thing_classes
+    assert sorted(metadata.stuff_dataset_id_to_contiguous_id.values()) == list(range(42))
+    assert sorted(metadata.thing_dataset_id_to_contiguous_id.values()) == list(range(36))
+    assert sorted(metadata.category_groups["base"] + metadata.category_groups["novel"]) == list(range(42))
+    assert len(metadata.category_groups["novel"]) == 17
+    assert metadata.evaluator_type == "coco_panoptic_seg"
+    assert (metadata.ignore_label, metadata.label_divisor) == (255, 1000)
+
+
+@pytest.mark.parametrize("name, count", [("shapes_val", 42), ("shapes_val_instances", 36)])
+def test_vocabulary_comes_from_metadata(shapes_datasets, name, count):
+    metadata = MetadataCatalog.get(shapes_datasets[name])
+    vocabulary = Vocabulary.from_metadata(metadata)
+    assert len(vocabulary) == count
+    assert list(vocabulary.names) == metadata.stuff_classes
+    assert sum(vocabulary.is_thing) == 36
+    assert vocabulary.names[vocabulary.groups["novel"][0]] == "checkered circle"
+
+
+def test_instance_records_are_what_detectron2s_own_reader_gives(shapes_datasets):
+    from detectron2.data.datasets import load_coco_json
+
+    metadata = MetadataCatalog.get(shapes_datasets["shapes_val_instances"])
+    ours = DatasetCatalog.get(shapes_datasets["shapes_val_instances"])
+    theirs = load_coco_json(metadata.json_file, metadata.image_root, shapes_datasets["shapes_val_instances"])
+    assert ours == theirs
+    assert metadata.evaluator_type == "coco"
+
+
+def test_caption_records(shapes_datasets):
+    records = DatasetCatalog.get(shapes_datasets["shapes_captions"])
+    assert len(records) == 8
+    assert set(records[0]) == {"file_name", "image_id", "height", "width", "caption"}
+    assert MetadataCatalog.get(shapes_datasets["shapes_captions"]).evaluator_type == "masqclip_captions"
+
+
+def test_another_folder_needs_another_prefix(tmp_path, shapes_folder, forget):
+    names = register_shapes(shapes_folder, prefix="twice_")
+    assert register_shapes(shapes_folder, prefix="twice_") == names
+    with pytest.raises(ValueError, match="'twice_shapes_train' is already registered, for .*another prefix"):
+        register_shapes(tmp_path, prefix="twice_")
+    assert register_shapes(tmp_path, prefix="thrice_")[2] == "thrice_shapes_val"
+
+
+def test_the_default_root_is_detectron2_datasets(tmp_path, monkeypatch, forget):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    register_shapes(prefix="rooted_")
+    assert MetadataCatalog.get("rooted_shapes_val").image_root == str(tmp_path / "shapes" / "val")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "shapes_captions"])
+def test_a_missing_folder_is_one_sentence_with_the_command(tmp_path, name, forget):
+    register_shapes(tmp_path / "nowhere", prefix="absent_")
+    with pytest.raises(FileNotFoundError, match=r"python datasets/make_shapes.py --output .*nowhere") as caught:
+        DatasetCatalog.get(f"absent_{name}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_half_made_folder_says_how_to_go_on(tmp_path, shapes_folder, forget):
+    folder = shutil.copytree(shapes_folder, tmp_path / "half")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "complete": False}))
+    register_shapes(folder, prefix="half_")
+    with pytest.raises(FileNotFoundError, match="unfinished.*--num-train 40 --num-val 8 --num-captions 8 --seed 3"):
+        DatasetCatalog.get("half_shapes_val")
+
+
+def test_a_set_without_captions_names_the_command(tmp_path, shapes_folder, forget):
+    folder = shutil.copytree(shapes_folder, tmp_path / "bare")
+    (folder / "annotations" / "captions_pretrain.json").unlink()
+    register_shapes(folder, prefix="bare_")
+    with pytest.raises(FileNotFoundError, match="captions_pretrain.json; render it with"):
+        DatasetCatalog.get("bare_shapes_captions")
