@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from ..ops.ms_deform_attn import ms_deform_attn
 from .position_encoding import sine_position_map
 
+_NUM_GROUPS = 32  # of GroupNorm, as published; also what detectron2.layers.get_norm("GN", ...) builds
+
 
 class MSDeformAttention(nn.Module):
     """Multi-scale deformable self-attention with its projections (Zhu et al., "Deformable DETR", ICLR 2021).
@@ -144,13 +146,14 @@ class PixelDecoder(nn.Module):
     Args:
         input_shape: name -> ShapeSpec with channels and stride of every feature of the backbone that is used.
         encoder_in_features: the levels of the deformable encoder; all names of `input_shape` but the finest.
-        conv_dim: C, width of the encoder.
+        conv_dim: C, width of the encoder; a multiple of 32 of at least 64.
         mask_dim: channels of `mask_features`.
         norm: norm of the convolutions of the top-down step, a name of `detectron2.layers.get_norm`.
         num_heads, num_layers, num_points, ffn_dim: of the deformable encoder.
 
     Raises:
-        ValueError: the features are not one fine level plus the levels of the encoder.
+        ValueError: the features are not one fine level plus the levels of the encoder, or `conv_dim` is no multiple of
+            32 of at least 64.
     """
 
     def __init__(
@@ -175,9 +178,15 @@ class PixelDecoder(nn.Module):
                 f"encoder levels {list(encoder_in_features)}. Set MODEL.SEM_SEG_HEAD.IN_FEATURES to the encoder's "
                 "levels (DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES) and one finer one."
             )
+        if conv_dim % _NUM_GROUPS or conv_dim < 2 * _NUM_GROUPS:
+            raise ValueError(
+                f"The width of the pixel decoder (MODEL.SEM_SEG_HEAD.CONVS_DIM) is {conv_dim}; expected a multiple of "
+                f"{_NUM_GROUPS} of at least {2 * _NUM_GROUPS}, since GroupNorm has {_NUM_GROUPS} groups and a group of "
+                "one channel would erase a one-pixel map."
+            )
         self.encoder_levels = coarse[::-1]  # coarsest first
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(input_shape[name].channels, conv_dim, 1), nn.GroupNorm(32, conv_dim))
+            nn.Sequential(nn.Conv2d(input_shape[name].channels, conv_dim, 1), nn.GroupNorm(_NUM_GROUPS, conv_dim))
             for name in self.encoder_levels
         )
         for projection, _ in self.input_proj:

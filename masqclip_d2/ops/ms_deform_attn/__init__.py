@@ -15,6 +15,8 @@ from ..selection import select_implementation
 from .fast import ms_deform_attn_torch
 from .reference import ms_deform_attn_reference
 
+__all__ = ["ms_deform_attn", "ms_deform_attn_reference"]
+
 _IMPLEMENTATIONS = {"reference": ms_deform_attn_reference, "torch": ms_deform_attn_torch}
 
 

@@ -24,4 +24,4 @@ def ms_deform_attn_torch(
         feature_map = level_values[level].permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
         sampled = F.grid_sample(feature_map, grid[level], align_corners=False)  # (B * N, d, P, Lq)
         output = output + (sampled * weights[level]).sum(2)
-    return output.view(batch, -1, num_queries).transpose(1, 2)
+    return output.view(batch, heads * value.shape[-1], num_queries).transpose(1, 2)
