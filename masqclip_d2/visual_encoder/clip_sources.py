@@ -129,7 +129,7 @@ def read_open_clip(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "text_heads": config["text_cfg"]["heads"],
         "activation": "quick_gelu" if quick_gelu else "gelu",
     }
-    try:
+    try:  # only the weights are used; force_quick_gelu keeps open_clip from warning about another activation
         model = open_clip.create_model(model_name, pretrained=tag, device="cpu", force_quick_gelu=quick_gelu)
     except (OSError, RuntimeError) as error:
         source = weights.get("hf_hub") or weights.get("url")

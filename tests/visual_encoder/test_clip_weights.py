@@ -254,6 +254,11 @@ def test_open_clip_model_gives_the_same_embeddings(tiny_open_clip):
     torch.testing.assert_close(ours.text(tokens), theirs.encode_text(padded), atol=1e-5, rtol=1e-5)
 
 
+def test_open_clip_weights_trained_with_quick_gelu(tiny_open_clip):
+    tiny_open_clip[1]["quick_gelu"] = True  # a fact of the weights; the model's configuration does not say it
+    assert load_clip("open_clip:tiny/here").architecture.activation == "quick_gelu"
+
+
 def test_open_clip_names_that_do_not_work(tiny_open_clip, monkeypatch):
     config, weights, _ = tiny_open_clip
     with pytest.raises(ValueError, match="open_clip has no model 'huge'"):

@@ -14,7 +14,6 @@ def masked_attention_reference(query: Tensor, key: Tensor, value: Tensor, attend
     scores = torch.einsum("bnqd,bnkd->bnqk", query.float(), key.float()) / query.shape[-1] ** 0.5
     may_attend = attend_mask[:, None]  # (B, 1, Q, 1 + P)
     scores = scores.masked_fill(~may_attend, -torch.inf)
-    # A row without True would be softmax(-inf, ...) = NaN; 0 / 0 is avoided by taking zeros as its weights.
-    nowhere = ~may_attend.any(dim=-1, keepdim=True)
-    weights = scores.masked_fill(nowhere, 0.0).softmax(dim=-1).masked_fill(nowhere, 0.0)
+    nowhere = ~may_attend.any(dim=-1, keepdim=True)  # there the softmax is 0 / 0 = NaN
+    weights = scores.softmax(dim=-1).masked_fill(nowhere, 0.0)
     return torch.einsum("bnqk,bnkd->bnqd", weights, value.float()).to(query.dtype)
