@@ -257,16 +257,19 @@ def _overlap_table(gt_map, gt_ids: list[int], pred_map, pred_ids: list[int], nam
 
 def _to_index(segment_map: np.ndarray, ids: list[int], name: str) -> np.ndarray:
     """(H * W,) position of each pixel's segment id in `ids` plus 1; 0 for void."""
-    present, inverse = np.unique(segment_map, return_inverse=True)
-    position = {VOID: 0, **{segment_id: i + 1 for i, segment_id in enumerate(ids)}}
-    unlisted = [int(i) for i in present if int(i) not in position]
-    if unlisted:
+    known = np.array([VOID, *ids], dtype=np.int64)
+    order = known.argsort()
+    pixels = segment_map.reshape(-1)
+    slot = np.minimum(np.searchsorted(known[order], pixels), len(known) - 1)  # no np.unique: that sorts all pixels
+    position = order[slot]
+    listed = known[position] == pixels
+    if not listed.all():
+        unlisted = np.unique(pixels[~listed]).tolist()
         raise ValueError(
             f"{name}: segment ids {_shortened(unlisted)} of the map are not in segments_info; list them or write "
             f"{VOID} (void) in their place."
         )
-    lookup = np.array([position[int(i)] for i in present], dtype=np.int64)
-    return lookup[inverse.reshape(-1)]
+    return position
 
 
 def _shortened(values: Iterable, limit: int = 12) -> str:
