@@ -1,6 +1,8 @@
 """Hand-computed cases on rows of ten pixels; the published numbers are in tests/test_golden.py (pq_A)."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +174,12 @@ def test_folders_name_an_image_without_prediction_and_an_unreadable_png(tiny_dat
     (folder / "8.png").write_bytes(b"")
     with pytest.raises(ValueError, match="8.png cannot be read"):
         panoptic_quality_of_folders(gt, folder, gt, folder)
+
+
+@pytest.mark.datasets
+@pytest.mark.skipif("MASQCLIP_COCO_SAMPLE" not in os.environ, reason="MASQCLIP_COCO_SAMPLE names no folder")
+def test_real_ground_truth_as_its_own_prediction_gives_100():
+    folder = Path(os.environ["MASQCLIP_COCO_SAMPLE"])
+    gt = folder / "panoptic_examples.json"
+    quality, _ = panoptic_quality_of_folders(gt, folder / "panoptic", gt, folder / "panoptic")
+    assert quality.result() == {"pq": 1.0, "sq": 1.0, "rq": 1.0, "n": 8}

@@ -22,6 +22,7 @@ from masqclip_d2.fusion import (
     resize_maps,
     semantic_inference,
 )
+from masqclip_d2.visual_encoder.clip_image import clip_image
 
 from . import GoldenRow, differing_fraction, max_abs_error
 
@@ -83,6 +84,12 @@ def _check_inputs(arrays, meta):
     if "dbg/clip_branch_image" in arrays:
         raw = ImageList.from_tensors(images, meta["size_divisibility"], pad_value=0).tensor
         yield GoldenRow("dbg/clip_branch_image", max_abs_error(raw, arrays["dbg/clip_branch_image"]), 0)
+    # MaskCLIP sees the normalised batch turned back to 0..255, so that its padding has the mean colour.
+    for name, antialias in (("clip_image_no_antialias", False), ("clip_image_antialias", True)):
+        if f"dbg/{name}" in arrays:
+            seen = torch.stack([clip_image(image * std + mean, meta["clip_resolution"], antialias) for image in batch])
+            error = max_abs_error(seen, arrays[f"dbg/{name}"])
+            yield GoldenRow(f"dbg/{name}", error, NORMALISED_IMAGE_TOLERANCE)
     return tuple(batch.shape[-2:])
 
 
