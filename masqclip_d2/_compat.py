@@ -48,8 +48,10 @@ def install() -> None:
                 "MASQCLIP_D2=bundled, but a real detectron2 is already imported. Import masqclip_d2 before detectron2."
             )
         return
+    if choice == "auto" and str(_BUNDLED_DIR) in sys.path:
+        return  # decided already, by an earlier call or by the process that started this one
     if choice == "bundled":
-        _put_bundled_dir(0)
+        sys.path[:] = [str(_BUNDLED_DIR), *(entry for entry in sys.path if entry != str(_BUNDLED_DIR))]
     elif _real_detectron2_exists():
         return
     elif choice == "real":
@@ -58,7 +60,7 @@ def install() -> None:
             "checkout on PYTHONPATH (no compiling needed), or unset MASQCLIP_D2 to use the bundled subset."
         )
     else:
-        _put_bundled_dir(len(sys.path))
+        sys.path.append(str(_BUNDLED_DIR))
 
 
 def detectron2_backend() -> Detectron2Backend:
@@ -71,14 +73,6 @@ def detectron2_backend() -> Detectron2Backend:
         _backend = Detectron2Backend(kind, detectron2.__version__, str(Path(detectron2.__file__).parent))
         logging.getLogger(__name__).info("Using %s.", _backend)
     return _backend
-
-
-def _put_bundled_dir(index: int) -> None:
-    directory = str(_BUNDLED_DIR)
-    if directory in sys.path:
-        sys.path.remove(directory)
-        index = min(index, len(sys.path))
-    sys.path.insert(index, directory)
 
 
 def _real_detectron2_exists() -> bool:

@@ -45,10 +45,10 @@ class SyntheticObject:
         return mask
 
     @property
-    def box_xywh(self) -> list[int]:
+    def box_xywh(self) -> list[float]:  # floats: the real Detectron2 truncates scaled boxes that are integers
         x0, y0 = np.min(self.rectangles, axis=0)[:2].tolist()
         x1, y1 = np.max(self.rectangles, axis=0)[2:].tolist()
-        return [x0, y0, x1 - x0, y1 - y0]
+        return [float(x0), float(y0), float(x1 - x0), float(y1 - y0)]
 
     def segmentation(self, height: int, width: int):
         if self.form == "polygon":

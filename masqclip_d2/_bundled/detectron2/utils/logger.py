@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+from termcolor import colored
+
 from .file_io import PathManager
 
 __all__ = ["create_small_table", "log_every_n", "log_every_n_seconds", "log_first_n", "setup_logger"]
@@ -21,23 +23,18 @@ _last_call_seconds: dict[object, float] = {}
 
 
 class _TerminalFormatter(logging.Formatter):
-    """`[date name]: message`, the name shortened, the level named from WARNING upwards."""
+    """`[date name]: message` in colour, the name shortened, the level named from WARNING upwards."""
 
-    def __init__(self, name: str, abbrev_name: str, color: bool):
+    def __init__(self, name: str, abbrev_name: str):
         super().__init__(datefmt=_DATE_FORMAT)
-        self._name, self._abbrev_name, self._color = name, abbrev_name, color
+        self._name, self._abbrev_name = name, abbrev_name
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         name = record.name
         if name == self._name or name.startswith(self._name + "."):
             name = (self._abbrev_name + name[len(self._name) :]).lstrip(".")
-        date = f"[{record.asctime} {name}]: "
-        level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
-        if self._color:
-            from termcolor import colored
-
-            date, level = colored(date, "green"), colored(level, "red") if level else ""
-        return date + level + record.message
+        level = colored(record.levelname, "red") + " " if record.levelno >= logging.WARNING else ""
+        return colored(f"[{record.asctime} {name}]: ", "green") + level + record.message
 
     def usesTime(self) -> bool:
         return True
@@ -59,9 +56,10 @@ def setup_logger(
     Args:
         output: a folder, which gets `log.txt`, or a file ending in .txt or .log; ranks above 0 append `.rank<k>`.
         distributed_rank: rank of this process.
-        color: whether the terminal shows colours, where it can.
+        color: whether the terminal shows short, coloured lines (without colours where it has none); False writes the
+            same lines as to the file.
         name: the logger's name.
-        abbrev_name: what the terminal shows for it; "d2" for detectron2, else the name itself.
+        abbrev_name: what coloured lines show for it; "d2" for detectron2, else the name itself.
         enable_propagation: whether records also reach the root logger.
         configure_stdout: False leaves the terminal out.
     """
@@ -70,14 +68,15 @@ def setup_logger(
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)
     logger.propagate = enable_propagation
+    plain = logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", _DATE_FORMAT)
     if configure_stdout and distributed_rank == 0:
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(_TerminalFormatter(name, abbrev_name, color))
+        handler.setFormatter(_TerminalFormatter(name, abbrev_name) if color else plain)
         logger.addHandler(handler)
     if output is not None:
         path = output if output.endswith((".txt", ".log")) else os.path.join(output, "log.txt")
         handler = logging.StreamHandler(_open_log(path if distributed_rank == 0 else f"{path}.rank{distributed_rank}"))
-        handler.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", _DATE_FORMAT))
+        handler.setFormatter(plain)
         logger.addHandler(handler)
     return logger
 

@@ -31,9 +31,6 @@ class AugInput:
 
     def __init__(self, image: np.ndarray, *, boxes: np.ndarray | None = None, sem_seg: np.ndarray | None = None):
         assert isinstance(image, np.ndarray), f"The image must be a numpy array; got {type(image).__name__}."
-        assert image.dtype == np.uint8 or not np.issubdtype(image.dtype, np.integer), (
-            f"The image must be uint8 or float; got {image.dtype}."
-        )
         assert image.ndim in (2, 3), f"The image must have shape (H, W) or (H, W, C); got {image.shape}."
         self.image, self.boxes, self.sem_seg = image, boxes, sem_seg
 
