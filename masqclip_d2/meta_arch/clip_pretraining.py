@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..training.contrastive import contrastive_loss
 from ..visual_encoder.clip_image import normalise_rgb
-from ..visual_encoder.clip_weights import ClipModel, build_clip, load_clip
+from ..visual_encoder.clip_weights import ClipModel
+from .build import clip_from_config
 
 _MAX_LOGIT_SCALE = 100.0  # CLIP (Radford et al., 2021, Sec. 2.5) clips the learned scale there
 
@@ -39,11 +40,11 @@ class ClipPretraining(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict:
         ours = cfg.MODEL.MASQCLIP
-        if ours.CLIP.NAME:
-            clip = load_clip(ours.CLIP.NAME).requires_grad_(True).train()  # goes on from there
-        else:
-            clip = build_clip(ours.CLIP.ARCHITECTURE)
-        return {"clip": clip, "patch_dropout": ours.CLIP_PRETRAINING.PATCH_DROPOUT}
+        clip = clip_from_config(cfg)
+        pretraining = ours.CLIP_PRETRAINING
+        if pretraining.RESOLUTION not in (0, clip.architecture.image_resolution):
+            clip = clip.at_resolution(pretraining.RESOLUTION)
+        return {"clip": clip.requires_grad_(True).train(), "patch_dropout": pretraining.PATCH_DROPOUT}
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """See the module docstring.
