@@ -141,4 +141,4 @@ def object_scores(pred_logits: Tensor | None, pred_masks: Tensor) -> Tensor:
     """p_obj (B, Q) in [0, 1]: 1 - P(no object) for any number of classes K >= 1; ones without class logits."""
     if pred_logits is None:
         return pred_masks.new_ones(pred_masks.shape[:2])
-    return 1 - pred_logits.softmax(-1)[..., -1]
+    return 1 - pred_logits.float().softmax(-1)[..., -1]
