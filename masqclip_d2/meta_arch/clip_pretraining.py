@@ -14,7 +14,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..training.contrastive import contrastive_loss
+from ..training.clip_pretraining import contrastive_loss
 from ..visual_encoder.clip_image import normalise_rgb
 from ..visual_encoder.clip_weights import ClipModel
 from .build import clip_from_config

@@ -17,8 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 from ..checkpoint import AccountingCheckpointer
 from ..data.mappers import build_mapper
 from ..evaluation import build_evaluator, report_results
+from ..meta_arch.clip_pretraining import ClipPretraining
 from ..meta_arch.open_vocabulary import OpenVocabularySegmenter
 from ..vocabulary import Vocabulary
+from .clip_pretraining import ClipExporter
 from .optimizer import build_lr_scheduler, build_optimizer
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,13 @@ class Trainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
+
+    def build_hooks(self) -> list:
+        hooks = super().build_hooks()
+        model = bare(self._trainer.model)
+        if isinstance(model, ClipPretraining):
+            hooks.append(ClipExporter(model.clip, self.cfg.OUTPUT_DIR))
+        return hooks
 
     @classmethod
     def build_optimizer(cls, cfg, model: nn.Module) -> torch.optim.Optimizer:
@@ -95,7 +104,7 @@ class Trainer(DefaultTrainer):
         """
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
             raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets.")
-        bare_model = model.module if isinstance(model, DistributedDataParallel) else model
+        bare_model = bare(model)
         results: dict[str, dict] = {}
         for index, name in enumerate(cfg.DATASETS.TEST):
             loader = cls.build_test_loader(cfg, name)  # reads the set, which completes its metadata
@@ -113,6 +122,11 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
             verify_results(cfg, flat)
         return flat
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model without the wrapper for several processes."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 def wrap_for_processes(model: nn.Module) -> nn.Module:

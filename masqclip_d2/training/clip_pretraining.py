@@ -1,15 +1,22 @@
-"""Stage `clip_pretraining`: the contrastive loss between images and captions (Radford et al., 2021, Fig. 3).
+"""Stage `clip_pretraining`: the contrastive loss between images and captions (Radford et al., 2021, Fig. 3), and the file
+that the stage leaves behind.
 
 Shape shorthand: B image-caption pairs of this process, W processes, E embedding.
 """
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 import torch
 import torch.distributed.nn.functional as distributed
 import torch.nn.functional as F
+from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import Tensor
+
+from ..visual_encoder.clip_weights import ClipModel, save_clip
 
 
 def contrastive_loss(
@@ -35,6 +42,19 @@ def contrastive_loss(
     same = (caption_ids[:, None] == caption_ids[None, :]).float()
     targets = same / same.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+
+
+class ClipExporter(HookBase):
+    """Writes clip.safetensors into `output_dir` when training ends, for MODEL.MASQCLIP.CLIP.NAME of other stages."""
+
+    def __init__(self, clip: ClipModel, output_dir: str) -> None:
+        self._clip = clip
+        self._path = Path(output_dir) / "clip.safetensors"
+
+    def after_train(self) -> None:
+        if comm.is_main_process() and self.trainer.iter + 1 >= self.trainer.max_iter:  # not if it broke off
+            save_clip(self._path, self._clip)
+            logging.getLogger(__name__).info("Wrote %s.", self._path)
 
 
 def _gathered(rows: Tensor) -> Tensor:
