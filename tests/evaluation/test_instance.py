@@ -14,14 +14,15 @@ from masqclip_d2.fusion import boxes_from_masks
 
 
 def noisy(record, output):
-    """Shifted copies, wrong classes and random boxes beside the truth, the same on every call."""
+    """Shifted copies of the truth, most with its class, and random masks; the same on every call."""
     generator = torch.Generator().manual_seed(record["image_id"])
     truth = output["instances"]
-    masks = [mask.roll(shift, 1) for mask in truth.pred_masks for shift in (0, 1, 3)]
+    masks = [mask.roll(shift, 1) for mask in truth.pred_masks for shift in (1, 2, 3)]
     masks += [torch.rand(24, 32, generator=generator) > 0.7 for _ in range(3)]
     masks = torch.stack(masks)
     found = Instances((24, 32), pred_masks=masks, scores=torch.rand(len(masks), generator=generator))
-    found.pred_classes = torch.randint(0, 2, (len(masks),), generator=generator)
+    wrong = torch.randint(0, 2, (len(masks) - 2 * len(truth),), generator=generator)
+    found.pred_classes = torch.cat([truth.pred_classes.repeat_interleave(3)[: 2 * len(truth)], wrong])
     found.pred_boxes = Boxes(boxes_from_masks(masks))
     output["instances"] = found
     del output["proposals"]  # Detectron2's evaluator would take them for box proposals
@@ -50,6 +51,7 @@ def test_equals_detectron2s_evaluator(tiny_dataset):
 
 def test_groups_are_means_over_their_categories(tiny_dataset):
     numbers = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), noisy)["segm"]
+    assert len({numbers[key] for key in ("AP", "AP50", "AP75")}) == 3  # so that mixing them up shows
     assert numbers["AP_base"] == pytest.approx(numbers["AP-cat"])
     assert numbers["AP_novel"] == pytest.approx(numbers["AP-dog"])
     assert numbers["AP"] == pytest.approx((numbers["AP-cat"] + numbers["AP-dog"]) / 2)

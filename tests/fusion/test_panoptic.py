@@ -58,6 +58,12 @@ def test_overlap_threshold_compares_pixels_won_with_the_own_mask(overlap_thresho
     assert ids == expected
 
 
+def test_overlap_counts_pixels_won_outside_the_own_mask_too():
+    # Query 0 wins pixel 3 and, outside its mask, pixel 4: 2 of 4, of which only pixel 3 enters the segment (published).
+    ids, _ = run([[0.9, 0.0, 0.0], [0.0, 0.95, 0.0]], logits_of("####-", "###.."), overlap_threshold=0.5)
+    assert ids == [2, 2, 2, 1, 0]
+
+
 def test_stuff_of_one_category_is_one_segment_and_things_are_not():
     stuff, thing = [0.0, 0.0, 0.8], [0.7, 0.0, 0.0]
     ids, segments = run([stuff, thing, thing, [0.0, 0.0, 0.9]], logits_of("#......", "..#....", "...#...", "......#"))
