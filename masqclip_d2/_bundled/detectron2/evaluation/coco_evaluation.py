@@ -121,7 +121,7 @@ class COCOEvaluator(DatasetEvaluator):
         results = list(itertools.chain.from_iterable(prediction["instances"] for prediction in predictions))
         has_masks = any("segmentation" in result for result in results)
         tasks = self._tasks or (("bbox", "segm") if has_masks else ("bbox",))
-        self._to_dataset_ids(results)
+        results = self._with_dataset_ids(results)
         if self._output_dir:
             with PathManager.open(os.path.join(self._output_dir, "coco_instances_results.json"), "w") as f:
                 json.dump(results, f)
@@ -130,22 +130,21 @@ class COCOEvaluator(DatasetEvaluator):
             return {}
         return {task: self._evaluate_task(task, results, img_ids) for task in tasks}
 
-    def _to_dataset_ids(self, results: list[dict]) -> None:
-        """Change contiguous category ids to those of the dataset's JSON, in place."""
+    def _with_dataset_ids(self, results: list[dict]) -> list[dict]:
+        """The results with the category ids of the dataset's JSON instead of contiguous ones."""
         to_contiguous = getattr(self._metadata, "thing_dataset_id_to_contiguous_id", None)
         if to_contiguous is None:
-            return
+            return results
         num_classes = len(to_contiguous)
         assert sorted(to_contiguous.values()) == list(range(num_classes)), (
             f"The contiguous ids of {self._metadata.name} are not 0 to {num_classes - 1}: {to_contiguous}."
         )
         to_dataset = {contiguous: dataset_id for dataset_id, contiguous in to_contiguous.items()}
-        for result in results:
-            category_id = result["category_id"]
-            assert category_id < num_classes, (
-                f"A prediction has class {category_id}, but {self._metadata.name} has only {num_classes} classes."
-            )
-            result["category_id"] = to_dataset[category_id]
+        largest = max((result["category_id"] for result in results), default=0)
+        assert largest < num_classes, (
+            f"A prediction has class {largest}, but {self._metadata.name} has only {num_classes} classes."
+        )
+        return [{**result, "category_id": to_dataset[result["category_id"]]} for result in results]
 
     def _evaluate_task(self, task: str, results: list[dict], img_ids: Sequence[int] | None) -> dict[str, float]:
         coco_eval = None

@@ -67,7 +67,7 @@ def inference_on_dataset(
     Args:
         data_loader: has a length; yields what the model takes.
         evaluator: one, several, or None to run the model only.
-        callbacks: functions called "before" the first, "during" each and "after" the last batch.
+        callbacks: functions to call at "on_start", "before_inference" and "after_inference" of each batch, "on_end".
 
     Returns:
         What `evaluator.evaluate` returns; {} instead of None.
@@ -82,12 +82,13 @@ def inference_on_dataset(
     evaluator.reset()
     start = time.perf_counter()
     with _eval_mode(model), torch.no_grad():
-        callbacks.get("before", _nothing)()
+        callbacks.get("on_start", _nothing)()
         for index, inputs in enumerate(data_loader):
             if index == min(_NUM_WARMUP, total - 1):
                 start, first_timed = time.perf_counter(), index
+            callbacks.get("before_inference", _nothing)()
             outputs = model(inputs)
-            callbacks.get("during", _nothing)()
+            callbacks.get("after_inference", _nothing)()
             evaluator.process(inputs, outputs)
             if index > _NUM_WARMUP:
                 seconds = (time.perf_counter() - start) / (index + 1 - first_timed)
@@ -97,7 +98,7 @@ def inference_on_dataset(
                     f"Inference done {index + 1}/{total}. {seconds:.4f} s/iter. ETA={eta}",
                     n=_SECONDS_BETWEEN_LOGS,
                 )
-        callbacks.get("after", _nothing)()
+        callbacks.get("on_end", _nothing)()
     results = evaluator.evaluate()
     return {} if results is None else results
 

@@ -11,7 +11,6 @@ from .backbone import (
     build_resnet_backbone,
 )
 from .meta_arch import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model, build_sem_seg_head
-from .postprocessing import sem_seg_postprocess
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -26,5 +25,4 @@ __all__ = [
     "build_model",
     "build_resnet_backbone",
     "build_sem_seg_head",
-    "sem_seg_postprocess",
 ]
