@@ -10,7 +10,7 @@ from ..data.shapes import ShapesSpec, write_shapes
 from .command import command
 
 _EPILOG = """examples:
-  make_shapes.py --output datasets/shapes --num-train 2000 --num-val 300 --num-captions 4000 --seed 0
+  make_shapes.py --output datasets/shapes --num-train 2000 --num-val 300 --num-captions 4000 --num-closeups 40000
   make_shapes.py --output /tmp/shapes --num-train 0 --num-val 50 --num-captions 0 --workers 1
 """
 
@@ -28,6 +28,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--num-captions", type=int, default=4000, help="captioned images for CLIP (default: %(default)s)"
     )
+    parser.add_argument(
+        "--num-closeups", type=int, default=0, help="captioned close-ups for CLIP's first steps (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="all randomness follows from it (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument(
@@ -40,9 +43,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    spec = ShapesSpec(args.num_train, args.num_val, args.num_captions, args.seed)
+    spec = ShapesSpec(args.num_train, args.num_val, args.num_captions, args.seed, args.num_closeups)
     folder = write_shapes(args.output, spec, num_workers=args.workers, exist_ok=args.exist_ok)
-    print(f"Shapes: {spec.num_train} train, {spec.num_val} val, {spec.num_captions} captioned images in {folder}")
+    counts = f"{spec.num_train} train, {spec.num_val} val, {spec.num_captions} captioned, {spec.num_closeups} close-up"
+    print(f"Shapes: {counts} images in {folder}")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ _SHAPES_SETS = {
     "shapes_train_instances": _ShapesSet("instances", "train", "train_base"),
     "shapes_val_instances": _ShapesSet("instances", "val", "val"),
     "shapes_captions": _ShapesSet("captions", "captions_images", "pretrain"),
+    "shapes_closeups": _ShapesSet("captions", "closeups_images", "closeups"),
 }
 _EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "captions": "masqclip_captions"}
 
@@ -65,7 +66,7 @@ def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqcl
     Args:
         root: the folder that make_shapes wrote; None: `shapes` in `datasets_root()`. It need not exist yet.
         prefix: what the names begin with: PREFIX + shapes_train (base labels only), shapes_train_all, shapes_val,
-            shapes_train_instances (base labels only), shapes_val_instances, shapes_captions.
+            shapes_train_instances (base labels only), shapes_val_instances, shapes_captions, shapes_closeups.
 
     Returns:
         The names.

@@ -18,7 +18,7 @@ def test_the_script_runs_from_any_folder(tmp_path):
         [sys.executable, script, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "2 train, 1 val, 1 captioned images" in done.stdout
+    assert "2 train, 1 val, 1 captioned, 0 close-up images" in done.stdout
     assert "4/4" in done.stderr  # the progress bar
     assert (tmp_path / "here" / "train" / "000000000002.png").is_file()
 

@@ -4,7 +4,7 @@ import pytest
 
 from masqclip_d2.data.shapes import ShapesSpec, write_shapes
 
-SPEC = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3)
+SPEC = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def forget():
 
 def test_default_names_are_registered_and_importing_twice_is_harmless():
     importlib.reload(registration)
-    assert {f"masqclip_{name}" for name in [*NAMES, "shapes_captions"]} <= set(DatasetCatalog.list())
+    assert {f"masqclip_{name}" for name in [*NAMES, "shapes_captions", "shapes_closeups"]} <= set(DatasetCatalog.list())
 
 
 def test_panoptic_records(shapes_datasets, shapes_folder):
@@ -92,11 +92,12 @@ def test_instance_records_are_what_detectron2s_own_reader_gives(shapes_datasets)
     assert metadata.evaluator_type == "coco"
 
 
-def test_caption_records(shapes_datasets):
-    records = DatasetCatalog.get(shapes_datasets["shapes_captions"])
+@pytest.mark.parametrize("name", ["shapes_captions", "shapes_closeups"])
+def test_caption_records(shapes_datasets, name):
+    records = DatasetCatalog.get(shapes_datasets[name])
     assert len(records) == 8
     assert set(records[0]) == {"file_name", "image_id", "height", "width", "caption"}
-    assert MetadataCatalog.get(shapes_datasets["shapes_captions"]).evaluator_type == "masqclip_captions"
+    assert MetadataCatalog.get(shapes_datasets[name]).evaluator_type == "masqclip_captions"
 
 
 def test_another_folder_needs_another_prefix(tmp_path, shapes_folder, forget):
@@ -113,7 +114,7 @@ def test_the_default_root_is_detectron2_datasets(tmp_path, monkeypatch, forget):
     assert MetadataCatalog.get("rooted_shapes_val").image_root == str(tmp_path / "shapes" / "val")
 
 
-@pytest.mark.parametrize("name", [*NAMES, "shapes_captions"])
+@pytest.mark.parametrize("name", [*NAMES, "shapes_captions", "shapes_closeups"])
 def test_a_missing_folder_is_one_sentence_with_the_command(tmp_path, name, forget):
     register_shapes(tmp_path / "nowhere", prefix="absent_")
     with pytest.raises(FileNotFoundError, match=r"python datasets/make_shapes.py --output .*nowhere") as caught:
@@ -126,7 +127,9 @@ def test_a_half_made_folder_says_how_to_go_on(tmp_path, shapes_folder, forget):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "complete": False}))
     register_shapes(folder, prefix="half_")
-    with pytest.raises(FileNotFoundError, match="unfinished.*--num-train 40 --num-val 8 --num-captions 8 --seed 3"):
+    with pytest.raises(
+        FileNotFoundError, match="unfinished.*--num-train 40 --num-val 8 --num-captions 8 --seed 3 --num-closeups 8"
+    ):
         DatasetCatalog.get("half_shapes_val")
 
 

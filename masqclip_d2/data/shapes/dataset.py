@@ -30,6 +30,7 @@ from .annotations import (
     semantic_png,
 )
 from .captions import describe
+from .objects import CLOSEUP_SIZES, SCENE_SIZES
 from .scene import Scene, render_scene
 
 WORLD_VERSION = 1  # raise it when the same seed renders other pictures or labels
@@ -40,9 +41,11 @@ _PARTS = ".parts"  # what finished chunks recorded, until the annotation files a
 _CHUNK = 32  # images
 _PNG_LEVEL = 1  # fast; noise does not compress anyway
 _SCENE_SIDES = (128, 144, 160, 176)  # pixels
-_CAPTION_SIDE = 128  # pixels
-_SPLIT_CODES = {"train": 0, "val": 1, "captions": 2}
-_IMAGE_FOLDERS = {"train": "train", "val": "val", "captions": "captions_images"}
+_CAPTION_SIDE, _CLOSEUP_SIDE = 128, 64  # pixels
+_SPLIT_CODES = {"train": 0, "val": 1, "captions": 2, "closeups": 3}
+_IMAGE_FOLDERS = {"train": "train", "val": "val", "captions": "captions_images", "closeups": "closeups_images"}
+# Splits without segment labels, and the ending of their caption files.
+_CAPTION_FILES = {"captions": "pretrain", "closeups": "closeups"}
 _MAX_IMAGES = 10_000_000
 
 logger = logging.getLogger(__name__)
@@ -60,17 +63,23 @@ class ShapesSpec:
     num_val: int
     num_captions: int
     seed: int = 0
+    num_closeups: int = 0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if not 0 <= value <= _MAX_IMAGES:
                 raise ValueError(f"{name} must be from 0 to {_MAX_IMAGES}, got {value}.")
         if not any(self.counts.values()):
-            raise ValueError("Nothing to render: num_train, num_val and num_captions are all 0.")
+            raise ValueError("Nothing to render: num_train, num_val, num_captions and num_closeups are all 0.")
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"train": self.num_train, "val": self.num_val, "captions": self.num_captions}
+        return {
+            "train": self.num_train,
+            "val": self.num_val,
+            "captions": self.num_captions,
+            "closeups": self.num_closeups,
+        }
 
     def holds(self, other: ShapesSpec) -> bool:
         """True if each image of `other` is also one of ours."""
@@ -78,10 +87,20 @@ class ShapesSpec:
 
 
 def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
-    """Image `index` (from 0) of a split, with its caption. Splits: "train" and "val" are scenes of 1 to 8 things, sides
-    128 to 176 pixels; "captions" 128 x 128 pixels with 0 to 3 things, mostly one."""
+    """Image `index` (from 0) of a split, with its caption.
+
+    "train" and "val" are scenes with sides of 128 to 176 pixels and 1 to 8 things; "captions" has 128 x 128 pixels and
+    0 to 3 things, mostly one, of the same sizes; "closeups" 64 x 64 pixels and 0 to 2 things of 14 to 72 pixels.
+    """
     rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLIT_CODES[split], index]))
-    if split == "captions":
+    object_sizes = SCENE_SIZES
+    if split == "closeups":
+        hw = (_CLOSEUP_SIDE, _CLOSEUP_SIDE)
+        num_things = rng.choice(3, p=(0.08, 0.74, 0.18))
+        num_stuff = 1 + rng.choice(2, p=(0.70, 0.30))
+        num_distractors = rng.choice(2, p=(0.70, 0.30))
+        object_sizes = CLOSEUP_SIZES
+    elif split == "captions":
         hw = (_CAPTION_SIDE, _CAPTION_SIDE)
         num_things = rng.choice(4, p=(0.08, 0.64, 0.18, 0.10))
         num_stuff = 1 + rng.choice(3, p=(0.70, 0.25, 0.05))
@@ -91,7 +110,7 @@ def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
         num_things = rng.integers(1, 9)
         num_stuff = 1 + rng.choice(3, p=(0.30, 0.40, 0.30))
         num_distractors = rng.integers(0, 5)
-    scene = render_scene(rng, hw, int(num_things), int(num_stuff), int(num_distractors))
+    scene = render_scene(rng, hw, int(num_things), int(num_stuff), int(num_distractors), object_sizes)
     return scene, describe(rng, scene)
 
 
@@ -219,7 +238,7 @@ def _write_image(output: Path, split: str, seed: int, index: int) -> dict[str, A
         "image": {"id": image_id, "file_name": file_name, "height": height, "width": width},
         "caption": caption,
     }
-    if split == "captions":
+    if split in _CAPTION_FILES:
         return record
     record["segments"], record["masks"] = describe_segments(scene), instance_masks(scene)
     for suffix, base_only in _label_sets(split):
@@ -241,8 +260,8 @@ def _collected(output: Path, split: str) -> list[dict[str, Any]]:
 
 def _write_annotations(output: Path, split: str, records: list[dict[str, Any]]) -> None:
     folder = output / "annotations"
-    if split == "captions":
-        _save_json(folder / "captions_pretrain.json", captions_json(records))
+    if split in _CAPTION_FILES:
+        _save_json(folder / f"captions_{_CAPTION_FILES[split]}.json", captions_json(records))
         return
     _save_json(folder / f"captions_{split}.json", captions_json(records))
     for suffix, base_only in _label_sets(split):

@@ -13,9 +13,12 @@ from .outlines import OUTLINES
 from .patterns import CENTRED_PATTERNS, PATTERNS
 
 MIN_OBJECT_SIZE, MAX_OBJECT_SIZE = 8.0, 96.0  # pixels, longer side
+# Longer sides of objects: (low, high, share of the objects), log-uniform in between.
+SizeRanges = tuple[tuple[float, float, float], ...]
+SCENE_SIZES: SizeRanges = ((MIN_OBJECT_SIZE, 24.0, 0.25), (24.0, 64.0, 0.55), (64.0, MAX_OBJECT_SIZE, 0.20))
+CLOSEUP_SIZES: SizeRanges = ((14.0, 72.0, 1.0),)  # from "just readable" to more than the 64-pixel frame
 MAX_ROTATION_DEGREES = 30.0  # squares and their diamonds stay apart
 
-_SIZE_RANGES = ((MIN_OBJECT_SIZE, 24.0, 0.25), (24.0, 64.0, 0.55), (64.0, MAX_OBJECT_SIZE, 0.20))  # low, high, share
 _PATTERN_PERIOD = (0.20, 0.34)  # of the object's size
 _MIN_PATTERN_PERIOD = 3.5  # pixels; below, a pattern turns into a mean colour
 _CAMOUFLAGE_SHARE = 0.35  # objects with one colour close to what lies behind them
@@ -25,10 +28,9 @@ _LOW_CONTRAST = (0.28, 0.45)
 _MIN_CONTRAST = 0.28
 
 
-def random_object_size(rng: Generator) -> float:
-    """Longer side in pixels, 8 to 96: log-uniform within each of three ranges, more of the middle one."""
-    shares = np.array([share for _, _, share in _SIZE_RANGES])
-    low, high, _ = _SIZE_RANGES[rng.choice(len(_SIZE_RANGES), p=shares)]
+def random_object_size(rng: Generator, ranges: SizeRanges) -> float:
+    """Longer side in pixels."""
+    low, high, _ = ranges[rng.choice(len(ranges), p=[share for _, _, share in ranges])]
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 

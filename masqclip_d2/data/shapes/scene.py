@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from ..categories import Category, load_categories
 from .canvas import Canvas, Patch, Segment
-from .objects import full_area, line, object_colors, patterned_object, random_object_size, speck
+from .objects import (
+    SCENE_SIZES,
+    SizeRanges,
+    full_area,
+    line,
+    object_colors,
+    patterned_object,
+    random_object_size,
+    speck,
+)
 from .textures import TEXTURES, smooth_noise
 
 MIN_VISIBLE_AREA = 16  # pixels; about the smallest crescent
@@ -42,7 +51,14 @@ class Scene:
     segments: tuple[Segment, ...]
 
 
-def render_scene(rng: Generator, hw: tuple[int, int], num_things: int, num_stuff: int, num_distractors: int) -> Scene:
+def render_scene(
+    rng: Generator,
+    hw: tuple[int, int],
+    num_things: int,
+    num_stuff: int,
+    num_distractors: int,
+    object_sizes: SizeRanges = SCENE_SIZES,
+) -> Scene:
     """Render a scene of the given size.
 
     Args:
@@ -51,13 +67,15 @@ def render_scene(rng: Generator, hw: tuple[int, int], num_things: int, num_stuff
         num_things: how many things to try to place; one that finds no free place in four tries is left out.
         num_stuff: 1 to 6 different kinds of stuff.
         num_distractors: specks and lines without a label, which lie behind the things.
+        object_sizes: ranges of the things' longer sides in pixels.
     """
     canvas = Canvas(*_draw_stuff(rng, hw, num_stuff))
     for _ in range(num_distractors):
         _draw_distractor(rng, canvas)
     things = [category for category in load_categories("shapes") if category.isthing]
     for _ in range(num_things):
-        _draw_thing(rng, canvas, things[rng.integers(len(things))])
+        category = things[rng.integers(len(things))]
+        _draw_thing(rng, canvas, category, random_object_size(rng, object_sizes))
     image = _photograph(rng, canvas.picture)
     return Scene(image, *_drop_remnants(canvas.segment_map, canvas.segments))
 
@@ -94,9 +112,8 @@ def _wavy_regions(rng: Generator, hw: tuple[int, int], count: int) -> NDArray[np
     return np.digitize(height, np.quantile(height, cuts)).astype(np.uint8)
 
 
-def _draw_thing(rng: Generator, canvas: Canvas, category: Category) -> None:
+def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float) -> None:
     """Draw a thing where it stays visible and hides no earlier thing too much; not at all if no such place is found."""
-    size = random_object_size(rng)
     pattern = category.attributes["pattern"]
     membership = patterned_object(rng, category.attributes["shape"], pattern, size)
     min_area = max(MIN_VISIBLE_AREA, MIN_VISIBLE_FRACTION * full_area(membership, size))

@@ -98,7 +98,9 @@ def test_base_labels_hold_nothing_novel_while_novel_objects_are_in_the_pictures(
 
 
 def test_every_image_has_a_caption(shapes_folder):
-    for name, folder, count in [("train", "train", 40), ("val", "val", 8), ("pretrain", "captions_images", 8)]:
+    sets = [("train", "train", 40), ("val", "val", 8)]
+    sets += [("pretrain", "captions_images", 8), ("closeups", "closeups_images", 8)]
+    for name, folder, count in sets:
         content = _json(shapes_folder, f"captions_{name}.json")
         assert [a["image_id"] for a in content["annotations"]] == [image["id"] for image in content["images"]]
         assert len(content["images"]) == count
@@ -109,13 +111,13 @@ def test_every_image_has_a_caption(shapes_folder):
 def test_finished_folder(shapes_folder):
     manifest = read_manifest(shapes_folder)
     assert manifest["complete"] is True
-    assert manifest["spec"] == {"num_train": 40, "num_val": 8, "num_captions": 8, "seed": 3}
+    assert manifest["spec"] == {"num_train": 40, "num_val": 8, "num_captions": 8, "seed": 3, "num_closeups": 8}
     assert not list(shapes_folder.rglob("*.tmp"))
     assert not (shapes_folder / ".parts").exists()
 
 
 def test_two_processes_write_what_one_writes(tmp_path, shapes_folder):
-    spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3)
+    spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
     assert _files(write_shapes(tmp_path / "two", spec, num_workers=2, progress=False)) == _files(shapes_folder)
 
 
@@ -123,7 +125,7 @@ def test_a_smaller_set_has_the_same_first_images_and_grows(tmp_path, shapes_fold
     folder = write_shapes(tmp_path / "small", ShapesSpec(5, 0, 0, seed=3), progress=False)
     for name, content in _files(folder / "train").items():
         assert content == (shapes_folder / "train" / name).read_bytes()
-    write_shapes(folder, ShapesSpec(40, 8, 8, seed=3), progress=False)
+    write_shapes(folder, ShapesSpec(40, 8, 8, seed=3, num_closeups=8), progress=False)
     assert _files(folder) == _files(shapes_folder)
 
 
@@ -134,7 +136,7 @@ def test_other_seed_other_pictures(tmp_path, shapes_folder):
 
 
 def test_an_interrupted_run_is_taken_up(tmp_path, shapes_folder, monkeypatch):
-    spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3)
+    spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
     rendered = []
     original = dataset.render_image
 
@@ -203,7 +205,7 @@ class TestFoldersThatAreOurs:
         folder = shutil.copytree(shapes_folder, tmp_path / "copy")
         monkeypatch.setattr(dataset, "WORLD_VERSION", dataset.WORLD_VERSION + 1)
         with pytest.raises(FileExistsError, match="version"):
-            write_shapes(folder, ShapesSpec(40, 8, 8, seed=3), exist_ok=True, progress=False)
+            write_shapes(folder, ShapesSpec(40, 8, 8, seed=3, num_closeups=8), exist_ok=True, progress=False)
 
 
 @pytest.mark.parametrize(

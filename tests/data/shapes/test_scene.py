@@ -4,7 +4,7 @@ import pytest
 from masqclip_d2.data.categories import load_categories
 from masqclip_d2.data.shapes import render_image, render_scene
 from masqclip_d2.data.shapes.canvas import Canvas, Patch, Segment
-from masqclip_d2.data.shapes.objects import full_area, object_colors, patterned_object, random_object_size
+from masqclip_d2.data.shapes.objects import SCENE_SIZES, full_area, object_colors, patterned_object, random_object_size
 from masqclip_d2.data.shapes.outlines import OUTLINES
 from masqclip_d2.data.shapes.patterns import PATTERNS
 from masqclip_d2.data.shapes.textures import TEXTURES, smooth_noise
@@ -74,7 +74,7 @@ def test_every_segment_is_visible_and_every_pixel_accounted_for():
 
 def test_object_sizes_span_8_to_96_pixels_with_most_in_the_middle():
     rng = np.random.default_rng(0)
-    sizes = np.array([random_object_size(rng) for _ in range(4000)])
+    sizes = np.array([random_object_size(rng, SCENE_SIZES) for _ in range(4000)])
     assert sizes.min() >= 8
     assert sizes.max() <= 96
     assert (sizes < 10).any()
@@ -146,3 +146,12 @@ def test_smooth_noise_is_smooth_and_fills_its_range():
     assert 0 <= noise.min() < 0.1
     assert 0.9 < noise.max() <= 1
     assert np.abs(np.diff(noise, axis=1)).max() < 1.5 / 20 + 1e-6  # steepest part of a smooth step
+
+
+def test_closeups_are_small_frames_with_large_things():
+    scenes = [render_image("closeups", index, seed=0)[0] for index in range(100)]
+    things = [segment for scene in scenes for segment in scene.segments if segment.category.isthing]
+    assert {scene.segment_map.shape for scene in scenes} == {(64, 64)}
+    assert 80 < len(things) < 150
+    assert min(segment.object_size for segment in things) >= 14
+    assert max(segment.object_size for segment in things) <= 72
