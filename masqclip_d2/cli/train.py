@@ -10,7 +10,7 @@ from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..config import adapt_to_machine, load_config
+from ..config import adapt_to_machine, find_config, load_config
 from .command import command
 
 _EPILOG = """examples:
@@ -22,6 +22,7 @@ _EPILOG = """examples:
 
 def setup(args):
     """Read the config, apply the overrides, adapt to the machine, freeze, and set up logging and seeds."""
+    args.config_file = str(find_config(args.config_file))  # Detectron2 logs and copies the file
     cfg = load_config(args.config_file, args.opts)
     setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="masqclip_d2", abbrev_name="masqclip")
     adapt_to_machine(cfg, args.num_gpus)

@@ -24,4 +24,4 @@ class MaskCLIP(OpenVocabularySegmenter):
     @classmethod
     def from_config(cls, cfg) -> dict:
         arguments, visual = open_vocabulary_arguments(cfg)
-        return {**arguments, "visual_encoder": MaskClassTokenEncoder(visual)}
+        return {**arguments, "extra_class_in_panoptic": True, "visual_encoder": MaskClassTokenEncoder(visual)}

@@ -71,6 +71,8 @@ class OpenVocabularySegmenter(nn.Module):
         tasks: which answers to give.
         extra_class: text of a class that competes in the soft-max and is then dropped; None: the K categories alone.
         use_object_score: multiply p_obj into the class probabilities.
+        extra_class_in_panoptic: a proposal whose best class is the extra one makes no panoptic segment (MaskCLIP);
+            False: it takes its best category (MasQCLIP).
         padding: "image" or "batch", see MODEL.MASQCLIP.PADDING.
         padding_rgb: colour (0..255) that CLIP sees in the padding where `padding` is "batch".
         antialias: of the image's resize for CLIP.
@@ -86,6 +88,7 @@ class OpenVocabularySegmenter(nn.Module):
         tasks: Tasks,
         extra_class: str | None = None,
         use_object_score: bool = False,
+        extra_class_in_panoptic: bool = False,
         padding: str = "image",
         padding_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0),
         antialias: bool = False,
@@ -98,6 +101,7 @@ class OpenVocabularySegmenter(nn.Module):
         self.tasks = tasks
         self.extra_class = extra_class
         self.use_object_score = use_object_score
+        self.extra_class_in_panoptic = extra_class_in_panoptic
         self.padding = padding
         self.antialias = antialias
         self.register_buffer("padding_rgb", torch.tensor(padding_rgb).view(3, 1, 1), persistent=False)
@@ -135,13 +139,13 @@ class OpenVocabularySegmenter(nn.Module):
         image = record["image"]
         output_hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
         embeddings = self.embed_masks(image, proposals)
-        log_scores = self.class_log_scores(embeddings, proposals.object_scores, vocabulary)
+        log_scores = self.class_log_scores(embeddings, proposals.object_scores, vocabulary, with_extra=True)
         answers = fuse(log_scores.exp(), proposals, vocabulary, output_hw, tasks or self.tasks)
         if "instances" in record:
             truth = record["instances"]
             if len(truth) == len(proposals):
                 answers["mask_classification"] = {
-                    "scores": log_scores,
+                    "scores": log_scores[:, : len(vocabulary)],
                     "gt_classes": truth.gt_classes,
                     "gt_masks": proposals.mask_logits > 0,
                 }
@@ -174,14 +178,20 @@ class OpenVocabularySegmenter(nn.Module):
         return torch.stack(in_smaller_pieces(embed, mask_logits, what)) if len(mask_logits) else embed(mask_logits)
 
     @torch.no_grad()
-    def class_log_scores(self, embeddings: Tensor, object_scores: Tensor, vocabulary: Vocabulary) -> Tensor:
-        """(Q, K) log scores of mask embeddings (Q, E) over the words of `vocabulary`."""
+    def class_log_scores(
+        self, embeddings: Tensor, object_scores: Tensor, vocabulary: Vocabulary, with_extra: bool = False
+    ) -> Tensor:
+        """(Q, K) log scores of mask embeddings (Q, E) over the words of `vocabulary`.
+
+        `with_extra` keeps the column of the extra class, (Q, K + 1), if this model has one that panoptic inference
+        should see.
+        """
         text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.extra_class)
         class_logits = self.text_classifier.class_logits(embeddings, text_embeddings)
         return class_log_scores(
             class_logits,
             object_scores if self.use_object_score else None,
-            drop_extra=self.extra_class is not None,
+            drop_extra=self.extra_class is not None and not (with_extra and self.extra_class_in_panoptic),
         )
 
     def _known_vocabulary(self) -> Vocabulary:
@@ -196,7 +206,11 @@ class OpenVocabularySegmenter(nn.Module):
 def fuse(
     class_probs: Tensor, proposals: MaskProposals, vocabulary: Vocabulary, output_hw: tuple[int, int], tasks: Tasks
 ) -> dict:
-    """Answers of one image from class probabilities (Q, K) and masks, as the module docstring lists them."""
+    """Answers of one image from class probabilities and masks, as the module docstring lists them.
+
+    `class_probs` is (Q, K), or (Q, K + 1) with an extra class that only panoptic inference looks at.
+    """
+    all_probs, class_probs = class_probs, class_probs[:, : len(vocabulary)]
     if tasks.semantic and not (tasks.resize_masks_first or tasks.panoptic or tasks.instance):
         maps = semantic_inference(class_probs, resize_maps(proposals.mask_logits, proposals.padded_hw))
         return {"sem_seg": crop_and_resize(maps, proposals.image_hw, output_hw)}
@@ -206,7 +220,7 @@ def fuse(
         answers["sem_seg"] = semantic_inference(class_probs, mask_logits)
     if tasks.panoptic:
         answers["panoptic_seg"] = panoptic_inference(
-            class_probs, mask_logits, vocabulary.is_thing, tasks.object_threshold, tasks.overlap_threshold
+            all_probs, mask_logits, vocabulary.is_thing, tasks.object_threshold, tasks.overlap_threshold
         )
     if tasks.instance:
         found = instance_inference(class_probs, mask_logits, vocabulary.is_thing, tasks.topk)

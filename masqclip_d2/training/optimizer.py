@@ -43,7 +43,7 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         optimizer_class = _clipping_whole_model(optimizer_class, clipping.CLIP_VALUE)
     elif clipping.ENABLED:
         optimizer_class = maybe_add_gradient_clipping(cfg, optimizer_class)
-    options = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV} if name == "SGD" else {}
+    options = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV} if name == "SGD" else {"fused": True}
     return optimizer_class(groups, lr=cfg.SOLVER.BASE_LR, **options)
 
 

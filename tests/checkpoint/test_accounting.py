@@ -1,0 +1,134 @@
+"""Names of a file and of a model: renamed by written rules, and every difference is expected or an error."""
+
+import pytest
+import torch
+from masqclip_d2.checkpoint import AccountingCheckpointer, load_accounted
+from torch import nn
+
+
+class Tiny(nn.Module):
+    """A stand-in with the names of a proposer."""
+
+    def __init__(self, width=3):
+        super().__init__()
+        self.backbone = nn.Linear(2, width)
+        self.sem_seg_head = nn.Linear(width, 1)
+
+
+class Composed(nn.Module):
+    """A stand-in for a model that holds a proposer and a CLIP."""
+
+    def __init__(self):
+        super().__init__()
+        self.proposer = Tiny()
+        self.visual_encoder = nn.Linear(1, 1)
+        self.may_miss_names = (r"visual_encoder\.",)
+
+
+def _state(model):
+    return {name: torch.randn_like(value) for name, value in model.state_dict().items()}
+
+
+def test_own_names_load():
+    model = Tiny()
+    state = _state(model)
+    load_accounted(model, state, "f.pth")
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+
+
+def test_prefix_of_ddp_is_removed():
+    model = Tiny()
+    state = _state(model)
+    load_accounted(model, {f"module.{name}": value for name, value in state.items()}, "f.pth")
+    assert torch.equal(model.backbone.weight, state["backbone.weight"])
+
+
+def test_missing_names_are_an_error():
+    state = _state(Tiny())
+    del state["sem_seg_head.bias"]
+    with pytest.raises(ValueError, match="1 missing: sem_seg_head.bias"):
+        load_accounted(Tiny(), state, "f.pth")
+
+
+def test_left_over_names_are_an_error():
+    state = {**_state(Tiny()), "extra.weight": torch.zeros(1)}
+    with pytest.raises(ValueError, match="1 unexpected: extra.weight"):
+        load_accounted(Tiny(), state, "f.pth")
+
+
+def test_another_architecture_is_an_error_that_names_shapes():
+    with pytest.raises(ValueError, match=r"backbone.weight \(5, 2\) instead of \(3, 2\)"):
+        load_accounted(Tiny(), _state(Tiny(width=5)), "f.pth")
+
+
+def test_nothing_is_loaded_when_names_disagree():
+    model = Tiny()
+    before = model.backbone.weight.detach().clone()
+    state = {**_state(Tiny()), "extra.weight": torch.zeros(1)}
+    with pytest.raises(ValueError):
+        load_accounted(model, state, "f.pth")
+    assert torch.equal(model.backbone.weight, before)
+
+
+def test_proposer_checkpoint_goes_into_a_composed_model():
+    model = Composed()
+    state = {**_state(Tiny()), "criterion.empty_weight": torch.ones(2)}
+    load_accounted(model, state, "teacher.pth", model.may_miss_names)
+    assert torch.equal(model.proposer.backbone.weight, state["backbone.weight"])
+
+
+def test_parts_that_came_from_elsewhere_may_be_missing_only_if_declared():
+    with pytest.raises(ValueError, match="visual_encoder"):
+        load_accounted(Composed(), _state(Tiny()), "teacher.pth")
+
+
+@pytest.mark.parametrize("style", ["torchvision", "detectron2"])
+def test_imagenet_backbone_weights(style):
+    """Both namings of an ImageNet ResNet give the same backbone; the head keeps its own numbers."""
+    torchvision = pytest.importorskip("torchvision")
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling import build_resnet_backbone
+    from masqclip_d2.config import load_config
+
+    cfg = load_config("coco/teacher_r50", ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"])
+    model = nn.Module()
+    model.backbone = build_resnet_backbone(cfg, ShapeSpec(channels=3))
+    model.sem_seg_head = nn.Linear(2, 2)
+    reference = torchvision.models.resnet18(weights=None).eval()
+    state = reference.state_dict()
+    if style == "detectron2":
+        state = {_detectron2_name(name): value for name, value in state.items() if "num_batches" not in name}
+    load_accounted(model, state, "r18.pth")
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        stem = reference.maxpool(reference.relu(reference.bn1(reference.conv1(image))))
+        torch.testing.assert_close(model.eval().backbone(image)["res2"], reference.layer1(stem))
+
+
+def _detectron2_name(name):
+    if not name.startswith("layer"):
+        name = f"stem.{name}"
+    for block in (4, 3, 2, 1):
+        name = name.replace(f"layer{block}", f"res{block + 1}")
+    for index in (1, 2, 3):
+        name = name.replace(f"bn{index}", f"conv{index}.norm")
+    return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+
+
+def test_checkpointer_saves_and_resumes(tmp_path):
+    model = Tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    AccountingCheckpointer(model, str(tmp_path), optimizer=optimizer).save("model_0000004", iteration=4)
+    other = Tiny()
+    checkpointer = AccountingCheckpointer(other, str(tmp_path), optimizer=torch.optim.SGD(other.parameters(), lr=0.5))
+    rest = checkpointer.resume_or_load("", resume=True)
+    assert rest["iteration"] == 4
+    assert torch.equal(other.backbone.weight, model.backbone.weight)
+    assert checkpointer.checkpointables["optimizer"].param_groups[0]["lr"] == 0.1
+
+
+def test_checkpointer_without_weights_leaves_the_model(tmp_path):
+    model = Tiny()
+    before = model.backbone.weight.detach().clone()
+    assert AccountingCheckpointer(model, str(tmp_path)).resume_or_load("", resume=False) == {}
+    assert torch.equal(model.backbone.weight, before)

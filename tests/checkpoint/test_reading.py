@@ -1,0 +1,100 @@
+"""Every format is read as data, and what is no checkpoint is refused in one sentence that names the file."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from masqclip_d2.checkpoint import local_weights_path, read_checkpoint
+from safetensors.torch import save_file
+
+
+@pytest.fixture
+def tensors():
+    return {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor(3)}
+
+
+def _assert_same(read, expected):
+    assert read.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(read[name], tensor)
+
+
+def test_pth_with_model_and_more(tmp_path, tensors):
+    torch.save({"model": tensors, "iteration": 7}, tmp_path / "c.pth")
+    checkpoint = read_checkpoint(tmp_path / "c.pth")
+    _assert_same(checkpoint["model"], tensors)
+    assert checkpoint["iteration"] == 7
+
+
+def test_bare_state_dict_becomes_the_model(tmp_path, tensors):
+    torch.save(tensors, tmp_path / "c.pth")
+    assert read_checkpoint(tmp_path / "c.pth").keys() == {"model"}
+
+
+def test_safetensors(tmp_path, tensors):
+    save_file(tensors, tmp_path / "c.safetensors")
+    _assert_same(read_checkpoint(tmp_path / "c.safetensors")["model"], tensors)
+
+
+def test_detectron2_pickle_of_numpy_arrays(tmp_path, tensors):
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    (tmp_path / "c.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "test", "matching_heuristics": True}))
+    _assert_same(read_checkpoint(tmp_path / "c.pkl")["model"], tensors)
+
+
+class _Evil:
+    def __reduce__(self):
+        return (print, ("this ran",))
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path, capsys, suffix):
+    path = tmp_path / f"evil{suffix}"
+    path.write_bytes(pickle.dumps({"model": {"a": np.zeros(2)}, "x": _Evil()}))
+    with pytest.raises(ValueError, match="evil"):
+        read_checkpoint(path)
+    assert "this ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".pkl"])
+def test_truncated_file(tmp_path, tensors, suffix):
+    path = tmp_path / f"c{suffix}"
+    if suffix == ".pth":
+        torch.save({"model": tensors}, path)
+    elif suffix == ".safetensors":
+        save_file(tensors, path)
+    else:
+        path.write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor in tensors.items()}))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=f"c{suffix}.*(truncated|damaged)"):
+        read_checkpoint(path)
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "c.pth").touch()
+    with pytest.raises(ValueError, match="empty"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_file_without_tensors(tmp_path):
+    torch.save({"iteration": 3}, tmp_path / "c.pth")
+    with pytest.raises(ValueError, match="no tensors"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_torchscript_archive_is_sent_to_the_right_key(tmp_path):
+    path = tmp_path / "jit.pt"
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)
+    with pytest.raises(ValueError, match="MODEL.MASQCLIP.CLIP.NAME"):
+        read_checkpoint(path)
+
+
+def test_missing_weights_name_the_remedy(tmp_path):
+    with pytest.raises(FileNotFoundError, match="MODEL.WEIGHTS"):
+        local_weights_path(str(tmp_path / "none.pth"))
+
+
+def test_unknown_shipped_name():
+    with pytest.raises(FileNotFoundError, match="no shipped weights named 'nothing'"):
+        local_weights_path("masqclip://nothing")
