@@ -1,0 +1,43 @@
+"""Commands answer a user's mistake with one sentence and exit code 1, and keep tracebacks of our own faults."""
+
+import pytest
+from masqclip_d2.cli.command import command
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("wrong\n  word"), KeyError("wrong word"), FileNotFoundError("wrong word"), ImportError("wrong word")]
+)
+def test_user_errors_become_one_line(error, capsys):
+    @command
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "error: wrong word\n"
+
+
+def test_our_own_faults_keep_their_traceback():
+    @command
+    def main():
+        raise ZeroDivisionError("ours")
+
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_debug_shows_the_traceback(monkeypatch, capsys):
+    monkeypatch.setenv("MASQCLIP_DEBUG", "1")
+
+    @command
+    def main():
+        raise ValueError("wrong word")
+
+    with pytest.raises(SystemExit):
+        main()
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_value_is_passed_on():
+    assert command(lambda x: x + 1)(2) == 3

@@ -1,0 +1,124 @@
+"""Shipped configurations load safely and build; typos stop with a hint; no key of ours is without effect."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from masqclip_d2.config import find_config, get_masqclip_cfg, load_config, shipped_configs
+from masqclip_d2.data.mappers import MAPPERS
+from masqclip_d2.visual_encoder.clip_architecture import ClipArchitecture
+from masqclip_d2.visual_encoder.clip_weights import ClipModel
+
+ROOT = Path(__file__).resolve().parent.parent
+VIT_L_336 = {
+    "image_resolution": 336,
+    "patch_size": 14,
+    "vision_width": 1024,
+    "vision_layers": 24,
+    "vision_heads": 16,
+    "embed_dim": 768,
+    "text_width": 768,
+    "text_layers": 12,
+    "text_heads": 12,
+    "context_length": 77,
+    "vocab_size": 49408,
+    "activation": "quick_gelu",
+}
+RUNNABLE = [name for name in shipped_configs() if not name.startswith("base/")]
+
+
+def test_there_are_configs():
+    assert {"shapes/teacher", "shapes/clip", "shapes/maskclip_worma", "coco/maskclip_worma_r50"} <= set(RUNNABLE)
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_config_loads_and_its_names_are_known(name):
+    cfg = load_config(name)
+    assert cfg.INPUT.DATASET_MAPPER_NAME in MAPPERS
+    registered = set(DatasetCatalog.list())
+    assert set(cfg.DATASETS.TRAIN) <= registered and set(cfg.DATASETS.TEST) <= registered
+    assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS) or "MultiStep" not in cfg.SOLVER.LR_SCHEDULER_NAME
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_config_opens_with_what_it_is_and_how_to_run_it(name):
+    lines = find_config(name).read_text().splitlines()
+    header = [line for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]]
+    assert len(header) >= 2
+    if not name.startswith("base/"):
+        assert any(f"--config-file configs/{name}.yaml" in line for line in header)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_config_builds_its_model(name, monkeypatch):
+    cfg = load_config(name, ["MODEL.DEVICE", "meta"])
+    known = {"output/shapes/clip_closeups/clip.safetensors": "shapes-tiny", "ViT-L/14@336px": VIT_L_336}
+
+    def load_clip(name):
+        if name in known and name.startswith("output"):
+            return ClipModel(ClipArchitecture.from_name(known[name]))
+        if name in known:
+            return ClipModel(ClipArchitecture.from_dict(known[name]))
+        return real_load_clip(name)
+
+    from masqclip_d2.meta_arch import build
+
+    real_load_clip = build.load_clip
+    monkeypatch.setattr(build, "load_clip", load_clip)
+    with torch.device("meta" if name.startswith("coco/") else "cpu"):
+        model = build_model(cfg)
+    assert type(model).__name__ == cfg.MODEL.META_ARCHITECTURE
+
+
+def test_typo_in_a_file_names_the_nearest_key(tmp_path):
+    path = tmp_path / "typo.yaml"
+    path.write_text("MODEL:\n  MASK_FORMER:\n    NUM_OBJECT_QUERY: 7\n")
+    with pytest.raises(KeyError, match=r"MODEL.MASK_FORMER.NUM_OBJECT_QUERY.*typo.yaml.*NUM_OBJECT_QUERIES"):
+        load_config(path)
+
+
+def test_typo_on_the_command_line_names_the_nearest_key():
+    with pytest.raises(KeyError, match=r"SOLVER.MAXITER.*command line.*SOLVER.MAX_ITER"):
+        load_config("shapes/teacher", ["SOLVER.MAXITER", "3"])
+
+
+def test_odd_overrides():
+    with pytest.raises(ValueError, match="KEY VALUE pairs"):
+        load_config("shapes/teacher", ["SOLVER.MAX_ITER"])
+
+
+def test_value_of_another_type():
+    with pytest.raises(ValueError, match="SOLVER.MAX_ITER|Type mismatch"):
+        load_config("shapes/teacher", ["SOLVER.MAX_ITER", "many"])
+
+
+def test_unknown_config_names_near_ones():
+    with pytest.raises(FileNotFoundError, match="shapes/teacher"):
+        find_config("shapes/teecher")
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    path = tmp_path / "evil.yaml"
+    path.write_text("OUTPUT_DIR: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(Exception, match="could not determine a constructor|python/object"):
+        load_config(path)
+
+
+def test_every_key_of_ours_is_read_somewhere():
+    """A key under MODEL.MASQCLIP whose name occurs nowhere but in config.py has no effect."""
+    sources = "\n".join(
+        path.read_text()
+        for path in (ROOT / "masqclip_d2").rglob("*.py")
+        if path.name != "config.py" and "_bundled" not in path.parts
+    )
+
+    def leaves(node, prefix=""):
+        for key, value in node.items():
+            yield from leaves(value, f"{prefix}{key}.") if hasattr(value, "items") else [f"{prefix}{key}"]
+
+    keys = list(leaves(get_masqclip_cfg().MODEL.MASQCLIP))
+    unread = [key for key in keys if not re.search(rf"\b{key.rsplit('.', 1)[-1]}\b", sources)]
+    assert len(keys) > 10 and unread == []
