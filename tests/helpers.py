@@ -1,0 +1,67 @@
+"""Builders that several tests share: a tiny model, a tiny vocabulary, a small Shapes folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from masqclip_d2.config import load_config
+from masqclip_d2.vocabulary import Vocabulary
+
+# A two-layer CLIP of width 32 for 32 x 32 pixels.
+TINY_CLIP = {
+    "image_resolution": 32,
+    "patch_size": 8,
+    "vision_width": 32,
+    "vision_layers": 2,
+    "vision_heads": 2,
+    "embed_dim": 16,
+    "text_width": 32,
+    "text_layers": 1,
+    "text_heads": 2,
+    "context_length": 16,
+    "vocab_size": 1024,
+    "activation": "quick_gelu",
+}
+# The smallest proposer that the head admits.
+TINY_PROPOSER = [
+    "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS", "1",
+    "MODEL.MASK_FORMER.DEC_LAYERS", "2",
+    "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "6",
+    "MODEL.MASK_FORMER.DIM_FEEDFORWARD", "64",
+    "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "64",
+    "MODEL.MASQCLIP.PROPOSER.ENCODER_FFN_DIM", "64",
+    "MODEL.MASQCLIP.PROPOSER.TINY_BACKBONE_WIDTHS", "[16, 16, 32, 32]",
+    "MODEL.DEVICE", "cpu",
+]  # fmt: skip
+
+
+def tiny_clip_file(folder: Path) -> Path:
+    """Architecture of `TINY_CLIP` as a JSON file."""
+    path = Path(folder) / "tiny_clip.json"
+    path.write_text(json.dumps(TINY_CLIP))
+    return path
+
+
+def tiny_config(folder: Path, meta_architecture: str, *opts: str):
+    """A configuration of tiny sizes without any weights; `opts` are further KEY VALUE words."""
+    clip = [] if meta_architecture == "MaskProposer" else [
+        "MODEL.MASQCLIP.CLIP.NAME", "",
+        "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(folder)),
+    ]  # fmt: skip
+    return load_config(
+        "base/shapes",
+        ["MODEL.META_ARCHITECTURE", meta_architecture, "OUTPUT_DIR", str(folder / "output"), *TINY_PROPOSER, *clip, *opts],
+    )
+
+
+def five_words() -> Vocabulary:
+    """Five categories, the last two stuff."""
+    return Vocabulary.from_words("striped circle,dotted star,plain cross", stuff="grass,sky")
+
+
+def random_image(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """(3, H, W) uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)

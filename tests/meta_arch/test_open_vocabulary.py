@@ -1,0 +1,146 @@
+"""MaskCLIP and the CLIP baseline as whole models: words in, answers out, for any batch, vocabulary and mask source."""
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Instances
+from masqclip_d2.vocabulary import Vocabulary
+
+from tests.helpers import five_words, random_image, tiny_config
+
+
+@pytest.fixture(params=["MaskCLIP", "ClipBaseline"])
+def model(request, tmp_path):
+    built = build_model(tiny_config(tmp_path, request.param, "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0"))
+    built.eval().set_vocabulary(five_words())
+    return built
+
+
+def _records():
+    sizes = [(40, 72), (64, 33), (1, 1)]
+    return [{"image": random_image(h, w, seed), "height": 2 * h, "width": w} for seed, (h, w) in enumerate(sizes)]
+
+
+def _assert_same_answers(one, other):
+    torch.testing.assert_close(one["sem_seg"], other["sem_seg"], atol=1e-4, rtol=1e-4)
+    same = (one["panoptic_seg"][0] == other["panoptic_seg"][0]).float().mean()
+    assert same > 0.99
+    torch.testing.assert_close(one["instances"].scores, other["instances"].scores, atol=1e-4, rtol=1e-4)
+
+
+def test_answers_have_the_asked_size_and_the_vocabulary(model):
+    for record, answer in zip(_records(), model(_records()), strict=True):
+        hw = (record["height"], record["width"])
+        assert answer["sem_seg"].shape == (5, *hw) and torch.isfinite(answer["sem_seg"]).all()
+        ids, segments = answer["panoptic_seg"]
+        assert ids.shape == hw and ids.dtype == torch.int32
+        assert set(ids.unique().tolist()) - {0} == {segment["id"] for segment in segments}
+        assert answer["instances"].image_size == hw
+        assert (answer["instances"].pred_classes < 3).all()  # things only
+
+
+def test_batch_of_differing_sizes_equals_one_by_one(model):
+    together = model(_records())
+    for record, answer in zip(_records(), together, strict=True):
+        _assert_same_answers(answer, model([record])[0])
+
+
+def test_one_word_vocabulary(model):
+    model.set_vocabulary(Vocabulary.from_words("thing"))
+    answer = model(_records()[:1])[0]
+    assert answer["sem_seg"].shape[0] == 1 and (answer["instances"].pred_classes == 0).all()
+
+
+def test_vocabulary_switches_between_calls(model):
+    first = model(_records()[:1])[0]["sem_seg"]
+    model.set_vocabulary(Vocabulary.from_words("a,b,c"))
+    assert model(_records()[:1])[0]["sem_seg"].shape[0] == 3
+    model.set_vocabulary(five_words())
+    torch.testing.assert_close(model(_records()[:1])[0]["sem_seg"], first)
+
+
+def test_order_of_words_permutes_the_answer(model):
+    """One class map per word: reversing the words reverses the maps."""
+    words = ["striped circle", "dotted star", "plain cross"]
+    model.set_vocabulary(Vocabulary.from_words(words))
+    forwards = model(_records()[:1])[0]["sem_seg"]
+    model.set_vocabulary(Vocabulary.from_words(words[::-1]))
+    torch.testing.assert_close(model(_records()[:1])[0]["sem_seg"].flip(0), forwards, atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_vocabulary_the_remedy_is_named(model):
+    model.vocabulary = None
+    with pytest.raises(RuntimeError, match="set_vocabulary"):
+        model(_records())
+
+
+def test_training_mode_is_refused(model):
+    with pytest.raises(RuntimeError, match="nothing to train"):
+        model.train()(_records())
+
+
+def test_nothing_requires_a_gradient(model):
+    assert not [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+@pytest.mark.parametrize("extra", ["", "background"])
+def test_extra_class_competes_and_is_dropped(tmp_path, extra):
+    model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.TEST.EXTRA_CLASS", extra)).eval()
+    scores = model.class_log_scores(torch.randn(4, 16), torch.ones(4), five_words())
+    total = scores.exp().sum(1)
+    assert scores.shape == (4, 5)
+    assert (total < 1 - 1e-6).all() if extra else torch.allclose(total, torch.ones(4))
+
+
+def test_object_score_multiplies(tmp_path):
+    opts = ("MODEL.MASQCLIP.TEST.OBJECT_SCORE", "True")
+    model = build_model(tiny_config(tmp_path, "MaskCLIP", *opts)).eval()
+    embeddings, scores = torch.randn(2, 16), torch.tensor([0.25, 1.0])
+    total = model.class_log_scores(embeddings, scores, five_words()).exp().sum(1)
+    torch.testing.assert_close(total, scores)
+
+
+def _annotated(hw):
+    masks = torch.zeros(2, *hw, dtype=torch.bool)
+    masks[0, :10, :12] = masks[1, 12:, 5:] = True
+    instances = Instances(hw, gt_masks=BitMasks(masks), gt_classes=torch.tensor([1, 3]))
+    return {"image": random_image(*hw), "instances": instances}
+
+
+def test_ground_truth_proposals_are_classified_one_by_one(tmp_path):
+    model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")).eval()
+    model.set_vocabulary(five_words())
+    record = _annotated((24, 32))
+    answer = model([record])[0]
+    assert answer["mask_classification"]["scores"].shape == (2, 5)
+    assert answer["mask_classification"]["gt_classes"].tolist() == [1, 3]
+    assert torch.equal(answer["mask_classification"]["gt_masks"], record["instances"].gt_masks.tensor)
+
+
+def test_ground_truth_proposals_without_annotation_are_refused(tmp_path):
+    model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")).eval()
+    model.set_vocabulary(five_words())
+    with pytest.raises(ValueError, match="photo.jpg"):
+        model([{"image": random_image(8, 8), "file_name": "photo.jpg"}])
+
+
+def test_padding_of_the_batch_changes_what_clip_sees(tmp_path):
+    """The published padding shows CLIP the padded batch, so the embedding of an image depends on its batch mates."""
+    model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PADDING", "batch")).eval()
+    records = [{"image": random_image(32, 32)}, {"image": random_image(64, 96)}]
+    alone = model.proposer.propose(records[:1])[0]
+    together = model.proposer.propose(records)[0]
+    assert alone.padded_hw == (32, 32) and together.padded_hw == (64, 96)
+    image = records[0]["image"]
+    assert not torch.allclose(model.embed_masks(image, alone), model.embed_masks(image, together), atol=1e-3)
+
+
+def test_two_clip_keys_are_refused(tmp_path):
+    cfg = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.CLIP.NAME", "ViT-B/32")
+    with pytest.raises(ValueError, match="exactly one of"):
+        build_model(cfg)
+
+
+def test_unknown_source_of_proposals_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="PROPOSER.SOURCE is 'oracle'"):
+        build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "oracle"))
