@@ -17,7 +17,6 @@ HEAVY = [
     "pycocotools",
     "tensorboard",
     "torch.utils.tensorboard",
-    "tabulate",
 ]
 MODULES = [
     "engine", "evaluation", "checkpoint", "solver", "modeling", "data", "utils.visualizer", "projects.deeplab",
