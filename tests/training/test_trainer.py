@@ -1,0 +1,158 @@
+"""Stages train, checkpoint, resume and are evaluated on one or several sets; two processes do what one does."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils.env import seed_all_rng
+from masqclip_d2.training.trainer import Trainer
+
+from tests.helpers import tiny_config
+
+SHORT = (
+    "SOLVER.MAX_ITER", "4",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.CHECKPOINT_PERIOD", "2",
+    "SOLVER.STEPS", "()",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SEED", "3",
+)  # fmt: skip
+
+
+def teacher_config(folder, *opts):
+    return tiny_config(
+        folder, "MaskProposer", *SHORT, "DATASETS.TRAIN", "('small_shapes_train',)", "DATASETS.TEST", "()", *opts
+    )
+
+
+def weights_of(folder, name="model_final.pth"):
+    return torch.load(Path(folder) / "output" / name, weights_only=True)["model"]
+
+
+def test_teacher_trains_and_leaves_checkpoints_and_metrics(tmp_path, small_shapes):
+    cfg = teacher_config(tmp_path)
+    trainer = Trainer(cfg)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    output = Path(cfg.OUTPUT_DIR)
+    assert {"model_0000001.pth", "model_0000003.pth", "model_final.pth"} <= {file.name for file in output.iterdir()}
+    assert (output / "last_checkpoint").read_text() == "model_final.pth"
+    lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert {"loss_ce", "loss_mask", "loss_dice", "loss_ce_0", "total_loss", "lr"} <= lines[-1].keys()
+    assert any(file.name.startswith("events.out.tfevents") for file in output.iterdir())
+    after = weights_of(tmp_path)
+    unchanged = [name for name in after if torch.equal(after[name], before[name]) and name != "criterion.empty_weight"]
+    assert unchanged == []
+
+
+def test_resumed_run_goes_on_where_it_stopped(tmp_path, small_shapes):
+    first = Trainer(teacher_config(tmp_path, "SOLVER.MAX_ITER", "2"))
+    first.resume_or_load(resume=True)
+    first.train()
+    second = Trainer(teacher_config(tmp_path))
+    second.resume_or_load(resume=True)
+    assert second.start_iter == 2
+    assert all(torch.equal(v, weights_of(tmp_path)[k]) for k, v in second.model.state_dict().items())
+    second.train()
+    assert second.iter == 4  # TrainerBase leaves it one past the last
+
+
+@pytest.mark.parametrize("schedule", ["WarmupPolyLR", "WarmupCosineLR"])
+def test_run_can_be_resumed_with_more_iterations(tmp_path, small_shapes, schedule):
+    opts = ("SOLVER.LR_SCHEDULER_NAME", schedule)
+    first = Trainer(teacher_config(tmp_path, *opts, "SOLVER.MAX_ITER", "2"))
+    first.train()
+    second = Trainer(teacher_config(tmp_path, *opts, "SOLVER.MAX_ITER", "5"))
+    second.resume_or_load(resume=True)
+    second.train()
+    assert second.scheduler.last_epoch == 5
+
+
+def test_same_seed_gives_the_same_weights(tmp_path, small_shapes):
+    runs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        seed_all_rng(7)
+        trainer = Trainer(teacher_config(tmp_path / name))
+        trainer.train()
+        runs.append(weights_of(tmp_path / name))
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+def test_mixed_precision_on_the_cpu_is_bfloat16(tmp_path, small_shapes):
+    trainer = Trainer(teacher_config(tmp_path, "SOLVER.AMP.ENABLED", "True"))
+    seen = []
+    trainer.model.backbone.res2.conv1.register_forward_hook(
+        lambda module, inputs, output: seen.append(output.dtype)
+    )
+    trainer.train()
+    assert set(seen) == {torch.bfloat16}
+    assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+    assert all(value.dtype != torch.bfloat16 for value in trainer.model.state_dict().values())
+
+
+def test_clip_pretraining_leaves_a_clip(tmp_path, small_shapes):
+    from masqclip_d2.visual_encoder.clip_weights import load_clip
+
+    cfg = tiny_config(
+        tmp_path, "ClipPretraining", *SHORT, "DATASETS.TRAIN", "('small_shapes_closeups',)", "DATASETS.TEST", "()",
+        "INPUT.DATASET_MAPPER_NAME", "captions", "INPUT.IMAGE_SIZE", "64",
+        "MODEL.MASQCLIP.CLIP_PRETRAINING.RESOLUTION", "64", "MODEL.MASQCLIP.CLIP_PRETRAINING.PATCH_DROPOUT", "0.5",
+    )  # fmt: skip
+    trainer = Trainer(cfg)
+    trainer.train()
+    clip = load_clip(Path(cfg.OUTPUT_DIR) / "clip.safetensors")
+    assert clip.architecture.image_resolution == 64
+    trained = trainer.model.clip.openai_state_dict()
+    assert all(torch.equal(value, trained[name]) for name, value in clip.openai_state_dict().items())
+
+
+def test_evaluation_walks_over_several_sets_with_their_own_vocabularies(tmp_path, small_shapes):
+    cfg = tiny_config(
+        tmp_path, "MaskCLIP", "DATASETS.TEST", "('small_shapes_val', 'small_shapes_val_instances')",
+        "DATALOADER.NUM_WORKERS", "0",
+    )  # fmt: skip
+    results = Trainer.evaluate_weights(cfg)
+    assert set(results) == {"small_shapes_val", "small_shapes_val_instances"}
+    assert {"panoptic_seg", "sem_seg"} <= results["small_shapes_val"].keys()
+    assert {"PQ", "PQ_base", "PQ_novel"} <= results["small_shapes_val"]["panoptic_seg"].keys()
+    assert "AP" in results["small_shapes_val_instances"]["segm"]
+    written = json.loads((Path(cfg.OUTPUT_DIR) / "results.json").read_text())
+    assert set(written["results"]) == set(results)
+
+
+def test_ground_truth_masks_are_evaluated_by_their_words(tmp_path, small_shapes):
+    cfg = tiny_config(
+        tmp_path, "ClipBaseline", "DATASETS.TEST", "('small_shapes_val',)", "DATALOADER.NUM_WORKERS", "0",
+        "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth",
+    )  # fmt: skip
+    results = Trainer.evaluate_weights(cfg)
+    assert 0 <= results["mask_classification"]["top1"] <= 100
+
+
+class _CountingEvaluator(DatasetEvaluator):
+    def reset(self):
+        self.seen = []
+
+    def process(self, inputs, outputs):
+        self.seen += [record["image_id"] for record in inputs]
+
+    def evaluate(self):
+        return {"counted": {"images": float(len(self.seen))}}
+
+
+def test_own_evaluators_can_be_passed(tmp_path, small_shapes):
+    cfg = teacher_config(tmp_path, "DATASETS.TEST", "('small_shapes_val',)")
+    results = Trainer.test(cfg, Trainer.build_model(cfg), [_CountingEvaluator()])
+    assert results == {"counted": {"images": 6.0}}
+
+
+def test_expected_results_stop_a_run_that_misses_them(tmp_path, small_shapes):
+    cfg = teacher_config(
+        tmp_path, "DATASETS.TEST", "('small_shapes_val',)", "TEST.EXPECTED_RESULTS", "[['counted', 'images', 5.0, 0.5]]"
+    )
+    with pytest.raises(SystemExit):
+        Trainer.test(cfg, Trainer.build_model(cfg), [_CountingEvaluator()])
