@@ -1,7 +1,8 @@
 """Which Detectron2 answers `import detectron2`: the real one, or the subset that this package carries.
 
 Decided once, when `masqclip_d2` is imported. A real Detectron2 that can be imported is used, and nothing of ours stands
-before it; else `masqclip_d2/_bundled` is appended to `sys.path`, which spawned processes and data loader workers inherit.
+before it; else `masqclip_d2/_bundled` is appended to `sys.path`, which spawned processes and data loader workers
+inherit.
 The environment variable MASQCLIP_D2 = auto | real | bundled overrides.
 """
 

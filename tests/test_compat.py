@@ -13,8 +13,9 @@ import sys
 import textwrap
 from pathlib import Path
 
-import masqclip_d2
 import pytest
+
+import masqclip_d2
 
 COMPAT = Path(masqclip_d2.__file__).with_name("_compat.py")
 BUNDLED = COMPAT.parent / "_bundled"
@@ -87,7 +88,9 @@ def test_real_can_be_demanded():
 
 @pytest.mark.parametrize("choice", ["Real", "", "yes"])
 def test_other_choices_are_refused(choice):
-    assert error(REPORT, choice=choice) == f"ValueError: MASQCLIP_D2 is {choice!r}; expected one of auto, real, bundled."
+    assert (
+        error(REPORT, choice=choice) == f"ValueError: MASQCLIP_D2 is {choice!r}; expected one of auto, real, bundled."
+    )
 
 
 def test_a_folder_without_init_is_no_detectron2(tmp_path):

@@ -41,9 +41,9 @@ def test_metadata(dataset_name):
     assert metadata.thing_classes == ["a", "b"]
     assert not hasattr(metadata, "stuff_classes")
     assert metadata.get("stuff_classes") is None and metadata.get("ignore_label", 0) == 255
-    with pytest.raises(AttributeError, match=f"stuff_classes.*{dataset_name}.*|{dataset_name}.*stuff_classes.*") as error:
+    with pytest.raises(AttributeError, match="stuff_classes") as error:
         _ = metadata.stuff_classes
-    assert "ignore_label" in str(error.value)
+    assert dataset_name in str(error.value) and "ignore_label" in str(error.value)
     copy = metadata.as_dict()
     copy["ignore_label"] = 0
     assert metadata.ignore_label == 255

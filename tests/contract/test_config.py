@@ -60,7 +60,9 @@ def test_base_is_merged_first(cfg, tmp_path):
 
 
 def test_numbers_in_yaml_and_type_changes(cfg, tmp_path):
-    cfg.merge_from_file(write(tmp_path / "a.yaml", "VERSION: 2\nSOLVER: {WEIGHT_DECAY: 1e-5, WEIGHT_DECAY_BIAS: 0.1}\n"))
+    cfg.merge_from_file(
+        write(tmp_path / "a.yaml", "VERSION: 2\nSOLVER: {WEIGHT_DECAY: 1e-5, WEIGHT_DECAY_BIAS: 0.1}\n")
+    )
     assert cfg.SOLVER.WEIGHT_DECAY == 1e-5
     assert cfg.SOLVER.WEIGHT_DECAY_BIAS == 0.1
     with pytest.raises(ValueError, match="Type mismatch"):

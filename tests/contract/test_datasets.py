@@ -1,6 +1,5 @@
 """detectron2.data.datasets: files on disk -> dataset dicts, and back."""
 
-import masqclip_d2  # noqa: F401  isort: skip
 import json
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from detectron2.data.datasets import convert_to_coco_json, load_coco_json, load_
 from detectron2.data.datasets.coco_panoptic import load_coco_panoptic_json, register_coco_panoptic
 from detectron2.structures import BoxMode
 from pycocotools import mask as mask_api
+
+import masqclip_d2
 
 PERSON_MASK = [[10, 5, 20, 5, 20, 25, 10, 25]]
 
@@ -23,7 +24,14 @@ class TestCocoInstances:
     def test_images(self, synthetic_coco, dataset_name):
         dicts = self.load(synthetic_coco, dataset_name)
         assert [d["image_id"] for d in dicts] == [3, 7, 12, 20, 31, 40], "sorted, though the file is not"
-        assert [(d["width"], d["height"]) for d in dicts] == [(60, 40), (40, 60), (64, 48), (30, 40), (36, 50), (32, 32)]
+        assert [(d["width"], d["height"]) for d in dicts] == [
+            (60, 40),
+            (40, 60),
+            (64, 48),
+            (30, 40),
+            (36, 50),
+            (32, 32),
+        ]
         assert [len(d["annotations"]) for d in dicts] == [2, 2, 0, 1, 1, 1]
         assert dicts[0]["file_name"] == str(Path(synthetic_coco.image_root) / "landscape.jpg")
         assert set(dicts[0]) == {"file_name", "height", "width", "image_id", "annotations"}
@@ -160,7 +168,11 @@ class TestCocoPanoptic:
         assert dicts[1]["segments_info"][1]["iscrowd"] == 1
         assert dicts[1]["segments_info"][0]["category_id"] == 3, "200 in the file"
         metadata = MetadataCatalog.get(dataset_name)
-        assert (metadata.evaluator_type, metadata.ignore_label, metadata.label_divisor) == ("coco_panoptic_seg", 255, 1000)
+        assert (metadata.evaluator_type, metadata.ignore_label, metadata.label_divisor) == (
+            "coco_panoptic_seg",
+            255,
+            1000,
+        )
         assert (metadata.json_file, metadata.panoptic_json) == (coco.instances_json, coco.panoptic_json)
         assert metadata.stuff_classes == ["person", "plane", "banner", "rug"]
 
@@ -191,7 +203,9 @@ class TestSemSeg:
         assert [Path(d["file_name"]).stem for d in dicts] == stems
         for d in dicts:
             assert set(d) == {"file_name", "sem_seg_file_name"}
-            assert Path(d["sem_seg_file_name"]) == Path(synthetic_coco.sem_seg_root) / f"{Path(d['file_name']).stem}.png"
+            assert (
+                Path(d["sem_seg_file_name"]) == Path(synthetic_coco.sem_seg_root) / f"{Path(d['file_name']).stem}.png"
+            )
 
     def test_unequal_folders_are_intersected(self, synthetic_coco, tmp_path):
         for name in ("square.png", "landscape.png", "unknown.png"):

@@ -248,7 +248,12 @@ class TestImageList:
 
     @pytest.mark.parametrize(
         ("constraints", "size"),
-        [({}, (8, 8)), ({"size_divisibility": 5}, (10, 10)), ({"square_size": 12}, (12, 12)), ({"square_size": 0}, (8, 8))],
+        [
+            ({}, (8, 8)),
+            ({"size_divisibility": 5}, (10, 10)),
+            ({"square_size": 12}, (12, 12)),
+            ({"square_size": 0}, (8, 8)),
+        ],
     )
     def test_padding_constraints(self, constraints, size):
         assert ImageList.from_tensors(self.images, 4, padding_constraints=constraints).tensor.shape[-2:] == size

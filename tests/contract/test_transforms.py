@@ -1,9 +1,10 @@
 """detectron2.data.transforms: sizes, coordinates and random draws."""
 
-import masqclip_d2  # noqa: F401  isort: skip
 import numpy as np
 import pytest
 from detectron2.data import transforms as T
+
+import masqclip_d2
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,10 @@ def test_sizes(aug, size):
 def test_random_sizes_stay_in_their_ranges():
     draws = {T.ResizeShortestEdge((10, 13)).get_transform(image_of(20, 20)).new_h for _ in range(60)}
     assert draws == {10, 11, 12, 13}
-    draws = {T.ResizeShortestEdge((10, 13, 17), sample_style="choice").get_transform(image_of(20, 20)).new_h for _ in range(60)}
+    draws = {
+        T.ResizeShortestEdge((10, 13, 17), sample_style="choice").get_transform(image_of(20, 20)).new_h
+        for _ in range(60)
+    }
     assert draws == {10, 13, 17}
     crops = [T.RandomCrop("absolute_range", (5, 8)).get_crop_size((20, 7)) for _ in range(100)]
     assert {h for h, _ in crops} == {5, 6, 7, 8} and {w for _, w in crops} == {5, 6, 7}

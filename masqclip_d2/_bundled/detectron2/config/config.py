@@ -9,9 +9,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from detectron2.utils.file_io import PathManager
 from fvcore.common.config import CfgNode as _FvcoreCfgNode
-
-from ..utils.file_io import PathManager
 
 
 class CfgNode(_FvcoreCfgNode):

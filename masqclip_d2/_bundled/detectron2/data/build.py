@@ -10,23 +10,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Sampler
 
-from ..config import CfgNode, configurable
-from ..utils import comm
-from ..utils.env import seed_all_rng
 from .catalog import DatasetCatalog, MetadataCatalog
 from .common import AspectRatioGroupedDataset, DatasetFromList, MapDataset, ToIterableDataset
 from .dataset_mapper import DatasetMapper
 from .detection_utils import check_metadata_consistency
 from .samplers import InferenceSampler, TrainingSampler
-
-__all__ = [
-    "build_batch_data_loader",
-    "build_detection_test_loader",
-    "build_detection_train_loader",
-    "get_detection_dataset_dicts",
-]
 
 _logger = logging.getLogger(__name__)
 

@@ -7,8 +7,6 @@ from collections import UserDict
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
-
 
 class _DatasetCatalog(UserDict):
     """Name -> function without arguments that returns the dataset dicts, the same each time."""

@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.utils.serialize import PicklableWrapper
 from torch.utils import data
-
-from ..utils.serialize import PicklableWrapper
-
-__all__ = ["AspectRatioGroupedDataset", "DatasetFromList", "MapDataset", "ToIterableDataset"]
 
 _TRIES_BEFORE_WARNING = 3
 

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode, configurable
 
-from ..config import CfgNode, configurable
 from . import detection_utils as utils
 from . import transforms as T
-
-__all__ = ["DatasetMapper"]
 
 
 class DatasetMapper:

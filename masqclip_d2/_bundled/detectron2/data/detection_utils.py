@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
+from detectron2.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, polygons_to_bitmask
+from detectron2.utils.file_io import PathManager
 from PIL import Image
 
-from ..config import CfgNode
-from ..structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks, polygons_to_bitmask
-from ..utils.file_io import PathManager
 from . import transforms as T
 from .catalog import MetadataCatalog
-
-__all__ = [
-    "SizeMismatchError",
-    "annotations_to_instances",
-    "build_augmentation",
-    "build_transform_gen",
-    "check_image_size",
-    "check_metadata_consistency",
-    "convert_image_to_rgb",
-    "filter_empty_instances",
-    "read_image",
-    "transform_instance_annotations",
-]
 
 _EXIF_ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -68,18 +54,6 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
     if format == "BGR":
         return array[:, :, ::-1]
     return array[:, :, None] if format == "L" else array
-
-
-def convert_image_to_rgb(image: torch.Tensor | np.ndarray, format: str) -> np.ndarray:
-    """(H, W, C) image in `format`, one of RGB, BGR and L, -> (H, W, 3) RGB of the same dtype."""
-    array = image.cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
-    if format == "RGB":
-        return array
-    if format == "BGR":
-        return array[:, :, ::-1]
-    if format == "L":
-        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
-    raise ValueError(f"Cannot convert from {format!r}; expected RGB, BGR or L.")
 
 
 def check_image_size(dataset_dict: dict, image: np.ndarray) -> None:
@@ -218,8 +192,9 @@ def check_metadata_consistency(key: str, dataset_names: list[str] | tuple[str, .
     for name in dataset_names[1:]:
         found = getattr(MetadataCatalog.get(name), key)
         if found != expected:
-            logging.getLogger(__name__).error("%s of %s: %s; of %s: %s", key, dataset_names[0], expected, name, found)
-            raise ValueError(f"Datasets '{dataset_names[0]}' and '{name}' have different metadata '{key}'.")
+            raise ValueError(
+                f"Datasets '{dataset_names[0]}' and '{name}' have different metadata '{key}': {expected} and {found}."
+            )
 
 
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:

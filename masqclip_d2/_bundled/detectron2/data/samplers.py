@@ -6,11 +6,8 @@ import itertools
 from collections.abc import Iterator
 
 import torch
+from detectron2.utils import comm
 from torch.utils.data import Sampler
-
-from ..utils import comm
-
-__all__ = ["InferenceSampler", "TrainingSampler"]
 
 
 class TrainingSampler(Sampler):

@@ -9,8 +9,6 @@ import random
 import numpy as np
 import torch
 
-__all__ = ["seed_all_rng"]
-
 
 def seed_all_rng(seed: int | None = None) -> None:
     """Seed random, numpy and torch (every device); None draws a seed from the operating system and logs it."""

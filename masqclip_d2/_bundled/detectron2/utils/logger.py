@@ -15,8 +15,6 @@ from termcolor import colored
 
 from .file_io import PathManager
 
-__all__ = ["create_small_table", "log_every_n", "log_every_n_seconds", "log_first_n", "setup_logger"]
-
 _DATE_FORMAT = "%m/%d %H:%M:%S"
 _call_counts: Counter = Counter()
 _last_call_seconds: dict[object, float] = {}

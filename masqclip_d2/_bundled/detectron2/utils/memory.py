@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["retry_if_cuda_oom"]
-
 
 @contextmanager
 def _ignore_cuda_oom():

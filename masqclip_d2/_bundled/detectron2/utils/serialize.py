@@ -6,8 +6,6 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["PicklableWrapper"]
-
 
 class PicklableWrapper:
     """A callable that pickles by value, so that lambdas and functions of a notebook reach spawned workers."""

@@ -9,8 +9,6 @@ from .builtin_meta import ADE20K_SEM_SEG_CATEGORIES, _get_builtin_metadata
 from .coco import load_sem_seg, register_coco_instances
 from .coco_panoptic import register_coco_panoptic
 
-__all__ = ["register_all_ade20k", "register_all_coco"]
-
 # name -> (image folder, instances file), relative to coco/ and coco/annotations/
 _COCO_INSTANCES = {
     "coco_2014_train": ("train2014", "instances_train2014.json"),

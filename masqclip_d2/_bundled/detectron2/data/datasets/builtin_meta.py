@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ADE20K_SEM_SEG_CATEGORIES", "COCO_CATEGORIES"]
-
 _tables = json.loads((Path(__file__).parent / "categories.json").read_text(encoding="utf-8"))
 
 COCO_CATEGORIES: list[dict[str, Any]] = _tables["coco_panoptic"]

@@ -11,17 +11,10 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from ...structures import Boxes, BoxMode, PolygonMasks
-from ...utils.file_io import PathManager
-from ..catalog import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, BoxMode, PolygonMasks
+from detectron2.utils.file_io import PathManager
 
-__all__ = [
-    "convert_to_coco_dict",
-    "convert_to_coco_json",
-    "load_coco_json",
-    "load_sem_seg",
-    "register_coco_instances",
-]
+from ..catalog import DatasetCatalog, MetadataCatalog
 
 _logger = logging.getLogger(__name__)
 

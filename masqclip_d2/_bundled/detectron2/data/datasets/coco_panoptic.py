@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 
-from ...utils.file_io import PathManager
-from ..catalog import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathManager
 
-__all__ = ["load_coco_panoptic_json", "register_coco_panoptic"]
+from ..catalog import DatasetCatalog, MetadataCatalog
 
 
 def load_coco_panoptic_json(json_file: str, image_dir: str, gt_dir: str, meta: dict) -> list[dict]:
