@@ -48,7 +48,7 @@ class Predictor:
     ) -> None:
         from detectron2.modeling import build_model
 
-        from .data.mappers import test_augmentation
+        from .data.augmentation import evaluation_augmentations
 
         cfg = load_config(config, list(opts))
         if weights is not None:
@@ -60,7 +60,7 @@ class Predictor:
         self.cfg = cfg
         self.model = build_model(cfg).eval()
         AccountingCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        self._augmentation = test_augmentation(cfg)
+        self._augmentations = evaluation_augmentations(cfg)
 
     @torch.no_grad()
     def __call__(
@@ -128,7 +128,9 @@ class Predictor:
         return self.model.class_log_scores(embeddings, ones, vocabulary).exp()
 
     def _record(self, pixels: np.ndarray) -> dict:
-        resized = self._augmentation.get_transform(pixels).apply_image(pixels)
+        from detectron2.data.transforms import apply_augmentations
+
+        resized, _ = apply_augmentations(self._augmentations, pixels)
         return {"image": _to_tensor(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
 
 

@@ -109,7 +109,7 @@ class Trainer(DefaultTrainer):
         for index, name in enumerate(cfg.DATASETS.TEST):
             loader = cls.build_test_loader(cfg, name)  # reads the set, which completes its metadata
             if isinstance(bare_model, OpenVocabularySegmenter):
-                bare_model.set_vocabulary(Vocabulary.from_metadata(MetadataCatalog.get(name)))
+                bare_model.set_vocabulary(vocabulary_of(name))
             evaluator = evaluators[index] if evaluators is not None else cls.build_evaluator(cfg, name)
             results[name] = inference_on_dataset(bare_model, loader, evaluator)
             if comm.is_main_process():
@@ -122,6 +122,27 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
             verify_results(cfg, flat)
         return flat
+
+
+def vocabulary_of(dataset_name: str) -> Vocabulary:
+    """The words of a dataset, from its metadata.
+
+    Raises:
+        ValueError: the metadata has no words, or another number of words than the ground truth has categories.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    vocabulary = Vocabulary.from_metadata(metadata)
+    ids = {
+        contiguous
+        for key in ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id")
+        for contiguous in metadata.get(key, {}).values()
+    }
+    if ids and max(ids) + 1 != len(vocabulary):
+        raise ValueError(
+            f"The vocabulary of dataset {dataset_name!r} has {len(vocabulary)} words, but its ground truth has "
+            f"{max(ids) + 1} categories; give one name per category, in contiguous order, in its metadata 'vocabulary'."
+        )
+    return vocabulary
 
 
 def bare(model: nn.Module) -> nn.Module:

@@ -1,0 +1,112 @@
+"""demo: pictures and JSON for any image and words; a bad file does not stop the others."""
+
+import json
+
+import numpy as np
+import pytest
+from masqclip_d2.cli.demo import find_images, main, target_paths
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from tests.helpers import TINY_PROPOSER, tiny_clip_file
+
+VOCAB = ["--vocab", "striped circle,dotted star", "--stuff", "grass"]
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Options of a tiny model without weights."""
+    opts = [*TINY_PROPOSER, "MODEL.META_ARCHITECTURE", "MaskCLIP", "MODEL.MASQCLIP.CLIP.NAME", ""]
+    opts += ["MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path))]
+    opts += ["MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0", "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0"]
+    return ["--config-file", "base/shapes", "--output", str(tmp_path / "out")], ["--opts", *opts]
+
+
+def _image(path, mode="RGB", size=(40, 30)):
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(values).convert(mode).save(path)
+    return path
+
+
+def _run(tiny, *words):
+    head, tail = tiny
+    main([*VOCAB, *head, *map(str, words), *tail])
+
+
+def test_writes_a_picture_and_json_for_each_input(tiny, tmp_path, capsys):
+    _image(tmp_path / "a.png")
+    _image(tmp_path / "b.jpg", mode="L")
+    _run(tiny, "--input", tmp_path / "a.png", tmp_path / "b.jpg")
+    for name in ("a", "b"):
+        picture = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
+        assert min(picture.shape[:2]) >= 480 and picture.std() > 0  # enlarged, so that labels can be read
+        content = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert (content["height"], content["width"]) == (30, 40)
+        assert content["vocabulary"] == ["striped circle", "dotted star", "grass"]
+        covered = np.zeros((30, 40), dtype=int)
+        for segment in content["segments"]:
+            mask = coco_mask.decode(segment["rle"])
+            ys, xs = np.nonzero(mask)
+            assert segment["area"] == mask.sum() > 0
+            assert segment["box"] == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+            assert segment["label"] in content["vocabulary"] and 0 <= segment["score"] <= 1
+            assert segment["isthing"] == (segment["label"] != "grass")
+            covered += mask
+        assert content["segments"] and covered.max() == 1  # panoptic: no overlap
+        assert str(tmp_path / "out" / f"{name}.png") in capsys.readouterr().out or name == "b"
+
+
+@pytest.mark.parametrize("task", ["instance", "semantic"])
+def test_other_tasks(tiny, tmp_path, task):
+    _image(tmp_path / "a.png")
+    _run(tiny, "--input", tmp_path / "a.png", "--task", task)
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["task"] == task
+
+
+def test_confidence_threshold_cuts_scores(tiny, tmp_path):
+    _image(tmp_path / "a.png")
+    _run(tiny, "--input", tmp_path / "a.png", "--confidence-threshold", "1.01")
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["segments"] == []
+
+
+def test_bad_files_are_named_and_the_others_are_done(tiny, tmp_path, capsys):
+    _image(tmp_path / "good.png")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(SystemExit) as stopped:
+        _run(tiny, "--input", *(tmp_path / name for name in ("empty.png", "good.png", "text.jpg", "missing.png")))
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert stopped.value.code == 1
+    assert [any(name in line for line in errors) for name in ("empty.png", "text.jpg", "missing.png")] == [True] * 3
+    assert "3 of 4 images failed" in errors[-1]
+    assert (tmp_path / "out" / "good.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("vocab", "message"),
+    [("", "empty"), ("cat,,dog", "blank"), ("cat,dog,Cat", "duplicate"), (" , ", "blank")],
+)
+def test_bad_words_stop_before_a_model_is_built(vocab, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--vocab", vocab, "--config-file", "shapes/no_such_config"])
+    assert stopped.value.code == 1 and message in capsys.readouterr().err
+
+
+def test_inputs_are_files_folders_and_globs(tmp_path):
+    for name in ("b.png", "a.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images([str(tmp_path)])] == ["a.jpg", "b.png"]
+    assert [path.name for path in find_images([str(tmp_path / "*.png")])] == ["b.png"]
+    assert find_images([str(tmp_path / "missing.png")])[0].name == "missing.png"  # reported when it is read
+    with pytest.raises(FileNotFoundError, match="No images match"):
+        find_images([str(tmp_path / "*.gif")])
+
+
+def test_output_is_a_folder_or_one_file(tmp_path):
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    assert target_paths([a], "x.png") == [type(a)("x.png")]
+    assert [str(path) for path in target_paths([a, b], "out")] == ["out/a.png", "out/b.png"]
+    with pytest.raises(ValueError, match="one file"):
+        target_paths([a, b], "x.png")
+    with pytest.raises(ValueError, match=r"a\.png"):
+        target_paths([a, tmp_path / "sub" / "a.jpg"], "out")

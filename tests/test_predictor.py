@@ -1,0 +1,71 @@
+"""The Python API: an image and words in, segments out; your own masks in, word probabilities out."""
+
+import numpy as np
+import pytest
+import torch
+from masqclip_d2 import Predictor, Vocabulary
+
+from tests.helpers import TINY_PROPOSER, tiny_clip_file
+
+
+@pytest.fixture
+def predictor(tmp_path):
+    opts = [*TINY_PROPOSER, "MODEL.META_ARCHITECTURE", "MaskCLIP", "MODEL.MASQCLIP.CLIP.NAME", ""]
+    opts += ["MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path))]
+    opts += ["MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0", "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0"]
+    return Predictor("base/shapes", opts=opts)
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(1).integers(0, 256, (33, 47, 3), dtype=np.uint8)
+
+
+def test_answer_covers_the_image(predictor, image):
+    answer = predictor(image, "a,b", stuff="c")
+    assert answer.image is image and answer.task == "panoptic"
+    labels = answer.label_map()
+    assert labels.shape == (33, 47)
+    for segment in answer.segments:
+        assert segment.mask.shape == (33, 47) and (labels[segment.mask] == segment.category_id).all()
+        assert segment.area == segment.mask.sum()
+
+
+def test_panoptic_and_semantic_answers_agree_with_the_model(predictor, image):
+    vocabulary = Vocabulary.from_words("a,b,c")
+    semantic = predictor(image, vocabulary, task="semantic")
+    predictor.model.set_vocabulary(vocabulary)
+    record = {"image": torch.from_numpy(image.transpose(2, 0, 1).copy())}
+    expected = predictor.model([record])[0]["sem_seg"].argmax(0).numpy()
+    assert (semantic.label_map() == expected).mean() > 0.999
+
+
+def test_own_masks_are_encoded_and_classified(predictor, image):
+    masks = np.zeros((3, 33, 47), dtype=bool)
+    masks[0, :10], masks[1, :, 20:] = True, True
+    embeddings = predictor.encode_masks(image, masks)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+    probabilities = predictor.classify(embeddings, "a,b,c,d")
+    assert probabilities.shape == (3, 4)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(3))
+
+
+def test_masks_of_another_size_are_refused(predictor, image):
+    with pytest.raises(ValueError, match=r"\(Q, 33, 47\)"):
+        predictor.encode_masks(image, np.zeros((1, 10, 10), dtype=bool))
+
+
+@pytest.mark.parametrize("array", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)])
+def test_arrays_that_are_no_images_are_refused(predictor, array):
+    with pytest.raises(ValueError, match="uint8 RGB"):
+        predictor(array, "a")
+
+
+def test_unknown_task_is_refused(predictor, image):
+    with pytest.raises(ValueError, match="panoptic, instance, semantic"):
+        predictor(image, "a", task="boxes")
+
+
+def test_no_segments_still_make_a_picture(predictor, image):
+    answer = predictor(image, "a", confidence_threshold=2.0)
+    assert answer.segments == [] and min(answer.draw().shape[:2]) >= 480
