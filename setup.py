@@ -33,6 +33,7 @@ setup(
     package_dir={"masqclip_d2.configs": "configs"},
     package_data={
         "": ["*.json", "*.safetensors"],
+        "masqclip_d2.data": ["samples/*.png"],
         "masqclip_d2.configs": ["**/*.yaml"],
     },
     install_requires=[

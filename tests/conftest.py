@@ -21,8 +21,8 @@ def shapes_root(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def small_shapes(shapes_root):
-    """Names of the datasets of `shapes_root`, which carry the prefix small_."""
+def mini_shapes(shapes_root):
+    """Names of the datasets of `shapes_root`, which carry the prefix mini_."""
     from masqclip_d2.data.registration import register_shapes
 
-    return register_shapes(shapes_root, prefix="small_")
+    return register_shapes(shapes_root, prefix="mini_")

@@ -36,31 +36,31 @@ def test_config_typo(capsys):
     assert "SOLVER.MAX_ITER" in fails(capsys, *TEACHER, "SOLVER.MAXITER", "3")
 
 
-def test_unknown_dataset_names_the_known_ones(capsys, tmp_path, small_shapes):
+def test_unknown_dataset_names_the_known_ones(capsys, tmp_path, mini_shapes):
     error = fails(capsys, *evaluate(tmp_path, "DATASETS.TEST", "('my_val',)"))
-    assert "my_val" in error and "small_shapes_val" in error
+    assert "my_val" in error and "mini_shapes_val" in error
 
 
-def test_missing_weights(capsys, tmp_path, small_shapes):
+def test_missing_weights(capsys, tmp_path, mini_shapes):
     error = fails(capsys, *evaluate(tmp_path, "MODEL.WEIGHTS", tmp_path / "none.pth"))
     assert "none.pth" in error and "MODEL.WEIGHTS" in error
 
 
-def test_truncated_checkpoint(capsys, tmp_path, small_shapes):
+def test_truncated_checkpoint(capsys, tmp_path, mini_shapes):
     path = tmp_path / "cut.pth"
     torch.save({"model": {"a": torch.zeros(1000)}}, path)
     path.write_bytes(path.read_bytes()[:600])
     assert "cut.pth" in fails(capsys, *evaluate(tmp_path, "MODEL.WEIGHTS", path))
 
 
-def test_checkpoint_of_another_architecture(capsys, tmp_path, small_shapes):
+def test_checkpoint_of_another_architecture(capsys, tmp_path, mini_shapes):
     path = tmp_path / "other.pth"
     torch.save({"model": {"backbone.fc.weight": torch.zeros(3)}}, path)
     error = fails(capsys, *evaluate(tmp_path, "MODEL.WEIGHTS", path))
     assert "other.pth" in error and "missing" in error and "backbone.fc.weight" in error
 
 
-def test_missing_data_name_the_command_that_makes_them(capsys, tmp_path, small_shapes, monkeypatch):
+def test_missing_data_name_the_command_that_makes_them(capsys, tmp_path, mini_shapes, monkeypatch):
     from masqclip_d2.data.registration import register_shapes
 
     register_shapes(tmp_path / "nowhere", prefix="missing_")
@@ -86,8 +86,8 @@ def test_class_count_that_disagrees_with_the_vocabulary(capsys, tmp_path, shapes
     assert "2 words" in error and "42 categories" in error
 
 
-def test_evaluation_from_the_command_line(capsys, tmp_path, small_shapes):
-    main([str(word) for word in evaluate(tmp_path, "DATASETS.TEST", "('small_shapes_val',)")])
+def test_evaluation_from_the_command_line(capsys, tmp_path, mini_shapes):
+    main([str(word) for word in evaluate(tmp_path, "DATASETS.TEST", "('mini_shapes_val',)")])
     results = json.loads((tmp_path / "results.json").read_text())
-    assert "AR@100" in results["results"]["small_shapes_val"]["proposals"]
+    assert "AR@100" in results["results"]["mini_shapes_val"]["proposals"]
     assert "copypaste" in (tmp_path / "log.txt").read_text()

@@ -23,7 +23,7 @@ SHORT = (
 
 def teacher_config(folder, *opts):
     return tiny_config(
-        folder, "MaskProposer", *SHORT, "DATASETS.TRAIN", "('small_shapes_train',)", "DATASETS.TEST", "()", *opts
+        folder, "MaskProposer", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)", "DATASETS.TEST", "()", *opts
     )
 
 
@@ -31,7 +31,7 @@ def weights_of(folder, name="model_final.pth"):
     return torch.load(Path(folder) / "output" / name, weights_only=True)["model"]
 
 
-def test_teacher_trains_and_leaves_checkpoints_and_metrics(tmp_path, small_shapes):
+def test_teacher_trains_and_leaves_checkpoints_and_metrics(tmp_path, mini_shapes):
     cfg = teacher_config(tmp_path)
     trainer = Trainer(cfg)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -48,7 +48,7 @@ def test_teacher_trains_and_leaves_checkpoints_and_metrics(tmp_path, small_shape
     assert unchanged == []
 
 
-def test_resumed_run_goes_on_where_it_stopped(tmp_path, small_shapes):
+def test_resumed_run_goes_on_where_it_stopped(tmp_path, mini_shapes):
     first = Trainer(teacher_config(tmp_path, "SOLVER.MAX_ITER", "2"))
     first.resume_or_load(resume=True)
     first.train()
@@ -61,7 +61,7 @@ def test_resumed_run_goes_on_where_it_stopped(tmp_path, small_shapes):
 
 
 @pytest.mark.parametrize("schedule", ["WarmupPolyLR", "WarmupCosineLR"])
-def test_run_can_be_resumed_with_more_iterations(tmp_path, small_shapes, schedule):
+def test_run_can_be_resumed_with_more_iterations(tmp_path, mini_shapes, schedule):
     opts = ("SOLVER.LR_SCHEDULER_NAME", schedule)
     first = Trainer(teacher_config(tmp_path, *opts, "SOLVER.MAX_ITER", "2"))
     first.train()
@@ -71,7 +71,7 @@ def test_run_can_be_resumed_with_more_iterations(tmp_path, small_shapes, schedul
     assert second.scheduler.last_epoch == 5
 
 
-def test_same_seed_gives_the_same_weights(tmp_path, small_shapes):
+def test_same_seed_gives_the_same_weights(tmp_path, mini_shapes):
     runs = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -82,7 +82,7 @@ def test_same_seed_gives_the_same_weights(tmp_path, small_shapes):
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
 
 
-def test_mixed_precision_on_the_cpu_is_bfloat16(tmp_path, small_shapes):
+def test_mixed_precision_on_the_cpu_is_bfloat16(tmp_path, mini_shapes):
     trainer = Trainer(teacher_config(tmp_path, "SOLVER.AMP.ENABLED", "True"))
     seen = []
     trainer.model.backbone.res2.conv1.register_forward_hook(
@@ -94,11 +94,11 @@ def test_mixed_precision_on_the_cpu_is_bfloat16(tmp_path, small_shapes):
     assert all(value.dtype != torch.bfloat16 for value in trainer.model.state_dict().values())
 
 
-def test_clip_pretraining_leaves_a_clip(tmp_path, small_shapes):
+def test_clip_pretraining_leaves_a_clip(tmp_path, mini_shapes):
     from masqclip_d2.visual_encoder.clip_weights import load_clip
 
     cfg = tiny_config(
-        tmp_path, "ClipPretraining", *SHORT, "DATASETS.TRAIN", "('small_shapes_closeups',)", "DATASETS.TEST", "()",
+        tmp_path, "ClipPretraining", *SHORT, "DATASETS.TRAIN", "('mini_shapes_closeups',)", "DATASETS.TEST", "()",
         "INPUT.DATASET_MAPPER_NAME", "captions", "INPUT.IMAGE_SIZE", "64",
         "MODEL.MASQCLIP.CLIP_PRETRAINING.RESOLUTION", "64", "MODEL.MASQCLIP.CLIP_PRETRAINING.PATCH_DROPOUT", "0.5",
     )  # fmt: skip
@@ -110,23 +110,23 @@ def test_clip_pretraining_leaves_a_clip(tmp_path, small_shapes):
     assert all(torch.equal(value, trained[name]) for name, value in clip.openai_state_dict().items())
 
 
-def test_evaluation_walks_over_several_sets_with_their_own_vocabularies(tmp_path, small_shapes):
+def test_evaluation_walks_over_several_sets_with_their_own_vocabularies(tmp_path, mini_shapes):
     cfg = tiny_config(
-        tmp_path, "MaskCLIP", "DATASETS.TEST", "('small_shapes_val', 'small_shapes_val_instances')",
+        tmp_path, "MaskCLIP", "DATASETS.TEST", "('mini_shapes_val', 'mini_shapes_val_instances')",
         "DATALOADER.NUM_WORKERS", "0",
     )  # fmt: skip
     results = Trainer.evaluate_weights(cfg)
-    assert set(results) == {"small_shapes_val", "small_shapes_val_instances"}
-    assert {"panoptic_seg", "sem_seg"} <= results["small_shapes_val"].keys()
-    assert {"PQ", "PQ_base", "PQ_novel"} <= results["small_shapes_val"]["panoptic_seg"].keys()
-    assert "AP" in results["small_shapes_val_instances"]["segm"]
+    assert set(results) == {"mini_shapes_val", "mini_shapes_val_instances"}
+    assert {"panoptic_seg", "sem_seg"} <= results["mini_shapes_val"].keys()
+    assert {"PQ", "PQ_base", "PQ_novel"} <= results["mini_shapes_val"]["panoptic_seg"].keys()
+    assert "AP" in results["mini_shapes_val_instances"]["segm"]
     written = json.loads((Path(cfg.OUTPUT_DIR) / "results.json").read_text())
     assert set(written["results"]) == set(results)
 
 
-def test_ground_truth_masks_are_evaluated_by_their_words(tmp_path, small_shapes):
+def test_ground_truth_masks_are_evaluated_by_their_words(tmp_path, mini_shapes):
     cfg = tiny_config(
-        tmp_path, "ClipBaseline", "DATASETS.TEST", "('small_shapes_val',)", "DATALOADER.NUM_WORKERS", "0",
+        tmp_path, "ClipBaseline", "DATASETS.TEST", "('mini_shapes_val',)", "DATALOADER.NUM_WORKERS", "0",
         "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth",
     )  # fmt: skip
     results = Trainer.evaluate_weights(cfg)
@@ -144,15 +144,15 @@ class _CountingEvaluator(DatasetEvaluator):
         return {"counted": {"images": float(len(self.seen))}}
 
 
-def test_own_evaluators_can_be_passed(tmp_path, small_shapes):
-    cfg = teacher_config(tmp_path, "DATASETS.TEST", "('small_shapes_val',)")
+def test_own_evaluators_can_be_passed(tmp_path, mini_shapes):
+    cfg = teacher_config(tmp_path, "DATASETS.TEST", "('mini_shapes_val',)")
     results = Trainer.test(cfg, Trainer.build_model(cfg), [_CountingEvaluator()])
     assert results == {"counted": {"images": 6.0}}
 
 
-def test_expected_results_stop_a_run_that_misses_them(tmp_path, small_shapes):
+def test_expected_results_stop_a_run_that_misses_them(tmp_path, mini_shapes):
     cfg = teacher_config(
-        tmp_path, "DATASETS.TEST", "('small_shapes_val',)", "TEST.EXPECTED_RESULTS", "[['counted', 'images', 5.0, 0.5]]"
+        tmp_path, "DATASETS.TEST", "('mini_shapes_val',)", "TEST.EXPECTED_RESULTS", "[['counted', 'images', 5.0, 0.5]]"
     )
     with pytest.raises(SystemExit):
         Trainer.test(cfg, Trainer.build_model(cfg), [_CountingEvaluator()])
