@@ -1,0 +1,65 @@
+"""Two CPU processes (gloo) train and evaluate like one: same data, same losses, same weights, same numbers."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import TINY_PROPOSER, tiny_clip_file
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMON = [
+    *TINY_PROPOSER, "SEED", "4", "SOLVER.MAX_ITER", "3", "SOLVER.STEPS", "()", "SOLVER.IMS_PER_BATCH", "4",
+    "SOLVER.BASE_LR", "0.001", "INPUT.RANDOM_FLIP", "none", "DATALOADER.NUM_WORKERS", "0",
+    "DATALOADER.ASPECT_RATIO_GROUPING", "False", "MODEL.MASQCLIP.PADDING", "image",
+    "DATASETS.TEST", "('masqclip_shapes_val',)",
+]  # fmt: skip
+
+
+def _run(root, output, num_gpus, *words):
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(root.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", "base/shapes", "--num-gpus", str(num_gpus)]
+    command += [*words, "OUTPUT_DIR", str(output)]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr[-3000:]
+
+
+def _weights(output):
+    return torch.load(output / "model_final.pth", weights_only=True)["model"]
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_clip_as_one(shapes_root, tmp_path):
+    """The contrastive loss compares over all processes and nothing in this stage is random here: equal weights."""
+    stage = [
+        "MODEL.META_ARCHITECTURE", "ClipPretraining", "MODEL.MASQCLIP.CLIP.NAME", "",
+        "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path)),
+        "MODEL.MASQCLIP.CLIP_PRETRAINING.RESOLUTION", "64", "INPUT.DATASET_MAPPER_NAME", "captions",
+        # Not AdamW, which would blow rounding up where a gradient is 0.
+        "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", "0.1",
+        "INPUT.IMAGE_SIZE", "64", "DATASETS.TRAIN", "('masqclip_shapes_closeups',)",
+    ]  # fmt: skip
+    for name, num_gpus in (("one", 0), ("two", 2)):
+        _run(shapes_root, tmp_path / name, num_gpus, *COMMON, "DATASETS.TEST", "()", *stage)
+    one, two = (_weights(tmp_path / name) for name in ("one", "two"))
+    assert one.keys() == two.keys()  # no "module." prefix
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_evaluate_a_proposer(shapes_root, tmp_path):
+    """Trained by two processes; then the same weights give the same numbers, however the images are shared out."""
+    _run(shapes_root, tmp_path / "trained", 2, *COMMON)
+    assert (tmp_path / "trained" / "log.txt.rank1").exists()
+    numbers = []
+    for num_gpus in (0, 2):
+        output = tmp_path / f"evaluated_{num_gpus}"
+        weights = str(tmp_path / "trained" / "model_final.pth")
+        _run(shapes_root, output, num_gpus, "--eval-only", *COMMON, "MODEL.WEIGHTS", weights)
+        numbers.append(json.loads((output / "results.json").read_text())["results"])
+    assert numbers[0] == numbers[1] and "AR@100" in numbers[0]["masqclip_shapes_val"]["proposals"]
