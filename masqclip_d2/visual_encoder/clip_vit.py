@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .clip_init import init_attention, init_positions
+
 
 class QuickGELU(nn.Module):
     """x * sigmoid(1.702 x), the approximation of GELU that OpenAI's weights were trained with."""
@@ -202,14 +204,19 @@ class ClipVisualTransformer(nn.Module):
         return self.ln_post(tokens) @ self.proj
 
     def _reset_parameters(self) -> None:
-        """For training from scratch: unit variance through each map, residual branches smaller by their number."""
+        """For training from scratch on little data.
+
+        Unit variance through each map, residual branches smaller by their number; attention and position embeddings
+        start as they tend to end, which takes fewer images to learn from (clip_init.py).
+        """
         scale = self.width**-0.5
         residual_scale = scale * (2 * self.layers) ** -0.5
-        for parameter in (self.class_embedding, self.positional_embedding, self.proj):
-            nn.init.normal_(parameter, std=scale)
+        nn.init.normal_(self.class_embedding, std=scale)
+        nn.init.normal_(self.proj, std=scale)
+        grid = self.input_resolution // self.patch_size
+        init_positions(self.positional_embedding, grid)
         for block in self.transformer.resblocks:
-            nn.init.normal_(block.attn.in_proj_weight, std=scale)
-            nn.init.normal_(block.attn.out_proj.weight, std=residual_scale)
+            init_attention(block.attn.in_proj_weight, block.attn.out_proj.weight, self.heads)
             nn.init.normal_(block.mlp.c_fc.weight, std=scale)
             nn.init.normal_(block.mlp.c_proj.weight, std=residual_scale)
             for linear in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):

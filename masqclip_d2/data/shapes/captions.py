@@ -23,12 +23,14 @@ _EXPANSES = {
     "sky": "a view of the sky",
     "wood": "a floor of wood",
 }
-_BARE_SHARE = 0.15  # captions that are nothing but a name, as a vocabulary's words are
+_NAME_SHARE = 0.15  # captions that are nothing but a name, as a vocabulary's words are
 _BACKGROUND_SHARE = 0.6  # captions of things that name the background too
 
 
-def describe(rng: Generator, scene: Scene) -> str:
+def describe(rng: Generator, scene: Scene, name_share: float = _NAME_SHARE) -> str:
     """One sentence about the scene: its most visible things and, often, its largest stuff.
+
+    `name_share` is the share of scenes with a single thing that get nothing but its name.
 
     Without things it is about the stuff alone; a scene without any segment is "an image of nothing".
     """
@@ -47,7 +49,7 @@ def describe(rng: Generator, scene: Scene) -> str:
     named = [named[index] for index in rng.permutation(len(named))]
     if not named:
         return _describe_stuff(rng, stuff)
-    if len(named) == 1 and things[named[0]] == 1 and rng.random() < _BARE_SHARE:
+    if len(named) == 1 and things[named[0]] == 1 and rng.random() < name_share:
         return named[0]
     text = _pick(rng, _OPENINGS) + _listed(rng, [_counted(name, things[name]) for name in named])
     if stuff and rng.random() < _BACKGROUND_SHARE:
@@ -58,7 +60,7 @@ def describe(rng: Generator, scene: Scene) -> str:
 def _describe_stuff(rng: Generator, stuff: list[str]) -> str:
     if not stuff:
         return "an image of nothing"
-    if rng.random() < _BARE_SHARE:
+    if rng.random() < _NAME_SHARE:
         return stuff[0]
     phrases = [_EXPANSES[name] if rng.random() < 0.4 else name for name in stuff[: 1 + int(rng.random() < 0.6)]]
     return _pick(rng, _OPENINGS) + _listed(rng, phrases)

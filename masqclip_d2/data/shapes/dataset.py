@@ -31,9 +31,9 @@ from .annotations import (
 )
 from .captions import describe
 from .objects import CLOSEUP_SIZES, SCENE_SIZES
-from .scene import Scene, render_scene
+from .scene import Scene, render_portrait, render_scene
 
-WORLD_VERSION = 1  # raise it when the same seed renders other pictures or labels
+WORLD_VERSION = 2  # raise it when the same seed renders other pictures or labels
 MANIFEST = "manifest.json"
 
 _WORLD_NAME = "masqclip_d2 shapes"
@@ -42,6 +42,8 @@ _CHUNK = 32  # images
 _PNG_LEVEL = 1  # fast; noise does not compress anyway
 _SCENE_SIDES = (128, 144, 160, 176)  # pixels
 _CAPTION_SIDE, _CLOSEUP_SIDE = 128, 64  # pixels
+_PORTRAIT_SHARE = 0.7  # of the close-ups
+_PORTRAIT_NAME_SHARE = 0.5  # captions of portraits that are nothing but the name
 _SPLIT_CODES = {"train": 0, "val": 1, "captions": 2, "closeups": 3}
 _IMAGE_FOLDERS = {"train": "train", "val": "val", "captions": "captions_images", "closeups": "closeups_images"}
 # Splits without segment labels, and the ending of their caption files.
@@ -90,10 +92,14 @@ def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
     """Image `index` (from 0) of a split, with its caption.
 
     "train" and "val" are scenes with sides of 128 to 176 pixels and 1 to 8 things; "captions" has 128 x 128 pixels and
-    0 to 3 things, mostly one, of the same sizes; "closeups" 64 x 64 pixels and 0 to 2 things of 14 to 72 pixels.
+    0 to 3 things, mostly one, of the same sizes; "closeups" 64 x 64 pixels, mostly a portrait of one thing, else 0 to 2
+    things of 14 to 72 pixels.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLIT_CODES[split], index]))
     object_sizes = SCENE_SIZES
+    if split == "closeups" and rng.random() < _PORTRAIT_SHARE:
+        scene = render_portrait(rng, (_CLOSEUP_SIDE, _CLOSEUP_SIDE))
+        return scene, describe(rng, scene, name_share=_PORTRAIT_NAME_SHARE)
     if split == "closeups":
         hw = (_CLOSEUP_SIDE, _CLOSEUP_SIDE)
         num_things = rng.choice(3, p=(0.08, 0.74, 0.18))

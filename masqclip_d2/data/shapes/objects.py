@@ -26,6 +26,7 @@ _CAMOUFLAGE = (0.12, 0.30)  # Euclidean distance in RGB, of at most sqrt(3); bel
 _LOW_CONTRAST_SHARE = 0.50  # objects whose two colours are close to each other
 _LOW_CONTRAST = (0.28, 0.45)
 _MIN_CONTRAST = 0.28
+_CLEAR_CONTRAST = 0.45
 
 
 def random_object_size(rng: Generator, ranges: SizeRanges) -> float:
@@ -76,6 +77,12 @@ def object_colors(rng: Generator, behind: Color, plain: bool) -> tuple[Color, Co
     if rng.random() < _LOW_CONTRAST_SHARE:
         return first, _color_at_distance(rng, first, rng.uniform(*_LOW_CONTRAST))
     return first, _color_beyond(rng, first, _MIN_CONTRAST)
+
+
+def clear_colors(rng: Generator, behind: Color) -> tuple[Color, Color]:
+    """Two colours of an object that are far from each other, the first far from `behind` too."""
+    first = _color_beyond(rng, behind, _CLEAR_CONTRAST)
+    return first, _color_beyond(rng, first, _CLEAR_CONTRAST)
 
 
 def _color_at_distance(rng: Generator, color: Color, distance: float) -> Color:

@@ -21,6 +21,7 @@ from .canvas import Canvas, Patch, Segment
 from .objects import (
     SCENE_SIZES,
     SizeRanges,
+    clear_colors,
     full_area,
     line,
     object_colors,
@@ -33,6 +34,8 @@ from .textures import TEXTURES, smooth_noise
 MIN_VISIBLE_AREA = 16  # pixels; about the smallest crescent
 MIN_VISIBLE_FRACTION = 0.35  # of the object's own area, so that what carries a label can be recognised
 _PLACEMENT_TRIES = 4
+_PORTRAIT_SIZE = (0.4, 0.97)  # of the frame's shorter side
+_PORTRAIT_SHIFT = 0.125  # of the frame, from its middle
 _MAX_SHADING = 0.18  # change of brightness from an object's middle to its side
 
 
@@ -78,6 +81,22 @@ def render_scene(
         _draw_thing(rng, canvas, category, random_object_size(rng, object_sizes))
     image = _photograph(rng, canvas.picture)
     return Scene(image, *_drop_remnants(canvas.segment_map, canvas.segments))
+
+
+def render_portrait(rng: Generator, hw: tuple[int, int]) -> Scene:
+    """Render one thing, large and in the middle, in clear colours on one kind of stuff: the easy pictures of the world,
+    as pictures of a single object on the web are. Arguments as for `render_scene`."""
+    canvas = Canvas(*_draw_stuff(rng, hw, 1))
+    things = [category for category in load_categories("shapes") if category.isthing]
+    category = things[rng.integers(len(things))]
+    size = min(hw) * rng.uniform(*_PORTRAIT_SIZE)
+    x, y = (side * (0.5 + rng.uniform(-_PORTRAIT_SHIFT, _PORTRAIT_SHIFT)) for side in (hw[1], hw[0]))
+    membership = patterned_object(rng, category.attributes["shape"], category.attributes["pattern"], size)
+    patch = Patch(canvas.hw, x, y, size / 2 * np.sqrt(2), membership)
+    first, second = clear_colors(rng, canvas.mean_color_around(x, y, size / 2))
+    patch.paint(canvas, first, second, rng.uniform(-_MAX_SHADING, _MAX_SHADING, 2) / (size / 2))
+    canvas.add(patch, Segment(category, size))
+    return Scene(_photograph(rng, canvas.picture), *_drop_remnants(canvas.segment_map, canvas.segments))
 
 
 def _draw_stuff(

@@ -7,6 +7,7 @@ from masqclip_d2.data.shapes.canvas import Canvas, Patch, Segment
 from masqclip_d2.data.shapes.objects import SCENE_SIZES, full_area, object_colors, patterned_object, random_object_size
 from masqclip_d2.data.shapes.outlines import OUTLINES
 from masqclip_d2.data.shapes.patterns import PATTERNS
+from masqclip_d2.data.shapes.scene import render_portrait
 from masqclip_d2.data.shapes.textures import TEXTURES, smooth_noise
 
 # Areas in units of half the longer side, from geometry; the crescent's by the lens formula of two circles.
@@ -155,3 +156,20 @@ def test_closeups_are_small_frames_with_large_things():
     assert 80 < len(things) < 150
     assert min(segment.object_size for segment in things) >= 14
     assert max(segment.object_size for segment in things) <= 72
+
+
+def test_portraits_show_one_whole_thing_in_the_middle():
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        scene = render_portrait(rng, (64, 64))
+        stuff, thing = scene.segments
+        assert (stuff.category.isthing, thing.category.isthing) == (False, True)
+        mask = scene.segment_map == 2
+        assert 0.35 * 64 <= thing.object_size <= 64
+        assert mask[16:48, 16:48].sum() > 0.2 * mask.sum()
+
+
+def test_portraits_are_most_of_the_closeups():
+    scenes = [render_image("closeups", index, seed=0)[0] for index in range(100)]
+    single = [scene for scene in scenes if sum(segment.category.isthing for segment in scene.segments) == 1]
+    assert len(single) > 70
