@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import torch  # noqa: E402
+import torch
 
-from masqclip_d2.visual_encoder.clip_baseline import clip_baseline_embeddings  # noqa: E402
-from masqclip_d2.visual_encoder.clip_weights import build_clip  # noqa: E402
-from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder  # noqa: E402
+from masqclip_d2.visual_encoder.clip_baseline import clip_baseline_embeddings
+from masqclip_d2.visual_encoder.clip_weights import build_clip
+from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 
 # Sizes of OpenAI's ViT-L/14@336px.
 VIT_L_14_336 = {
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--architecture", default="shapes-tiny", help="a shipped name or JSON file, or ViT-L/14@336px")
     parser.add_argument("--masks", type=int, default=100, help="Q")
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs after one that is not counted")
-    parser.add_argument("--baseline-masks", type=int, default=None, help="masks the baseline is timed on, scaled up to Q")
+    parser.add_argument("--baseline-masks", type=int, default=None, help="masks to time the baseline on; scaled up")
     parser.add_argument("--dtype", choices=("float32", "bf16"), default="float32")
     args = parser.parse_args()
 

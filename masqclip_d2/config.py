@@ -170,9 +170,9 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.PROPOSER.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
     ours.PROPOSER.TINY_BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
 
-    # What an image is padded to, for the proposer and for CLIP. "image": each image for itself, and CLIP sees no padding,
-    # so that its result does not depend on its batch mates; "batch": the largest of the batch, which CLIP sees with
-    # its padding, as in the published code.
+    # What an image is padded to, for the proposer and for CLIP. "image": each image for itself, and CLIP sees no
+    # padding, so that its result does not depend on its batch mates; "batch": the largest of the batch, which CLIP
+    # sees with its padding, as in the published code.
     ours.PADDING = "image"
 
     ours.CLIP = CN()
@@ -184,7 +184,9 @@ def _add_masqclip_keys(cfg: CN) -> None:
 
     ours.TEXT = CN()
     ours.TEXT.TEMPLATES = "name"  # template set of vocabulary/prompts.py; MaskCLIP uses the bare name
-    ours.TEXT.SYNONYMS = "first"  # "first": a category's name alone (MaskCLIP); "mean": its synonyms averaged (MasQCLIP)
+    ours.TEXT.SYNONYMS = (
+        "first"  # "first": a category's name alone (MaskCLIP); "mean": its synonyms averaged (MasQCLIP)
+    )
 
     ours.TEST = CN()
     # Text of an extra class that competes at test and whose column is then dropped; "": none. MaskCLIP: none;

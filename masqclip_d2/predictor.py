@@ -1,9 +1,9 @@
 """The Python API: an image and any words -> masks.
 
-    from masqclip_d2 import Predictor
-    predictor = Predictor()
-    answer = predictor("image.png", vocab="striped circle,dotted star", stuff="grass")
-    for segment in answer.segments: print(segment.label, segment.score, segment.area)
+from masqclip_d2 import Predictor
+predictor = Predictor()
+answer = predictor("image.png", vocab="striped circle,dotted star", stuff="grass")
+for segment in answer.segments: print(segment.label, segment.score, segment.area)
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ class Predictor:
         pixels = _pixels(image)
         masks = torch.as_tensor(np.asarray(masks), device=self.model.padding_rgb.device)
         if masks.dim() != 3 or tuple(masks.shape[-2:]) != pixels.shape[:2]:
-            raise ValueError(f"masks must have shape (Q, {pixels.shape[0]}, {pixels.shape[1]}), got {tuple(masks.shape)}.")
+            raise ValueError(
+                f"masks must have shape (Q, {pixels.shape[0]}, {pixels.shape[1]}), got {tuple(masks.shape)}."
+            )
         proposals = MaskProposals.from_binary_masks(masks)
         embeddings = self.model.embed_masks(_to_tensor(pixels), proposals)
         return F.normalize(embeddings.float(), dim=-1)

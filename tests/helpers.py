@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+
 from masqclip_d2.config import load_config
 from masqclip_d2.vocabulary import Vocabulary
 
@@ -52,7 +53,15 @@ def tiny_config(folder: Path, meta_architecture: str, *opts: str):
     ]  # fmt: skip
     return load_config(
         "base/shapes",
-        ["MODEL.META_ARCHITECTURE", meta_architecture, "OUTPUT_DIR", str(folder / "output"), *TINY_PROPOSER, *clip, *opts],
+        [
+            "MODEL.META_ARCHITECTURE",
+            meta_architecture,
+            "OUTPUT_DIR",
+            str(folder / "output"),
+            *TINY_PROPOSER,
+            *clip,
+            *opts,
+        ],
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
+
 from masqclip_d2.config import find_config, get_masqclip_cfg, load_config, shipped_configs
 from masqclip_d2.data.mappers import MAPPERS
 from masqclip_d2.visual_encoder.clip_architecture import ClipArchitecture
@@ -40,7 +41,9 @@ def test_config_loads_and_its_names_are_known(name):
     assert cfg.INPUT.DATASET_MAPPER_NAME in MAPPERS
     registered = set(DatasetCatalog.list())
     assert set(cfg.DATASETS.TRAIN) <= registered and set(cfg.DATASETS.TEST) <= registered
-    assert all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS) or "MultiStep" not in cfg.SOLVER.LR_SCHEDULER_NAME
+    assert (
+        all(step < cfg.SOLVER.MAX_ITER for step in cfg.SOLVER.STEPS) or "MultiStep" not in cfg.SOLVER.LR_SCHEDULER_NAME
+    )
 
 
 @pytest.mark.parametrize("name", shipped_configs())

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from masqclip_d2 import Predictor, Vocabulary
 
+from masqclip_d2 import Predictor, Vocabulary
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 
 

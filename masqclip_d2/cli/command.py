@@ -9,7 +9,15 @@ import traceback
 from collections.abc import Callable
 
 # What a user can cause (files, data, config, packages, memory); anything else is our fault and keeps its traceback.
-_USER_ERRORS = (ValueError, KeyError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError, ImportError)
+_USER_ERRORS = (
+    ValueError,
+    KeyError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    PermissionError,
+    ImportError,
+)
 
 
 def command(main: Callable) -> Callable:

@@ -15,7 +15,7 @@ SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
 
 _EPILOG = """examples:
   demo.py --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
-  demo.py --config-file configs/shapes/maskclip_worma.yaml --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
+  demo.py --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
 Separate categories by commas, the synonyms of one by bars (or "cat,kitten;sofa,couch").
 """
 
@@ -28,11 +28,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--vocab", required=True, help="the words to look for")
-    parser.add_argument("--stuff", default="", help="which of them are stuff (grass, sky), not things; others are added")
+    parser.add_argument(
+        "--stuff", default="", help="which of them are stuff (grass, sky), not things; others are added"
+    )
     parser.add_argument("--task", choices=("panoptic", "instance", "semantic"), default="panoptic")
     parser.add_argument("--config-file", default=None, help="YAML file or shipped name; default: %(default)s (Shapes)")
-    parser.add_argument("--input", nargs="+", default=None, help="image files, folders, or one quoted glob; default: the sample images")
-    parser.add_argument("--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s")
+    parser.add_argument(
+        "--input", nargs="+", default=None, help="image files, folders, or one quoted glob; default: the sample images"
+    )
+    parser.add_argument(
+        "--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s"
+    )
     parser.add_argument("--confidence-threshold", type=float, default=0.0, help="leave out segments with a lower score")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
     return parser.parse_args(argv)

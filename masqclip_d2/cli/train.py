@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import masqclip_d2  # noqa: F401  isort: skip  (decides which Detectron2 is used, before the next import)
 import torch
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+
+import masqclip_d2
 
 from ..config import adapt_to_machine, find_config, load_config
 from .command import command

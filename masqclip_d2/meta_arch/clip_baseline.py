@@ -22,4 +22,8 @@ class ClipBaseline(OpenVocabularySegmenter):
     def from_config(cls, cfg) -> dict:
         arguments, visual = open_vocabulary_arguments(cfg)
         batch_size = cfg.MODEL.MASQCLIP.TEST.BASELINE_BATCH_SIZE
-        return {**arguments, "extra_class_in_panoptic": True, "visual_encoder": ClipBaselineEncoder(visual, batch_size=batch_size)}
+        return {
+            **arguments,
+            "extra_class_in_panoptic": True,
+            "visual_encoder": ClipBaselineEncoder(visual, batch_size=batch_size),
+        }

@@ -53,7 +53,9 @@ class ClipPretraining(nn.Module):
             RuntimeError: the model is in eval mode.
         """
         if not self.training:
-            raise RuntimeError("ClipPretraining answers nothing; name its clip.safetensors in MODEL.MASQCLIP.CLIP.NAME.")
+            raise RuntimeError(
+                "ClipPretraining answers nothing; name its clip.safetensors in MODEL.MASQCLIP.CLIP.NAME."
+            )
         device = self.clip.log_logit_scale.device
         images = torch.stack([record["image"] for record in batched_inputs]).to(device, torch.float32) / 255
         captions = [record["caption"] for record in batched_inputs]

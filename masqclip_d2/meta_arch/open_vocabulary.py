@@ -123,11 +123,11 @@ class OpenVocabularySegmenter(nn.Module):
             raise RuntimeError(f"{type(self).__name__} has nothing to train: evaluate it (--eval-only).")
         vocabulary = self._known_vocabulary()
         proposals = in_smaller_pieces(self.proposer.propose, batched_inputs, _size_of(batched_inputs))
-        return [
-            self.answer(record, found, vocabulary) for record, found in zip(batched_inputs, proposals, strict=True)
-        ]
+        return [self.answer(record, found, vocabulary) for record, found in zip(batched_inputs, proposals, strict=True)]
 
-    def answer(self, record: dict, proposals: MaskProposals, vocabulary: Vocabulary, tasks: Tasks | None = None) -> dict:
+    def answer(
+        self, record: dict, proposals: MaskProposals, vocabulary: Vocabulary, tasks: Tasks | None = None
+    ) -> dict:
         """Classify the proposals of one image and fuse them into answers.
 
         Args:

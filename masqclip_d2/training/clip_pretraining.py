@@ -1,5 +1,5 @@
-"""Stage `clip_pretraining`: the contrastive loss between images and captions (Radford et al., 2021, Fig. 3), and the file
-that the stage leaves behind.
+"""Stage `clip_pretraining`: the contrastive loss between images and captions (Radford et al., 2021, Fig. 3), and the
+file that the stage leaves behind.
 
 Shape shorthand: B image-caption pairs of this process, W processes, E embedding.
 """

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from masqclip_d2.checkpoint import AccountingCheckpointer, load_accounted
 from torch import nn
+
+from masqclip_d2.checkpoint import AccountingCheckpointer, load_accounted
 
 
 class Tiny(nn.Module):
@@ -88,6 +89,7 @@ def test_imagenet_backbone_weights(style):
     torchvision = pytest.importorskip("torchvision")
     from detectron2.layers import ShapeSpec
     from detectron2.modeling import build_resnet_backbone
+
     from masqclip_d2.config import load_config
 
     cfg = load_config("coco/teacher_r50", ["MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64"])

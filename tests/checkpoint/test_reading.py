@@ -5,8 +5,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from masqclip_d2.checkpoint import local_weights_path, read_checkpoint
 from safetensors.torch import save_file
+
+from masqclip_d2.checkpoint import local_weights_path, read_checkpoint
 
 
 @pytest.fixture

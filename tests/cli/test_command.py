@@ -1,11 +1,13 @@
 """Commands answer a user's mistake with one sentence and exit code 1, and keep tracebacks of our own faults."""
 
 import pytest
+
 from masqclip_d2.cli.command import command
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("wrong\n  word"), KeyError("wrong word"), FileNotFoundError("wrong word"), ImportError("wrong word")]
+    "error",
+    [ValueError("wrong\n  word"), KeyError("wrong word"), FileNotFoundError("wrong word"), ImportError("wrong word")],
 )
 def test_user_errors_become_one_line(error, capsys):
     @command

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from masqclip_d2.cli.demo import find_images, main, target_paths
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from masqclip_d2.cli.demo import find_images, main, target_paths
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 
 VOCAB = ["--vocab", "striped circle,dotted star", "--stuff", "grass"]

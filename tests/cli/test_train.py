@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from masqclip_d2.cli.train import main
 
+from masqclip_d2.cli.train import main
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 
 TEACHER = ["--config-file", "base/shapes", "--num-gpus", "0", *TINY_PROPOSER]
@@ -75,6 +75,7 @@ def test_more_gpus_than_there_are(capsys, monkeypatch):
 
 def test_class_count_that_disagrees_with_the_vocabulary(capsys, tmp_path, shapes_root):
     from detectron2.data import MetadataCatalog
+
     from masqclip_d2.data.registration import register_shapes
 
     register_shapes(shapes_root, prefix="wrong_")

@@ -53,7 +53,9 @@ def check_npz(path: str | Path) -> Iterator[GoldenRow]:
     """Compare one golden .npz with this package; the module is chosen by the file's own `meta`."""
     with np.load(path, allow_pickle=False) as archive:
         if "meta" not in archive:
-            raise ValueError(f"{path} is no golden set: it has no array 'meta'. Expected a file like tests/golden/*.npz.")
+            raise ValueError(
+                f"{path} is no golden set: it has no array 'meta'. Expected a file like tests/golden/*.npz."
+            )
         arrays = {name: archive[name] for name in archive.files if name != "meta"}
         meta = json.loads(str(archive["meta"]))
     yield from _module_for(meta["what"], path).check(arrays, meta)
@@ -67,7 +69,9 @@ def _module_for(what: str, path):
             known.append(beginning)
             if what.startswith(beginning):
                 return module
-    raise ValueError(f"{path}: no check for a set that is {what!r}. Known kinds begin with: {', '.join(sorted(known))}.")
+    raise ValueError(
+        f"{path}: no check for a set that is {what!r}. Known kinds begin with: {', '.join(sorted(known))}."
+    )
 
 
 def _to_numpy(value):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
-from masqclip_d2.vocabulary import Vocabulary
 
+from masqclip_d2.vocabulary import Vocabulary
 from tests.helpers import five_words, random_image, tiny_config
 
 

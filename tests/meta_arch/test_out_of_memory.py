@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from masqclip_d2.meta_arch.out_of_memory import in_smaller_pieces
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.env import seed_all_rng
-from masqclip_d2.training.trainer import Trainer
 
+from masqclip_d2.training.trainer import Trainer
 from tests.helpers import tiny_config
 
 SHORT = (
@@ -85,9 +85,7 @@ def test_same_seed_gives_the_same_weights(tmp_path, mini_shapes):
 def test_mixed_precision_on_the_cpu_is_bfloat16(tmp_path, mini_shapes):
     trainer = Trainer(teacher_config(tmp_path, "SOLVER.AMP.ENABLED", "True"))
     seen = []
-    trainer.model.backbone.res2.conv1.register_forward_hook(
-        lambda module, inputs, output: seen.append(output.dtype)
-    )
+    trainer.model.backbone.res2.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     trainer.train()
     assert set(seen) == {torch.bfloat16}
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())

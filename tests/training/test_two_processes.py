@@ -48,7 +48,9 @@ def test_two_processes_learn_the_same_clip_as_one(shapes_root, tmp_path):
     one, two = (_weights(tmp_path / name) for name in ("one", "two"))
     assert one.keys() == two.keys()  # no "module." prefix
     for name in one:
-        torch.testing.assert_close(two[name], one[name], atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            two[name], one[name], atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.slow
