@@ -32,8 +32,7 @@ setup(
     packages=packages,
     package_dir={"masqclip_d2.configs": "configs"},
     package_data={
-        "": ["*.json", "*.safetensors"],
-        "masqclip_d2.data": ["samples/*.png"],
+        "masqclip_d2": ["**/*.json", "data/samples/*.png", "weights/*.safetensors", "weights/*.md"],
         "masqclip_d2.configs": ["**/*.yaml"],
     },
     install_requires=[
