@@ -1,0 +1,110 @@
+"""Every command in the documentation is run: in a folder like a fresh clone, in order, on small numbers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ["README.md", "datasets/README.md", "docs/architecture.md"]
+FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
+# Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
+SHOWN_ONLY = {
+    "make test": "this very run",
+    'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
+}
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(language, text) of the fenced code blocks of a page."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    """Shell commands of a page: in blocks, and between backticks in the text."""
+    text = (ROOT / page).read_text()
+    inline = re.findall(r"`((?:python|make|pip) [^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    fenced = [line for language, block in blocks(page) if language in ("", "bash") for line in block.splitlines()]
+    return [line.strip() for line in fenced + inline if re.match(r"(python|make|pip|bash) ", line.strip())]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A folder that looks like a clone, whose data and output are its own."""
+    folder = tmp_path_factory.mktemp("clone")
+    for entry in ROOT.iterdir():
+        if entry.name not in ("datasets", "output", ".git", ".venv", "build"):
+            (folder / entry.name).symlink_to(entry)
+    (folder / "datasets").mkdir()
+    for entry in (ROOT / "datasets").glob("*.*"):
+        (folder / "datasets" / entry.name).symlink_to(entry)
+    return folder
+
+
+def run(command: str, clone: Path) -> str:
+    """Run a command with small numbers in `clone`; its standard output."""
+    words = shlex.split(re.sub(r"--num-(train|val|captions|closeups) (\d+)", r"--num-\1 8", command))
+    words = [str(match) for word in words for match in (sorted(clone.glob(word)) if "*" in word else [word])]
+    if words[0] == "python":
+        words[0] = sys.executable
+        if "train_net.py" in words[1]:
+            words += FEWER_STEPS
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": "datasets"}
+    done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+    return done.stdout
+
+
+def makefile_commands(target: str) -> list[str]:
+    """The Python commands that a make target would run, with the environment's interpreter."""
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    commands = [re.sub(r"^\S*/python ", "python ", line) for line in lines if re.match(r"\S*/python ", line)]
+    return [line for line in commands if " pip " not in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_a_page_run(page, clone):
+    for command in commands(page):
+        if command in SHOWN_ONLY:
+            continue
+        if command.startswith("make "):
+            inner = makefile_commands(command.split()[1])
+            assert inner
+            for line in inner:
+                run(line, clone)
+        else:
+            run(command, clone)
+
+
+@pytest.mark.slow
+def test_python_of_the_readme_runs(clone):
+    code = [block for language, block in blocks("README.md") if language == "python"]
+    assert code
+    for block in code:
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=clone, capture_output=True, text=True, timeout=300,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-1500:]
+        assert done.stdout.strip()
+
+
+def test_there_are_commands_and_no_placeholders():
+    assert {"make demo", "make test"} <= set(commands("README.md"))
+    assert len(commands("README.md")) > 8
+    for page in PAGES:
+        assert not re.search(r"PLACEHOLDER|TODO|NUMBERS$", (ROOT / page).read_text(), flags=re.MULTILINE)
+
+
+def test_links_and_pictures_exist():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+            assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
