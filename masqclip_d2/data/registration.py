@@ -26,6 +26,7 @@ from .categories import Category, load_categories
 from .shapes import read_manifest
 from .shapes.annotations import IGNORE_LABEL
 
+SHAPES_AREA_LIMITS = (24**2, 48**2)  # pixels: small things up to the first, large ones from the second on
 LABEL_DIVISOR = 1000  # Detectron2's convention for panoptic maps: category * divisor + instance
 
 Record = dict[str, Any]
@@ -122,6 +123,7 @@ def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
         "json_file": str(annotations / f"instances_{shapes_set.labels}.json"),
         "ignore_label": IGNORE_LABEL,
         "label_divisor": LABEL_DIVISOR,
+        "area_limits": SHAPES_AREA_LIMITS,
     }
     if shapes_set.kind == "panoptic":
         metadata |= {
