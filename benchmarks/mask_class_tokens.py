@@ -40,8 +40,8 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.manual_seed(0)
-    accelerator = torch.accelerator.current_accelerator()
-    device = accelerator if accelerator is not None else torch.device("cpu")
+    there = torch.accelerator.is_available()
+    device = torch.accelerator.current_accelerator() if there else torch.device("cpu")
     dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[args.dtype]
     architecture = VIT_L_14_336 if args.architecture == "ViT-L/14@336px" else args.architecture
     visual = build_clip(architecture).visual.eval().requires_grad_(False).to(device, dtype)

@@ -97,8 +97,9 @@ def adapt_to_machine(cfg: CN, num_gpus: int | None = None) -> None:
     import torch
 
     device = torch.device(cfg.MODEL.DEVICE).type
-    accelerator = torch.accelerator.current_accelerator()
-    available = device == "cpu" or (accelerator is not None and accelerator.type == device)
+    # Without a driver, a build for CUDA names that device all the same, so ask whether it is there first.
+    there = torch.accelerator.is_available()
+    available = device == "cpu" or (there and torch.accelerator.current_accelerator().type == device)
     if device != "cpu" and (num_gpus == 0 or not available):
         cfg.MODEL.DEVICE = "cpu"
         why = "--num-gpus is 0" if num_gpus == 0 else f"there is no {device} device"

@@ -8,7 +8,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
-from masqclip_d2.config import find_config, get_masqclip_cfg, load_config, shipped_configs
+from masqclip_d2.config import adapt_to_machine, find_config, get_masqclip_cfg, load_config, shipped_configs
 from masqclip_d2.data.mappers import MAPPERS
 from masqclip_d2.visual_encoder.clip_architecture import ClipArchitecture
 from masqclip_d2.visual_encoder.clip_weights import ClipModel
@@ -125,3 +125,15 @@ def test_every_key_of_ours_is_read_somewhere():
     keys = list(leaves(get_masqclip_cfg().MODEL.MASQCLIP))
     unread = [key for key in keys if not re.search(rf"\b{key.rsplit('.', 1)[-1]}\b", sources)]
     assert len(keys) > 10 and unread == []
+
+
+@pytest.mark.parametrize(
+    ("there", "num_gpus", "expected"), [(False, 1, "cpu"), (False, None, "cpu"), (True, 0, "cpu"), (True, 1, "cuda")]
+)
+def test_device_follows_the_machine(monkeypatch, there, num_gpus, expected):
+    """A build for CUDA names a CUDA device even where there is none."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    cfg = load_config("shapes/teacher")
+    adapt_to_machine(cfg, num_gpus)
+    assert expected == cfg.MODEL.DEVICE

@@ -29,7 +29,7 @@ def in_smaller_pieces(
         return list(function(items))
     except torch.OutOfMemoryError:
         pass  # leave the except block first: its traceback keeps the tensors of the failed call alive
-    torch.accelerator.empty_cache() if hasattr(torch.accelerator, "empty_cache") else None
+    torch.cuda.empty_cache()  # does nothing where there is no GPU
     logging.getLogger(__name__).warning("Out of memory with %d %s; trying one at a time.", len(items), what)
     results: list[Result] = []
     for index in range(len(items)):
