@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export DETECTRON2_DATASETS ?= datasets
+# Free words for the demo's sample images, novel ones among them.
+WORDS := striped circle,dotted star,checkered circle,ringed square,plain cross,zigzag crescent
+STUFF := grass,sand
 
 .PHONY: demo test test-fast test-real lint golden clean
 
@@ -11,7 +14,7 @@ export DETECTRON2_DATASETS ?= datasets
 demo: $(INSTALLED)
 	$(BIN)/python datasets/make_shapes.py --output $(DETECTRON2_DATASETS)/shapes --num-train 400 --num-val 100 --num-captions 0 --seed 0 --exist-ok
 	$(BIN)/python train_net.py --config-file configs/shapes/maskclip_worma.yaml --eval-only --num-gpus 0 OUTPUT_DIR output/demo/evaluation
-	$(BIN)/python demo/demo.py --output output/demo/pictures
+	$(BIN)/python demo/demo.py --vocab "$(WORDS)" --stuff "$(STUFF)" --output output/demo/pictures
 
 # Everything that needs no GPU, no network, no downloaded weights: the fast tests, then the slow ones.
 test: $(INSTALLED)
