@@ -34,10 +34,11 @@ def commands(page: str) -> list[str]:
     return [line.strip() for line in fenced + inline if re.match(r"(python|make|pip|bash) ", line.strip())]
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
+@pytest.fixture
+def clone(tmp_path):
     """A folder that looks like a clone, whose data and output are its own."""
-    folder = tmp_path_factory.mktemp("clone")
+    folder = tmp_path / "clone"
+    folder.mkdir()
     for entry in ROOT.iterdir():
         if entry.name not in ("datasets", "output", ".git", ".venv", "build"):
             (folder / entry.name).symlink_to(entry)

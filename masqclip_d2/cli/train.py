@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 
 import torch
 from detectron2.engine import default_argument_parser, default_setup, launch
@@ -39,10 +41,26 @@ def run(args):
 
     cfg = setup(args)
     if args.eval_only:
-        return Trainer.evaluate_weights(cfg, resume=args.resume)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+        Trainer.evaluate_weights(cfg, resume=args.resume)
+    else:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
+    if comm.get_world_size() > 1 and cfg.MODEL.DEVICE == "cpu":
+        leave_process_group()
+
+
+def leave_process_group() -> None:
+    """End this worker with exit code 0, once all workers are done.
+
+    Threads of gloo can abort an interpreter that exits by itself ("terminate called without an active exception", seen
+    with torch 2.15), which would make a finished run look like a failed one.
+    """
+    comm.synchronize()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @command
