@@ -85,6 +85,22 @@ class MaskProposals:
         return cls(mask_logits, object_scores, tuple(masks.shape[-2:]))
 
 
+def annotated_masks(instances, image_hw: tuple[int, int]) -> Tensor:
+    """Ground-truth masks of Detectron2's `Instances` as one tensor.
+
+    Args:
+        instances: with `gt_masks`, BitMasks or (N, H, W) bool; without that field where nothing is annotated.
+        image_hw: (height, width) of the result where there are none.
+
+    Returns:
+        (N, H, W) bool; N may be 0.
+    """
+    if not instances.has("gt_masks"):
+        return torch.zeros(0, *image_hw, dtype=torch.bool)
+    masks = instances.gt_masks
+    return masks.tensor if hasattr(masks, "tensor") else masks
+
+
 def _checked_hw(name: str, value: tuple[int, int]) -> tuple[int, int]:
     height, width = (int(side) for side in value)
     if height < 1 or width < 1:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from ..proposer import GroundTruthProposer, MaskFormerProposer
+from ..proposer.proposer import PADDINGS
 from ..visual_encoder.clip_vit import ClipVisualTransformer
 from ..visual_encoder.clip_weights import ClipModel, build_clip, load_clip
 from ..vocabulary import TextClassifier
 from .open_vocabulary import Tasks
-
-PADDINGS = ("image", "batch")
 
 
 def open_vocabulary_arguments(cfg) -> tuple[dict, ClipVisualTransformer]:

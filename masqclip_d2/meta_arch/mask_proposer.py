@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..fusion import instance_inference, masks_to_output
 from ..proposer import MaskFormerProposer, SetCriterion
-from ..structures import MaskProposals
+from ..structures import MaskProposals, annotated_masks
 from .out_of_memory import in_smaller_pieces
 
 
@@ -71,14 +71,7 @@ class MaskProposer(MaskFormerProposer):
 
     def _target(self, instances: Instances, padded_hw: tuple[int, int]) -> dict[str, Tensor]:
         """One image's masks at padded size, all of class 0; an image without objects has none."""
-        device = self.pixel_mean.device
-        if not instances.has("gt_masks") or len(instances) == 0:
-            return {
-                "labels": torch.zeros(0, dtype=torch.int64, device=device),
-                "masks": torch.zeros(0, *padded_hw, dtype=torch.bool, device=device),
-            }
-        masks = instances.gt_masks
-        masks = (masks.tensor if hasattr(masks, "tensor") else masks).to(device)
+        masks = annotated_masks(instances, padded_hw).to(self.pixel_mean.device)
         padded = masks.new_zeros(len(masks), *padded_hw)
         padded[:, : masks.shape[-2], : masks.shape[-1]] = masks
-        return {"labels": torch.zeros(len(masks), dtype=torch.int64, device=device), "masks": padded}
+        return {"labels": torch.zeros(len(masks), dtype=torch.int64, device=masks.device), "masks": padded}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from ..structures import MaskProposals
+from ..structures import MaskProposals, annotated_masks
 
 
 class GroundTruthProposer(nn.Module):
@@ -28,8 +27,4 @@ class GroundTruthProposer(nn.Module):
                 f"Ground-truth proposals need the annotation of {record.get('file_name', 'the image')}, which the data "
                 "loader did not give. Use a panoptic or instance dataset with the mapper of this package."
             )
-        instances = record["instances"]
-        if not instances.has("gt_masks"):
-            return MaskProposals.from_binary_masks(torch.zeros(0, *record["image"].shape[-2:], dtype=torch.bool))
-        masks = instances.gt_masks
-        return MaskProposals.from_binary_masks(masks.tensor if hasattr(masks, "tensor") else masks)
+        return MaskProposals.from_binary_masks(annotated_masks(record["instances"], record["image"].shape[-2:]))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..structures import MaskProposals
 
-_PADDINGS = ("image", "batch")
+PADDINGS = ("image", "batch")
 
 
 class MaskFormerProposer(nn.Module):
@@ -43,8 +43,8 @@ class MaskFormerProposer(nn.Module):
         padding: str = "image",
     ) -> None:
         super().__init__()
-        if padding not in _PADDINGS:
-            raise ValueError(f"padding is {padding!r}; expected one of {', '.join(_PADDINGS)}.")
+        if padding not in PADDINGS:
+            raise ValueError(f"padding is {padding!r}; expected one of {', '.join(PADDINGS)}.")
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         # The backbone may ask for more than the config says; 0 or less means that it asks for nothing.
