@@ -120,8 +120,9 @@ def _add_mask2former_keys(cfg: CN) -> None:
     cfg.INPUT.MIN_SCALE = 0.1  # large-scale jitter: the image is fitted into this share of IMAGE_SIZE ...
     cfg.INPUT.MAX_SCALE = 2.0  # ... up to this
 
-    cfg.SOLVER.OPTIMIZER = "ADAMW"  # or "SGD"
+    cfg.SOLVER.OPTIMIZER = "ADAMW"  # or "SGD", or "MUON" for models with transformer blocks of CLIP
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the proposer's backbone, relative to BASE_LR
+    cfg.SOLVER.MUON_MULTIPLIER = 10.0  # learning rate of Muon's matrices, relative to BASE_LR
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embedding tables (queries, positions)
 
     former = cfg.MODEL.MASK_FORMER = CN()

@@ -13,6 +13,8 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 
+from .muon import MuonWithAdamW
+
 _NORM_TYPES = (
     nn.modules.batchnorm._BatchNorm,
     nn.GroupNorm,
@@ -20,10 +22,15 @@ _NORM_TYPES = (
     nn.modules.instancenorm._InstanceNorm,
     nn.LocalResponseNorm,
 )
+_OPTIMIZERS = {
+    "ADAMW": (torch.optim.AdamW, lambda cfg: {"fused": True}),
+    "SGD": (torch.optim.SGD, lambda cfg: {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}),
+    "MUON": (MuonWithAdamW, lambda cfg: {}),
+}
 
 
 def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD over the parameters that require a gradient.
+    """AdamW, SGD or Muon over the parameters that require a gradient.
 
     As in Mask2Former: the proposer's backbone learns with BACKBONE_MULTIPLIER times the rate; norms and embedding
     tables have weight decays of their own (WEIGHT_DECAY_NORM, WEIGHT_DECAY_EMBED).
@@ -35,21 +42,23 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     if not groups:
         raise ValueError(f"{type(model).__name__} has nothing to train: no parameter requires a gradient.")
     name = cfg.SOLVER.OPTIMIZER
-    if name not in ("ADAMW", "SGD"):
-        raise ValueError(f"SOLVER.OPTIMIZER is {name!r}; expected ADAMW or SGD.")
-    optimizer_class = torch.optim.AdamW if name == "ADAMW" else torch.optim.SGD
+    if name not in _OPTIMIZERS:
+        raise ValueError(f"SOLVER.OPTIMIZER is {name!r}; expected one of {', '.join(_OPTIMIZERS)}.")
+    optimizer_class, options = _OPTIMIZERS[name]
     clipping = cfg.SOLVER.CLIP_GRADIENTS
     if clipping.ENABLED and clipping.CLIP_TYPE == "full_model":
         optimizer_class = _clipping_whole_model(optimizer_class, clipping.CLIP_VALUE)
     elif clipping.ENABLED:
         optimizer_class = maybe_add_gradient_clipping(cfg, optimizer_class)
-    options = {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV} if name == "SGD" else {"fused": True}
-    return optimizer_class(groups, lr=cfg.SOLVER.BASE_LR, **options)
+    return optimizer_class(groups, lr=cfg.SOLVER.BASE_LR, **options(cfg))
 
 
 def parameter_groups(cfg, model: nn.Module) -> Iterator[dict]:
-    """One optimizer group per kind of parameter: {"params", "lr", "weight_decay"}; each parameter occurs once."""
-    kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
+    """One optimizer group per kind of parameter: {"params", "lr", "weight_decay"}; each parameter occurs once.
+
+    With SOLVER.OPTIMIZER "MUON" also "muon": whether these are matrices of a transformer block ("resblocks" of CLIP).
+    """
+    kinds: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     seen = set()
     for module_name, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -63,9 +72,13 @@ def parameter_groups(cfg, model: nn.Module) -> Iterator[dict]:
                 weight_decay = cfg.SOLVER.WEIGHT_DECAY_NORM
             elif isinstance(module, nn.Embedding) or name in ("positional_embedding", "class_embedding", "level_embed"):
                 weight_decay = cfg.SOLVER.WEIGHT_DECAY_EMBED
-            kinds.setdefault((lr, weight_decay), []).append(parameter)
-    for (lr, weight_decay), parameters in kinds.items():
-        yield {"params": parameters, "lr": lr, "weight_decay": weight_decay}
+            muon = cfg.SOLVER.OPTIMIZER == "MUON" and parameter.ndim == 2 and "resblocks" in module_name.split(".")
+            if muon:
+                lr *= cfg.SOLVER.MUON_MULTIPLIER
+            kinds.setdefault((lr, weight_decay, muon), []).append(parameter)
+    for (lr, weight_decay, muon), parameters in kinds.items():
+        group = {"params": parameters, "lr": lr, "weight_decay": weight_decay}
+        yield {**group, "muon": muon} if cfg.SOLVER.OPTIMIZER == "MUON" else group
 
 
 def build_lr_scheduler(cfg, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
