@@ -181,7 +181,9 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # OpenAI name ("ViT-L/14@336px"), a file, "open_clip:..." or "masqclip://..." (shipped); "": ARCHITECTURE says the
     # sizes, and the numbers come with MODEL.WEIGHTS or from training.
     ours.CLIP.NAME = "ViT-L/14@336px"
-    ours.CLIP.ARCHITECTURE = ""  # a JSON file or shipped name such as "shapes-tiny"; only where NAME is ""
+    # A JSON file or shipped name such as "shapes-tiny". With a NAME: what that file of weights cannot tell (heads that
+    # are not 64 wide, GELU for QuickGELU); the rest is compared.
+    ours.CLIP.ARCHITECTURE = ""
     ours.CLIP.ANTIALIAS = False  # resize of the image for CLIP; published weights were trained without
 
     ours.TEXT = CN()

@@ -60,12 +60,12 @@ def test_config_builds_its_model(name, monkeypatch):
     cfg = load_config(name, ["MODEL.DEVICE", "meta"])
     known = {"output/shapes/clip_closeups/clip.safetensors": "shapes-tiny", "ViT-L/14@336px": VIT_L_336}
 
-    def load_clip(name):
+    def load_clip(name, architecture=None):
         if name in known and name.startswith("output"):
             return ClipModel(ClipArchitecture.from_name(known[name]))
         if name in known:
             return ClipModel(ClipArchitecture.from_dict(known[name]))
-        return real_load_clip(name)
+        return real_load_clip(name, architecture)
 
     from masqclip_d2.meta_arch import build
 

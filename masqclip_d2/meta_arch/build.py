@@ -6,6 +6,7 @@ from torch import nn
 
 from ..proposer import GroundTruthProposer, MaskFormerProposer
 from ..proposer.proposer import PADDINGS
+from ..visual_encoder.clip_architecture import ClipArchitecture
 from ..visual_encoder.clip_vit import ClipVisualTransformer
 from ..visual_encoder.clip_weights import ClipModel, build_clip, load_clip
 from ..vocabulary import TextClassifier
@@ -37,12 +38,15 @@ def open_vocabulary_arguments(cfg) -> tuple[dict, ClipVisualTransformer]:
 def clip_from_config(cfg) -> ClipModel:
     """CLIP by MODEL.MASQCLIP.CLIP.NAME, or of CLIP.ARCHITECTURE with numbers that come later; frozen."""
     clip = cfg.MODEL.MASQCLIP.CLIP
-    if bool(clip.NAME) == bool(clip.ARCHITECTURE):
+    architecture = ClipArchitecture.from_name(clip.ARCHITECTURE) if clip.ARCHITECTURE else None
+    if clip.NAME:
+        return load_clip(clip.NAME, architecture.to_dict() if architecture else None)
+    if architecture is None:
         raise ValueError(
-            "Set exactly one of MODEL.MASQCLIP.CLIP.NAME (weights that exist) and MODEL.MASQCLIP.CLIP.ARCHITECTURE "
-            f"(sizes alone), got {clip.NAME!r} and {clip.ARCHITECTURE!r}."
+            "Neither MODEL.MASQCLIP.CLIP.NAME (weights that exist) nor MODEL.MASQCLIP.CLIP.ARCHITECTURE (sizes alone) "
+            "is set; set one of them."
         )
-    return load_clip(clip.NAME) if clip.NAME else build_clip(clip.ARCHITECTURE).requires_grad_(False).eval()
+    return build_clip(architecture).requires_grad_(False).eval()
 
 
 def build_proposer(cfg) -> nn.Module:

@@ -1,10 +1,15 @@
 """MaskCLIP and the CLIP baseline as whole models: words in, answers out, for any batch, vocabulary and mask source."""
 
+import json
+
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
+from masqclip_d2.meta_arch.build import clip_from_config
+from masqclip_d2.visual_encoder.clip_architecture import ClipArchitecture
+from masqclip_d2.visual_encoder.clip_weights import build_clip
 from masqclip_d2.vocabulary import Vocabulary
 from tests.helpers import five_words, random_image, tiny_config
 
@@ -135,9 +140,24 @@ def test_padding_of_the_batch_changes_what_clip_sees(tmp_path):
     assert not torch.allclose(model.embed_masks(image, alone), model.embed_masks(image, together), atol=1e-3)
 
 
-def test_two_clip_keys_are_refused(tmp_path):
-    cfg = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.CLIP.NAME", "ViT-B/32")
-    with pytest.raises(ValueError, match="exactly one of"):
+def test_architecture_tells_what_a_file_of_weights_cannot(tmp_path):
+    cfg = tiny_config(tmp_path, "MaskCLIP")
+    fields = {**ClipArchitecture.from_name(cfg.MODEL.MASQCLIP.CLIP.ARCHITECTURE).to_dict(), "activation": "gelu"}
+    clip = build_clip(fields)
+    torch.save(clip.openai_state_dict(), tmp_path / "plain.pt")
+    (tmp_path / "gelu.json").write_text(json.dumps(fields))
+    cfg.MODEL.MASQCLIP.CLIP.NAME = str(tmp_path / "plain.pt")
+    cfg.MODEL.MASQCLIP.CLIP.ARCHITECTURE = str(tmp_path / "gelu.json")
+    image = torch.randn(1, 3, fields["image_resolution"], fields["image_resolution"])
+    torch.testing.assert_close(clip_from_config(cfg).visual(image), clip.eval().visual(image))
+    cfg.MODEL.MASQCLIP.CLIP.ARCHITECTURE = "shapes-tiny"
+    with pytest.raises(ValueError, match="another architecture"):
+        clip_from_config(cfg)
+
+
+def test_no_clip_at_all_is_refused(tmp_path):
+    cfg = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", "")
+    with pytest.raises(ValueError, match="set one of them"):
         build_model(cfg)
 
 
