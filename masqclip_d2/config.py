@@ -201,9 +201,6 @@ def _add_masqclip_keys(cfg: CN) -> None:
 
     ours.CLIP_PRETRAINING = CN()
     ours.CLIP_PRETRAINING.PATCH_DROPOUT = 0.0  # share of patches left out of each training image, in [0, 1)
-    # Side in pixels of the square images to train on; 0: that of the architecture. Where it differs, the position
-    # embeddings are interpolated.
-    ours.CLIP_PRETRAINING.RESOLUTION = 0
 
 
 def _flat_keys(cfg: CN, prefix: str = ""):

@@ -1,8 +1,8 @@
 """ClipPretraining: a small CLIP learned from images and captions (stage `clip_pretraining`, for Shapes only).
 
-Input in training, a list with one dict per image: image (3, R, R) uint8 or float RGB 0..255 at CLIP's resolution, and
-caption (str). Output: {"loss_contrastive": scalar}. It is trained to be loaded by name elsewhere, so it answers nothing
-at test.
+Input in training, a list with one dict per image: image (3, S, S) uint8 or float RGB 0..255 at CLIP's resolution or
+smaller (a window of such an image, at a random place), and caption (str). Output: {"loss_contrastive": scalar}. It is
+trained to be loaded by name elsewhere, so it answers nothing at test.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..training.clip_pretraining import contrastive_loss
+from ..training.clip_pretraining import contrastive_loss, random_windows
 from ..visual_encoder.clip_image import normalise_rgb
 from ..visual_encoder.clip_weights import ClipModel
 from .build import clip_from_config
@@ -40,11 +40,10 @@ class ClipPretraining(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict:
         ours = cfg.MODEL.MASQCLIP
-        clip = clip_from_config(cfg)
-        pretraining = ours.CLIP_PRETRAINING
-        if pretraining.RESOLUTION not in (0, clip.architecture.image_resolution):
-            clip = clip.at_resolution(pretraining.RESOLUTION)
-        return {"clip": clip.requires_grad_(True).train(), "patch_dropout": pretraining.PATCH_DROPOUT}
+        return {
+            "clip": clip_from_config(cfg).requires_grad_(True).train(),
+            "patch_dropout": ours.CLIP_PRETRAINING.PATCH_DROPOUT,
+        }
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """See the module docstring.
@@ -59,9 +58,14 @@ class ClipPretraining(nn.Module):
         device = self.clip.log_logit_scale.device
         images = torch.stack([record["image"] for record in batched_inputs]).to(device, torch.float32) / 255
         captions = [record["caption"] for record in batched_inputs]
+        visual = self.clip.visual
+        places = None
+        if images.shape[-1] < visual.input_resolution:
+            window, grid = (side // visual.patch_size for side in (images.shape[-1], visual.input_resolution))
+            places = random_windows(len(images), window, grid, device)
         return {
             "loss_contrastive": contrastive_loss(
-                self.clip.visual(normalise_rgb(images), self.patch_dropout),
+                visual(normalise_rgb(images), self.patch_dropout, places),
                 self.clip.text(self.clip.text.tokenize(captions, truncate=True)),
                 self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE),
                 torch.tensor([zlib.crc32(caption.encode()) for caption in captions], device=device),

@@ -44,6 +44,24 @@ def contrastive_loss(
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
 
+def random_windows(num_images: int, window: int, grid: int, device: torch.device) -> Tensor:
+    """Places for images that are smaller than CLIP's input: each becomes a window at a random place of the grid.
+
+    So a small image costs few tokens, yet teaches every position of the large grid, at the scale of large images.
+
+    Args:
+        num_images: B.
+        window: patches along a side of the images.
+        grid: patches along a side of CLIP's input, at least `window`.
+
+    Returns:
+        (B, window * window) int64, for `ClipVisualTransformer`.
+    """
+    top, left = torch.randint(0, grid - window + 1, (2, num_images, 1, 1), device=device)
+    steps = torch.arange(window, device=device)
+    return ((top + steps[:, None]) * grid + left + steps).flatten(1)
+
+
 class ClipExporter(HookBase):
     """Writes clip.safetensors into `output_dir` when training ends, for MODEL.MASQCLIP.CLIP.NAME of other stages."""
 

@@ -165,21 +165,23 @@ class ClipVisualTransformer(nn.Module):
         self.proj = nn.Parameter(torch.empty(width, output_dim))
         self._reset_parameters()
 
-    def forward(self, image: Tensor, patch_dropout: float = 0.0) -> Tensor:
+    def forward(self, image: Tensor, patch_dropout: float = 0.0, places: Tensor | None = None) -> Tensor:
         """Embed images as plain CLIP does.
 
         Args:
-            image: (B, 3, R, R) float, CLIP-normalised (`clip_image`).
+            image: (B, 3, R, R) float, CLIP-normalised (`clip_image`); smaller with `places`.
             patch_dropout: share in [0, 1) of each image's patches to leave out at random, which makes training cheaper
                 (FLIP, Li et al., 2023, Sec. 3). For training CLIP itself only.
+            places: (B, P') int64, for images that are windows of R x R ones: which of the P patches each of theirs is.
+                For training CLIP itself only.
 
         Returns:
             (B, E) float, not unit length.
         """
-        tokens = self.transformer(self.embed(image, patch_dropout))
+        tokens = self.transformer(self.embed(image, patch_dropout, places))
         return self.project(tokens[:, 0])
 
-    def embed(self, image: Tensor, patch_dropout: float = 0.0) -> Tensor:
+    def embed(self, image: Tensor, patch_dropout: float = 0.0, places: Tensor | None = None) -> Tensor:
         """Class token and patches as they enter the first block: (B, 1 + P, D), the class token at index 0.
 
         Arguments as in `forward`.
@@ -188,12 +190,15 @@ class ClipVisualTransformer(nn.Module):
             ValueError: `image` is not (B, 3, R, R), or `patch_dropout` is outside [0, 1).
         """
         resolution = self.input_resolution
-        if image.dim() != 4 or tuple(image.shape[1:]) != (3, resolution, resolution):
+        if places is None and (image.dim() != 4 or tuple(image.shape[1:]) != (3, resolution, resolution)):
             raise ValueError(
                 f"This CLIP takes images of shape (B, 3, {resolution}, {resolution}), got {tuple(image.shape)}; "
                 "make them with clip_image(image, visual.input_resolution)."
             )
-        patches = self.conv1(image).flatten(2).transpose(1, 2) + self.positional_embedding[1:]  # (B, P, D)
+        patch_positions = self.positional_embedding[1:]
+        if places is not None:
+            patch_positions = patch_positions[places]  # (B, P', D)
+        patches = self.conv1(image).flatten(2).transpose(1, 2) + patch_positions  # (B, P or P', D)
         if patch_dropout:
             patches = _random_subset(patches, patch_dropout)
         class_token = (self.class_embedding + self.positional_embedding[0]).expand(len(image), 1, -1)

@@ -5,7 +5,6 @@ Names in files are OpenAI's (`visual.*`, `transformer.*`, `token_embedding.weigh
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .clip_architecture import ClipArchitecture
@@ -72,24 +70,6 @@ class ClipModel(nn.Module):
     def logit_scale(self) -> Tensor:
         """What cosines are multiplied with, () float: 1 / temperature, 100 in OpenAI's models."""
         return self.log_logit_scale.exp()
-
-    def at_resolution(self, resolution: int) -> ClipModel:
-        """A copy for square images of another side, `resolution` pixels, a multiple of the patch size.
-
-        The position embeddings of the patches are interpolated bicubically over the grid, as is usual when a vision
-        transformer goes on training at a higher resolution (Dosovitskiy et al., 2021, Sec. 3.2).
-        """
-        sizes = dataclasses.replace(self.architecture, image_resolution=resolution)
-        tensors = self.openai_state_dict()
-        name = "visual.positional_embedding"
-        positions = tensors[name].detach()  # (1 + P, D), class token first
-        old, new = (side // sizes.patch_size for side in (self.architecture.image_resolution, resolution))
-        grid = positions[1:].T.unflatten(1, (old, old))[None]  # (1, D, h, w)
-        grid = F.interpolate(grid, (new, new), mode="bicubic", align_corners=False)
-        tensors[name] = torch.cat([positions[:1], grid[0].flatten(1).T])
-        model = ClipModel(sizes)
-        model.load_openai_state_dict(tensors)
-        return model
 
     def openai_state_dict(self) -> dict[str, Tensor]:
         """All weights in OpenAI's names; the tensors are the parameters' own."""

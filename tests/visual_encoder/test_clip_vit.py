@@ -61,6 +61,13 @@ def test_patch_dropout_draws_anew_for_each_image(make_visual):
     assert not torch.equal(part[0], part[1])
 
 
+def test_window_gives_the_tokens_of_the_whole_image_there(visual):
+    image = torch.randn(2, 3, 24, 24)  # 3 x 3 patches
+    whole = visual.embed(image)
+    window = visual.embed(image[..., 8:, :16], places=torch.tensor([[3, 4, 6, 7]]).expand(2, -1))
+    torch.testing.assert_close(window, whole[:, [0, 4, 5, 7, 8]])
+
+
 def test_is_deterministic_and_whole_by_default_in_training_mode(visual):
     image = torch.randn(2, 3, 24, 24)
     torch.testing.assert_close(visual.train()(image), visual.eval()(image), atol=0, rtol=0)
