@@ -7,7 +7,7 @@ entry, or loading stops (accounting.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -27,13 +27,32 @@ class Source:
     name: str
     recognised_by: tuple[str, ...]
     foreign_to: tuple[str, ...] = ()
-    renames: tuple[tuple[str, str], ...] = ()
+    renames: tuple[tuple[str, str | Callable], ...] = ()
     may_miss: tuple[str, ...] = ()
     may_leave: tuple[str, ...] = ()
 
 
 # A criterion's class weights follow the number of categories, and are set by the config, not by a file.
 _CONFIG_BUFFERS = (r"(proposer\.)?criterion\.empty_weight",)
+
+# Layers of RMA in the published MaskCLIP, counted from 0; its file numbers them 0 to 3 in two places.
+PUBLISHED_RMA_LAYERS = (5, 11, 17, 23)
+
+
+def rma_renames(layers: Sequence[int] = PUBLISHED_RMA_LAYERS) -> tuple[tuple[str, str | Callable], ...]:
+    """Renames from the published names of RMA's parameters, below `visual.`, to those of `MaskClassTokenEncoder`."""
+
+    def in_layer(name: str) -> Callable:
+        return lambda match: f"mask_attentions.{layers[int(match[1])]}.{name}."
+
+    block = r"visual\.transformer\.resblocks\.(\d+)\.attn\."
+    return (
+        (block + r"q_prime_norm_added_params\.", r"mask_attentions.\1.mask_norm."),
+        (block + r"k_prime_proj_weight_added_params\.", r"mask_attentions.\1.key_proj."),
+        (r"visual\.transformer\.conv1_added_params\.(\d+)\.", in_layer("mask_patch_proj")),
+        (r"visual\.transformer\.conv3_added_params\.(\d+)\.", in_layer("refinement.proj")),
+    )
+
 
 SOURCES = (
     Source(
@@ -81,6 +100,11 @@ def source_of(file_names: Iterable[str], model_names: Iterable[str]) -> Source:
 
 def rename(name: str, source: Source) -> str:
     """The name that a tensor of `source` has in our models."""
-    for pattern, replacement in source.renames:
+    return apply_renames(name, source.renames)
+
+
+def apply_renames(name: str, renames: Iterable[tuple[str, str | Callable]]) -> str:
+    """`name` after every (pattern, replacement) in order."""
+    for pattern, replacement in renames:
         name = re.sub(pattern, replacement, name)
     return name

@@ -26,6 +26,7 @@ class MaskEmbeddings:
     mask_embeddings: Tensor  # (B, Q, E)
     class_embedding: Tensor  # (B, E), plain CLIP's embedding of the whole image
     clip_tokens: Tensor  # (B, 1 + P, D), class token and patches after the last block, as in plain CLIP
+    refined_mask_logits: tuple[Tensor, ...] = ()  # (B, Q, R, R) each, after every block that refines masks
 
 
 class MaskClassAttention(nn.Module):
@@ -106,6 +107,7 @@ class MaskClassTokenEncoder(nn.Module):
         # Mask class tokens start as the class token, after positional embedding and ln_pre.
         mask_class_tokens = clip_tokens[:, :1].expand(-1, mask_logits.shape[1], -1)  # (B, Q, D)
         may_attend = self._may_attend(mask_logits)
+        refined = []
         for block, mask_attention in zip(self.visual.transformer.resblocks, self.mask_attentions, strict=True):
             clip_inputs = block.attention_inputs(clip_tokens)
             attended, new_mask_logits = mask_attention(
@@ -115,10 +117,12 @@ class MaskClassTokenEncoder(nn.Module):
             clip_tokens = block.attend(clip_tokens, clip_inputs)
             if new_mask_logits is not mask_logits:
                 mask_logits, may_attend = new_mask_logits, self._may_attend(new_mask_logits)
+                refined.append(mask_logits)
         return MaskEmbeddings(
             mask_embeddings=self.visual.project(mask_class_tokens),
             class_embedding=self.visual.project(clip_tokens[:, 0]),
             clip_tokens=clip_tokens,
+            refined_mask_logits=tuple(refined),
         )
 
     def _may_attend(self, mask_logits: Tensor) -> Tensor:

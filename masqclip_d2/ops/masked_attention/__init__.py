@@ -18,17 +18,23 @@ _IMPLEMENTATIONS = {"reference": masked_attention_reference, "torch": masked_att
 
 
 def masked_attention(
-    query: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor, implementation: str | None = None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attend_mask: Tensor,
+    bias: Tensor | None = None,
+    implementation: str | None = None,
 ) -> Tensor:
     """Let each mask class token attend to the tokens that its mask allows.
 
-    softmax(Q K^T / sqrt(d) + M) V with M = 0 where `attend_mask` is True and -inf elsewhere (MaskCLIP, Sec. 3.2, whose
-    Eq. 2 writes True for the opposite).
+    softmax(Q K^T / sqrt(d) + bias + M) V with M = 0 where `attend_mask` is True and -inf elsewhere (MaskCLIP, Sec. 3.2,
+    whose Eq. 2 writes True for the opposite).
 
     Args:
         query: (B, N, Q, d) of the mask class tokens, not yet divided by sqrt(d). Q may be 0.
         key, value: (B, N, 1 + P, d) of the class token and the patches, shared by all mask class tokens.
         attend_mask: (B, Q, 1 + P) bool, True = may attend; one mask for all heads. A row without True returns zeros.
+        bias: (B, N, Q, 1 + P) float, added to the scores; None: nothing is.
         implementation: "auto", "reference" or "torch"; None: the environment variable MASQCLIP_OPS, else "auto".
 
     Returns:
@@ -44,5 +50,7 @@ def masked_attention(
             f"attend_mask must be bool of shape (B, Q, 1 + P) = {expected} to fit query {tuple(query.shape)} and key "
             f"{tuple(key.shape)}, got {attend_mask.dtype} {tuple(attend_mask.shape)}."
         )
+    if bias is not None and tuple(bias.shape) != (*query.shape[:3], key.shape[2]):
+        raise ValueError(f"bias must be (B, N, Q, 1 + P) = {(*query.shape[:3], key.shape[2])}, got {tuple(bias.shape)}.")
     compute = select_implementation("masked_attention", _IMPLEMENTATIONS, query.device, implementation)
-    return compute(query, key, value, attend_mask)
+    return compute(query, key, value, attend_mask, bias)

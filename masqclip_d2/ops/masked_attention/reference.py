@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 
-def masked_attention_reference(query: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor) -> Tensor:
+def masked_attention_reference(
+    query: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor, bias: Tensor | None = None
+) -> Tensor:
     """See `masked_attention`; holds (B, N, Q, 1 + P) scores."""
     scores = torch.einsum("bnqd,bnkd->bnqk", query.float(), key.float()) / query.shape[-1] ** 0.5
+    if bias is not None:
+        scores = scores + bias.float()
     may_attend = attend_mask[:, None]  # (B, 1, Q, 1 + P)
     scores = scores.masked_fill(~may_attend, -torch.inf)
     nowhere = ~may_attend.any(dim=-1, keepdim=True)  # there the softmax is 0 / 0 = NaN

@@ -1,0 +1,72 @@
+"""mask_residual a tile of masks at a time: the (B, Q, P, D) products are never held, in the gradient neither.
+
+Shape shorthand: B images, Q mask proposals, P patches, p patch side, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SLOPE = 1.702  # of QuickGELU
+# Elements of a tile's product, (tile, P, D). On a CPU it should stay in the cache, elsewhere launches should be few.
+_TILE_ELEMENTS = {"cpu": 600_000}
+_OTHER_TILE_ELEMENTS = 64_000_000
+
+
+def mask_residual_torch(query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """See `mask_residual`. Under autocast the products are made in its dtype, as a linear map's would be."""
+    device = query.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    query, key, low_weight = (tensor.to(dtype) for tensor in (query, key, weight))
+    with torch.autocast(device, enabled=False):
+        return _MaskResidual.apply(query, key, low_weight, bias)
+
+
+class _MaskResidual(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(query, key, weight)
+        batch, num_masks, width = query.shape
+        residual = bias.new_empty(batch, num_masks, key.shape[1], len(weight))
+        if query.dtype == bias.dtype:
+            for image, masks in _tiles(query, key):
+                gelu = _quick_gelu(query[image, masks, None] * key[image])
+                torch.addmm(bias, gelu.flatten(0, 1), weight.T, out=residual[image, masks].view(-1, len(weight)))
+        else:
+            for image, masks in _tiles(query, key):
+                gelu = _quick_gelu(query[image, masks, None] * key[image])
+                residual[image, masks] = (gelu @ weight.T).to(bias.dtype) + bias
+        return residual
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        query, key, weight = ctx.saved_tensors
+        grad_query, grad_key = torch.empty_like(query), torch.zeros_like(key, dtype=torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        for image, masks in _tiles(query, key):
+            some_query, some_key = query[image, masks, None], key[image]  # (tile, 1, D), (P, D)
+            some_grad = grad[image, masks].to(query.dtype)  # (tile, P, p * p)
+            product = some_query * some_key
+            gate = torch.sigmoid(_SLOPE * product)
+            grad_weight += some_grad.flatten(0, 1).T @ (product * gate).flatten(0, 1)
+            # d(x s(ax)) / dx = s + a x s (1 - s)
+            grad_product = (some_grad @ weight) * (gate + _SLOPE * product * gate * (1 - gate))  # (tile, P, D)
+            grad_query[image, masks] = (grad_product * some_key).sum(dim=1)
+            grad_key[image] += (grad_product * some_query).sum(dim=0)
+        grad_bias = grad.sum(dim=(0, 1, 2))
+        return grad_query, grad_key.to(key.dtype), grad_weight.to(weight.dtype), grad_bias
+
+
+def _quick_gelu(product: Tensor) -> Tensor:
+    gate = torch.sigmoid(_SLOPE * product) if product.dtype != torch.float32 else (product * _SLOPE).sigmoid_()
+    return product.mul_(gate)
+
+
+def _tiles(query: Tensor, key: Tensor):
+    """(image, slice of masks) pairs that cover a batch."""
+    elements = _TILE_ELEMENTS.get(query.device.type, _OTHER_TILE_ELEMENTS)
+    tile = max(1, elements // max(1, key.shape[1] * key.shape[2]))
+    for image in range(len(query)):
+        for start in range(0, query.shape[1], tile):
+            yield image, slice(start, start + tile)

@@ -1,0 +1,60 @@
+"""Scores between the masks' own patches and the image tokens: the relative term of RMA (MaskCLIP, Eq. 4).
+
+Shape shorthand: B images, Q mask proposals, P = h * w patches (row by row), p patch side, D width, N heads, d = D / N,
+R encoder resolution.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..selection import select_implementation
+from .fast import relative_scores_torch
+from .reference import relative_scores_reference
+
+__all__ = ["relative_scores", "relative_scores_reference"]
+
+_IMPLEMENTATIONS = {"reference": relative_scores_reference, "torch": relative_scores_torch}
+
+
+def relative_scores(
+    mask: Tensor,
+    patch_weight: Tensor,
+    patch_bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    norm_eps: float,
+    relative_key: Tensor,
+    implementation: str | None = None,
+) -> Tensor:
+    """A'_ij = sum_c LayerNorm(W m_ij + b)_c k'_jc within each head, m_ij the pixels of mask i in patch j.
+
+    W m_ij + b are the mask patch tokens T_MP of the paper; the fast form never makes them.
+
+    Args:
+        mask: (B, Q, R, R) float, any values; Q may be 0.
+        patch_weight, patch_bias: (D, 1, p, p) and (D,), the convolution that makes mask patch tokens.
+        norm_weight, norm_bias, norm_eps: (D,), (D,) and the number under the root of the layer norm over all D channels.
+        relative_key: (B, N, P, d), phi_Km of the image tokens.
+        implementation: "auto", "reference" or "torch"; None: the environment variable MASQCLIP_OPS, else "auto".
+
+    Returns:
+        (B, N, Q, P) float32, not divided by sqrt(d). Gradients flow to every tensor argument.
+
+    Raises:
+        ValueError: shapes disagree, or there is no such implementation.
+    """
+    batch, heads, num_patches, head_width = relative_key.shape
+    width, _, patch_size, _ = patch_weight.shape
+    if mask.dim() != 4 or len(mask) != batch or width != heads * head_width:
+        raise ValueError(
+            f"mask {tuple(mask.shape)}, patch_weight {tuple(patch_weight.shape)} and relative_key "
+            f"{tuple(relative_key.shape)} do not fit: expected (B, Q, R, R), (D, 1, p, p) and (B, N, P, D / N)."
+        )
+    if (mask.shape[-2] // patch_size) * (mask.shape[-1] // patch_size) != num_patches:
+        raise ValueError(
+            f"A mask of {mask.shape[-2]} x {mask.shape[-1]} pixels in patches of {patch_size} has another number of "
+            f"patches than relative_key, {num_patches}."
+        )
+    compute = select_implementation("relative_scores", _IMPLEMENTATIONS, mask.device, implementation)
+    return compute(mask, patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key)

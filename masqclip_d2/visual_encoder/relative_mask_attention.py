@@ -1,0 +1,107 @@
+"""Relative Mask Attention: mask class tokens use their masks, and refine them, as they attend (MaskCLIP, Sec. 3.3).
+
+Of one block. Everything of CLIP stays frozen; the parameters here are all that learns in stage `rma`.
+
+Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, N heads, d = D / N, R encoder
+resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.mask_residual import mask_residual
+from ..ops.masked_attention import masked_attention
+from ..ops.relative_scores import relative_scores
+from .clip_vit import AttentionInputs, ClipAttention
+
+
+class RelativeMaskAttention(nn.Module):
+    """The attention of mask class tokens in a block with RMA; interface of `MaskClassAttention`.
+
+    A = (phi_Q(T_MC) phi_K(T_IM)^T + A') / 2 on the patches (Eq. 3-4), where A' compares the mask patch tokens T_MP with
+    the image tokens; then the masks are refined (Eq. 5).
+
+    Differs from the paper, as the published code does: the query side of A' is the layer-normalised T_MP without a
+    linear map; masks enter as tanh of their logits; the score of the class token stays CLIP's own.
+
+    Args:
+        width: D of CLIP.
+        heads: N of CLIP.
+        patch_size: p of CLIP.
+        refine: also refine the masks (Eq. 5); without it `mask_logits` come back as they were.
+    """
+
+    def __init__(self, width: int, heads: int, patch_size: int, refine: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mask_patch_proj = nn.Conv2d(1, width, patch_size, stride=patch_size)  # tanh(mask) -> T_MP
+        self.mask_norm = nn.LayerNorm(width)
+        self.key_proj = nn.Linear(width, width)  # phi_Km
+        self.refinement = MaskRefinement(width, patch_size) if refine else None
+        nn.init.kaiming_normal_(self.mask_patch_proj.weight)
+        nn.init.zeros_(self.mask_patch_proj.bias)
+        nn.init.kaiming_normal_(self.key_proj.weight)
+        nn.init.zeros_(self.key_proj.bias)
+
+    def forward(
+        self,
+        clip_attention: ClipAttention,
+        normed_mask_class_tokens: Tensor,
+        clip_inputs: AttentionInputs,
+        may_attend: Tensor,
+        mask_logits: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """See `MaskClassAttention.forward`."""
+        query = clip_attention.query(normed_mask_class_tokens)  # (B, N, Q, d)
+        relative_key = self.key_proj(clip_inputs.normed_tokens[:, 1:])  # (B, P, D)
+        relative = relative_scores(
+            mask_logits.tanh(),
+            self.mask_patch_proj.weight,
+            self.mask_patch_proj.bias,
+            self.mask_norm.weight,
+            self.mask_norm.bias,
+            self.mask_norm.eps,
+            relative_key.unflatten(-1, (self.heads, -1)).transpose(1, 2),
+        )  # (B, N, Q, P)
+        scale = query.shape[-1] ** -0.5
+        # Half of CLIP's score is the score with half the key.
+        half_key = torch.cat([clip_inputs.key[:, :, :1], clip_inputs.key[:, :, 1:] / 2], dim=2)
+        bias = F.pad(relative * (scale / 2), (1, 0))  # nothing is added for the class token
+        attended = masked_attention(query, half_key, clip_inputs.value, may_attend, bias)
+        if self.refinement is not None:
+            patch_key = clip_inputs.key[:, :, 1:].transpose(1, 2).flatten(2)  # (B, P, D)
+            mask_logits = self.refinement((query * scale).transpose(1, 2).flatten(2), patch_key, mask_logits)
+        return attended, mask_logits
+
+
+class MaskRefinement(nn.Module):
+    """M_r = sigmoid(logit(M_c) + f_r(phi_Q(T_MC) * phi_K(T_IM))) (Eq. 5), on logits.
+
+    f_r is QuickGELU and a 1 x 1 convolution from D channels to the p * p pixels of a patch, row by row.
+    """
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(width, patch_size**2, 1)
+        nn.init.kaiming_normal_(self.proj.weight)
+        nn.init.zeros_(self.proj.bias)
+
+    def forward(self, query: Tensor, key: Tensor, mask_logits: Tensor) -> Tensor:
+        """Refined mask logits.
+
+        Args:
+            query: (B, Q, D) of the mask class tokens, divided by sqrt(d).
+            key: (B, P, D) of the patches.
+            mask_logits: (B, Q, R, R); not changed.
+
+        Returns:
+            (B, Q, R, R) float.
+        """
+        residual = mask_residual(query, key, self.proj.weight.flatten(1), self.proj.bias)  # (B, Q, P, p * p)
+        side = self.patch_size
+        grid = residual.unflatten(2, (mask_logits.shape[-2] // side, -1)).unflatten(-1, (side, side))
+        return mask_logits + grid.transpose(3, 4).reshape(mask_logits.shape)  # (B, Q, h, p, w, p) -> (B, Q, R, R)

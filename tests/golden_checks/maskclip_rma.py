@@ -1,0 +1,73 @@
+"""Mask class tokens with Relative Mask Attention, outputs and gradients, against the published MaskCLIP encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from masqclip_d2.checkpoint.sources import apply_renames, rma_renames
+from masqclip_d2.visual_encoder.attend_mask import touched_patches
+from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
+from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder
+from masqclip_d2.visual_encoder.relative_mask_attention import RelativeMaskAttention
+from masqclip_d2.vocabulary.text_classifier import class_logits
+
+from . import GoldenRow, max_abs_error
+
+WHAT = ("MaskCLIP second stage with Relative Mask Attention",)
+
+# golden/README.md: about ten times what the published code differs by between float32 and float64.
+LOGIT_TOLERANCE = 5e-4
+MASK_TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 1e-3  # of a gradient's largest entry
+
+
+def check(arrays, meta) -> Iterator[GoldenRow]:
+    arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    visual = ClipVisualTransformer(
+        input_resolution=meta["input_resolution"],
+        patch_size=meta["patch_size"],
+        width=meta["width"],
+        layers=meta["layers"],
+        heads=meta["heads"],
+        output_dim=meta["output_dim"],
+        activation="quick_gelu" if meta["quick_gelu"] else "gelu",
+    ).requires_grad_(False)
+    rma_layers = meta["rma_blocks_zero_based"]
+    attentions = [
+        RelativeMaskAttention(meta["width"], meta["heads"], meta["patch_size"])
+        if layer in rma_layers
+        else MaskClassAttention()
+        for layer in range(meta["layers"])
+    ]
+    encoder = MaskClassTokenEncoder(visual, attentions).eval()
+    renames = rma_renames(rma_layers)
+    state = {apply_renames(name.removeprefix("sd/"), renames): a for name, a in arrays.items() if name.startswith("sd/")}
+    encoder.load_state_dict(state)
+
+    given_masks = arrays["mask_logits"].clone()
+    result = encoder(arrays["image"], given_masks)
+    logits = class_logits(result.mask_embeddings, arrays["text_embeddings"], 1 / meta["temperature"])
+    yield GoldenRow("mask_logits given are unchanged", max_abs_error(given_masks, arrays["mask_logits"]), 0)
+    before = [arrays["mask_logits"], *result.refined_mask_logits[:-1]]
+    touched = torch.stack([touched_patches(masks, visual.patch_size) for masks in before])
+    yield GoldenRow("dbg/touched_before_block", max_abs_error(touched, arrays["dbg/touched_before_block"]), 0)
+    for index, masks in enumerate(result.refined_mask_logits, start=1):
+        name = f"out/refined_mask_{index}"
+        yield GoldenRow(name, max_abs_error(masks, arrays[name]), MASK_TOLERANCE)
+    yield GoldenRow("out/pred_logits", max_abs_error(logits, arrays["out/pred_logits"]), LOGIT_TOLERANCE)
+
+    last_masks = result.refined_mask_logits[-1]
+    loss = (logits * arrays["grad_weights_logits"]).mean() + (last_masks * arrays["grad_weights_masks"]).mean()
+    yield GoldenRow("out/loss_for_grad", max_abs_error(loss, arrays["out/loss_for_grad"]), LOGIT_TOLERANCE)
+    loss.backward()
+    for name, expected in arrays.items():
+        if name.startswith("grad/"):
+            gradient = encoder.get_parameter(apply_renames(name.removeprefix("grad/"), renames)).grad
+            scale = expected.abs().max().item() or 1.0
+            yield GoldenRow(name, max_abs_error(gradient, expected) / scale, GRADIENT_TOLERANCE)
+    learning = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    expected_learning = {apply_renames(name.removeprefix("grad/"), renames) for name in arrays if name.startswith("grad/")}
+    yield GoldenRow("names that learn on one side only", len(learning ^ expected_learning), 0)
+
