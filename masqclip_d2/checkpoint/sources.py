@@ -54,6 +54,10 @@ def rma_renames(layers: Sequence[int] = PUBLISHED_RMA_LAYERS) -> tuple[tuple[str
     )
 
 
+# From the published names of MasQ-Tuning's parameters to those of `MaskClassTokenEncoder`.
+MASQ_RENAMES = ((r"visual\.transformer\.resblocks\.(\d+)\.attn\.new_q_proj\.", r"mask_attentions.\1.mask_query_proj."),)
+
+
 SOURCES = (
     Source(
         name="ImageNet backbone in Detectron2's names",

@@ -67,6 +67,8 @@ class MaskClassTokenEncoder(nn.Module):
         visual: the tower; its parameters are used as they are.
         mask_attentions: one module per block with the interface of `MaskClassAttention`; None: that class itself.
         zero_is_inside: whether a pixel with logit exactly 0 belongs to a mask (see `touched_patches`).
+        own_position: mask class tokens get a position embedding of their own, `mask_embeddings`, in place of the class
+            token's, which it starts as (MasQCLIP). It does not learn (our choice; published code trains it).
 
     Raises:
         ValueError: the number of `mask_attentions` is not that of blocks.
@@ -77,6 +79,7 @@ class MaskClassTokenEncoder(nn.Module):
         visual: ClipVisualTransformer,
         mask_attentions: Sequence[nn.Module] | None = None,
         zero_is_inside: bool = True,
+        own_position: bool = False,
     ) -> None:
         super().__init__()
         if mask_attentions is None:
@@ -86,6 +89,9 @@ class MaskClassTokenEncoder(nn.Module):
         self.visual = visual
         self.mask_attentions = nn.ModuleList(mask_attentions)
         self.zero_is_inside = zero_is_inside
+        self.mask_embeddings = None
+        if own_position:
+            self.mask_embeddings = nn.Parameter(visual.positional_embedding[0].detach().clone(), requires_grad=False)
 
     def forward(self, image: Tensor, mask_logits: Tensor) -> MaskEmbeddings:
         """Embed every mask of every image.
@@ -104,8 +110,7 @@ class MaskClassTokenEncoder(nn.Module):
                 f"{tuple(mask_logits.shape)}; resize them with masks_to_encoder."
             )
         clip_tokens = self.visual.embed(image)
-        # Mask class tokens start as the class token, after positional embedding and ln_pre.
-        mask_class_tokens = clip_tokens[:, :1].expand(-1, mask_logits.shape[1], -1)  # (B, Q, D)
+        mask_class_tokens = self._start(clip_tokens, mask_logits.shape[1])
         may_attend = self._may_attend(mask_logits)
         refined = []
         for block, mask_attention in zip(self.visual.transformer.resblocks, self.mask_attentions, strict=True):
@@ -124,6 +129,13 @@ class MaskClassTokenEncoder(nn.Module):
             clip_tokens=clip_tokens,
             refined_mask_logits=tuple(refined),
         )
+
+    def _start(self, clip_tokens: Tensor, num_masks: int) -> Tensor:
+        """Mask class tokens as they enter the first block: the class token, after its position and `ln_pre`."""
+        if self.mask_embeddings is None:
+            return clip_tokens[:, :1].expand(-1, num_masks, -1)  # (B, Q, D)
+        token = self.visual.ln_pre(self.visual.class_embedding + self.mask_embeddings)
+        return token.to(clip_tokens.dtype).expand(len(clip_tokens), num_masks, -1)
 
     def _may_attend(self, mask_logits: Tensor) -> Tensor:
         return attend_mask(mask_logits.detach(), self.visual.patch_size, self.zero_is_inside)

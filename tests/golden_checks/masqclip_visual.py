@@ -1,0 +1,73 @@
+"""Mask class tokens with new query projections, outputs and gradients, against the published MasQCLIP encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from masqclip_d2.checkpoint.sources import MASQ_RENAMES, apply_renames
+from masqclip_d2.visual_encoder.attend_mask import attend_mask
+from masqclip_d2.visual_encoder.clip_image import clip_image, masks_to_encoder
+from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
+from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
+from masqclip_d2.visual_encoder.masq_attention import MasqAttention
+from masqclip_d2.vocabulary.text_classifier import class_logits
+
+from . import GoldenRow, max_abs_error
+
+WHAT = ("MasQCLIP second stage: image + mask logits",)
+
+# golden/README.md: about ten times what the published code differs by between float32 and float64.
+LOGIT_TOLERANCE = 3e-4
+EMBEDDING_TOLERANCE = 2e-5
+IMAGE_TOLERANCE = 1e-5
+GRADIENT_TOLERANCE = 1e-3  # of a gradient's largest entry
+
+
+def check(arrays, meta) -> Iterator[GoldenRow]:
+    arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    visual = ClipVisualTransformer(
+        input_resolution=meta["input_resolution"],
+        patch_size=meta["patch_size"],
+        width=meta["width"],
+        layers=meta["layers"],
+        heads=meta["heads"],
+        output_dim=meta["output_dim"],
+        activation="quick_gelu" if meta["quick_gelu"] else "gelu",
+    ).requires_grad_(False)
+    attentions = [MasqAttention(meta["width"]) for _ in range(meta["layers"])]
+    encoder = MaskClassTokenEncoder(visual, attentions, zero_is_inside=False, own_position=True).eval()
+    state = {name.removeprefix("sd/"): array for name, array in arrays.items() if name.startswith("sd/")}
+    encoder.load_state_dict({apply_renames(name, MASQ_RENAMES): tensor for name, tensor in state.items()})
+    encoder.mask_embeddings.requires_grad_(True)  # as the published code trains it
+
+    image = torch.stack([clip_image(one, meta["input_resolution"]) for one in arrays["image"]])
+    yield GoldenRow("dbg/clip_image", max_abs_error(image, arrays["dbg/clip_image"]), IMAGE_TOLERANCE)
+    mask_logits = masks_to_encoder(arrays["mask_logits"], meta["input_resolution"])
+    allowed = attend_mask(mask_logits, meta["patch_size"], zero_is_inside=False)
+    yield GoldenRow("dbg/touched", max_abs_error(allowed, arrays["dbg/touched"]), 0)
+    result = encoder(image, mask_logits)
+    logits = class_logits(result.mask_embeddings, arrays["text_embeddings"], meta["logit_scale"])
+    yield GoldenRow(
+        "dbg/clip_class_embedding",
+        max_abs_error(result.class_embedding, arrays["dbg/clip_class_embedding"]),
+        EMBEDDING_TOLERANCE,
+    )
+    clip_tokens = arrays["dbg/tokens"][meta["queries"] :].transpose(0, 1)  # behind the mask class tokens
+    yield GoldenRow("dbg/tokens of CLIP", max_abs_error(result.clip_tokens, clip_tokens), EMBEDDING_TOLERANCE)
+    yield GoldenRow(
+        "dbg/mask_embedding",
+        max_abs_error(result.mask_embeddings, arrays["dbg/mask_embedding"]),
+        EMBEDDING_TOLERANCE,
+    )
+    yield GoldenRow("out/pred_logits", max_abs_error(logits, arrays["out/pred_logits"]), LOGIT_TOLERANCE)
+
+    loss = (logits * arrays["grad_weights"]).mean()
+    yield GoldenRow("out/loss_for_grad", max_abs_error(loss, arrays["out/loss_for_grad"]), LOGIT_TOLERANCE)
+    loss.backward()
+    for name, expected in arrays.items():
+        if name.startswith("grad/"):
+            gradient = encoder.get_parameter(apply_renames(name.removeprefix("grad/"), MASQ_RENAMES)).grad
+            scale = expected.abs().max().item() or 1.0
+            yield GoldenRow(name, max_abs_error(gradient, expected) / scale, GRADIENT_TOLERANCE)
