@@ -1,4 +1,4 @@
-"""Every golden set of tests/golden is compared, or is listed here as waiting for its code."""
+"""Every golden set of tests/golden is compared."""
 
 from __future__ import annotations
 
@@ -13,18 +13,10 @@ from tests.check_golden import check_path, main
 
 GOLDEN = Path(__file__).parent / "golden"
 
-# Sets whose code comes with a later issue. Take the name out together with adding its tests/golden_checks module:
-# `test_pending_sets_have_no_check_yet` fails until then.
-PENDING = {
-    "maskclip_rma_A.npz": "Relative Mask Attention",
-    "masqclip_visual_A.npz": "MasQ-Tuning's query projection",
-    "masq_losses_A.npz": "MasQ-Tuning's label assignment and loss",
-    "distill_revise_A.npz": "progressive distillation",
-}
 # Not a set of outputs: names and shapes of published checkpoints, read by the checkpoint tests.
 NOT_NUMERIC = {"checkpoint_keys.json"}
 
-SETS = sorted(path.name for path in GOLDEN.iterdir() if path.name not in PENDING and path.name not in NOT_NUMERIC)
+SETS = sorted(path.name for path in GOLDEN.iterdir() if path.name not in NOT_NUMERIC)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -32,12 +24,6 @@ def test_agrees_with_the_published_implementation(name):
     rows = list(check_path(GOLDEN / name))
     assert rows
     assert [row for row in rows if not row.passed] == []
-
-
-@pytest.mark.parametrize("name", sorted(PENDING))
-def test_pending_sets_have_no_check_yet(name):
-    with pytest.raises(ValueError, match="no check for a set"):
-        list(check_path(GOLDEN / name))
 
 
 def test_command_passes_and_fails_by_exit_code(tmp_path, capsys):

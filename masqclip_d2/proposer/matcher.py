@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from .dice import pairwise_dice
 from .point_sampling import PointSampledMasks
 
 # (num_sets, num_points, device) -> (num_sets, num_points, 2) points (x, y) in [0, 1]
@@ -145,8 +146,7 @@ class HungarianMatcher:
         with torch.autocast(x.device.type, enabled=False):
             # t * softplus(-x) + (1 - t) * softplus(x) = softplus(x) - t * x
             cross_entropy = F.softplus(x).mean(-1, keepdim=True) - x @ t / self.num_points
-            p = x.sigmoid()
-            dice = (2 * (p @ t) + 1) / (p.sum(-1, keepdim=True) + t.sum(1, keepdim=True) + 1)
+            dice = pairwise_dice(x.sigmoid(), t.transpose(1, 2))
         cost = self.mask_weight * cross_entropy + self.dice_weight * (1 - dice)
         if pred_logits is not None:
             labels = pad_sequence(targets.labels.split(counts), batch_first=True)  # (B, N)

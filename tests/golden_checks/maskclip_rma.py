@@ -43,7 +43,9 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
     ]
     encoder = MaskClassTokenEncoder(visual, attentions).eval()
     renames = rma_renames(rma_layers)
-    state = {apply_renames(name.removeprefix("sd/"), renames): a for name, a in arrays.items() if name.startswith("sd/")}
+    state = {
+        apply_renames(name.removeprefix("sd/"), renames): a for name, a in arrays.items() if name.startswith("sd/")
+    }
     encoder.load_state_dict(state)
 
     given_masks = arrays["mask_logits"].clone()
@@ -68,6 +70,7 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
             scale = expected.abs().max().item() or 1.0
             yield GoldenRow(name, max_abs_error(gradient, expected) / scale, GRADIENT_TOLERANCE)
     learning = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
-    expected_learning = {apply_renames(name.removeprefix("grad/"), renames) for name in arrays if name.startswith("grad/")}
+    expected_learning = {
+        apply_renames(name.removeprefix("grad/"), renames) for name in arrays if name.startswith("grad/")
+    }
     yield GoldenRow("names that learn on one side only", len(learning ^ expected_learning), 0)
-

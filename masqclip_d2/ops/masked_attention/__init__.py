@@ -51,6 +51,8 @@ def masked_attention(
             f"{tuple(key.shape)}, got {attend_mask.dtype} {tuple(attend_mask.shape)}."
         )
     if bias is not None and tuple(bias.shape) != (*query.shape[:3], key.shape[2]):
-        raise ValueError(f"bias must be (B, N, Q, 1 + P) = {(*query.shape[:3], key.shape[2])}, got {tuple(bias.shape)}.")
+        raise ValueError(
+            f"bias must be (B, N, Q, 1 + P) = {(*query.shape[:3], key.shape[2])}, got {tuple(bias.shape)}."
+        )
     compute = select_implementation("masked_attention", _IMPLEMENTATIONS, query.device, implementation)
     return compute(query, key, value, attend_mask, bias)
