@@ -1,4 +1,4 @@
-"""Progressive Distillation (MasQCLIP, stage 1): which masks of a frozen teacher the student learns beside the base masks.
+"""Progressive Distillation (MasQCLIP, stage 1): which masks of a frozen teacher the student learns beside base masks.
 
 Shape shorthand: N base masks, T teacher masks, P points, H, W pixels.
 """

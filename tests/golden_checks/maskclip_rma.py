@@ -43,10 +43,12 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
     ]
     encoder = MaskClassTokenEncoder(visual, attentions).eval()
     renames = rma_renames(rma_layers)
-    state = {
-        apply_renames(name.removeprefix("sd/"), renames): a for name, a in arrays.items() if name.startswith("sd/")
-    }
-    encoder.load_state_dict(state)
+
+    def named(prefix: str) -> dict[str, torch.Tensor]:
+        given = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        return {apply_renames(name, renames): array for name, array in given.items()}
+
+    encoder.load_state_dict(named("sd/"))
 
     given_masks = arrays["mask_logits"].clone()
     result = encoder(arrays["image"], given_masks)
@@ -64,13 +66,9 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
     loss = (logits * arrays["grad_weights_logits"]).mean() + (last_masks * arrays["grad_weights_masks"]).mean()
     yield GoldenRow("out/loss_for_grad", max_abs_error(loss, arrays["out/loss_for_grad"]), LOGIT_TOLERANCE)
     loss.backward()
-    for name, expected in arrays.items():
-        if name.startswith("grad/"):
-            gradient = encoder.get_parameter(apply_renames(name.removeprefix("grad/"), renames)).grad
-            scale = expected.abs().max().item() or 1.0
-            yield GoldenRow(name, max_abs_error(gradient, expected) / scale, GRADIENT_TOLERANCE)
+    gradients = named("grad/")
+    for name, expected in gradients.items():
+        error = max_abs_error(encoder.get_parameter(name).grad, expected)
+        yield GoldenRow(f"grad/{name}", error / (expected.abs().max().item() or 1.0), GRADIENT_TOLERANCE)
     learning = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
-    expected_learning = {
-        apply_renames(name.removeprefix("grad/"), renames) for name in arrays if name.startswith("grad/")
-    }
-    yield GoldenRow("names that learn on one side only", len(learning ^ expected_learning), 0)
+    yield GoldenRow("names that learn on one side only", len(learning ^ gradients.keys()), 0)

@@ -34,7 +34,7 @@ def relative_scores(
     Args:
         mask: (B, Q, R, R) float, any values; Q may be 0.
         patch_weight, patch_bias: (D, 1, p, p) and (D,), the convolution that makes mask patch tokens.
-        norm_weight, norm_bias, norm_eps: (D,), (D,) and the number under the root of the layer norm over all D channels.
+        norm_weight, norm_bias, norm_eps: (D,), (D,) and a number, of the layer norm over all D channels.
         relative_key: (B, N, P, d), phi_Km of the image tokens.
         implementation: "auto", "reference" or "torch"; None: the environment variable MASQCLIP_OPS, else "auto".
 

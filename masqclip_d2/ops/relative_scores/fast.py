@@ -3,12 +3,14 @@
 With the mean over channels taken out of W and b beforehand (a layer norm does it anyway), and m~ = (m, 1) the pixels of
 a patch with a one behind them, W~ = (W, b):
 
-    A'_ij = rstd_ij * m~_ij . (W~_h^T (gamma k'_j)_h) + (beta k'_j)_h summed,   rstd_ij = (m~^T (W~^T W~ / D) m~ + eps)^-1/2
+    A'_ij = rstd_ij * m~_ij . (W~_h^T (gamma k'_j)_h) + sum_c (beta k'_j)_hc
+    rstd_ij = (m~_ij^T (W~^T W~ / D) m~_ij + eps)^-1/2
 
 so per patch and head one vector of p * p + 1 numbers stands for all D channels, and the variance is a quadratic form of
 the pixels. The work per mask and patch is p^2 (p^2 + N) instead of D (p^2 + 1), and nothing of size D is held.
 
-Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, S = p * p + 1, D width, N heads, d = D / N.
+Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, S = p * p + 1, D width, N heads,
+d = D / N.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def relative_scores_torch(
     norm_eps: float,
     relative_key: Tensor,
 ) -> Tensor:
-    """See `relative_scores`; float32 throughout, a few masks at a time, whose pixels are made again for the gradient."""
+    """See `relative_scores`; in float32, a few masks at a time, whose pixels are made again for the gradient."""
     with torch.autocast(mask.device.type, enabled=False):
         heads, num_patches, head_width = relative_key.shape[1:]
         patch_size = patch_weight.shape[-1]

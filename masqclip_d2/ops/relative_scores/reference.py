@@ -1,4 +1,6 @@
-"""relative_scores as its formula says, in float32. The only definition of correct; holds (B, Q, P, D) mask patch tokens.
+"""relative_scores as its formula says, in float32. The only definition of correct.
+
+It holds (B, Q, P, D) mask patch tokens.
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, N heads, d = D / N.
 """
