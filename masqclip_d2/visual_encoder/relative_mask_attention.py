@@ -103,5 +103,6 @@ class MaskRefinement(nn.Module):
         """
         residual = mask_residual(query, key, self.proj.weight.flatten(1), self.proj.bias)  # (B, Q, P, p * p)
         side = self.patch_size
-        grid = residual.unflatten(2, (mask_logits.shape[-2] // side, -1)).unflatten(-1, (side, side))
+        rows, columns = (pixels // side for pixels in mask_logits.shape[-2:])
+        grid = residual.unflatten(2, (rows, columns)).unflatten(-1, (side, side))
         return mask_logits + grid.transpose(3, 4).reshape(mask_logits.shape)  # (B, Q, h, p, w, p) -> (B, Q, R, R)

@@ -61,6 +61,8 @@ def _scores_of(mask: Tensor, gram: Tensor, direction: Tensor, patch_size: int, e
     batch, num_masks, height, width = mask.shape
     grid = (height // patch_size, patch_size, width // patch_size, patch_size)
     pixels = mask.float().reshape(batch, num_masks, *grid).permute(0, 2, 4, 1, 3, 5)  # (B, h, w, tile, p, p)
-    pixels = F.pad(pixels.reshape(batch, -1, num_masks, patch_size**2), (0, 1), value=1.0)  # (B, P, tile, S)
+    pixels = F.pad(
+        pixels.reshape(batch, grid[0] * grid[2], num_masks, patch_size**2), (0, 1), value=1.0
+    )  # (B, P, tile, S)
     variance = ((pixels @ gram) * pixels).sum(dim=-1, keepdim=True)
     return pixels @ direction * (variance + eps).rsqrt()

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from masqclip_d2.ops.relative_scores import fast, relative_scores
+
+SIZES = [  # B, Q, R, p, N, d
+    pytest.param((2, 3, 12, 4, 2, 8), id="small"),
+    pytest.param((1, 5, 15, 3, 3, 7), id="odd"),
+    pytest.param((1, 2, 16, 8, 2, 4), id="more pixels than channels"),
+    pytest.param((1, 1, 4, 4, 1, 16), id="one patch"),
+]
+ARGUMENTS = ("mask", "patch_weight", "patch_bias", "norm_weight", "norm_bias", "relative_key")
+
+
+def random_inputs(size):
+    batch, masks, side, patch, heads, head_width = size
+    width = heads * head_width
+    tensors = [
+        torch.randn(batch, masks, side, side).tanh(),
+        torch.randn(width, 1, patch, patch) / patch,
+        torch.rand(width),
+        torch.randn(width),
+        torch.randn(width),
+        torch.randn(batch, (side // patch) ** 2, heads, head_width).transpose(1, 2),
+    ]
+    tensors = [tensor.requires_grad_() for tensor in tensors]
+    return [*tensors[:5], 1e-5, tensors[5]], tensors
+
+
+def test_reference_by_hand():
+    # One patch of one pixel with value 3, D = 2: tokens W m + b = (3, -3) + (0, 2) = (3, -1), normalised (1, -1).
+    mask = torch.full((1, 1, 1, 1), 3.0)
+    weight, bias = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1), torch.tensor([0.0, 2.0])
+    key = torch.tensor([5.0, 7.0]).reshape(1, 1, 1, 2)
+    gamma, beta = torch.tensor([2.0, 1.0]), torch.tensor([0.5, 0.0])
+    # (2 + 0.5) * 5 - 7
+    result = relative_scores(mask, weight, bias, gamma, beta, 0.0, key, implementation="reference")
+    torch.testing.assert_close(result, torch.tensor(5.5).reshape(1, 1, 1, 1))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("tile_elements", [1, 4_000_000], ids=["one mask a tile", "one tile"])
+def test_fast_form_equals_reference_with_gradients(size, tile_elements, monkeypatch):
+    monkeypatch.setattr(fast, "_TILE_ELEMENTS", tile_elements)
+    torch.manual_seed(0)
+    arguments, tensors = random_inputs(size)
+    results, gradients = [], []
+    for form in ("torch", "reference"):
+        results.append(relative_scores(*arguments, implementation=form))
+        gradients.append(
+            torch.autograd.grad(
+                (results[-1] * torch.arange(results[-1].numel()).view_as(results[-1]).cos()).sum(), tensors
+            )
+        )
+    torch.testing.assert_close(results[0], results[1], atol=2e-5, rtol=1e-5)
+    for name, ours, expected in zip(ARGUMENTS, *gradients, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_same_numbers_without_gradients():
+    arguments, _ = random_inputs((2, 3, 12, 4, 2, 8))
+    with torch.inference_mode():
+        result = relative_scores(*arguments)
+    torch.testing.assert_close(result, relative_scores(*arguments), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("form", ["torch", "reference"])
+def test_no_masks(form):
+    arguments, _ = random_inputs((2, 0, 12, 4, 2, 8))
+    assert relative_scores(*arguments, implementation=form).shape == (2, 2, 0, 9)
+
+
+def test_bfloat16_inputs_are_computed_in_float32():
+    arguments, _ = random_inputs((1, 2, 12, 4, 2, 8))
+    low = [tensor.bfloat16() if torch.is_tensor(tensor) else tensor for tensor in arguments]
+    result = relative_scores(*low)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, relative_scores(*low, implementation="reference"), atol=2e-5, rtol=1e-5)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    arguments, _ = random_inputs((1, 2, 12, 4, 2, 8))
+    with pytest.raises(ValueError, match="do not fit"):
+        relative_scores(*arguments[:6], arguments[6][..., :4])
+    with pytest.raises(ValueError, match="another number of patches than relative_key, 4"):
+        relative_scores(*arguments[:6], arguments[6][:, :, :4])

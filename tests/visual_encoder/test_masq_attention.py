@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from masqclip_d2.visual_encoder import MaskClassTokenEncoder
+from masqclip_d2.visual_encoder.masq_attention import MasqAttention
+
+
+def tuned_encoder(visual, tuned=("query",), start=True, **options):
+    attentions = [MasqAttention(visual.width, tuned) for _ in range(visual.layers)]
+    if start:
+        for attention, block in zip(attentions, visual.transformer.resblocks, strict=True):
+            attention.start_as(block.attn)
+    return MaskClassTokenEncoder(visual.requires_grad_(False), attentions, **options).eval()
+
+
+@pytest.fixture
+def inputs():
+    torch.manual_seed(0)
+    return torch.randn(2, 3, 24, 24), torch.randn(2, 4, 24, 24)
+
+
+@pytest.mark.parametrize("tuned", [("query",), ("key",), ("value",), ("query", "key", "value")], ids="+".join)
+def test_starts_as_mask_class_tokens_without_tuning(visual, inputs, tuned):
+    plain = MaskClassTokenEncoder(visual)(*inputs)
+    result = tuned_encoder(visual, tuned, own_position=True)(*inputs)
+    torch.testing.assert_close(result.mask_embeddings, plain.mask_embeddings, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tuned", [("query",), ("key",), ("value",)], ids="+".join)
+def test_only_the_new_projections_learn_and_clip_stays(visual, inputs, tuned):
+    plain = MaskClassTokenEncoder(visual)(*inputs)
+    encoder = tuned_encoder(visual, tuned, start=False, own_position=True)
+    result = encoder(*inputs)
+    torch.testing.assert_close(result.clip_tokens, plain.clip_tokens, atol=0, rtol=0)
+    result.mask_embeddings.square().sum().backward()
+    learning = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    expected = {
+        f"mask_attentions.{i}.mask_{tuned[0]}_proj.{x}" for i in range(visual.layers) for x in ("weight", "bias")
+    }
+    assert learning == expected
+
+
+def test_own_position_is_used(visual, inputs):
+    encoder = tuned_encoder(visual, own_position=True)
+    before = encoder(*inputs).mask_embeddings
+    with torch.no_grad():
+        encoder.mask_embeddings += torch.randn_like(encoder.mask_embeddings)
+    assert not torch.allclose(encoder(*inputs).mask_embeddings, before, atol=1e-3)
+
+
+@pytest.mark.parametrize("tuned", [(), ("output",)])
+def test_unknown_projection_is_refused(tuned):
+    with pytest.raises(ValueError, match="query, key, value"):
+        MasqAttention(8, tuned)

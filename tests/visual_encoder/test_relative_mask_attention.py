@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from masqclip_d2.visual_encoder import MaskClassTokenEncoder
+from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassAttention
+from masqclip_d2.visual_encoder.relative_mask_attention import MaskRefinement, RelativeMaskAttention
+
+
+def encoder_with_rma(visual, refine=True, layers=(0, 2)):
+    attentions = [
+        RelativeMaskAttention(visual.width, visual.heads, visual.patch_size, refine)
+        if i in layers
+        else MaskClassAttention()
+        for i in range(visual.layers)
+    ]
+    return MaskClassTokenEncoder(visual.requires_grad_(False), attentions).eval()
+
+
+@pytest.fixture
+def inputs():
+    torch.manual_seed(0)
+    return torch.randn(2, 3, 24, 24), torch.randn(2, 4, 24, 24)
+
+
+def test_image_tokens_leave_as_in_plain_clip(visual, inputs):
+    plain = MaskClassTokenEncoder(visual)(*inputs)
+    result = encoder_with_rma(visual)(*inputs)
+    torch.testing.assert_close(result.clip_tokens, plain.clip_tokens, atol=0, rtol=0)
+    assert not torch.allclose(result.mask_embeddings, plain.mask_embeddings, atol=1e-3)
+
+
+def test_masks_come_refined_from_every_rma_layer_and_the_input_stays(visual, inputs):
+    image, masks = inputs
+    given = masks.clone()
+    refined = encoder_with_rma(visual)(image, masks).refined_mask_logits
+    assert [tuple(m.shape) for m in refined] == [(2, 4, 24, 24)] * 2
+    assert not torch.equal(refined[0], refined[1])
+    torch.testing.assert_close(masks, given, atol=0, rtol=0)
+
+
+def test_without_refinement_no_masks_come_back(visual, inputs):
+    assert encoder_with_rma(visual, refine=False)(*inputs).refined_mask_logits == ()
+
+
+def test_masks_of_an_image_do_not_depend_on_each_other(visual, inputs):
+    image, masks = inputs
+    encoder = encoder_with_rma(visual)
+    alone = encoder(image, masks[:, 1:2])
+    together = encoder(image, masks)
+    torch.testing.assert_close(alone.mask_embeddings[:, 0], together.mask_embeddings[:, 1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        alone.refined_mask_logits[-1][:, 0], together.refined_mask_logits[-1][:, 1], atol=1e-5, rtol=1e-5
+    )
+
+
+def test_only_rma_learns_and_all_of_it(visual, inputs):
+    encoder = encoder_with_rma(visual)
+    result = encoder(*inputs)
+    (result.mask_embeddings.square().sum() + sum(m.square().sum() for m in result.refined_mask_logits)).backward()
+    learning = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    assert learning == {name for name, _ in encoder.named_parameters() if name.startswith("mask_attentions.")}
+
+
+def test_residual_is_put_back_pixel_by_pixel():
+    refinement = MaskRefinement(width=2, patch_size=2)
+    with torch.no_grad():
+        refinement.proj.weight.zero_()
+        refinement.proj.bias.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    refined = refinement(torch.zeros(1, 1, 2), torch.zeros(1, 6, 2), torch.zeros(1, 1, 4, 6))
+    tile = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    torch.testing.assert_close(refined[0, 0], tile.repeat(2, 3))
+
+
+def test_no_masks(visual):
+    result = encoder_with_rma(visual)(torch.randn(1, 3, 24, 24), torch.zeros(1, 0, 24, 24))
+    assert result.mask_embeddings.shape[:2] == (1, 0)
