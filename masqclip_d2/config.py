@@ -186,6 +186,30 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.CLIP.ARCHITECTURE = ""
     ours.CLIP.ANTIALIAS = False  # resize of the image for CLIP; published weights were trained without
 
+    # Relative Mask Attention (MaskCLIP, Sec. 3.3).
+    ours.RMA = CN()
+    ours.RMA.LAYERS = []  # blocks of CLIP with RMA, counted from 1 (the paper: 6, 12, 18, 24); empty: w/o RMA
+    ours.RMA.REFINE_MASKS = True  # Eq. 5
+    ours.RMA.EXTRA_CLASS = "other"  # text of the class that competes in training
+    ours.RMA.NO_OBJECT_WEIGHT = 0.0  # of proposals without a match in the class loss (published: 0)
+
+    # MasQ-Tuning (MasQCLIP, stage 2).
+    ours.MASQ_TUNING = CN()
+    ours.MASQ_TUNING.PROJECTIONS = ["query"]  # which projections are new: "query"; "key" and "value" are ablations
+    ours.MASQ_TUNING.START_AS_CLIP = True  # f'_Q starts as CLIP's projection; False: as a fresh linear map (published)
+    ours.MASQ_TUNING.TRAIN_POSITION = False  # the mask class tokens' position learns too (published: True)
+    ours.MASQ_TUNING.EXTRA_CLASS = "background"  # text of the class of proposals without a label
+    ours.MASQ_TUNING.DICE_THRESHOLD = 0.6  # a proposal takes the category of the mask it overlaps more than this
+    ours.MASQ_TUNING.NO_OBJECT_WEIGHT = 0.1  # of proposals without a label in the loss
+    ours.MASQ_TUNING.LOSS_WEIGHT = 2.0
+
+    # Progressive Distillation (MasQCLIP, stage 1).
+    ours.DISTILLATION = CN()
+    ours.DISTILLATION.TEACHER = ""  # weights of the frozen teacher; "": MODEL.WEIGHTS, which the student starts from
+    ours.DISTILLATION.SCORE_THRESHOLD = 0.8  # a teacher's mask must score above this
+    ours.DISTILLATION.BASE_OVERLAP_LIMIT = 0.1  # its dice with every base mask must be below this
+    ours.DISTILLATION.PSEUDO_OVERLAP_LIMIT = 0.1  # and with every better pseudo mask below this
+
     ours.TEXT = CN()
     ours.TEXT.TEMPLATES = "name"  # template set of vocabulary/prompts.py; MaskCLIP uses the bare name
     ours.TEXT.SYNONYMS = (

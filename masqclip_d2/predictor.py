@@ -119,7 +119,7 @@ class Predictor:
                 f"masks must have shape (Q, {pixels.shape[0]}, {pixels.shape[1]}), got {tuple(masks.shape)}."
             )
         proposals = MaskProposals.from_binary_masks(masks)
-        embeddings = self.model.embed_masks(_to_tensor(pixels), proposals)
+        embeddings, _ = self.model.encode_masks(_to_tensor(pixels), proposals)
         return F.normalize(embeddings.float(), dim=-1)
 
     @torch.no_grad()

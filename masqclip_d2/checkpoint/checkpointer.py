@@ -14,8 +14,17 @@ class AccountingCheckpointer(DetectionCheckpointer):
     """`DetectionCheckpointer` that reads through `read_checkpoint` and loads through `load_accounted`.
 
     A model may have `may_miss_names`: regular expressions for names that a checkpoint need not have, since the model
-    took them from elsewhere when it was built (CLIP by name).
+    took them from elsewhere when it was built (CLIP by name); and `learned_names`: those that its own stage learns,
+    which the weights that the stage starts from do not have.
+
+    Args:
+        starts_training: weights without `learned_names` are welcome. To evaluate, all must be there.
+        arguments: of `DetectionCheckpointer`.
     """
+
+    def __init__(self, *arguments, starts_training: bool = False, **named_arguments) -> None:
+        super().__init__(*arguments, **named_arguments)
+        self._starts_training = starts_training
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load the model and the `checkpointables` (None: all); returns what is left of the file."""
@@ -30,4 +39,7 @@ class AccountingCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         path = checkpoint.pop("__path__")
-        load_accounted(self.model, checkpoint.pop("model"), path, getattr(self.model, "may_miss_names", ()))
+        may_miss = getattr(self.model, "may_miss_names", ())
+        if self._starts_training:
+            may_miss = (*may_miss, *getattr(self.model, "learned_names", ()))
+        load_accounted(self.model, checkpoint.pop("model"), path, may_miss)

@@ -56,7 +56,11 @@ def rma_renames(layers: Sequence[int] = PUBLISHED_RMA_LAYERS) -> tuple[tuple[str
 
 # From the published names of MasQ-Tuning's parameters to those of `MaskClassTokenEncoder`.
 MASQ_RENAMES = ((r"visual\.transformer\.resblocks\.(\d+)\.attn\.new_q_proj\.", r"mask_attentions.\1.mask_query_proj."),)
-
+# From names as the published networks have them to those of `OpenVocabularySegmenter`.
+_INTO_SEGMENTER = (
+    (r"^(?=backbone\.|sem_seg_head\.)", "proposer."),
+    (r"^(?=visual\.|mask_attentions\.|mask_embeddings$)", "visual_encoder."),
+)
 
 SOURCES = (
     Source(
@@ -79,6 +83,28 @@ SOURCES = (
         ),
         may_miss=(r"(?!backbone\.)",),
         may_leave=(r"backbone\.stem\.fc\.", r".*\.num_batches_tracked"),
+    ),
+    Source(
+        name="published MaskCLIP",
+        recognised_by=(r"maskclip\.visual\.", r"backbone\.", r"sem_seg_head\."),
+        renames=(
+            (r"^maskclip\.", ""),
+            *rma_renames(),
+            *_INTO_SEGMENTER,
+        ),
+        may_miss=(r"text_classifier\.",),  # not stored; it comes with CLIP
+        may_leave=(r"criterion\.",),
+    ),
+    Source(
+        name="published MasQCLIP",
+        recognised_by=(r"masqclip\.visual\.", r"backbone\.", r"sem_seg_head\."),
+        renames=(
+            (r"^masqclip\.", ""),
+            *MASQ_RENAMES,
+            *_INTO_SEGMENTER,
+        ),
+        may_miss=(r"text_classifier\.",),
+        may_leave=(r"criterion\.",),
     ),
     Source(
         name="class-agnostic proposer",

@@ -2,7 +2,9 @@
 
 from .clip_baseline import ClipBaseline
 from .clip_pretraining import ClipPretraining
+from .mask_distiller import MaskDistiller
 from .mask_proposer import MaskProposer
 from .maskclip import MaskCLIP
+from .masqclip import MasQCLIP
 
-__all__ = ["ClipBaseline", "ClipPretraining", "MaskCLIP", "MaskProposer"]
+__all__ = ["ClipBaseline", "ClipPretraining", "MasQCLIP", "MaskCLIP", "MaskDistiller", "MaskProposer"]

@@ -1,27 +1,77 @@
 """MaskCLIP (Ding et al., ICML 2023): proposals, and a frozen CLIP that carries one mask class token per proposal.
 
-Here without Relative Mask Attention ("MaskCLIP w/o RMA", Sec. 4.2): nothing learns in this stage.
+With Relative Mask Attention (Sec. 3.3) in the layers of MODEL.MASQCLIP.RMA.LAYERS; without any this is "MaskCLIP w/o
+RMA" (Sec. 4.2), in which nothing learns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor
 
-from ..visual_encoder.mask_class_tokens import MaskClassTokenEncoder
+from ..proposer import SetCriterion
+from ..training.relative_mask_attention import rma_criterion, rma_losses
+from ..visual_encoder.clip_vit import ClipVisualTransformer
+from ..visual_encoder.mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder
+from ..visual_encoder.relative_mask_attention import RelativeMaskAttention
+from ..vocabulary import Vocabulary
 from .build import open_vocabulary_arguments
 from .open_vocabulary import OpenVocabularySegmenter
 
 
 @META_ARCH_REGISTRY.register()
 class MaskCLIP(OpenVocabularySegmenter):
-    """Proposer + mask class tokens + text classifier; input and output as in `open_vocabulary`."""
+    """Proposer + mask class tokens + text classifier; input and output as in `open_vocabulary`.
+
+    Args:
+        make_criterion: K -> the loss of stage `rma`.
+        train_extra_class: text of the class that competes with the categories in training.
+        arguments: see `OpenVocabularySegmenter`.
+    """
 
     @configurable
-    def __init__(self, **arguments) -> None:
+    def __init__(self, *, make_criterion: Callable[[int], SetCriterion], train_extra_class: str, **arguments) -> None:
         super().__init__(**arguments)
+        self.make_criterion = make_criterion
+        self.train_extra_class = train_extra_class
+        self._criteria: dict[int, SetCriterion] = {}  # by K; not a submodule: its buffer follows the vocabulary
 
     @classmethod
     def from_config(cls, cfg) -> dict:
         arguments, visual = open_vocabulary_arguments(cfg)
-        return {**arguments, "extra_class_in_panoptic": True, "visual_encoder": MaskClassTokenEncoder(visual)}
+        rma = cfg.MODEL.MASQCLIP.RMA
+        return {
+            **arguments,
+            "extra_class_in_panoptic": True,
+            "visual_encoder": MaskClassTokenEncoder(visual, _attentions(visual, rma.LAYERS, rma.REFINE_MASKS)),
+            "make_criterion": lambda num_classes: rma_criterion(cfg, num_classes),
+            "train_extra_class": rma.EXTRA_CLASS,
+        }
+
+    def losses(self, batched_inputs: list[dict], vocabulary: Vocabulary) -> dict[str, Tensor]:
+        """See `training.relative_mask_attention`."""
+        if not any(parameter.requires_grad for parameter in self.visual_encoder.parameters()):
+            return super().losses(batched_inputs, vocabulary)
+        images, mask_logits, targets = self.training_batch(batched_inputs)
+        encoded = self.visual_encoder(images, mask_logits)
+        text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.train_extra_class)
+        class_logits = self.text_classifier.class_logits(encoded.mask_embeddings, text_embeddings)
+        num_classes = len(vocabulary)
+        if num_classes not in self._criteria:
+            self._criteria[num_classes] = self.make_criterion(num_classes).to(images.device)
+        return rma_losses(self._criteria[num_classes], encoded, class_logits, mask_logits, targets)
+
+
+def _attentions(visual: ClipVisualTransformer, rma_layers: list[int], refine: bool) -> list:
+    """One attention per block; `rma_layers` count from 1, as in the paper."""
+    if not set(rma_layers) <= set(range(1, visual.layers + 1)):
+        raise ValueError(f"MODEL.MASQCLIP.RMA.LAYERS {rma_layers} must lie in 1..{visual.layers}, CLIP's blocks.")
+    return [
+        RelativeMaskAttention(visual.width, visual.heads, visual.patch_size, refine)
+        if layer in rma_layers
+        else MaskClassAttention()
+        for layer in range(1, visual.layers + 1)
+    ]

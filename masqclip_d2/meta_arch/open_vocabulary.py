@@ -9,6 +9,8 @@ Output, one dict per image, according to the tasks that are on:
     panoptic_seg    ((height, width) int32 segment ids, list of segments: id, category_id, isthing, score, area)
     instances       Instances: pred_masks (N, height, width) bool, pred_boxes, scores, pred_classes
     mask_classification   only with ground-truth proposals: scores (N, K), gt_classes (N,), gt_masks (N, H, W)
+In training, where a subclass has something to learn: a dict of losses; `instances` with gt_masks and gt_classes is
+needed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ..fusion import (
     class_log_scores,
@@ -29,9 +32,12 @@ from ..fusion import (
     semantic_inference,
 )
 from ..structures import MaskProposals
+from ..training.targets import encoder_targets
 from ..visual_encoder.clip_image import clip_image
 from ..vocabulary import TextClassifier, Vocabulary
 from .out_of_memory import in_smaller_pieces
+
+_EMPTY_LOGIT = -10.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class OpenVocabularySegmenter(nn.Module):
         clip_is_loaded: CLIP's numbers came from a file named in the config, so a checkpoint need not have them.
     """
 
+    learned_names = (r"visual_encoder\.mask_attentions\.", r"visual_encoder\.mask_embeddings")
+
     def __init__(
         self,
         *,
@@ -116,14 +124,24 @@ class OpenVocabularySegmenter(nn.Module):
         """See the module docstring.
 
         Raises:
-            RuntimeError: no vocabulary was set, the model is in training mode, or memory ran out (meta_arch/
-                out_of_memory.py).
+            RuntimeError: no vocabulary was set, the model is in training mode and has nothing to learn, or memory ran
+                out (meta_arch/out_of_memory.py).
         """
-        if self.training:
-            raise RuntimeError(f"{type(self).__name__} has nothing to train: evaluate it (--eval-only).")
         vocabulary = self._known_vocabulary()
+        if self.training:
+            return self.losses(batched_inputs, vocabulary)
         proposals = in_smaller_pieces(self.proposer.propose, batched_inputs, _size_of(batched_inputs))
         return [self.answer(record, found, vocabulary) for record, found in zip(batched_inputs, proposals, strict=True)]
+
+    def losses(self, batched_inputs: list[dict], vocabulary: Vocabulary) -> dict[str, Tensor]:
+        """What the stage of this model minimises; subclasses that learn have it."""
+        raise RuntimeError(f"{type(self).__name__} has nothing to train: evaluate it (--eval-only).")
+
+    def train(self, mode: bool = True) -> OpenVocabularySegmenter:
+        """As ever, but the frozen proposer stays as it is at test."""
+        super().train(mode)
+        self.proposer.eval()
+        return self
 
     def answer(
         self, record: dict, proposals: MaskProposals, vocabulary: Vocabulary, tasks: Tasks | None = None
@@ -138,44 +156,77 @@ class OpenVocabularySegmenter(nn.Module):
         """
         image = record["image"]
         output_hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
-        embeddings = self.embed_masks(image, proposals)
+        given = proposals
+        embeddings, proposals = self.encode_masks(image, given)
         log_scores = self.class_log_scores(embeddings, proposals.object_scores, vocabulary, with_extra=True)
         answers = fuse(log_scores.exp(), proposals, vocabulary, output_hw, tasks or self.tasks)
         if "instances" in record:
             truth = record["instances"]
-            if len(truth) == len(proposals):
+            if len(truth) == len(given):
                 answers["mask_classification"] = {
                     "scores": log_scores[:, : len(vocabulary)],
                     "gt_classes": truth.gt_classes,
-                    "gt_masks": proposals.mask_logits > 0,
+                    "gt_masks": given.mask_logits > 0,
                 }
         return answers
 
     @torch.no_grad()
-    def embed_masks(self, image: Tensor, proposals: MaskProposals) -> Tensor:
-        """Mask embeddings of one image.
+    def encode_masks(self, image: Tensor, proposals: MaskProposals) -> tuple[Tensor, MaskProposals]:
+        """Mask embeddings of one image, and its masks as the visual encoder refined them.
 
         Args:
             image: (3, H, W) RGB 0..255.
             proposals: Q masks of it.
 
         Returns:
-            (Q, E) in CLIP's space, not unit length.
+            (Q, E) in CLIP's space, not unit length; the same proposals with refined masks, or as they were if the
+            visual encoder does not refine.
         """
-        visual = self.visual_encoder.visual
-        resolution = visual.input_resolution
+        clip_input, mask_logits, frame_hw = self.encoder_input(image, proposals)
+
+        def encode(masks: Tensor) -> list[tuple[Tensor, Tensor]]:
+            encoded = self.visual_encoder(clip_input[None], masks[None])
+            refined = encoded.refined_mask_logits[-1] if encoded.refined_mask_logits else masks[None]
+            return list(zip(encoded.mask_embeddings[0], refined[0], strict=True))
+
+        if not len(mask_logits):
+            return self.visual_encoder(clip_input[None], mask_logits[None]).mask_embeddings[0], proposals
+        what = f"masks of an image of {image.shape[-2]} x {image.shape[-1]} pixels"
+        embeddings, masks = map(torch.stack, zip(*in_smaller_pieces(encode, mask_logits, what), strict=True))
+        if self.refines_masks:
+            proposals = MaskProposals(masks.float(), proposals.object_scores, proposals.image_hw, frame_hw)
+        return embeddings, proposals
+
+    def encoder_input(self, image: Tensor, proposals: MaskProposals) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """What enters the visual encoder: (3, R, R) image, (Q, R, R) mask logits, and the pixels that both cover."""
+        resolution = self.visual_encoder.visual.input_resolution
         image = image.to(self.padding_rgb.device)
         if self.padding == "batch":
             image = _pad(image, proposals.padded_hw, self.padding_rgb)
         frame = "padded" if self.padding == "batch" else "image"
-        mask_logits = proposals.resized((resolution, resolution), frame)  # (Q, R, R)
-        clip_input = clip_image(image, resolution, antialias=self.antialias)
+        mask_logits = proposals.resized((resolution, resolution), frame)
+        return clip_image(image, resolution, antialias=self.antialias), mask_logits, tuple(image.shape[-2:])
 
-        def embed(masks: Tensor) -> Tensor:
-            return self.visual_encoder(clip_input[None], masks[None]).mask_embeddings[0]
+    @torch.no_grad()
+    def training_batch(
+        self, batched_inputs: list[dict], target_hw: tuple[int, int] | None = None
+    ) -> tuple[Tensor, Tensor, list[dict[str, Tensor]]]:
+        """What enters the visual encoder for a batch, (B, 3, R, R) and (B, Q, R, R), and its ground truth.
 
-        what = f"masks of an image of {image.shape[-2]} x {image.shape[-1]} pixels"
-        return torch.stack(in_smaller_pieces(embed, mask_logits, what)) if len(mask_logits) else embed(mask_logits)
+        Where images have different numbers of proposals, empty masks fill up. `target_hw`: see `encoder_targets`.
+        """
+        proposals = self.proposer.propose(batched_inputs)
+        images, masks, frames = zip(
+            *(self.encoder_input(r["image"], p) for r, p in zip(batched_inputs, proposals, strict=True)), strict=True
+        )
+        padded = pad_sequence(masks, batch_first=True, padding_value=_EMPTY_LOGIT)  # (B, Q, R, R)
+        targets = encoder_targets(batched_inputs, frames, target_hw, padded.device)
+        return torch.stack(images), padded, targets
+
+    @property
+    def refines_masks(self) -> bool:
+        """Whether the visual encoder hands refined masks on."""
+        return getattr(self.visual_encoder, "refines_masks", False)
 
     @torch.no_grad()
     def class_log_scores(

@@ -40,6 +40,8 @@ class Trainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
+        if isinstance(model, OpenVocabularySegmenter):
+            model.set_vocabulary(training_vocabulary(cfg))
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         if cfg.SOLVER.AMP.ENABLED and on_cpu:
             logger.warning("SOLVER.AMP.ENABLED on the CPU: the forward pass runs in bfloat16, without loss scaling.")
@@ -48,7 +50,9 @@ class Trainer(DefaultTrainer):
         model = wrap_for_processes(model)
         self._trainer = inner(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = AccountingCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = AccountingCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self), starts_training=True
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -105,6 +109,7 @@ class Trainer(DefaultTrainer):
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
             raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets.")
         bare_model = bare(model)
+        vocabulary_before = getattr(bare_model, "vocabulary", None)
         results: dict[str, dict] = {}
         for index, name in enumerate(cfg.DATASETS.TEST):
             loader = cls.build_test_loader(cfg, name)  # reads the set, which completes its metadata
@@ -115,6 +120,8 @@ class Trainer(DefaultTrainer):
             if comm.is_main_process():
                 logger.info("Results of %s on %s:", type(bare_model).__name__, name)
                 print_csv_format(results[name])
+        if vocabulary_before is not None:
+            bare_model.set_vocabulary(vocabulary_before)  # training goes on with its own words
         if comm.is_main_process() and results:
             report_results(results, cfg)
         results = dict(results)
@@ -143,6 +150,22 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
             f"{max(ids) + 1} categories; give one name per category, in contiguous order, in its metadata 'vocabulary'."
         )
     return vocabulary
+
+
+def training_vocabulary(cfg) -> Vocabulary:
+    """The words of the training sets, which must agree.
+
+    Raises:
+        ValueError: they differ.
+    """
+    first, *others = (vocabulary_of(name) for name in cfg.DATASETS.TRAIN)
+    for name, other in zip(cfg.DATASETS.TRAIN[1:], others, strict=True):
+        if other != first:
+            raise ValueError(
+                f"Training sets {cfg.DATASETS.TRAIN[0]!r} and {name!r} have different vocabularies; train on one of "
+                "them, or give both the same words."
+            )
+    return first
 
 
 def bare(model: nn.Module) -> nn.Module:

@@ -44,6 +44,7 @@ class BaselineEmbeddings:
     """What the baseline says about a batch; embeddings are not unit length."""
 
     mask_embeddings: Tensor  # (B, Q, E)
+    refined_mask_logits: tuple[Tensor, ...] = ()  # the baseline does not refine masks
 
 
 class ClipBaselineEncoder(nn.Module):

@@ -137,7 +137,7 @@ def test_padding_of_the_batch_changes_what_clip_sees(tmp_path):
     together = model.proposer.propose(records)[0]
     assert alone.padded_hw == (32, 32) and together.padded_hw == (64, 96)
     image = records[0]["image"]
-    assert not torch.allclose(model.embed_masks(image, alone), model.embed_masks(image, together), atol=1e-3)
+    assert not torch.allclose(model.encode_masks(image, alone)[0], model.encode_masks(image, together)[0], atol=1e-3)
 
 
 def test_architecture_tells_what_a_file_of_weights_cannot(tmp_path):

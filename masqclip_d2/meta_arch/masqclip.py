@@ -1,0 +1,77 @@
+"""MasQCLIP (Xu et al., ICCV 2023): proposals of a distilled student, and a frozen CLIP whose mask class tokens ask with
+a query projection of their own, learned in stage `masq_tuning`."""
+
+from __future__ import annotations
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor
+
+from ..training.masq_tuning import assign_labels, masq_tuning_loss
+from ..visual_encoder.mask_class_tokens import MaskClassTokenEncoder
+from ..visual_encoder.masq_attention import MasqAttention
+from ..vocabulary import Vocabulary
+from .build import open_vocabulary_arguments
+from .open_vocabulary import OpenVocabularySegmenter
+
+
+@META_ARCH_REGISTRY.register()
+class MasQCLIP(OpenVocabularySegmenter):
+    """Proposer + mask class tokens with f'_Q + text classifier; input and output as in `open_vocabulary`.
+
+    Args:
+        dice_threshold, no_object_weight, loss_weight: see `assign_labels` and `masq_tuning_loss`.
+        train_extra_class: text of the class of proposals without a label, in training.
+        arguments: see `OpenVocabularySegmenter`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        dice_threshold: float,
+        no_object_weight: float,
+        loss_weight: float,
+        train_extra_class: str,
+        **arguments,
+    ) -> None:
+        super().__init__(**arguments)
+        self.dice_threshold = dice_threshold
+        self.no_object_weight = no_object_weight
+        self.loss_weight = loss_weight
+        self.train_extra_class = train_extra_class
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        arguments, visual = open_vocabulary_arguments(cfg)
+        tuning = cfg.MODEL.MASQCLIP.MASQ_TUNING
+        attentions = [MasqAttention(visual.width, tuning.PROJECTIONS) for _ in range(visual.layers)]
+        if tuning.START_AS_CLIP:
+            for attention, block in zip(attentions, visual.transformer.resblocks, strict=True):
+                attention.start_as(block.attn)
+        encoder = MaskClassTokenEncoder(visual, attentions, zero_is_inside=False, own_position=True)
+        encoder.mask_embeddings.requires_grad_(tuning.TRAIN_POSITION)
+        return {
+            **arguments,
+            "visual_encoder": encoder,
+            "padding_rgb": (0.0, 0.0, 0.0),  # black, as published for MasQCLIP
+            "dice_threshold": tuning.DICE_THRESHOLD,
+            "no_object_weight": tuning.NO_OBJECT_WEIGHT,
+            "loss_weight": tuning.LOSS_WEIGHT,
+            "train_extra_class": tuning.EXTRA_CLASS,
+        }
+
+    def losses(self, batched_inputs: list[dict], vocabulary: Vocabulary) -> dict[str, Tensor]:
+        """{"loss_ce": scalar}, see `training.masq_tuning`; masks are compared at the encoder's resolution."""
+        resolution = self.visual_encoder.visual.input_resolution
+        images, mask_logits, targets = self.training_batch(batched_inputs, (resolution, resolution))
+        embeddings = self.visual_encoder(images, mask_logits).mask_embeddings
+        text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.train_extra_class)
+        class_logits = self.text_classifier.class_logits(embeddings, text_embeddings)
+        labels = [
+            assign_labels(masks, target["masks"], target["labels"], len(vocabulary), self.dice_threshold)
+            for masks, target in zip(mask_logits, targets, strict=True)
+        ]
+        loss = masq_tuning_loss(class_logits, torch.stack(labels), self.no_object_weight)
+        return {"loss_ce": self.loss_weight * loss}

@@ -1,0 +1,41 @@
+"""Ground truth of a batch in the frame that the visual encoder's masks cover (stages `rma` and `masq_tuning`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..structures import annotated_masks
+
+
+def encoder_targets(
+    batched_inputs: Sequence[dict], frame_hw: Sequence[tuple[int, int]], hw: tuple[int, int] | None, device
+) -> list[dict[str, Tensor]]:
+    """Annotated masks and classes of each image.
+
+    Args:
+        batched_inputs: per image "image" (3, H, W) and "instances" with gt_masks, gt_classes.
+        frame_hw: per image the (height, width) in pixels that the encoder saw: the image, or the padded batch.
+        hw: size to resize all masks to, nearest neighbour; None: the largest frame.
+        device: where the result shall be.
+
+    Returns:
+        Per image "labels" (N,) int64 and "masks" (N, h, w) bool; N may be 0.
+    """
+    hw = hw or tuple(max(sides) for sides in zip(*frame_hw, strict=True))
+    targets = []
+    for record, (height, width) in zip(batched_inputs, frame_hw, strict=True):
+        if "instances" not in record:
+            raise ValueError(f"Training needs the annotation of {record.get('file_name', 'the image')}.")
+        instances = record["instances"]
+        masks = annotated_masks(instances, record["image"].shape[-2:]).to(device)
+        framed = masks.new_zeros(len(masks), height, width)
+        framed[:, : masks.shape[-2], : masks.shape[-1]] = masks
+        if (height, width) != tuple(hw):
+            framed = F.interpolate(framed[:, None].float(), hw, mode="nearest")[:, 0].bool()
+        labels = instances.gt_classes if instances.has("gt_classes") else torch.zeros(0, dtype=torch.int64)
+        targets.append({"labels": labels.to(device), "masks": framed})
+    return targets
