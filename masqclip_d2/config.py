@@ -108,6 +108,7 @@ def adapt_to_machine(cfg: CN, num_gpus: int | None = None) -> None:
 
 def add_masqclip_config(cfg: CN) -> None:
     """Add all keys of this package to `cfg`, after `add_deeplab_config`. Letters: see docs/architecture.md."""
+    cfg.STAGES = []  # configurations of the stages before this one, in order; tools/run_stages.py follows them
     _add_mask2former_keys(cfg)
     _add_masqclip_keys(cfg)
 

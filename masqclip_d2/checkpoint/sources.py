@@ -111,7 +111,8 @@ SOURCES = (
         recognised_by=(r"backbone\.", r"sem_seg_head\."),
         foreign_to=(r"backbone\.",),  # the proposer itself has these names already
         renames=((r"^(?=backbone\.|sem_seg_head\.)", "proposer."),),
-        may_leave=(r"criterion\.",),
+        # A model without object score has no class head.
+        may_leave=(r"criterion\.", r"proposer\.sem_seg_head\.predictor\.class_embed\."),
     ),
 )
 OWN = Source(name="checkpoint of this model", recognised_by=(), may_miss=_CONFIG_BUFFERS, may_leave=_CONFIG_BUFFERS)

@@ -1,0 +1,97 @@
+"""Published checkpoints: a file with every name and shape of tests/golden/checkpoint_keys.json loads.
+
+The published files cannot be had here, so files with their names are written: for the full-size models with zeros that
+take no room on disk, and once small with values that are checked.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from masqclip_d2.checkpoint import AccountingCheckpointer
+from masqclip_d2.config import load_config
+from tests.helpers import TINY_CLIP, tiny_config
+
+KEYS = json.loads((Path(__file__).parents[1] / "golden" / "checkpoint_keys.json").read_text())
+VIT_L_336 = {
+    "image_resolution": 336, "patch_size": 14, "vision_width": 1024, "vision_layers": 24, "vision_heads": 16,
+    "embed_dim": 768, "text_width": 768, "text_layers": 12, "text_heads": 12, "context_length": 77,
+    "vocab_size": 49408, "activation": "quick_gelu",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("entry", "config"),
+    [("maskclip", "maskclip_r50"), ("masqclip", "masqclip_r50"), ("mask2former_class_agnostic", "coco/teacher_r50")],
+)
+def test_every_published_name_finds_its_place_in_the_full_size_model(tmp_path, entry, config):
+    (tmp_path / "vit_l.json").write_text(json.dumps(VIT_L_336))
+    no_name = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tmp_path / "vit_l.json")]
+    model = build_model(load_config(config, ["MODEL.DEVICE", "cpu", *no_name]))
+    entries = KEYS[entry]["entries"]
+    value = 0.125
+    published = {name: torch.full((), value).expand(shape) for name, shape in entries}
+    path = tmp_path / "published.pth"
+    torch.save({"model": published, "iteration": 9999}, path)
+    assert path.stat().st_size < 2**20
+    AccountingCheckpointer(model).load(str(path))
+    loaded = {name for name, tensor in model.state_dict().items() if (tensor == value).all()}
+    expected = [name for name, _ in entries if not name.startswith("criterion.")]
+    own = {name for name in model.state_dict() if not name.startswith(("text_classifier.", "criterion."))}
+    assert loaded >= own
+    assert len(own) == len(expected)
+
+
+def _published_name(name: str, kind: str, rma_layers=(5, 11, 17, 23)) -> str:
+    """Our name of a tensor -> the published one, written down a second time and the other way round."""
+    name = name.removeprefix("proposer.")
+    if not name.startswith("visual_encoder."):
+        return name
+    name = name.removeprefix("visual_encoder.")
+    parts = name.split(".")
+    if parts[0] == "mask_attentions":
+        layer, what = int(parts[1]), ".".join(parts[2:-1])
+        attention = f"visual.transformer.resblocks.{layer}.attn"
+        index = rma_layers.index(layer) if layer in rma_layers else None
+        name = {
+            "mask_query_proj": f"{attention}.new_q_proj",
+            "mask_norm": f"{attention}.q_prime_norm_added_params",
+            "key_proj": f"{attention}.k_prime_proj_weight_added_params",
+            "mask_patch_proj": f"visual.transformer.conv1_added_params.{index}",
+            "refinement.proj": f"visual.transformer.conv3_added_params.{index}",
+        }[what] + f".{parts[-1]}"
+    return f"{kind}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("meta_architecture", "opts"),
+    [
+        ("MaskCLIP", ("MODEL.MASQCLIP.RMA.LAYERS", "[6, 12, 18, 24]", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "0")),
+        ("MasQCLIP", ()),
+    ],
+)
+def test_values_arrive_where_they_belong(tmp_path, meta_architecture, opts, monkeypatch):
+    monkeypatch.setitem(TINY_CLIP, "vision_layers", 24)
+    torch.manual_seed(0)
+    model = build_model(tiny_config(tmp_path, meta_architecture, *opts))
+    expected = {
+        name: torch.randn_like(tensor)
+        for name, tensor in model.state_dict().items()
+        if not name.startswith("text_classifier.")
+    }
+    kind = meta_architecture.lower()
+    published = {_published_name(name, kind): tensor for name, tensor in expected.items()}
+    listed = {name for name, _ in KEYS[kind]["entries"]}
+    assert {name for name in published if name.startswith(f"{kind}.")} == {
+        n for n in listed if n.startswith(f"{kind}.")
+    }
+    path = tmp_path / "published.pth"
+    torch.save({"model": {**published, "criterion.empty_weight": torch.ones(134)}}, path)
+    AccountingCheckpointer(model).load(str(path))
+    for name, tensor in model.state_dict().items():
+        if name in expected:
+            assert torch.equal(tensor, expected[name]), name
