@@ -40,8 +40,11 @@ class ClipPretraining(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict:
         ours = cfg.MODEL.MASQCLIP
+        clip = clip_from_config(cfg)
+        if not ours.CLIP.NAME:
+            clip.visual.init_for_training()
         return {
-            "clip": clip_from_config(cfg).requires_grad_(True).train(),
+            "clip": clip.requires_grad_(True).train(),
             "patch_dropout": ours.CLIP_PRETRAINING.PATCH_DROPOUT,
         }
 

@@ -209,23 +209,28 @@ class ClipVisualTransformer(nn.Module):
         return self.ln_post(tokens) @ self.proj
 
     def _reset_parameters(self) -> None:
-        """For training from scratch on little data.
-
-        Unit variance through each map, residual branches smaller by their number; attention and position embeddings
-        start as they tend to end, which takes fewer images to learn from (clip_init.py).
-        """
+        """Unit variance through each map, residual branches smaller by their number."""
         scale = self.width**-0.5
         residual_scale = scale * (2 * self.layers) ** -0.5
         nn.init.normal_(self.class_embedding, std=scale)
+        nn.init.normal_(self.positional_embedding, std=scale)
         nn.init.normal_(self.proj, std=scale)
-        grid = self.input_resolution // self.patch_size
-        init_positions(self.positional_embedding, grid)
         for block in self.transformer.resblocks:
-            init_attention(block.attn.in_proj_weight, block.attn.out_proj.weight, self.heads)
+            nn.init.normal_(block.attn.in_proj_weight, std=scale)
+            nn.init.normal_(block.attn.out_proj.weight, std=residual_scale)
             nn.init.normal_(block.mlp.c_fc.weight, std=scale)
             nn.init.normal_(block.mlp.c_proj.weight, std=residual_scale)
             for linear in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):
                 nn.init.zeros_(linear.bias)
+
+    def init_for_training(self) -> None:
+        """For training from scratch on little data: attention and position embeddings start as they tend to end.
+
+        That takes fewer images to learn from (clip_init.py). Takes minutes at the width of a ViT-L.
+        """
+        init_positions(self.positional_embedding, self.input_resolution // self.patch_size)
+        for block in self.transformer.resblocks:
+            init_attention(block.attn.in_proj_weight, block.attn.out_proj.weight, self.heads)
 
 
 def _self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -32,3 +32,12 @@ def test_positions():
     patches = positions[1:].unflatten(0, (3, 3))  # (row, column, D)
     assert torch.equal(patches[0, 1, :8], patches[2, 1, :8]) and torch.equal(patches[1, 0, 8:], patches[1, 2, 8:])
     assert len({tuple(row.tolist()) for row in positions[1:]}) == 9
+
+
+def test_training_from_scratch_starts_there(make_visual):
+    visual = make_visual(width=64, heads=1)
+    visual.init_for_training()
+    assert not visual.positional_embedding[0].any()
+    for block in visual.transformer.resblocks:
+        values = block.attn.out_proj.weight @ block.attn.in_proj_weight[128:]
+        assert abs(values.diagonal().mean() + 0.4) < 0.1

@@ -30,10 +30,10 @@ from .annotations import (
     semantic_png,
 )
 from .captions import describe
-from .objects import CLOSEUP_SIZES, SCENE_SIZES
+from .objects import CLEAR_SIZES, CLOSEUP_SIZES, SCENE_SIZES
 from .scene import Scene, render_portrait, render_scene
 
-WORLD_VERSION = 2  # raise it when the same seed renders other pictures or labels
+WORLD_VERSION = 3  # raise it when the same seed renders other pictures or labels
 MANIFEST = "manifest.json"
 
 _WORLD_NAME = "masqclip_d2 shapes"
@@ -43,6 +43,7 @@ _PNG_LEVEL = 1  # fast; noise does not compress anyway
 _SCENE_SIDES = (128, 144, 160, 176)  # pixels
 _CAPTION_SIDE, _CLOSEUP_SIDE = 128, 64  # pixels
 _PORTRAIT_SHARE = 0.7  # of the close-ups
+_CLEAR_SHARE = 0.6  # of the captioned images
 _PORTRAIT_NAME_SHARE = 0.5  # captions of portraits that are nothing but the name
 _SPLIT_CODES = {"train": 0, "val": 1, "captions": 2, "closeups": 3}
 _IMAGE_FOLDERS = {"train": "train", "val": "val", "captions": "captions_images", "closeups": "closeups_images"}
@@ -92,8 +93,8 @@ def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
     """Image `index` (from 0) of a split, with its caption.
 
     "train" and "val" are scenes with sides of 128 to 176 pixels and 1 to 8 things; "captions" has 128 x 128 pixels and
-    0 to 3 things, mostly one, of the same sizes; "closeups" 64 x 64 pixels, mostly a portrait of one thing, else 0 to 2
-    things of 14 to 72 pixels.
+    mostly 1 to 3 things in clear colours, of 20 pixels and more, else 0 to 3 things as in scenes; "closeups" 64 x 64
+    pixels, mostly a portrait of one thing, else 0 to 2 things of 14 to 72 pixels.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLIT_CODES[split], index]))
     object_sizes = SCENE_SIZES
@@ -106,6 +107,11 @@ def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
         num_stuff = 1 + rng.choice(2, p=(0.70, 0.30))
         num_distractors = rng.choice(2, p=(0.70, 0.30))
         object_sizes = CLOSEUP_SIZES
+    elif split == "captions" and rng.random() < _CLEAR_SHARE:
+        hw = (_CAPTION_SIDE, _CAPTION_SIDE)
+        num_things, num_stuff = 1 + rng.choice(3, p=(0.50, 0.30, 0.20)), 1 + rng.choice(2, p=(0.80, 0.20))
+        scene = render_scene(rng, hw, int(num_things), int(num_stuff), 0, CLEAR_SIZES, clear=True)
+        return scene, describe(rng, scene, name_share=_PORTRAIT_NAME_SHARE)
     elif split == "captions":
         hw = (_CAPTION_SIDE, _CAPTION_SIDE)
         num_things = rng.choice(4, p=(0.08, 0.64, 0.18, 0.10))

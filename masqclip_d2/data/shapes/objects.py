@@ -17,6 +17,7 @@ MIN_OBJECT_SIZE, MAX_OBJECT_SIZE = 8.0, 96.0  # pixels, longer side
 SizeRanges = tuple[tuple[float, float, float], ...]
 SCENE_SIZES: SizeRanges = ((MIN_OBJECT_SIZE, 24.0, 0.25), (24.0, 64.0, 0.55), (64.0, MAX_OBJECT_SIZE, 0.20))
 CLOSEUP_SIZES: SizeRanges = ((14.0, 72.0, 1.0),)  # from "just readable" to more than the 64-pixel frame
+CLEAR_SIZES: SizeRanges = ((20.0, 96.0, 1.0),)  # things that a photographer would call the subject
 MAX_ROTATION_DEGREES = 30.0  # squares and their diamonds stay apart
 
 _PATTERN_PERIOD = (0.20, 0.34)  # of the object's size

@@ -61,6 +61,7 @@ def render_scene(
     num_stuff: int,
     num_distractors: int,
     object_sizes: SizeRanges = SCENE_SIZES,
+    clear: bool = False,
 ) -> Scene:
     """Render a scene of the given size.
 
@@ -71,6 +72,7 @@ def render_scene(
         num_stuff: 1 to 6 different kinds of stuff.
         num_distractors: specks and lines without a label, which lie behind the things.
         object_sizes: ranges of the things' longer sides in pixels.
+        clear: things have colours far from each other and from what lies behind them.
     """
     canvas = Canvas(*_draw_stuff(rng, hw, num_stuff))
     for _ in range(num_distractors):
@@ -78,7 +80,7 @@ def render_scene(
     things = [category for category in load_categories("shapes") if category.isthing]
     for _ in range(num_things):
         category = things[rng.integers(len(things))]
-        _draw_thing(rng, canvas, category, random_object_size(rng, object_sizes))
+        _draw_thing(rng, canvas, category, random_object_size(rng, object_sizes), clear)
     image = _photograph(rng, canvas.picture)
     return Scene(image, *_drop_remnants(canvas.segment_map, canvas.segments))
 
@@ -131,7 +133,7 @@ def _wavy_regions(rng: Generator, hw: tuple[int, int], count: int) -> NDArray[np
     return np.digitize(height, np.quantile(height, cuts)).astype(np.uint8)
 
 
-def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float) -> None:
+def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float, clear: bool) -> None:
     """Draw a thing where it stays visible and hides no earlier thing too much; not at all if no such place is found."""
     pattern = category.attributes["pattern"]
     membership = patterned_object(rng, category.attributes["shape"], pattern, size)
@@ -141,7 +143,8 @@ def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float)
         patch = Patch(canvas.hw, x, y, size / 2 * np.sqrt(2), membership)
         if patch.mask.sum() < min_area or not _leaves_others_visible(canvas, patch):
             continue
-        first, second = object_colors(rng, canvas.mean_color_around(x, y, size / 2), pattern == "plain")
+        behind = canvas.mean_color_around(x, y, size / 2)
+        first, second = clear_colors(rng, behind) if clear else object_colors(rng, behind, pattern == "plain")
         shade = rng.uniform(-_MAX_SHADING, _MAX_SHADING, 2) / (size / 2)
         patch.paint(canvas, first, second, shade)
         canvas.add(patch, Segment(category, size))
