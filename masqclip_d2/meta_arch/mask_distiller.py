@@ -6,6 +6,8 @@ Input and output as in `mask_proposer`; at test it is a `MaskProposer`, and only
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -24,30 +26,29 @@ class MaskDistiller(MaskProposer):
     """A student with its frozen teacher.
 
     Args:
-        teacher: of the same architecture; its weights are loaded already. Not part of the state dict.
+        make_teacher: gives the teacher, of the same architecture, with its weights; called when training begins. The
+            teacher is not part of the state dict.
         rules: when a teacher's mask becomes a pseudo mask.
         picture_period: iterations between pictures of pseudo masks for TensorBoard; 0: none.
         student: arguments of `MaskProposer`.
     """
 
     @configurable
-    def __init__(self, *, teacher: MaskProposer, rules: PseudoMaskRules, picture_period: int, **student) -> None:
+    def __init__(
+        self, *, make_teacher: Callable[[], MaskProposer], rules: PseudoMaskRules, picture_period: int, **student
+    ) -> None:
         super().__init__(**student)
-        self._teacher = [teacher.requires_grad_(False).eval()]  # in a list: neither trained nor saved
+        self._make_teacher = make_teacher
+        self._teacher: list[MaskProposer] = []  # in a list, so that it is neither trained nor saved
         self.rules = rules
         self.picture_period = picture_period
 
     @classmethod
     def from_config(cls, cfg) -> dict:
         distillation = cfg.MODEL.MASQCLIP.DISTILLATION
-        teacher = MaskProposer(cfg)
-        weights = distillation.TEACHER or cfg.MODEL.WEIGHTS
-        if weights:  # at test there need not be a teacher
-            path = str(local_weights_path(weights))
-            load_accounted(teacher, read_checkpoint(path)["model"], path)
         return {
             **super().from_config(cfg),
-            "teacher": teacher,
+            "make_teacher": lambda: _load_teacher(cfg),
             "rules": PseudoMaskRules(
                 distillation.SCORE_THRESHOLD,
                 distillation.BASE_OVERLAP_LIMIT,
@@ -64,7 +65,9 @@ class MaskDistiller(MaskProposer):
     @torch.no_grad()
     def with_pseudo_masks(self, batched_inputs: list[dict]) -> list[dict]:
         """The records with pseudo masks behind their base masks in `instances`."""
-        teacher = self._teacher[0].to(self.pixel_mean.device)
+        if not self._teacher:
+            self._teacher.append(self._make_teacher().to(self.pixel_mean.device).requires_grad_(False).eval())
+        teacher = self._teacher[0]
         images = [{"image": record["image"]} for record in batched_inputs]  # masks in the frame of the image
         found = [answer["proposals"] for answer in teacher(images)]
         extended, counts = [], []
@@ -85,6 +88,18 @@ class MaskDistiller(MaskProposer):
         storage.put_scalar("pseudo_masks_per_image", sum(counts) / len(counts))
         if self.picture_period and storage.iter % self.picture_period == 0:
             storage.put_image("base masks (lightened) and pseudo masks (coloured)", _picture(first, counts[0]))
+
+
+def _load_teacher(cfg) -> MaskProposer:
+    weights = cfg.MODEL.MASQCLIP.DISTILLATION.TEACHER or cfg.MODEL.WEIGHTS
+    if not weights:
+        raise ValueError(
+            "Progressive Distillation needs a trained teacher: give its weights by MODEL.WEIGHTS (the student starts "
+            "from them) or MODEL.MASQCLIP.DISTILLATION.TEACHER."
+        )
+    teacher, path = MaskProposer(cfg), str(local_weights_path(weights))
+    load_accounted(teacher, read_checkpoint(path)["model"], path)
+    return teacher
 
 
 def _picture(record: dict, num_pseudo: int) -> Tensor:

@@ -107,3 +107,9 @@ def test_student_starts_as_its_teacher_and_learns_pseudo_masks(tmp_path, teacher
     assert all(torch.equal(value, started[name]) for name, value in teacher_after.items())
     metrics = (Path(cfg.OUTPUT_DIR) / "metrics.json").read_text()
     assert "pseudo_masks_per_image" in metrics
+
+
+def test_student_without_a_teacher_is_told_how(tmp_path, mini_shapes):
+    trainer = Trainer(tiny_config(tmp_path, "MaskDistiller", *SHORT))
+    with pytest.raises(ValueError, match="DISTILLATION.TEACHER"):
+        trainer.train()
