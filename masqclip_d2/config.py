@@ -207,6 +207,7 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # Progressive Distillation (MasQCLIP, stage 1).
     ours.DISTILLATION = CN()
     ours.DISTILLATION.TEACHER = ""  # weights of the frozen teacher; "": MODEL.WEIGHTS, which the student starts from
+    ours.DISTILLATION.ROUNDS = 2  # of tools/run_stages.py: each student is the teacher of the next round
     ours.DISTILLATION.SCORE_THRESHOLD = 0.8  # a teacher's mask must score above this
     ours.DISTILLATION.BASE_OVERLAP_LIMIT = 0.1  # its dice with every base mask must be below this
     ours.DISTILLATION.PSEUDO_OVERLAP_LIMIT = 0.1  # and with every better pseudo mask below this
