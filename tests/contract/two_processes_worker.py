@@ -11,6 +11,8 @@ from detectron2.engine import DefaultTrainer, default_setup
 from detectron2.utils import comm
 from torch import nn
 
+from masqclip_d2.cli.train import leave_process_group
+
 
 class Model(nn.Module):
     def __init__(self):
@@ -46,6 +48,7 @@ def report_to(folder):
         "seed": comm.shared_random_seed(),
     }
     Path(folder, f"{report['rank']}.json").write_text(json.dumps(report))
+    leave_process_group()  # as our own command does: gloo may abort a process that ends by itself
 
 
 def train_in(folder):
