@@ -68,6 +68,7 @@ setup(
             "masqclip-train = masqclip_d2.cli.train:main",
             "masqclip-demo = masqclip_d2.cli.demo:main",
             "masqclip-make-shapes = masqclip_d2.cli.make_shapes:main",
+            "masqclip-run-stages = masqclip_d2.cli.run_stages:main",
         ]
     },
     classifiers=[
