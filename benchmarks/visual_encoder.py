@@ -27,8 +27,8 @@ import torch
 
 from masqclip_d2.visual_encoder.clip_baseline import clip_baseline_embeddings
 from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
-from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder
-from masqclip_d2.visual_encoder.relative_mask_attention import RelativeMaskAttention
+from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
+from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
 
 ARCHITECTURES = {  # resolution, patch, width, layers, heads, output, RMA layers counted from 1
     "ViT-L/14@336px": (336, 14, 1024, 24, 16, 768, (6, 12, 18, 24)),
@@ -98,11 +98,9 @@ def build(architecture: str, rma_layers, device) -> MaskClassTokenEncoder:
     visual = ClipVisualTransformer(
         input_resolution=resolution, patch_size=patch, width=width, layers=layers, heads=heads, output_dim=output
     )
-    attentions = [
-        RelativeMaskAttention(width, heads, patch) if layer in rma_layers else MaskClassAttention()
-        for layer in range(1, layers + 1)
-    ]
-    return MaskClassTokenEncoder(visual, attentions).eval().requires_grad_(False).to(device)
+    return (
+        MaskClassTokenEncoder(visual, attentions_with_rma(visual, rma_layers)).eval().requires_grad_(False).to(device)
+    )
 
 
 def measured(run, device):

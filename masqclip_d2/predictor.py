@@ -1,9 +1,11 @@
 """The Python API: an image and any words -> masks.
 
 from masqclip_d2 import Predictor
+
 predictor = Predictor()
 answer = predictor("image.png", vocab="striped circle,dotted star", stuff="grass")
-for segment in answer.segments: print(segment.label, segment.score, segment.area)
+for segment in answer.segments:
+    print(segment.label, segment.score, segment.area)
 """
 
 from __future__ import annotations

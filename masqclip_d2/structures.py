@@ -101,6 +101,13 @@ def annotated_masks(instances, image_hw: tuple[int, int]) -> Tensor:
     return masks.tensor if hasattr(masks, "tensor") else masks
 
 
+def padded_masks(masks: Tensor, hw: tuple[int, int]) -> Tensor:
+    """Masks (N, h, w) in the top left of (N, H, W) ones, nothing inside elsewhere."""
+    padded = masks.new_zeros(len(masks), *hw)
+    padded[:, : masks.shape[-2], : masks.shape[-1]] = masks
+    return padded
+
+
 def _checked_hw(name: str, value: tuple[int, int]) -> tuple[int, int]:
     height, width = (int(side) for side in value)
     if height < 1 or width < 1:

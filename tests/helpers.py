@@ -25,6 +25,12 @@ TINY_CLIP = {
     "vocab_size": 1024,
     "activation": "quick_gelu",
 }
+# Sizes of OpenAI's ViT-L/14@336px.
+VIT_L_336 = {
+    "image_resolution": 336, "patch_size": 14, "vision_width": 1024, "vision_layers": 24, "vision_heads": 16,
+    "embed_dim": 768, "text_width": 768, "text_layers": 12, "text_heads": 12, "context_length": 77,
+    "vocab_size": 49408, "activation": "quick_gelu",
+}  # fmt: skip
 # The smallest proposer that the head admits.
 TINY_PROPOSER = [
     "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS", "1",

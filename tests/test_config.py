@@ -12,22 +12,9 @@ from masqclip_d2.config import adapt_to_machine, find_config, get_masqclip_cfg, 
 from masqclip_d2.data.mappers import MAPPERS
 from masqclip_d2.visual_encoder.clip_architecture import ClipArchitecture
 from masqclip_d2.visual_encoder.clip_weights import ClipModel
+from tests.helpers import VIT_L_336
 
 ROOT = Path(__file__).resolve().parent.parent
-VIT_L_336 = {
-    "image_resolution": 336,
-    "patch_size": 14,
-    "vision_width": 1024,
-    "vision_layers": 24,
-    "vision_heads": 16,
-    "embed_dim": 768,
-    "text_width": 768,
-    "text_layers": 12,
-    "text_heads": 12,
-    "context_length": 77,
-    "vocab_size": 49408,
-    "activation": "quick_gelu",
-}
 RUNNABLE = [name for name in shipped_configs() if not name.startswith("base/")]
 
 

@@ -73,11 +73,12 @@ def plan(config: str | Path, opts: list[str], output_root: str | None = None) ->
         output = Path(cfg.OUTPUT_DIR)
         if output_root is not None:
             output = Path(output_root, *output.parts[1:])
-        rounds = cfg.MODEL.MASQCLIP.DISTILLATION.ROUNDS if architecture == "MaskDistiller" else 0
-        outputs = [output / f"round_{n}" for n in range(1, rounds + 1)] if architecture == "MaskDistiller" else [output]
-        for folder in outputs:
+        folders = {file.stem: output}
+        if architecture == "MaskDistiller":
+            rounds = range(1, cfg.MODEL.MASQCLIP.DISTILLATION.ROUNDS + 1)
+            folders = {f"{file.stem}, round {n}": output / f"round_{n}" for n in rounds}
+        for title, folder in folders.items():
             words = [word for pair in _wanted(architecture, handed_on).items() for word in pair]
-            title = f"{file.stem}, {folder.name}" if rounds else file.stem
             stages.append(Stage(title, file, (*opts, *words, "OUTPUT_DIR", str(folder)), folder))
             if architecture == "ClipPretraining":
                 handed_on["MODEL.MASQCLIP.CLIP.NAME"] = str(folder / "clip.safetensors")
@@ -85,9 +86,8 @@ def plan(config: str | Path, opts: list[str], output_root: str | None = None) ->
             else:
                 handed_on["MODEL.WEIGHTS"] = str(folder / "model_final.pth")
     final = stages[-1]
-    words = [word for pair in handed_on.items() for word in pair]  # the last stage's own weights among them
-    evaluation = Stage("evaluation", final.config, (*opts, *words, *final.opts[-2:]), final.output, eval_only=True)
-    return [*stages, evaluation]
+    weights = ("MODEL.WEIGHTS", str(final.output / "model_final.pth"))  # after, and so instead of, what it started from
+    return [*stages, Stage("evaluation", final.config, (*final.opts, *weights), final.output, eval_only=True)]
 
 
 def _beside(config: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ from detectron2.structures import BitMasks, Instances
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
-from ..checkpoint import load_accounted, local_weights_path, read_checkpoint
+from ..checkpoint import AccountingCheckpointer
 from ..structures import annotated_masks
 from ..training.progressive_distillation import PseudoMaskRules, choose_pseudo_masks
 from .mask_proposer import MaskProposer
@@ -97,8 +97,8 @@ def _load_teacher(cfg) -> MaskProposer:
             "Progressive Distillation needs a trained teacher: give its weights by MODEL.WEIGHTS (the student starts "
             "from them) or MODEL.MASQCLIP.DISTILLATION.TEACHER."
         )
-    teacher, path = MaskProposer(cfg), str(local_weights_path(weights))
-    load_accounted(teacher, read_checkpoint(path)["model"], path)
+    teacher = MaskProposer(cfg)
+    AccountingCheckpointer(teacher).load(weights)
     return teacher
 
 

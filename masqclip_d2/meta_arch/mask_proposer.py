@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..fusion import instance_inference, masks_to_output
 from ..proposer import MaskFormerProposer, SetCriterion
-from ..structures import MaskProposals, annotated_masks
+from ..structures import MaskProposals, annotated_masks, padded_masks
 from .out_of_memory import in_smaller_pieces
 
 
@@ -72,6 +72,5 @@ class MaskProposer(MaskFormerProposer):
     def _target(self, instances: Instances, padded_hw: tuple[int, int]) -> dict[str, Tensor]:
         """One image's masks at padded size, all of class 0; an image without objects has none."""
         masks = annotated_masks(instances, padded_hw).to(self.pixel_mean.device)
-        padded = masks.new_zeros(len(masks), *padded_hw)
-        padded[:, : masks.shape[-2], : masks.shape[-1]] = masks
-        return {"labels": torch.zeros(len(masks), dtype=torch.int64, device=masks.device), "masks": padded}
+        labels = torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
+        return {"labels": labels, "masks": padded_masks(masks, padded_hw)}

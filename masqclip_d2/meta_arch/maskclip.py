@@ -14,9 +14,8 @@ from torch import Tensor
 
 from ..proposer import SetCriterion
 from ..training.relative_mask_attention import rma_criterion, rma_losses
-from ..visual_encoder.clip_vit import ClipVisualTransformer
-from ..visual_encoder.mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder
-from ..visual_encoder.relative_mask_attention import RelativeMaskAttention
+from ..visual_encoder.mask_class_tokens import MaskClassTokenEncoder
+from ..visual_encoder.relative_mask_attention import attentions_with_rma
 from ..vocabulary import Vocabulary
 from .build import open_vocabulary_arguments
 from .open_vocabulary import OpenVocabularySegmenter
@@ -37,7 +36,6 @@ class MaskCLIP(OpenVocabularySegmenter):
         super().__init__(**arguments)
         self.make_criterion = make_criterion
         self.train_extra_class = train_extra_class
-        self._criteria: dict[int, SetCriterion] = {}  # by K; not a submodule: its buffer follows the vocabulary
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -46,7 +44,7 @@ class MaskCLIP(OpenVocabularySegmenter):
         return {
             **arguments,
             "extra_class_in_panoptic": True,
-            "visual_encoder": MaskClassTokenEncoder(visual, _attentions(visual, rma.LAYERS, rma.REFINE_MASKS)),
+            "visual_encoder": MaskClassTokenEncoder(visual, attentions_with_rma(visual, rma.LAYERS, rma.REFINE_MASKS)),
             "make_criterion": lambda num_classes: rma_criterion(cfg, num_classes),
             "train_extra_class": rma.EXTRA_CLASS,
         }
@@ -59,19 +57,5 @@ class MaskCLIP(OpenVocabularySegmenter):
         encoded = self.visual_encoder(images, mask_logits)
         text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.train_extra_class)
         class_logits = self.text_classifier.class_logits(encoded.mask_embeddings, text_embeddings)
-        num_classes = len(vocabulary)
-        if num_classes not in self._criteria:
-            self._criteria[num_classes] = self.make_criterion(num_classes).to(images.device)
-        return rma_losses(self._criteria[num_classes], encoded, class_logits, mask_logits, targets)
-
-
-def _attentions(visual: ClipVisualTransformer, rma_layers: list[int], refine: bool) -> list:
-    """One attention per block; `rma_layers` count from 1, as in the paper."""
-    if not set(rma_layers) <= set(range(1, visual.layers + 1)):
-        raise ValueError(f"MODEL.MASQCLIP.RMA.LAYERS {rma_layers} must lie in 1..{visual.layers}, CLIP's blocks.")
-    return [
-        RelativeMaskAttention(visual.width, visual.heads, visual.patch_size, refine)
-        if layer in rma_layers
-        else MaskClassAttention()
-        for layer in range(1, visual.layers + 1)
-    ]
+        criterion = self.make_criterion(len(vocabulary)).to(images.device)
+        return rma_losses(criterion, encoded, class_logits, mask_logits, targets)

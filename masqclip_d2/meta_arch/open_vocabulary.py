@@ -184,18 +184,19 @@ class OpenVocabularySegmenter(nn.Module):
         """
         clip_input, mask_logits, frame_hw = self.encoder_input(image, proposals)
 
-        def encode(masks: Tensor) -> list[tuple[Tensor, Tensor]]:
+        def encode(masks: Tensor) -> list[tuple[Tensor, Tensor | None]]:
             encoded = self.visual_encoder(clip_input[None], masks[None])
-            refined = encoded.refined_mask_logits[-1] if encoded.refined_mask_logits else masks[None]
-            return list(zip(encoded.mask_embeddings[0], refined[0], strict=True))
+            refined = encoded.refined_mask_logits[-1][0] if encoded.refined_mask_logits else [None] * len(masks)
+            return list(zip(encoded.mask_embeddings[0], refined, strict=True))
 
         if not len(mask_logits):
             return self.visual_encoder(clip_input[None], mask_logits[None]).mask_embeddings[0], proposals
         what = f"masks of an image of {image.shape[-2]} x {image.shape[-1]} pixels"
-        embeddings, masks = map(torch.stack, zip(*in_smaller_pieces(encode, mask_logits, what), strict=True))
-        if self.refines_masks:
-            proposals = MaskProposals(masks.float(), proposals.object_scores, proposals.image_hw, frame_hw)
-        return embeddings, proposals
+        embeddings, refined = zip(*in_smaller_pieces(encode, mask_logits, what), strict=True)
+        if refined[0] is not None:
+            masks = torch.stack(refined).float()
+            proposals = MaskProposals(masks, proposals.object_scores, proposals.image_hw, frame_hw)
+        return torch.stack(embeddings), proposals
 
     def encoder_input(self, image: Tensor, proposals: MaskProposals) -> tuple[Tensor, Tensor, tuple[int, int]]:
         """What enters the visual encoder: (3, R, R) image, (Q, R, R) mask logits, and the pixels that both cover."""
@@ -222,11 +223,6 @@ class OpenVocabularySegmenter(nn.Module):
         padded = pad_sequence(masks, batch_first=True, padding_value=_EMPTY_LOGIT)  # (B, Q, R, R)
         targets = encoder_targets(batched_inputs, frames, target_hw, padded.device)
         return torch.stack(images), padded, targets
-
-    @property
-    def refines_masks(self) -> bool:
-        """Whether the visual encoder hands refined masks on."""
-        return getattr(self.visual_encoder, "refines_masks", False)
 
     @torch.no_grad()
     def class_log_scores(

@@ -58,6 +58,7 @@ def parameter_groups(cfg, model: nn.Module) -> Iterator[dict]:
 
     With SOLVER.OPTIMIZER "MUON" also "muon": whether these are matrices of a transformer block ("resblocks" of CLIP).
     """
+    with_muon = cfg.SOLVER.OPTIMIZER == "MUON"
     kinds: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     seen = set()
     for module_name, module in model.named_modules():
@@ -72,13 +73,13 @@ def parameter_groups(cfg, model: nn.Module) -> Iterator[dict]:
                 weight_decay = cfg.SOLVER.WEIGHT_DECAY_NORM
             elif isinstance(module, nn.Embedding) or name in ("positional_embedding", "class_embedding", "level_embed"):
                 weight_decay = cfg.SOLVER.WEIGHT_DECAY_EMBED
-            muon = cfg.SOLVER.OPTIMIZER == "MUON" and parameter.ndim == 2 and "resblocks" in module_name.split(".")
+            muon = with_muon and parameter.ndim == 2 and "resblocks" in module_name.split(".")
             if muon:
                 lr *= cfg.SOLVER.MUON_MULTIPLIER
             kinds.setdefault((lr, weight_decay, muon), []).append(parameter)
     for (lr, weight_decay, muon), parameters in kinds.items():
         group = {"params": parameters, "lr": lr, "weight_decay": weight_decay}
-        yield {**group, "muon": muon} if cfg.SOLVER.OPTIMIZER == "MUON" else group
+        yield {**group, "muon": muon} if with_muon else group
 
 
 def build_lr_scheduler(cfg, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:

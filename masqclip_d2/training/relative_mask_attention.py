@@ -14,28 +14,22 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..proposer.criterion import SetCriterion
-from ..proposer.matcher import HungarianMatcher
 from ..visual_encoder.mask_class_tokens import MaskEmbeddings
 
 
 def rma_criterion(cfg, num_classes: int) -> SetCriterion:
-    """The set criterion of this stage for K categories, from MODEL.MASK_FORMER.* and MODEL.MASQCLIP.RMA.*."""
-    former = cfg.MODEL.MASK_FORMER
-    weights = {"loss_ce": former.CLASS_WEIGHT, "loss_mask": former.MASK_WEIGHT, "loss_dice": former.DICE_WEIGHT}
+    """The proposer's criterion for K categories, with what this stage changes.
+
+    Only the mask terms count for earlier layers, and none where no layer refines masks.
+    """
+    former, rma = cfg.MODEL.MASK_FORMER, cfg.MODEL.MASQCLIP.RMA
+    mask_weights = {"loss_mask": former.MASK_WEIGHT, "loss_dice": former.DICE_WEIGHT} if rma.REFINE_MASKS else {}
     return SetCriterion(
+        cfg,
         num_classes=num_classes,
-        matcher=HungarianMatcher(
-            class_weight=former.CLASS_WEIGHT,
-            mask_weight=former.MASK_WEIGHT,
-            dice_weight=former.DICE_WEIGHT,
-            num_points=former.TRAIN_NUM_POINTS,
-        ),
-        weights=weights,
-        aux_weights={name: weight for name, weight in weights.items() if name != "loss_ce"},
-        no_object_weight=cfg.MODEL.MASQCLIP.RMA.NO_OBJECT_WEIGHT,
-        num_points=former.TRAIN_NUM_POINTS,
-        oversample_ratio=former.OVERSAMPLE_RATIO,
-        importance_sample_ratio=former.IMPORTANCE_SAMPLE_RATIO,
+        weights={"loss_ce": former.CLASS_WEIGHT, **mask_weights},
+        aux_weights=mask_weights,
+        no_object_weight=rma.NO_OBJECT_WEIGHT,
     )
 
 
@@ -61,7 +55,4 @@ def rma_losses(
         "pred_masks": last,
         "aux_outputs": [{"pred_logits": class_logits, "pred_masks": masks} for masks in earlier],
     }
-    losses = criterion(outputs, targets)
-    if encoded.refined_mask_logits:
-        return losses
-    return {"loss_ce": losses["loss_ce"]}  # masks that nothing refines have nothing to learn
+    return criterion(outputs, targets)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..structures import annotated_masks
+from ..structures import annotated_masks, padded_masks
 
 
 def encoder_targets(
@@ -27,15 +27,14 @@ def encoder_targets(
     """
     hw = hw or tuple(max(sides) for sides in zip(*frame_hw, strict=True))
     targets = []
-    for record, (height, width) in zip(batched_inputs, frame_hw, strict=True):
+    for record, frame in zip(batched_inputs, frame_hw, strict=True):
         if "instances" not in record:
             raise ValueError(f"Training needs the annotation of {record.get('file_name', 'the image')}.")
         instances = record["instances"]
         masks = annotated_masks(instances, record["image"].shape[-2:]).to(device)
-        framed = masks.new_zeros(len(masks), height, width)
-        framed[:, : masks.shape[-2], : masks.shape[-1]] = masks
-        if (height, width) != tuple(hw):
-            framed = F.interpolate(framed[:, None].float(), hw, mode="nearest")[:, 0].bool()
+        masks = padded_masks(masks, frame)
+        if tuple(frame) != tuple(hw):
+            masks = F.interpolate(masks[:, None].float(), hw, mode="nearest")[:, 0].bool()
         labels = instances.gt_classes if instances.has("gt_classes") else torch.zeros(0, dtype=torch.int64)
-        targets.append({"labels": labels.to(device), "masks": framed})
+        targets.append({"labels": labels.to(device), "masks": masks})
     return targets

@@ -93,11 +93,6 @@ class MaskClassTokenEncoder(nn.Module):
         if own_position:
             self.mask_embeddings = nn.Parameter(visual.positional_embedding[0].detach().clone(), requires_grad=False)
 
-    @property
-    def refines_masks(self) -> bool:
-        """Whether `refined_mask_logits` will hold something."""
-        return any(getattr(attention, "refinement", None) is not None for attention in self.mask_attentions)
-
     def forward(self, image: Tensor, mask_logits: Tensor) -> MaskEmbeddings:
         """Embed every mask of every image.
 

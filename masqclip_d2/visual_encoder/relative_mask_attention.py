@@ -8,6 +8,8 @@ resolution.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +17,31 @@ from torch import Tensor, nn
 from ..ops.mask_residual import mask_residual
 from ..ops.masked_attention import masked_attention
 from ..ops.relative_scores import relative_scores
-from .clip_vit import AttentionInputs, ClipAttention
+from .clip_vit import AttentionInputs, ClipAttention, ClipVisualTransformer
+from .mask_class_tokens import MaskClassAttention
+
+
+def attentions_with_rma(
+    visual: ClipVisualTransformer, rma_layers: Collection[int], refine: bool = True
+) -> list[nn.Module]:
+    """One attention per block of `visual`, for `MaskClassTokenEncoder`.
+
+    Args:
+        visual: CLIP's tower.
+        rma_layers: blocks with RMA, counted from 1 as in the paper.
+        refine: see `RelativeMaskAttention`.
+
+    Raises:
+        ValueError: there is no such block.
+    """
+    if not set(rma_layers) <= set(range(1, visual.layers + 1)):
+        raise ValueError(f"MODEL.MASQCLIP.RMA.LAYERS {rma_layers} must lie in 1..{visual.layers}, CLIP's blocks.")
+    return [
+        RelativeMaskAttention(visual.width, visual.heads, visual.patch_size, refine)
+        if layer in rma_layers
+        else MaskClassAttention()
+        for layer in range(1, visual.layers + 1)
+    ]
 
 
 class RelativeMaskAttention(nn.Module):

@@ -13,14 +13,9 @@ from detectron2.modeling import build_model
 
 from masqclip_d2.checkpoint import AccountingCheckpointer
 from masqclip_d2.config import load_config
-from tests.helpers import TINY_CLIP, tiny_config
+from tests.helpers import TINY_CLIP, VIT_L_336, tiny_config
 
 KEYS = json.loads((Path(__file__).parents[1] / "golden" / "checkpoint_keys.json").read_text())
-VIT_L_336 = {
-    "image_resolution": 336, "patch_size": 14, "vision_width": 1024, "vision_layers": 24, "vision_heads": 16,
-    "embed_dim": 768, "text_width": 768, "text_layers": 12, "text_heads": 12, "context_length": 77,
-    "vocab_size": 49408, "activation": "quick_gelu",
-}  # fmt: skip
 
 
 @pytest.mark.slow

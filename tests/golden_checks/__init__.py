@@ -49,6 +49,28 @@ def differing_fraction(actual, expected) -> float:
     return float((actual != expected).mean()) if actual.size else 0.0
 
 
+def visual_tower(meta):
+    """CLIP's visual tower of the sizes in `meta`, frozen."""
+    from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
+
+    return ClipVisualTransformer(
+        input_resolution=meta["input_resolution"],
+        patch_size=meta["patch_size"],
+        width=meta["width"],
+        layers=meta["layers"],
+        heads=meta["heads"],
+        output_dim=meta["output_dim"],
+        activation="quick_gelu" if meta["quick_gelu"] else "gelu",
+    ).requires_grad_(False)
+
+
+def gradient_rows(module, expected, tolerance: float) -> Iterator[GoldenRow]:
+    """Gradients of a module's parameters against {name: array}; errors are shares of each gradient's largest entry."""
+    for name, array in expected.items():
+        error = max_abs_error(module.get_parameter(name).grad, array)
+        yield GoldenRow(f"grad/{name}", error / (float(abs(array).max()) or 1.0), tolerance)
+
+
 def check_npz(path: str | Path) -> Iterator[GoldenRow]:
     """Compare one golden .npz with this package; the module is chosen by the file's own `meta`."""
     with np.load(path, allow_pickle=False) as archive:

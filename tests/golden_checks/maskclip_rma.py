@@ -8,12 +8,11 @@ import torch
 
 from masqclip_d2.checkpoint.sources import apply_renames, rma_renames
 from masqclip_d2.visual_encoder.attend_mask import touched_patches
-from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
-from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder
-from masqclip_d2.visual_encoder.relative_mask_attention import RelativeMaskAttention
+from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
+from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
 from masqclip_d2.vocabulary.text_classifier import class_logits
 
-from . import GoldenRow, max_abs_error
+from . import GoldenRow, gradient_rows, max_abs_error, visual_tower
 
 WHAT = ("MaskCLIP second stage with Relative Mask Attention",)
 
@@ -25,23 +24,10 @@ GRADIENT_TOLERANCE = 1e-3  # of a gradient's largest entry
 
 def check(arrays, meta) -> Iterator[GoldenRow]:
     arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    visual = ClipVisualTransformer(
-        input_resolution=meta["input_resolution"],
-        patch_size=meta["patch_size"],
-        width=meta["width"],
-        layers=meta["layers"],
-        heads=meta["heads"],
-        output_dim=meta["output_dim"],
-        activation="quick_gelu" if meta["quick_gelu"] else "gelu",
-    ).requires_grad_(False)
+    visual = visual_tower(meta)
     rma_layers = meta["rma_blocks_zero_based"]
-    attentions = [
-        RelativeMaskAttention(meta["width"], meta["heads"], meta["patch_size"])
-        if layer in rma_layers
-        else MaskClassAttention()
-        for layer in range(meta["layers"])
-    ]
-    encoder = MaskClassTokenEncoder(visual, attentions).eval()
+    layers = [layer + 1 for layer in rma_layers]
+    encoder = MaskClassTokenEncoder(visual, attentions_with_rma(visual, layers)).eval()
     renames = rma_renames(rma_layers)
 
     def named(prefix: str) -> dict[str, torch.Tensor]:
@@ -67,8 +53,6 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
     yield GoldenRow("out/loss_for_grad", max_abs_error(loss, arrays["out/loss_for_grad"]), LOGIT_TOLERANCE)
     loss.backward()
     gradients = named("grad/")
-    for name, expected in gradients.items():
-        error = max_abs_error(encoder.get_parameter(name).grad, expected)
-        yield GoldenRow(f"grad/{name}", error / (expected.abs().max().item() or 1.0), GRADIENT_TOLERANCE)
+    yield from gradient_rows(encoder, gradients, GRADIENT_TOLERANCE)
     learning = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
     yield GoldenRow("names that learn on one side only", len(learning ^ gradients.keys()), 0)

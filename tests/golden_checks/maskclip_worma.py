@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import torch
 
 from masqclip_d2.visual_encoder.attend_mask import touched_patches
-from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from masqclip_d2.vocabulary.text_classifier import class_logits
 
-from . import GoldenRow, max_abs_error
+from . import GoldenRow, max_abs_error, visual_tower
 
 WHAT = ("Mask class tokens with the attention mask, frozen CLIP, no RMA",)
 
@@ -21,15 +20,7 @@ LOGIT_TOLERANCE = 3e-4
 
 def check(arrays, meta) -> Iterator[GoldenRow]:
     arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    visual = ClipVisualTransformer(
-        input_resolution=meta["input_resolution"],
-        patch_size=meta["patch_size"],
-        width=meta["width"],
-        layers=meta["layers"],
-        heads=meta["heads"],
-        output_dim=meta["output_dim"],
-        activation="quick_gelu" if meta["quick_gelu"] else "gelu",
-    )
+    visual = visual_tower(meta)
     encoder = MaskClassTokenEncoder(visual).eval()
     encoder.load_state_dict({name.removeprefix("sd/"): a for name, a in arrays.items() if name.startswith("sd/")})
     image, mask_logits = arrays["image"], arrays["mask_logits"]

@@ -9,12 +9,11 @@ import torch
 from masqclip_d2.checkpoint.sources import MASQ_RENAMES, apply_renames
 from masqclip_d2.visual_encoder.attend_mask import attend_mask
 from masqclip_d2.visual_encoder.clip_image import clip_image, masks_to_encoder
-from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.masq_attention import MasqAttention
 from masqclip_d2.vocabulary.text_classifier import class_logits
 
-from . import GoldenRow, max_abs_error
+from . import GoldenRow, gradient_rows, max_abs_error, visual_tower
 
 WHAT = ("MasQCLIP second stage: image + mask logits",)
 
@@ -27,15 +26,7 @@ GRADIENT_TOLERANCE = 1e-3  # of a gradient's largest entry
 
 def check(arrays, meta) -> Iterator[GoldenRow]:
     arrays = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    visual = ClipVisualTransformer(
-        input_resolution=meta["input_resolution"],
-        patch_size=meta["patch_size"],
-        width=meta["width"],
-        layers=meta["layers"],
-        heads=meta["heads"],
-        output_dim=meta["output_dim"],
-        activation="quick_gelu" if meta["quick_gelu"] else "gelu",
-    ).requires_grad_(False)
+    visual = visual_tower(meta)
     attentions = [MasqAttention(meta["width"]) for _ in range(meta["layers"])]
     encoder = MaskClassTokenEncoder(visual, attentions, zero_is_inside=False, own_position=True).eval()
     state = {name.removeprefix("sd/"): array for name, array in arrays.items() if name.startswith("sd/")}
@@ -66,8 +57,6 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
     loss = (logits * arrays["grad_weights"]).mean()
     yield GoldenRow("out/loss_for_grad", max_abs_error(loss, arrays["out/loss_for_grad"]), LOGIT_TOLERANCE)
     loss.backward()
-    for name, expected in arrays.items():
-        if name.startswith("grad/"):
-            gradient = encoder.get_parameter(apply_renames(name.removeprefix("grad/"), MASQ_RENAMES)).grad
-            scale = expected.abs().max().item() or 1.0
-            yield GoldenRow(name, max_abs_error(gradient, expected) / scale, GRADIENT_TOLERANCE)
+    given = {name.removeprefix("grad/"): array for name, array in arrays.items() if name.startswith("grad/")}
+    gradients = {apply_renames(name, MASQ_RENAMES): array for name, array in given.items()}
+    yield from gradient_rows(encoder, gradients, GRADIENT_TOLERANCE)

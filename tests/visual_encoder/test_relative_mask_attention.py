@@ -2,17 +2,11 @@ import pytest
 import torch
 
 from masqclip_d2.visual_encoder import MaskClassTokenEncoder
-from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassAttention
-from masqclip_d2.visual_encoder.relative_mask_attention import MaskRefinement, RelativeMaskAttention
+from masqclip_d2.visual_encoder.relative_mask_attention import MaskRefinement, attentions_with_rma
 
 
 def encoder_with_rma(visual, refine=True, layers=(0, 2)):
-    attentions = [
-        RelativeMaskAttention(visual.width, visual.heads, visual.patch_size, refine)
-        if i in layers
-        else MaskClassAttention()
-        for i in range(visual.layers)
-    ]
+    attentions = attentions_with_rma(visual, [layer + 1 for layer in layers], refine)
     return MaskClassTokenEncoder(visual.requires_grad_(False), attentions).eval()
 
 

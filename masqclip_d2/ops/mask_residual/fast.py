@@ -27,16 +27,11 @@ class _MaskResidual(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(query, key, weight)
-        batch, num_masks, width = query.shape
-        residual = bias.new_empty(batch, num_masks, key.shape[1], len(weight))
-        if query.dtype == bias.dtype:
-            for image, masks in _tiles(query, key):
-                gelu = _quick_gelu(query[image, masks, None] * key[image])
-                torch.addmm(bias, gelu.flatten(0, 1), weight.T, out=residual[image, masks].view(-1, len(weight)))
-        else:
-            for image, masks in _tiles(query, key):
-                gelu = _quick_gelu(query[image, masks, None] * key[image])
-                residual[image, masks] = (gelu @ weight.T).to(bias.dtype) + bias
+        residual = bias.new_empty(*query.shape[:2], key.shape[1], len(weight))
+        for image, masks in _tiles(query, key):
+            product = query[image, masks, None] * key[image]  # (tile, P, D)
+            gelu = product.mul_((product * _SLOPE).sigmoid_())
+            residual[image, masks] = (gelu @ weight.T).to(bias.dtype) + bias
         return residual
 
     @staticmethod
@@ -56,11 +51,6 @@ class _MaskResidual(torch.autograd.Function):
             grad_key[image] += (grad_product * some_query).sum(dim=0)
         grad_bias = grad.sum(dim=(0, 1, 2))
         return grad_query, grad_key.to(key.dtype), grad_weight.to(weight.dtype), grad_bias
-
-
-def _quick_gelu(product: Tensor) -> Tensor:
-    gate = torch.sigmoid(_SLOPE * product) if product.dtype != torch.float32 else (product * _SLOPE).sigmoid_()
-    return product.mul_(gate)
 
 
 def _tiles(query: Tensor, key: Tensor):
