@@ -1,14 +1,4 @@
-"""Registers our datasets with Detectron2: names, files and metadata. Nothing is read before a dataset is used.
-
-Metadata of each dataset (contiguous ids are positions in the category table):
-    thing_classes, thing_colors                 the table's things, which come first in it
-    stuff_classes, stuff_colors                 all categories, things included: one contiguous space
-    thing_dataset_id_to_contiguous_id           things only
-    stuff_dataset_id_to_contiguous_id           all categories, as semantic evaluation asks for each predicted id
-    category_groups                             {"base": ids, "novel": ids}, contiguous
-    vocabulary                                  plain data for `Vocabulary.from_metadata`
-    evaluator_type, ignore_label, label_divisor, image_root, json_file, panoptic_json, panoptic_root
-"""
+"""The datasets of a Shapes folder."""
 
 from __future__ import annotations
 
@@ -20,16 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
-from .categories import Category, load_categories
-from .shapes import read_manifest
-from .shapes.annotations import IGNORE_LABEL
+from ..categories import load_categories
+from ..shapes import read_manifest
+from ..shapes.annotations import IGNORE_LABEL
+from .common import Record, category_metadata, datasets_root, register_once
 
 SHAPES_AREA_LIMITS = (24**2, 48**2)  # pixels: small things up to the first, large ones from the second on
 LABEL_DIVISOR = 1000  # Detectron2's convention for panoptic maps: category * divisor + instance
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,11 +41,6 @@ _SHAPES_SETS = {
 _EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "captions": "masqclip_captions"}
 
 
-def datasets_root() -> Path:
-    """The folder of all datasets: environment variable DETECTRON2_DATASETS, default `datasets`."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
-
-
 def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
     """Register the datasets of a Shapes folder; done for the default folder when this module is imported.
 
@@ -79,35 +61,8 @@ def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqcl
     names = [prefix + name for name in _SHAPES_SETS]
     for name, shapes_set in zip(names, _SHAPES_SETS.values(), strict=True):
         metadata = _shapes_metadata(root, shapes_set)
-        if name in DatasetCatalog.list():
-            _check_same_folder(name, metadata["image_root"])
-            continue
-        DatasetCatalog.register(name, functools.partial(_LOADERS[shapes_set.kind], root, metadata))
-        MetadataCatalog.get(name).set(**metadata)
+        register_once(name, functools.partial(_LOADERS[shapes_set.kind], root, metadata), metadata)
     return names
-
-
-def category_metadata(categories: tuple[Category, ...]) -> dict[str, Any]:
-    """The part of the metadata that follows from a category table; see the module docstring."""
-    things = [category for category in categories if category.isthing]
-    groups = {
-        "base": [category.contiguous_id for category in categories if not category.novel],
-        "novel": [category.contiguous_id for category in categories if category.novel],
-    }
-    return {
-        "thing_classes": [category.name for category in things],
-        "thing_colors": [list(category.color) for category in things],
-        "thing_dataset_id_to_contiguous_id": {category.id: category.contiguous_id for category in things},
-        "stuff_classes": [category.name for category in categories],
-        "stuff_colors": [list(category.color) for category in categories],
-        "stuff_dataset_id_to_contiguous_id": {category.id: category.contiguous_id for category in categories},
-        "category_groups": groups,
-        "vocabulary": {
-            "names": [category.name for category in categories],
-            "is_thing": [category.isthing for category in categories],
-            "groups": groups,
-        },
-    }
 
 
 def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
@@ -132,14 +87,6 @@ def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
             "sem_seg_root": str(root / f"semantic_{shapes_set.labels}"),
         }
     return metadata
-
-
-def _check_same_folder(name: str, image_root: str) -> None:
-    registered = MetadataCatalog.get(name).get("image_root", None)
-    if registered != image_root:
-        raise ValueError(
-            f"Dataset {name!r} is already registered, for {registered}; to add {image_root} give another prefix."
-        )
 
 
 def _load_panoptic(root: Path, metadata: dict[str, Any]) -> list[Record]:
@@ -221,6 +168,3 @@ def _read_shapes_json(root: Path, path: str) -> dict[str, Any]:
         )
     with open(path, encoding="utf-8") as file:
         return json.load(file)
-
-
-register_shapes()

@@ -1,0 +1,60 @@
+"""What the registrations of all datasets share: the root of the data, metadata of a category table, names once only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..categories import Category
+
+Record = dict[str, Any]
+
+
+def datasets_root() -> Path:
+    """The folder of all datasets: environment variable DETECTRON2_DATASETS, default `datasets`."""
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+
+
+def register_once(name: str, load: Callable[[], list[Record]], metadata: dict[str, Any]) -> None:
+    """Register a dataset with its metadata; the same folder again under the same name changes nothing.
+
+    Raises:
+        ValueError: the name is taken by another folder or dataset.
+    """
+    if name not in DatasetCatalog.list():
+        DatasetCatalog.register(name, load)
+        MetadataCatalog.get(name).set(**metadata)
+        return
+    registered = MetadataCatalog.get(name).get("image_root", None)
+    if registered != metadata["image_root"]:
+        raise ValueError(
+            f"Dataset {name!r} is already registered, for {registered}; to add {metadata['image_root']} give another "
+            "prefix."
+        )
+
+
+def category_metadata(categories: tuple[Category, ...]) -> dict[str, Any]:
+    """The part of the metadata that follows from a category table; see the module docstring."""
+    things = [category for category in categories if category.isthing]
+    groups = {
+        "base": [category.contiguous_id for category in categories if not category.novel],
+        "novel": [category.contiguous_id for category in categories if category.novel],
+    }
+    return {
+        "thing_classes": [category.name for category in things],
+        "thing_colors": [list(category.color) for category in things],
+        "thing_dataset_id_to_contiguous_id": {category.id: category.contiguous_id for category in things},
+        "stuff_classes": [category.name for category in categories],
+        "stuff_colors": [list(category.color) for category in categories],
+        "stuff_dataset_id_to_contiguous_id": {category.id: category.contiguous_id for category in categories},
+        "category_groups": groups,
+        "vocabulary": {
+            "names": [category.name for category in categories],
+            "is_thing": [category.isthing for category in categories],
+            "groups": groups,
+        },
+    }
