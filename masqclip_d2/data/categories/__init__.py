@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ _COLUMNS = ("id", "name", "isthing", "color", "novel")
 
 @cache
 def load_categories(table: str) -> tuple[Category, ...]:
-    """Read a table by name, ascending by id: "shapes" has 36 things, then 6 stuff.
+    """Read a table by name, ascending by id: "shapes" (36 things, then 6 stuff), "coco" (80 and 53).
 
     Raises:
         ValueError: there is no such table.
@@ -61,3 +62,8 @@ def load_categories(table: str) -> tuple[Category, ...]:
         )
         for index, row in enumerate(rows)
     )
+
+
+def renumbered(categories: Iterable[Category]) -> tuple[Category, ...]:
+    """Some rows of a table with contiguous ids 0..n-1 of their own, in their order."""
+    return tuple(replace(category, contiguous_id=position) for position, category in enumerate(categories))

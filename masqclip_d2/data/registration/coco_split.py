@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..categories import Category, load_categories
+from ..categories import Category, load_categories, renumbered
 from .common import Record, category_metadata, datasets_root, register_once
 
 _SUBSETS = {"base48": ("base",), "novel17": ("novel",), "instances65": ("base", "novel")}
@@ -51,10 +51,7 @@ def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "ma
 def split_categories(subset: str) -> tuple[Category, ...]:
     """The categories of "base48", "novel17" or "instances65", ascending by id, contiguous ids 0..n-1."""
     chosen = [row for row in load_categories("coco") if row.attributes["split"] in _SUBSETS[subset]]
-    return tuple(
-        dataclasses.replace(row, contiguous_id=position, novel=row.attributes["split"] == "novel")
-        for position, row in enumerate(chosen)
-    )
+    return renumbered(dataclasses.replace(row, novel=row.attributes["split"] == "novel") for row in chosen)
 
 
 def _load(name: str, metadata: dict[str, Any]) -> list[Record]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..categories import load_categories
+from ..categories import load_categories, renumbered
 from ..shapes import read_manifest
 from ..shapes.annotations import IGNORE_LABEL
 from .common import Record, category_metadata, datasets_root, register_once
@@ -29,11 +29,12 @@ class _ShapesSet:
     labels: str
 
 
+_BASE_LABELS = "train_base"
 _SHAPES_SETS = {
-    "shapes_train": _ShapesSet("panoptic", "train", "train_base"),
+    "shapes_train": _ShapesSet("panoptic", "train", _BASE_LABELS),
     "shapes_train_all": _ShapesSet("panoptic", "train", "train"),
     "shapes_val": _ShapesSet("panoptic", "val", "val"),
-    "shapes_train_instances": _ShapesSet("instances", "train", "train_base"),
+    "shapes_train_instances": _ShapesSet("instances", "train", _BASE_LABELS),
     "shapes_val_instances": _ShapesSet("instances", "val", "val"),
     "shapes_captions": _ShapesSet("captions", "captions_images", "pretrain"),
     "shapes_closeups": _ShapesSet("captions", "closeups_images", "closeups"),
@@ -48,8 +49,8 @@ def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqcl
 
     Args:
         root: the folder that make_shapes wrote; None: `shapes` in `datasets_root()`. It need not exist yet.
-        prefix: what the names begin with: PREFIX + shapes_train (base labels only), shapes_train_all, shapes_val,
-            shapes_train_instances (base labels only), shapes_val_instances, shapes_captions, shapes_closeups.
+        prefix: what the names begin with: PREFIX + shapes_train (base categories only), shapes_train_all, shapes_val,
+            shapes_train_instances (base categories only), shapes_val_instances, shapes_captions, shapes_closeups.
 
     Returns:
         The names.
@@ -68,7 +69,10 @@ def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqcl
 def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
     categories = load_categories("shapes")
     if shapes_set.kind == "instances":
-        categories = tuple(category for category in categories if category.isthing)
+        categories = [category for category in categories if category.isthing]
+    if shapes_set.labels == _BASE_LABELS:  # training must not know novel words, not even as wrong answers
+        categories = [category for category in categories if not category.novel]
+    categories = renumbered(categories)
     annotations = root / "annotations"
     metadata = {"image_root": str(root / shapes_set.split), "evaluator_type": _EVALUATORS[shapes_set.kind]}
     if shapes_set.kind == "captions":
