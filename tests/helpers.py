@@ -80,3 +80,48 @@ def random_image(height: int, width: int, seed: int = 0) -> torch.Tensor:
     """(3, H, W) uint8."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def write_torchscript(clip, path: Path) -> None:
+    """Write an archive of OpenAI's layout: parameters under their names, three integers, a method."""
+
+    class Node(torch.nn.Module):
+        pass
+
+    root = Node()
+    for name, tensor in clip.openai_state_dict().items():
+        *parents, leaf = name.split(".")
+        node = root
+        for parent in parents:
+            if not hasattr(node, parent):
+                node.add_module(parent, Node())
+            node = getattr(node, parent)
+        node.register_parameter(leaf, torch.nn.Parameter(tensor.clone(), requires_grad=False))
+    for name, value in (
+        ("input_resolution", clip.architecture.image_resolution),
+        ("context_length", clip.architecture.context_length),
+        ("vocab_size", clip.architecture.vocab_size),
+    ):
+        root.register_buffer(name, torch.tensor(value))
+    torch.jit.script(root).save(str(path))
+
+
+def published_name(name: str, kind: str, rma_layers=(5, 11, 17, 23)) -> str:
+    """Our name of a tensor -> the published one, written down a second time and the other way round."""
+    name = name.removeprefix("proposer.")
+    if not name.startswith("visual_encoder."):
+        return name
+    name = name.removeprefix("visual_encoder.")
+    parts = name.split(".")
+    if parts[0] == "mask_attentions":
+        layer, what = int(parts[1]), ".".join(parts[2:-1])
+        attention = f"visual.transformer.resblocks.{layer}.attn"
+        index = rma_layers.index(layer) if layer in rma_layers else None
+        name = {
+            "mask_query_proj": f"{attention}.new_q_proj",
+            "mask_norm": f"{attention}.q_prime_norm_added_params",
+            "key_proj": f"{attention}.k_prime_proj_weight_added_params",
+            "mask_patch_proj": f"visual.transformer.conv1_added_params.{index}",
+            "refinement.proj": f"visual.transformer.conv3_added_params.{index}",
+        }[what] + f".{parts[-1]}"
+    return f"{kind}.{name}"

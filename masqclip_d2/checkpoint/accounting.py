@@ -5,12 +5,32 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .sources import rename, source_of
+from .sources import OWN, Source, rename, source_of
 
 _SHOWN = 6  # names listed per kind of disagreement
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """What becomes of every name of a file, and of the model that it is for.
+
+    Args:
+        source: what the file was taken as.
+        tensors: in our names; the model has them in these shapes.
+        renamed: name in the file -> ours, where the two differ and the tensor is taken.
+        left_out: our names of tensors that are not taken, as the source expects.
+        missing: names of the model that the file does not have, as the source or the caller expects.
+    """
+
+    source: str
+    tensors: dict[str, Tensor]
+    renamed: dict[str, str]
+    left_out: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
 
 def load_accounted(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss: Iterable[str] = ()) -> None:
@@ -26,24 +46,69 @@ def load_accounted(model: nn.Module, state_dict: dict[str, Tensor], path: str, m
     Raises:
         ValueError: names or shapes disagree; the message lists them and names the remedy.
     """
-    own = model.state_dict(keep_vars=True)
-    if state_dict and all(name.startswith("module.") for name in state_dict):  # saved from inside DDP
-        state_dict = {name.removeprefix("module."): value for name, value in state_dict.items()}
-    source = source_of(state_dict, own)
-    renamed = {rename(name, source): value for name, value in state_dict.items()}
-
-    may_miss = (*source.may_miss, *may_miss)
-    missing = [name for name in own if name not in renamed and not _matches(name, may_miss)]
-    left = [name for name in renamed if name not in own and not _matches(name, source.may_leave)]
-    common = {name: value for name, value in renamed.items() if name in own}
-    # A buffer that the config decides may have another size; it keeps the config's.
-    misshapen = [name for name in common if common[name].shape != own[name].shape]
-    fatal = [name for name in misshapen if not _matches(name, may_miss)]
-    if missing or left or fatal:
-        raise ValueError(_disagreement(path, source.name, model, own, common, missing, left, fatal))
-    model.load_state_dict({name: value for name, value in common.items() if name not in misshapen}, strict=False)
+    accounted = account(model, state_dict, path, may_miss)
+    model.load_state_dict(accounted.tensors, strict=False)
     logging.getLogger(__name__).info(
-        "Loaded %d of %d tensors from %s (%s).", len(common) - len(misshapen), len(own), path, source.name
+        "Loaded %d of %d tensors from %s (%s).",
+        len(accounted.tensors),
+        len(accounted.tensors) + len(accounted.missing),
+        path,
+        accounted.source,
+    )
+
+
+def account(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss: Iterable[str] = ()) -> Accounted:
+    """As `load_accounted`, but the model stays as it is; it may lie on the meta device."""
+    own = model.state_dict(keep_vars=True)
+    source, names = _our_names(state_dict, own)
+    may_miss = (*source.may_miss, *may_miss)
+    renamed = {ours: state_dict[name] for name, ours in names.items()}
+    missing = [name for name in own if name not in renamed]
+    left = [name for name in renamed if name not in own]
+    # A buffer that the config decides may have another size; it keeps the config's.
+    misshapen = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
+    wrong = [
+        [name for name in found if not _matches(name, expected)]
+        for found, expected in ((misshapen, may_miss), (missing, may_miss), (left, source.may_leave))
+    ]
+    if any(wrong):
+        raise ValueError(_disagreement(path, source.name, model, own, renamed, *wrong))
+    return _accounted(source, state_dict, names, left_out=(*left, *misshapen), missing=(*missing, *misshapen))
+
+
+def account_alone(state_dict: dict[str, Tensor]) -> Accounted:
+    """As `account`, as far as names tell without a model."""
+    source, names = _our_names(state_dict)
+    left_out = () if source is OWN else [ours for ours in names.values() if _matches(ours, source.may_leave)]
+    return _accounted(source, state_dict, names, left_out)
+
+
+def _our_names(
+    state_dict: dict[str, Tensor], model_names: Iterable[str] | None = None
+) -> tuple[Source, dict[str, str]]:
+    """Where a file comes from, and its names -> ours; without a model, one that may have the file's names."""
+    plain = {name: name for name in state_dict}
+    if state_dict and all(name.startswith("module.") for name in state_dict):  # saved from inside DDP
+        plain = {name: name.removeprefix("module.") for name in state_dict}
+    source = source_of(plain.values(), plain.values() if model_names is None else model_names)
+    return source, {name: rename(shorter, source) for name, shorter in plain.items()}
+
+
+def _accounted(
+    source: Source,
+    state_dict: dict[str, Tensor],
+    names: dict[str, str],
+    left_out: Iterable[str],
+    missing: Iterable[str] = (),
+) -> Accounted:
+    left_out = set(left_out)
+    taken = {name: ours for name, ours in names.items() if ours not in left_out}
+    return Accounted(
+        source=source.name,
+        tensors={ours: state_dict[name] for name, ours in taken.items()},
+        renamed={name: ours for name, ours in taken.items() if ours != name},
+        left_out=tuple(sorted(left_out)),
+        missing=tuple(missing),
     )
 
 
@@ -51,10 +116,10 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(re.match(pattern, name) for pattern in patterns)
 
 
-def _disagreement(path, source_name, model, own, common, missing, left, misshapen) -> str:
+def _disagreement(path, source_name, model, own, renamed, misshapen, missing, left) -> str:
     parts = []
     if misshapen:
-        shown = [f"{n} {tuple(common[n].shape)} instead of {tuple(own[n].shape)}" for n in misshapen[:_SHOWN]]
+        shown = [f"{n} {tuple(renamed[n].shape)} instead of {tuple(own[n].shape)}" for n in misshapen[:_SHOWN]]
         parts.append(f"{len(misshapen)} wrongly shaped: {', '.join(shown)}{_more(misshapen)}")
     if missing:
         parts.append(f"{len(missing)} missing: {', '.join(missing[:_SHOWN])}{_more(missing)}")

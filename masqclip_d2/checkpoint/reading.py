@@ -49,8 +49,9 @@ def local_weights_path(path: str) -> Path:
         return local
     local = Path(PathManager.get_local_path(path))
     if not local.is_file():
+        what = "are a folder" if local.is_dir() else "do not exist"
         raise FileNotFoundError(
-            f"Weights {path!r} do not exist. Train the stage that writes them, or set MODEL.WEIGHTS to a checkpoint "
+            f"Weights {path!r} {what}. Train the stage that writes them, or set MODEL.WEIGHTS to a checkpoint "
             "(.pth, .pkl, .safetensors), a URL, or a shipped name (masqclip://...)."
         )
     return local

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .clip_sources import OPENAI_MODELS
 from .clip_vit import ACTIVATIONS
 
 _SHIPPED_DIR = Path(__file__).parent / "architectures"
@@ -79,19 +80,22 @@ class ClipArchitecture:
 
     @classmethod
     def from_name(cls, name_or_path: str | Path) -> ClipArchitecture:
-        """Read a JSON file, given by path or by the name of a shipped one such as "shapes-tiny".
+        """Read a JSON file, given by path or by the name of a shipped one such as "shapes-tiny", or an OpenAI name.
 
         Raises:
             FileNotFoundError: neither a file nor a shipped name.
             ValueError: the file is not JSON or no architecture.
         """
+        if str(name_or_path) in OPENAI_MODELS:
+            return cls.from_dict(OPENAI_MODELS[str(name_or_path)]["architecture"])
         path = Path(name_or_path)
         if not path.is_file():
             path = _SHIPPED_DIR / f"{name_or_path}.json"
         if not path.is_file():
             shipped = ", ".join(sorted(file.stem for file in _SHIPPED_DIR.glob("*.json")))
             raise FileNotFoundError(
-                f"CLIP architecture {str(name_or_path)!r} is neither a JSON file nor a shipped name ({shipped})."
+                f"CLIP architecture {str(name_or_path)!r} is neither a JSON file nor a known name ({shipped}, "
+                f"{', '.join(OPENAI_MODELS)})."
             )
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 OPEN_CLIP_PREFIX = "open_clip:"
-OPENAI_MODELS: dict[str, dict[str, str]] = json.loads(
+OPENAI_MODELS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "openai_models.json").read_text(encoding="utf-8")
 )["models"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,7 +102,7 @@ def build_clip(architecture: ClipArchitecture | Mapping[str, Any] | str | Path) 
     """Make a CLIP with random weights, trainable, for training from scratch.
 
     Args:
-        architecture: sizes, as an object, as a mapping, or as a JSON file or shipped name such as "shapes-tiny".
+        architecture: sizes, as an object, as a mapping, or as a name (see `ClipArchitecture.from_name`).
 
     Raises:
         FileNotFoundError, ValueError: see `ClipArchitecture.from_name` and `from_dict`.
@@ -129,12 +128,15 @@ def load_clip(name_or_path: str | Path, architecture: Mapping[str, Any] | None =
             64 wide or whose activation is not QuickGELU. Fields that weights do tell are compared.
 
     Returns:
-        The model; sizes come from the weights.
+        The model; sizes come from the weights. Under `torch.device("meta")`, where there are no numbers, OpenAI's names
+        need no file.
 
     Raises:
         FileNotFoundError: no such name or file, or it cannot be downloaded; the message says where to get it.
         ValueError: the file is damaged, is no CLIP with a plain ViT, could run code, or disagrees with `architecture`.
     """
+    if torch.get_default_device().type == "meta" and str(name_or_path) in OPENAI_MODELS:
+        return ClipModel(ClipArchitecture.from_name(name_or_path)).requires_grad_(False).eval()
     tensors, known = _read(str(name_or_path))
     known = {**known, **(architecture or {})}
     try:
@@ -157,16 +159,10 @@ def save_clip(path: str | Path, model: ClipModel, dtype: torch.dtype = torch.flo
     Raises:
         ValueError: `path` has another ending.
     """
-    from safetensors.torch import save_file
+    from ..checkpoint import write_safetensors
 
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"A CLIP is saved as .safetensors, got {path}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in model.openai_state_dict().items()}
-    temporary = path.with_name(path.name + ".part")
-    save_file(tensors, temporary, metadata={_METADATA_KEY: json.dumps(model.architecture.to_dict())})
-    os.replace(temporary, path)
+    tensors = {name: tensor.to("cpu", dtype) for name, tensor in model.openai_state_dict().items()}
+    write_safetensors(path, tensors, {_METADATA_KEY: json.dumps(model.architecture.to_dict())})
 
 
 def _read(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

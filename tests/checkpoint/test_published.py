@@ -13,7 +13,7 @@ from detectron2.modeling import build_model
 
 from masqclip_d2.checkpoint import AccountingCheckpointer
 from masqclip_d2.config import load_config
-from tests.helpers import TINY_CLIP, VIT_L_336, tiny_config
+from tests.helpers import TINY_CLIP, VIT_L_336, published_name, tiny_config
 
 KEYS = json.loads((Path(__file__).parents[1] / "golden" / "checkpoint_keys.json").read_text())
 
@@ -41,27 +41,6 @@ def test_every_published_name_finds_its_place_in_the_full_size_model(tmp_path, e
     assert len(own) == len(expected)
 
 
-def _published_name(name: str, kind: str, rma_layers=(5, 11, 17, 23)) -> str:
-    """Our name of a tensor -> the published one, written down a second time and the other way round."""
-    name = name.removeprefix("proposer.")
-    if not name.startswith("visual_encoder."):
-        return name
-    name = name.removeprefix("visual_encoder.")
-    parts = name.split(".")
-    if parts[0] == "mask_attentions":
-        layer, what = int(parts[1]), ".".join(parts[2:-1])
-        attention = f"visual.transformer.resblocks.{layer}.attn"
-        index = rma_layers.index(layer) if layer in rma_layers else None
-        name = {
-            "mask_query_proj": f"{attention}.new_q_proj",
-            "mask_norm": f"{attention}.q_prime_norm_added_params",
-            "key_proj": f"{attention}.k_prime_proj_weight_added_params",
-            "mask_patch_proj": f"visual.transformer.conv1_added_params.{index}",
-            "refinement.proj": f"visual.transformer.conv3_added_params.{index}",
-        }[what] + f".{parts[-1]}"
-    return f"{kind}.{name}"
-
-
 @pytest.mark.parametrize(
     ("meta_architecture", "opts"),
     [
@@ -79,7 +58,7 @@ def test_values_arrive_where_they_belong(tmp_path, meta_architecture, opts, monk
         if not name.startswith("text_classifier.")
     }
     kind = meta_architecture.lower()
-    published = {_published_name(name, kind): tensor for name, tensor in expected.items()}
+    published = {published_name(name, kind): tensor for name, tensor in expected.items()}
     listed = {name for name, _ in KEYS[kind]["entries"]}
     assert {name for name in published if name.startswith(f"{kind}.")} == {
         n for n in listed if n.startswith(f"{kind}.")

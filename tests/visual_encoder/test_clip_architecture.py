@@ -72,7 +72,7 @@ def test_names_and_files(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="mine.json"):
         ClipArchitecture.from_name(path)
-    with pytest.raises(FileNotFoundError, match="'nix' is neither a JSON file nor a shipped name .*shapes-tiny"):
+    with pytest.raises(FileNotFoundError, match="'nix' is neither a JSON file nor a known name .*tiny, ViT-B/32"):
         ClipArchitecture.from_name("nix")
 
 

@@ -10,6 +10,7 @@ import torch
 
 from masqclip_d2.visual_encoder import build_clip, clip_sources, load_clip, save_clip
 from masqclip_d2.visual_encoder.clip_architecture import ClipArchitecture
+from tests.helpers import VIT_L_336, write_torchscript
 
 SIZES = {
     "image_resolution": 16,
@@ -45,26 +46,6 @@ def assert_same(loaded, clip):
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
 
 
-def write_torchscript(clip, path):
-    """An archive of OpenAI's layout: parameters under their names, three integers, a method."""
-
-    class Node(torch.nn.Module):
-        pass
-
-    root = Node()
-    for name, tensor in clip.openai_state_dict().items():
-        *parents, leaf = name.split(".")
-        node = root
-        for parent in parents:
-            if not hasattr(node, parent):
-                node.add_module(parent, Node())
-            node = getattr(node, parent)
-        node.register_parameter(leaf, torch.nn.Parameter(tensor.clone(), requires_grad=False))
-    for name, value in (("input_resolution", 16), ("context_length", 12), ("vocab_size", 600)):
-        root.register_buffer(name, torch.tensor(value))
-    torch.jit.script(root).save(str(path))
-
-
 @pytest.fixture
 def archive(clip, tmp_path, monkeypatch):
     """A TorchScript archive that counts as OpenAI's ViT-B/32."""
@@ -86,6 +67,27 @@ def test_listed_models_are_openais():
     models = clip_sources.OPENAI_MODELS
     assert set(models) == {"ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px"}
     assert all(model["sha256"] in model["url"] and len(model["sha256"]) == 64 for model in models.values())
+
+
+def test_sizes_of_openais_models_are_known_without_their_files(monkeypatch):
+    monkeypatch.setattr(clip_sources.urllib.request, "urlopen", no_network)
+    assert ClipArchitecture.from_name("ViT-L/14@336px") == ClipArchitecture.from_dict(VIT_L_336)
+    with torch.device("meta"):
+        clip = load_clip("ViT-L/14@336px")
+    assert clip.visual.positional_embedding.shape == (577, 1024) and clip.visual.proj.is_meta
+    assert not any(parameter.requires_grad for parameter in clip.parameters())
+    for name in clip_sources.OPENAI_MODELS:  # open_clip has the same sizes under its own names
+        ours, theirs = ClipArchitecture.from_name(name), open_clip.get_model_config(_open_clip_name(name))
+        vision, text = theirs["vision_cfg"], theirs["text_cfg"]
+        assert (ours.image_resolution, ours.patch_size) == (vision["image_size"], vision["patch_size"])
+        assert (ours.vision_width, ours.vision_layers) == (vision["width"], vision["layers"])
+        assert ours.vision_heads == vision["width"] // vision.get("head_width", 64)
+        assert (ours.text_width, ours.text_layers, ours.text_heads) == (text["width"], text["layers"], text["heads"])
+        assert (ours.embed_dim, ours.vocab_size) == (theirs["embed_dim"], text["vocab_size"])
+
+
+def _open_clip_name(name):
+    return name.replace("/", "-").replace("@336px", "-336")
 
 
 def test_own_file(clip, tmp_path):
@@ -115,7 +117,7 @@ def test_half_precision_file_is_smaller_and_loads_as_float32(clip, tmp_path):
 
 
 def test_only_safetensors_are_written(clip, tmp_path):
-    with pytest.raises(ValueError, match="saved as .safetensors"):
+    with pytest.raises(ValueError, match="written as .safetensors"):
         save_clip(tmp_path / "clip.pt", clip)
 
 

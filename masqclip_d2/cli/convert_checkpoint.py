@@ -1,0 +1,152 @@
+"""The command `tools/convert_checkpoint.py` (installed: `masqclip-convert-checkpoint`): any weights -> safetensors.
+
+Reads what MODEL.WEIGHTS reads, and CLIPs, which MODEL.MASQCLIP.CLIP.NAME reads; writes the tensors under our names,
+in their own dtype (a CLIP: float32), and says what became of every name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from detectron2.modeling import build_model
+from torch import Tensor
+
+from ..checkpoint import account, account_alone, local_weights_path, read_checkpoint, write_safetensors
+from ..checkpoint.accounting import Accounted
+from ..config import load_config
+from ..meta_arch.build import clip_from_config
+from ..visual_encoder import load_clip, save_clip
+from ..visual_encoder.clip_sources import OPEN_CLIP_PREFIX, OPENAI_MODELS, is_torchscript
+from .command import command
+
+_EPILOG = """examples:
+  convert_checkpoint.py maskclip.pth maskclip.safetensors --config-file maskclip_r50
+  convert_checkpoint.py ViT-L-14-336px.pt clip.safetensors
+With --config-file every name of the file and of that configuration's model is accounted for: one that is missing,
+unexpected or wrongly shaped is an error, unless a pattern of checkpoint/sources.py expects it. Without, names are
+translated as far as they tell by themselves.
+"""
+# Names that only a CLIP with both towers has.
+_CLIP_NAMES = {"visual.conv1.weight", "token_embedding.weight"}
+
+
+def convert_checkpoint(
+    weights: str, output: str | Path, config: str | None = None, opts: Iterable[str] = (), overwrite: bool = False
+) -> str:
+    """Write weights of any supported source as safetensors.
+
+    Args:
+        weights: a file, URL or name that MODEL.WEIGHTS or MODEL.MASQCLIP.CLIP.NAME takes.
+        output: the new file; ends in .safetensors. Written whole or not at all.
+        config: a YAML file or shipped name; the weights must fit its model. None: names alone are looked at.
+        opts: KEY VALUE words for `config`.
+        overwrite: replace `output` if it exists.
+
+    Returns:
+        What became of the names, a few lines of text.
+
+    Raises:
+        FileExistsError: `output` exists.
+        FileNotFoundError: there are no such weights or configuration.
+        KeyError: see `load_config`.
+        ValueError: the weights cannot be read, are no checkpoint, or do not fit the configuration.
+    """
+    output = Path(output)
+    if output.suffix != ".safetensors":
+        raise ValueError(f"The output must end in .safetensors, got {output}.")
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{output} exists. Choose another name, or pass --overwrite to replace it.")
+    cfg = None if config is None else load_config(config, tuple(opts))
+    if weights in OPENAI_MODELS or weights.startswith(OPEN_CLIP_PREFIX):
+        return _convert_clip(weights, output, cfg)
+    path = local_weights_path(weights)
+    if is_torchscript(path):
+        return _convert_clip(str(path), output, cfg)
+    checkpoint = read_checkpoint(path)
+    tensors = checkpoint.pop("model")
+    if tensors.keys() >= _CLIP_NAMES:
+        return _convert_clip(str(path), output, cfg)
+    accounted = _accounted(tensors, weights, cfg)
+    write_safetensors(output, accounted.tensors)
+    return "\n".join([*_report(accounted, checkpoint), _written(output, len(accounted.tensors))])
+
+
+def _convert_clip(name: str, output: Path, cfg) -> str:
+    """A CLIP keeps OpenAI's names, and goes with its architecture; `cfg` says what weights cannot tell."""
+    if cfg is None:
+        clip = load_clip(name)
+    else:
+        cfg.MODEL.MASQCLIP.CLIP.NAME = name
+        clip = clip_from_config(cfg)
+    save_clip(output, clip)
+    return f"taken as a CLIP, for MODEL.MASQCLIP.CLIP.NAME\n{_written(output, len(clip.openai_state_dict()))}"
+
+
+def _accounted(tensors: dict[str, Tensor], weights: str, cfg) -> Accounted:
+    """`tensors` in our names, such that MODEL.WEIGHTS takes the result wherever it takes `tensors`."""
+    if cfg is None:
+        accounted = account_alone(tensors)
+    else:
+        cfg.MODEL.DEVICE = "meta"
+        with torch.device("meta"):
+            model = build_model(cfg)
+        accounted = account(model, tensors, weights, getattr(model, "may_miss_names", ()))
+    if all(name.startswith("backbone.") for name in accounted.tensors):
+        raise ValueError(
+            f"{weights} is an {accounted.source}, where training starts; MODEL.WEIGHTS reads it as it is, so there is "
+            "nothing to convert."
+        )
+    if cfg is not None:
+        try:
+            account(model, accounted.tensors, weights, getattr(model, "may_miss_names", ()))
+        except ValueError as error:
+            raise ValueError(
+                f"{weights} ({accounted.source}) lacks what the converted file must have: {error} The missing "
+                "parts may come with MODEL.MASQCLIP.CLIP.NAME."
+            ) from error
+    return accounted
+
+
+def _report(accounted: Accounted, rest: Iterable[str]) -> list[str]:
+    lines = [f"taken as {accounted.source}"]
+    renamed = Counter((_pattern(name), _pattern(ours)) for name, ours in accounted.renamed.items())
+    lines += [f"  renamed: {name} -> {ours} ({count})" for (name, ours), count in renamed.items()]
+    for what, names in (
+        ("left out, as expected", accounted.left_out),
+        ("not in the file, as expected", accounted.missing),
+    ):
+        lines += [f"  {what}: {name} ({count})" for name, count in Counter(map(_pattern, names)).items()]
+    lines += [f"  left out, beside the model: {name}" for name in rest]
+    return lines
+
+
+def _pattern(name: str) -> str:
+    """A name without its numbers, so that all layers share a line."""
+    return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name)
+
+
+def _written(output: Path, count: int) -> str:
+    return f"wrote {output}: {count} tensors, {output.stat().st_size / 2**20:.1f} MiB"
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", help="a file, URL, shipped name, or name of a CLIP such as ViT-L/14@336px")
+    parser.add_argument("output", help="the new file; ends in .safetensors")
+    parser.add_argument("--config-file", help="a YAML file, or the name of a shipped config, that the weights must fit")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides for --config-file")
+    args = parser.parse_args(argv)
+    print(convert_checkpoint(args.weights, args.output, args.config_file, args.opts, args.overwrite))
+
+
+if __name__ == "__main__":
+    main()
