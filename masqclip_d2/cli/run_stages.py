@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import find_config, load_config
+from ..evaluation.build import answers_proposals
 from .command import command
 
 
@@ -78,7 +79,7 @@ def plan(config: str | Path, opts: list[str], output_root: str | None = None) ->
             rounds = range(1, cfg.MODEL.MASQCLIP.DISTILLATION.ROUNDS + 1)
             folders = {f"{file.stem}, round {n}": output / f"round_{n}" for n in rounds}
         for title, folder in folders.items():
-            words = [word for pair in _wanted(architecture, handed_on).items() for word in pair]
+            words = [word for pair in _wanted(cfg, handed_on).items() for word in pair]
             stages.append(Stage(title, file, (*opts, *words, "OUTPUT_DIR", str(folder)), folder))
             if architecture == "ClipPretraining":
                 handed_on["MODEL.MASQCLIP.CLIP.NAME"] = str(folder / "clip.safetensors")
@@ -96,15 +97,11 @@ def _beside(config: Path, name: str) -> Path:
     return path if path.is_file() else find_config(name)
 
 
-def _wanted(architecture: str, handed_on: dict[str, str]) -> dict[str, str]:
+def _wanted(cfg, handed_on: dict[str, str]) -> dict[str, str]:
     """What a stage takes over of the earlier ones: a proposer does not want a CLIP, nor CLIP a proposer's weights."""
-    if architecture == "ClipPretraining":
-        keys = ("MODEL.MASQCLIP.CLIP.NAME", "MODEL.MASQCLIP.CLIP.ARCHITECTURE")
-    elif architecture in ("MaskProposer", "MaskDistiller"):
-        keys = ("MODEL.WEIGHTS",)
-    else:
-        keys = tuple(handed_on)
-    return {key: handed_on[key] for key in keys if key in handed_on}
+    clip = cfg.MODEL.META_ARCHITECTURE == "ClipPretraining"
+    unwanted = "MODEL.WEIGHTS" if clip else "MODEL.MASQCLIP.CLIP." if answers_proposals(cfg) else None
+    return {key: value for key, value in handed_on.items() if unwanted is None or not key.startswith(unwanted)}
 
 
 @command

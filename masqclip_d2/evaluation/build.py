@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from .class_agnostic import ProposalRecallEvaluator
 from .dataset_facts import required
@@ -42,15 +43,20 @@ _NEED_INSTANCES_JSON = ("instance", "proposals")
 def build_evaluator(cfg: Any, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluators:
     """The evaluators of a dataset for the model of a configuration; see `evaluators_for`.
 
-    A `MaskProposer` is evaluated by the recall of its proposals; every other model by the answers that
+    A proposer is evaluated by the recall of its proposals; every other model by the answers that
     MODEL.MASK_FORMER.TEST switches on and, where its masks are the ground truth, by how well it classifies them.
     """
     return evaluators_for(dataset_name, output_dir, tasks_of_config(cfg))
 
 
+def answers_proposals(cfg: Any) -> bool:
+    """Whether the model of a configuration is a proposer: masks without words are all that it answers."""
+    return getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "answers_proposals", False)
+
+
 def tasks_of_config(cfg: Any) -> tuple[str, ...]:
     """Which of `TASKS` the model of a configuration answers."""
-    if cfg.MODEL.META_ARCHITECTURE == "MaskProposer":
+    if answers_proposals(cfg):
         return ("proposals",)
     test = cfg.MODEL.MASK_FORMER.TEST
     switches = {

@@ -1,43 +1,31 @@
-"""MaskProposer: the class-agnostic proposer as a model of its own (stage `teacher`, and the recall of proposals).
-
-Input, a list with one dict per image:
-    image           (3, H, W) uint8 or float RGB, 0..255
-    instances       in training: Instances with `gt_masks` (BitMasks or (N, H, W) bool); classes are ignored
-    height, width   size of the answer in pixels; default: of the image
-Output: in training a dict of losses; else one dict per image:
-    proposals       Instances of size (height, width), best first: pred_masks (N, height, width) bool and scores (N,) in
-                    [0, 1], the object score times the mean mask probability inside the mask
-"""
+"""MaskProposer: class-agnostic Mask2Former as a model of its own; input and output as in `proposal_network`."""
 
 from __future__ import annotations
 
 import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from ..fusion import instance_inference, masks_to_output
 from ..proposer import MaskFormerProposer, SetCriterion
-from ..structures import MaskProposals, annotated_masks, padded_masks
-from .out_of_memory import in_smaller_pieces
+from ..structures import padded_masks
+from .proposal_network import ProposalNetwork
 
 
 @META_ARCH_REGISTRY.register()
-class MaskProposer(MaskFormerProposer):
+class MaskProposer(ProposalNetwork, MaskFormerProposer):
     """Class-agnostic Mask2Former with its losses (MaskCLIP, Sec. 3.1; MasQCLIP, stage 1).
 
     Args:
         criterion: `SetCriterion` with one class, "object".
-        topk: proposals per image at test.
+        topk: see `ProposalNetwork`.
         proposer: arguments of `MaskFormerProposer`.
     """
 
     @configurable
     def __init__(self, *, criterion: nn.Module, topk: int, **proposer) -> None:
-        super().__init__(**proposer)
+        super().__init__(topk=topk, **proposer)
         self.criterion = criterion
-        self.topk = topk
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -47,30 +35,12 @@ class MaskProposer(MaskFormerProposer):
             "topk": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
-        """See the module docstring."""
-        if not self.training:
-            return self._inference(batched_inputs)
+    def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """Losses of `SetCriterion`; every object is of class 0, and an image without objects has none."""
         images = self.preprocess([record["image"] for record in batched_inputs])
-        targets = [self._target(record["instances"], images.shape[-2:]) for record in batched_inputs]
-        return self.criterion(super().forward(images), targets)
-
-    def _inference(self, batched_inputs: list[dict]) -> list[dict]:
-        height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
-        found = in_smaller_pieces(self.propose, batched_inputs, f"images of up to {height} x {width} pixels")
-        return [
-            {"proposals": self._ranked(record, proposals)}
-            for record, proposals in zip(batched_inputs, found, strict=True)
+        masks = [padded_masks(self.target_masks(record), images.shape[-2:]) for record in batched_inputs]
+        targets = [
+            {"labels": torch.zeros(len(of_image), dtype=torch.int64, device=of_image.device), "masks": of_image}
+            for of_image in masks
         ]
-
-    def _ranked(self, record: dict, proposals: MaskProposals) -> Instances:
-        hw = (record.get("height", record["image"].shape[-2]), record.get("width", record["image"].shape[-1]))
-        mask_logits = masks_to_output(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, hw)
-        ranked = instance_inference(proposals.object_scores[:, None], mask_logits, topk=self.topk)
-        return Instances(hw, pred_masks=ranked.masks, scores=ranked.scores)
-
-    def _target(self, instances: Instances, padded_hw: tuple[int, int]) -> dict[str, Tensor]:
-        """One image's masks at padded size, all of class 0; an image without objects has none."""
-        masks = annotated_masks(instances, padded_hw).to(self.pixel_mean.device)
-        labels = torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
-        return {"labels": labels, "masks": padded_masks(masks, padded_hw)}
+        return self.criterion(MaskFormerProposer.forward(self, images), targets)
