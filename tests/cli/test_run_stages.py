@@ -1,4 +1,4 @@
-"""run_stages: the right stages in the right order with the right weights; finished ones skipped, broken-off ones resumed."""
+"""run_stages: the right stages in order, with the right weights; finished ones skipped, broken-off ones resumed."""
 
 import json
 import os
@@ -75,11 +75,17 @@ def test_unknown_config_is_one_sentence(capsys):
     assert stopped.value.code == 1 and error.startswith("error: ") and "shapes/masqclip" in error
 
 
-SMOKE = """
-SOLVER.IMS_PER_BATCH 2 SOLVER.MAX_ITER 20 SOLVER.CHECKPOINT_PERIOD 8 DATALOADER.NUM_WORKERS 0 INPUT.RANDOM_FLIP none
-MODEL.MASK_FORMER.NUM_OBJECT_QUERIES 10 MODEL.MASK_FORMER.DEC_LAYERS 2 MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS 1
-MODEL.MASQCLIP.DISTILLATION.SCORE_THRESHOLD 0.0
-""".split()
+SMOKE = [
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.MAX_ITER", "20",
+    "SOLVER.CHECKPOINT_PERIOD", "8",
+    "DATALOADER.NUM_WORKERS", "0",
+    "INPUT.RANDOM_FLIP", "none",
+    "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "10",
+    "MODEL.MASK_FORMER.DEC_LAYERS", "2",
+    "MODEL.SEM_SEG_HEAD.TRANSFORMER_ENC_LAYERS", "1",
+    "MODEL.MASQCLIP.DISTILLATION.SCORE_THRESHOLD", "0.0",
+]  # fmt: skip
 
 
 @pytest.mark.slow
