@@ -28,7 +28,7 @@ test-real: $(INSTALLED)
 	MASQCLIP_D2=real PYTHONPATH=$(DETECTRON2) $(BIN)/python -m pytest -m "not gpu and not weights and not datasets"
 
 golden: $(INSTALLED)
-	$(BIN)/python tests/check_golden.py tests/golden/maskclip_worma_A.npz tests/golden/mask2former_*.npz tests/golden/postprocess_*.npz tests/golden/pq_A
+	$(BIN)/python tests/check_golden.py tests/golden/*.npz tests/golden/pq_A
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -109,3 +109,12 @@ def test_links_and_pictures_exist():
     for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
+
+
+def test_every_row_of_the_papers_names_a_shipped_configuration():
+    from masqclip_d2.config import shipped_configs
+
+    rows = re.findall(r"^\|(.*)\|$", (ROOT / "docs/paper_rows.md").read_text(), flags=re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`((?:\w+/)?(?:mask|masq|clip)\w+)`", row)}
+    shipped = {name for name in shipped_configs() if re.search("maskclip|masqclip|clip_baseline", name)}
+    assert named == shipped
