@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..autocast import autocast_dtype, without_autocast
+
 _SLOPE = 1.702  # of QuickGELU
 # Elements of a tile's product, (tile, P, D). On a CPU it should stay in the cache, elsewhere launches should be few.
 _TILE_ELEMENTS = {"cpu": 600_000}
@@ -16,10 +18,9 @@ _OTHER_TILE_ELEMENTS = 64_000_000
 
 def mask_residual_torch(query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """See `mask_residual`. Under autocast the products are made in its dtype, as a linear map's would be."""
-    device = query.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+    dtype = autocast_dtype(query.device) or weight.dtype
     query, key, low_weight = (tensor.to(dtype) for tensor in (query, key, weight))
-    with torch.autocast(device, enabled=False):
+    with without_autocast(query.device):
         return _MaskResidual.apply(query, key, low_weight, bias)
 
 

@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..autocast import without_autocast
+
 _TILE_ELEMENTS = 4_000_000  # of the pixels at hand, (B, P, tile, S): 16 MB in float32
 
 
@@ -33,7 +35,7 @@ def relative_scores_torch(
     relative_key: Tensor,
 ) -> Tensor:
     """See `relative_scores`; in float32, a few masks at a time, whose pixels are made again for the gradient."""
-    with torch.autocast(mask.device.type, enabled=False):
+    with without_autocast(mask.device):
         heads, num_patches, head_width = relative_key.shape[1:]
         patch_size = patch_weight.shape[-1]
         key = relative_key.float()
