@@ -169,9 +169,19 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours = cfg.MODEL.MASQCLIP = CN()
 
     ours.PROPOSER = CN()
-    ours.PROPOSER.SOURCE = "mask2former"  # where masks come from: "mask2former" or "ground_truth" (MaskCLIP, Table 7)
+    # Where masks come from: "mask2former", "mask_rcnn", or "ground_truth" (MaskCLIP, Table 7).
+    ours.PROPOSER.SOURCE = "mask2former"
     ours.PROPOSER.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
     ours.PROPOSER.TINY_BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
+
+    # Mask R-CNN; the sizes are those of torchvision's maskrcnn_resnet50_fpn, which is also Detectron2's R50-FPN.
+    rcnn = ours.PROPOSER.MASK_RCNN = CN()
+    rcnn.NUM_CLASSES = 2  # background and object; 91 for torchvision's released weights, whose labels are ignored
+    rcnn.FROZEN_BN_EPS = 1e-5  # of TorchvisionResNet; 0.0 for torchvision's released weights, which learned with that
+    rcnn.CHANNELS = 256  # of feature pyramid, region proposals and mask head
+    rcnn.BOX_HEAD_DIM = 1024
+    rcnn.ANCHOR_SIZES = [32, 64, 128, 256, 512]  # pixels, one per level of the pyramid: strides 4, 8, 16, 32 and half
+    rcnn.ROIS_PER_IMAGE = 512  # regions of an image that the losses of box and mask head look at
 
     # What an image is padded to, for the proposer and for CLIP. "image": each image for itself, and CLIP sees no
     # padding, so that its result does not depend on its batch mates; "batch": the largest of the batch, which CLIP

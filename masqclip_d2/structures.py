@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+CERTAIN_LOGIT = 10.0  # of a pixel that is certainly inside a mask; sigmoid(-10) = 5e-5
+
 
 @dataclass
 class MaskProposals:
@@ -78,8 +80,8 @@ class MaskProposals:
 
     @classmethod
     def from_binary_masks(cls, masks: Tensor, object_scores: Tensor | None = None) -> MaskProposals:
-        """Take masks from any source: (Q, H, W) bool or 0/1 in the frame of the image; logits become +-10."""
-        mask_logits = (masks.to(torch.float32) * 2 - 1) * 10
+        """Take masks from any source: (Q, H, W) bool or 0/1 in the frame of the image."""
+        mask_logits = (masks.to(torch.float32) * 2 - 1) * CERTAIN_LOGIT
         if object_scores is None:
             object_scores = torch.ones(len(masks), device=masks.device)
         return cls(mask_logits, object_scores, tuple(masks.shape[-2:]))

@@ -42,6 +42,12 @@ TINY_PROPOSER = [
     "MODEL.MASQCLIP.PROPOSER.TINY_BACKBONE_WIDTHS", "[16, 16, 32, 32]",
     "MODEL.DEVICE", "cpu",
 ]  # fmt: skip
+# The same for Mask R-CNN, beside `TINY_PROPOSER`.
+TINY_MASK_RCNN = [
+    "MODEL.MASQCLIP.PROPOSER.MASK_RCNN.CHANNELS", "16",
+    "MODEL.MASQCLIP.PROPOSER.MASK_RCNN.BOX_HEAD_DIM", "32",
+    "MODEL.MASQCLIP.PROPOSER.MASK_RCNN.ROIS_PER_IMAGE", "16",
+]  # fmt: skip
 
 
 def tiny_clip_file(folder: Path) -> Path:

@@ -18,6 +18,7 @@ class Source:
     Args:
         name: what it is, for messages.
         recognised_by: regular expressions; each must match the beginning of some name in the file.
+        only_for: names of the model; a model without a name that begins so does not need this entry.
         foreign_to: names of the model; a model with a name that begins so does not need this entry.
         renames: (pattern, replacement) applied to every name with `re.sub`, in order.
         may_miss: beginnings (regular expressions) of the model's names that this source does not have.
@@ -26,6 +27,7 @@ class Source:
 
     name: str
     recognised_by: tuple[str, ...]
+    only_for: tuple[str, ...] = ()
     foreign_to: tuple[str, ...] = ()
     renames: tuple[tuple[str, str | Callable], ...] = ()
     may_miss: tuple[str, ...] = ()
@@ -62,7 +64,40 @@ _INTO_SEGMENTER = (
     (r"^(?=visual\.|mask_attentions\.|mask_embeddings$)", "visual_encoder."),
 )
 
+# torchvision's released Mask R-CNN is older than the names that its classes give today.
+_MASK_RCNN_RENAMES = (
+    (r"^rpn\.head\.conv\.(?=weight|bias)", "rpn.head.conv.0.0."),
+    (r"^backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(?=weight|bias)", r"backbone.fpn.\1_blocks.\2.0."),
+    (r"^roi_heads\.mask_head\.mask_fcn(\d)\.", lambda match: f"roi_heads.mask_head.{int(match[1]) - 1}.0."),
+)
+
 SOURCES = (
+    Source(
+        name="ImageNet ResNet, for a Mask R-CNN",
+        recognised_by=(r"(stem\.)?conv1\.weight", r"(res2|layer1)\.0\.conv1\.weight"),
+        only_for=(r"backbone\.body\.layer1\.",),
+        renames=(  # from Detectron2's names to torchvision's, which stay
+            (r"^stem\.", ""),
+            (r"^res(\d)", lambda match: f"layer{int(match[1]) - 1}"),
+            (r"\bconv(\d)\.norm", r"bn\1"),
+            (r"shortcut\.norm", "downsample.1"),
+            (r"shortcut", "downsample.0"),
+            (r"^", "backbone.body."),
+        ),
+        may_miss=(r"(?!backbone\.body\.)",),
+        may_leave=(r"backbone\.body\.fc\.", r".*\.num_batches_tracked"),
+    ),
+    Source(
+        name="Mask R-CNN, as the proposer of another model",
+        recognised_by=(r"backbone\.body\.", r"rpn\.", r"roi_heads\."),
+        foreign_to=(r"backbone\.",),
+        renames=(*_MASK_RCNN_RENAMES, (r"^", "proposer.")),
+    ),
+    Source(
+        name="Mask R-CNN",
+        recognised_by=(r"backbone\.body\.", r"rpn\.", r"roi_heads\."),
+        renames=_MASK_RCNN_RENAMES,
+    ),
     Source(
         name="ImageNet backbone in Detectron2's names",
         recognised_by=(r"stem\.conv1\.weight",),
@@ -122,11 +157,16 @@ def source_of(file_names: Iterable[str], model_names: Iterable[str]) -> Source:
     """The entry that fits a file and a model; `OWN` where the file speaks the model's own names."""
     file_names, model_names = list(file_names), list(model_names)
     for source in SOURCES:
-        needed = not any(re.match(pattern, name) for pattern in source.foreign_to for name in model_names)
-        recognised = all(any(re.match(pattern, name) for name in file_names) for pattern in source.recognised_by)
-        if needed and recognised:
+        foreign = any(_begins(pattern, model_names) for pattern in source.foreign_to)
+        needed = all(_begins(pattern, model_names) for pattern in source.only_for)
+        if needed and not foreign and all(_begins(pattern, file_names) for pattern in source.recognised_by):
             return source
     return OWN
+
+
+def _begins(pattern: str, names: Iterable[str]) -> bool:
+    """Whether some name begins with the pattern."""
+    return any(re.match(pattern, name) for name in names)
 
 
 def rename(name: str, source: Source) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..proposer import GroundTruthProposer, MaskFormerProposer
-from ..proposer.proposer import PADDINGS
+from ..proposer import GroundTruthProposer, MaskFormerProposer, MaskRcnnProposer
+from ..proposer.network_proposer import PADDINGS
 from ..visual_encoder.clip_architecture import ClipArchitecture
 from ..visual_encoder.clip_vit import ClipVisualTransformer
 from ..visual_encoder.clip_weights import ClipModel, build_clip, load_clip
@@ -52,7 +52,11 @@ def clip_from_config(cfg) -> ClipModel:
 def build_proposer(cfg) -> nn.Module:
     """The source of masks that MODEL.MASQCLIP.PROPOSER.SOURCE names; frozen."""
     source = cfg.MODEL.MASQCLIP.PROPOSER.SOURCE
-    sources = {"mask2former": MaskFormerProposer, "ground_truth": lambda cfg: GroundTruthProposer()}
+    sources = {
+        "mask2former": MaskFormerProposer,
+        "mask_rcnn": MaskRcnnProposer,
+        "ground_truth": lambda cfg: GroundTruthProposer(),
+    }
     if source not in sources:
         raise ValueError(f"MODEL.MASQCLIP.PROPOSER.SOURCE is {source!r}; expected one of {', '.join(sources)}.")
     return sources[source](cfg).requires_grad_(False).eval()

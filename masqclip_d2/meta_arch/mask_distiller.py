@@ -1,7 +1,8 @@
 """MaskDistiller: a student proposer learns base masks and what a frozen teacher finds beside them (MasQCLIP, stage 1).
 
 One round of Progressive Distillation, stage `student`; for another round the student becomes the teacher of a new run.
-Input and output as in `mask_proposer`; at test it is a `MaskProposer`, and only the student is saved, under its names.
+Input and output as in `proposal_network`; at test it is a `MaskProposer`, and only the student is saved, under its
+names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MaskProposer: class-agnostic Mask2Former as a model of its own; input and output as in `proposal_network`."""
+"""Class-agnostic Mask2Former as a model of its own; input and output as in `proposal_network`."""
 
 from __future__ import annotations
 

@@ -31,13 +31,11 @@ from ..fusion import (
     resize_maps,
     semantic_inference,
 )
-from ..structures import MaskProposals
+from ..structures import CERTAIN_LOGIT, MaskProposals
 from ..training.targets import encoder_targets
 from ..visual_encoder.clip_image import clip_image
 from ..vocabulary import TextClassifier, Vocabulary
 from .out_of_memory import in_smaller_pieces
-
-_EMPTY_LOGIT = -10.0
 
 
 @dataclass(frozen=True)
@@ -220,7 +218,7 @@ class OpenVocabularySegmenter(nn.Module):
         images, masks, frames = zip(
             *(self.encoder_input(r["image"], p) for r, p in zip(batched_inputs, proposals, strict=True)), strict=True
         )
-        padded = pad_sequence(masks, batch_first=True, padding_value=_EMPTY_LOGIT)  # (B, Q, R, R)
+        padded = pad_sequence(masks, batch_first=True, padding_value=-CERTAIN_LOGIT)  # (B, Q, R, R)
         targets = encoder_targets(batched_inputs, frames, target_hw, padded.device)
         return torch.stack(images), padded, targets
 

@@ -5,53 +5,35 @@ Shape shorthand: B images, Q mask proposals, K classes, H, W pixels of the padde
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
-import torch
 from detectron2.config import configurable
 from detectron2.modeling import Backbone, build_backbone, build_sem_seg_head
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..structures import MaskProposals
+from .network_proposer import NetworkProposer
 
-PADDINGS = ("image", "batch")
 
-
-class MaskFormerProposer(nn.Module):
+class MaskFormerProposer(NetworkProposer):
     """Backbone and `MaskProposalHead`; names of the state dict as in published checkpoints.
+
+    Its proposals are mask logits at a quarter of the padded size; object score = 1 - P(no object), or 1 where the head
+    predicts no classes.
 
     Args:
         backbone: Detectron2 backbone.
         sem_seg_head: features -> outputs of `MaskDecoder.forward`.
-        pixel_mean, pixel_std: of RGB in 0..255; kept as buffers that are not saved, as published.
-        size_divisibility: inputs are padded to multiples of it, in pixels.
-        padding: "image": each image to its own multiple, so that its proposals do not depend on batch mates; "batch":
-            all images to the largest of the batch, as published.
+        size_divisibility: see `NetworkProposer`; the backbone may ask for more.
+        inputs: further arguments of `NetworkProposer`.
     """
 
     @configurable
-    def __init__(
-        self,
-        *,
-        backbone: Backbone,
-        sem_seg_head: nn.Module,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        size_divisibility: int,
-        padding: str = "image",
-    ) -> None:
-        super().__init__()
-        if padding not in PADDINGS:
-            raise ValueError(f"padding is {padding!r}; expected one of {', '.join(PADDINGS)}.")
+    def __init__(self, *, backbone: Backbone, sem_seg_head: nn.Module, size_divisibility: int, **inputs) -> None:
+        # A backbone with 0 or less asks for nothing.
+        super().__init__(size_divisibility=max(size_divisibility, backbone.size_divisibility, 1), **inputs)
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
-        # The backbone may ask for more than the config says; 0 or less means that it asks for nothing.
-        self.size_divisibility = max(size_divisibility, backbone.size_divisibility, 1)
-        self.padding = padding
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -59,10 +41,7 @@ class MaskFormerProposer(nn.Module):
         return {
             "backbone": backbone,
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
-            "padding": cfg.MODEL.MASQCLIP.PADDING,
+            **cls.input_arguments(cfg),
         }
 
     def forward(self, images: Tensor) -> dict:
@@ -77,64 +56,14 @@ class MaskFormerProposer(nn.Module):
         """
         return self.sem_seg_head(self.backbone(images))
 
-    def preprocess(self, images: Sequence[Tensor]) -> Tensor:
-        """Normalise, pad right and bottom with zeros (the mean colour) to one size, and stack.
-
-        Args:
-            images: each (3, H_i, W_i) RGB in 0..255, uint8 or float.
-
-        Returns:
-            (B, 3, H, W) on the device of this module; H, W: the largest sides, rounded up to `size_divisibility`.
-        """
-        height, width = (
-            self._rounded_up(max(sides)) for sides in zip(*(image.shape[-2:] for image in images), strict=True)
-        )
-        normalised = [(image.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std for image in images]
-        return torch.stack(
-            [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in normalised]
-        )
-
-    @torch.no_grad()
-    def propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
-        """Find the masks of each image.
-
-        Args:
-            batched_inputs: per image "image" (3, H_i, W_i) RGB in 0..255, uint8 or float; sizes may differ, down to
-                one pixel.
-
-        Returns:
-            Per image its Q proposals: mask logits at a quarter of the padded size, covering the padded size; object
-            score = 1 - P(no object), or 1 where the head predicts no classes.
-
-        Raises:
-            ValueError: an image is not of shape (3, H, W) with at least one pixel.
-        """
-        images = [record["image"] for record in batched_inputs]
-        for index, image in enumerate(images):
-            if image.dim() != 3 or len(image) != 3 or not image.numel():
-                raise ValueError(
-                    f"Image {index} has shape {tuple(image.shape)}; expected (3, H, W), RGB, with at least one pixel."
-                )
-        groups = defaultdict(list)
-        for index, image in enumerate(images):
-            padded_hw = tuple(self._rounded_up(side) for side in image.shape[-2:])
-            groups[padded_hw if self.padding == "image" else None].append(index)
-        proposals: list[MaskProposals | None] = [None] * len(images)
-        for members in groups.values():
-            batch = self.preprocess([images[index] for index in members])
-            outputs = MaskFormerProposer.forward(self, batch)  # a subclass may take records in its own `forward`
-            scores = object_scores(outputs["pred_logits"], outputs["pred_masks"])
-            for row, index in enumerate(members):
-                proposals[index] = MaskProposals(
-                    outputs["pred_masks"][row],
-                    scores[row],
-                    tuple(images[index].shape[-2:]),
-                    tuple(batch.shape[-2:]),
-                )
-        return proposals
-
-    def _rounded_up(self, side: int) -> int:
-        return -(-side // self.size_divisibility) * self.size_divisibility
+    def propose_in_batch(self, batch: Tensor, image_hw: Sequence[tuple[int, int]]) -> list[MaskProposals]:
+        """See `NetworkProposer.propose_in_batch`."""
+        outputs = MaskFormerProposer.forward(self, batch)  # a subclass may take records in its own `forward`
+        scores = object_scores(outputs["pred_logits"], outputs["pred_masks"])
+        return [
+            MaskProposals(mask_logits, object_scores, hw, tuple(batch.shape[-2:]))
+            for mask_logits, object_scores, hw in zip(outputs["pred_masks"], scores, image_hw, strict=True)
+        ]
 
 
 def object_scores(pred_logits: Tensor | None, pred_masks: Tensor) -> Tensor:

@@ -1,0 +1,68 @@
+"""What the trainable proposers share (stage `teacher`, and the recall of proposals).
+
+Input, a list with one dict per image:
+    image           (3, H, W) uint8 or float RGB, 0..255
+    instances       in training: Instances with `gt_masks` (BitMasks or (N, H, W) bool); classes are ignored
+    height, width   size of the answer in pixels; default: of the image
+Output: in training a dict of losses; else one dict per image:
+    proposals       Instances of size (height, width), best first: pred_masks (N, height, width) bool and scores (N,) in
+                    [0, 1], the object score times the mean mask probability inside the mask
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from ..fusion import instance_inference, masks_to_output
+from ..structures import MaskProposals, annotated_masks
+from .out_of_memory import in_smaller_pieces
+
+
+class ProposalNetwork(nn.Module):
+    """Makes a model of a `NetworkProposer`, before which a subclass inherits from this.
+
+    Args:
+        topk: proposals per image at test.
+        proposer: arguments of the proposer.
+    """
+
+    answers_proposals = True  # and nothing else, so it is evaluated by their recall and needs no CLIP
+
+    def __init__(self, *, topk: int, **proposer) -> None:
+        super().__init__(**proposer)
+        self.topk = topk
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+        """See the module docstring."""
+        return self.losses(batched_inputs) if self.training else self._inference(batched_inputs)
+
+    @abstractmethod
+    def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
+        """What training minimises the sum of."""
+
+    def target_masks(self, record: dict) -> Tensor:
+        """Annotated masks (N, H, W) bool of an image of the batch, on the device of the model; N may be 0.
+
+        Raises:
+            ValueError: the image comes without its annotation.
+        """
+        if "instances" not in record:
+            raise ValueError(f"Training needs the annotation of {record.get('file_name', 'the image')}.")
+        return annotated_masks(record["instances"], record["image"].shape[-2:]).to(self.pixel_mean.device)
+
+    def _inference(self, batched_inputs: list[dict]) -> list[dict]:
+        height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
+        found = in_smaller_pieces(self.propose, batched_inputs, f"images of up to {height} x {width} pixels")
+        return [
+            {"proposals": self._ranked(record, proposals)}
+            for record, proposals in zip(batched_inputs, found, strict=True)
+        ]
+
+    def _ranked(self, record: dict, proposals: MaskProposals) -> Instances:
+        hw = (record.get("height", record["image"].shape[-2]), record.get("width", record["image"].shape[-1]))
+        mask_logits = masks_to_output(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, hw)
+        ranked = instance_inference(proposals.object_scores[:, None], mask_logits, topk=self.topk)
+        return Instances(hw, pred_masks=ranked.masks, scores=ranked.scores)

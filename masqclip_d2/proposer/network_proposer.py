@@ -1,0 +1,117 @@
+"""What proposers that are networks share: images of any size -> normalised, padded batches -> mask proposals.
+
+Shape shorthand: B images, Q mask proposals, H, W pixels of the padded input.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..structures import MaskProposals
+
+PADDINGS = ("image", "batch")
+
+
+class NetworkProposer(nn.Module):
+    """Normalises and pads; a subclass says which masks a padded batch holds.
+
+    Args:
+        pixel_mean, pixel_std: of RGB in 0..255; kept as buffers that are not saved, as published.
+        size_divisibility: inputs are padded to multiples of it, in pixels.
+        padding: "image": each image to its own multiple, so that its proposals do not depend on batch mates; "batch":
+            all images to the largest of the batch, as published.
+
+    Raises:
+        ValueError: `padding` is unknown.
+    """
+
+    def __init__(
+        self, *, pixel_mean: Sequence[float], pixel_std: Sequence[float], size_divisibility: int, padding: str = "image"
+    ) -> None:
+        super().__init__()
+        if padding not in PADDINGS:
+            raise ValueError(f"padding is {padding!r}; expected one of {', '.join(PADDINGS)}.")
+        self.size_divisibility = size_divisibility
+        self.padding = padding
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @staticmethod
+    def input_arguments(cfg) -> dict:
+        """The arguments of this class by the configuration."""
+        return {
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "size_divisibility": cfg.MODEL.MASK_FORMER.SIZE_DIVISIBILITY,
+            "padding": cfg.MODEL.MASQCLIP.PADDING,
+        }
+
+    @abstractmethod
+    def propose_in_batch(self, batch: Tensor, image_hw: Sequence[tuple[int, int]]) -> list[MaskProposals]:
+        """Masks of each image of a batch.
+
+        Args:
+            batch: (B, 3, H, W) of `preprocess`.
+            image_hw: per image the (height, width) in pixels without padding.
+
+        Returns:
+            Per image its proposals, which cover the padded size (H, W).
+        """
+
+    def preprocess(self, images: Sequence[Tensor]) -> Tensor:
+        """Normalise, pad right and bottom with zeros (the mean colour) to one size, and stack.
+
+        Args:
+            images: each (3, H_i, W_i) RGB in 0..255, uint8 or float.
+
+        Returns:
+            (B, 3, H, W) on the device of this module; H, W: the largest sides, rounded up to `size_divisibility`.
+        """
+        height, width = (
+            self._rounded_up(max(sides)) for sides in zip(*(image.shape[-2:] for image in images), strict=True)
+        )
+        normalised = [(image.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std for image in images]
+        return torch.stack(
+            [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in normalised]
+        )
+
+    @torch.no_grad()
+    def propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
+        """Find the masks of each image.
+
+        Args:
+            batched_inputs: per image "image" (3, H_i, W_i) RGB in 0..255, uint8 or float; sizes may differ, down to
+                one pixel.
+
+        Returns:
+            Per image its Q proposals, see the subclass; Q may differ between images.
+
+        Raises:
+            ValueError: an image is not of shape (3, H, W) with at least one pixel.
+        """
+        images = [record["image"] for record in batched_inputs]
+        for index, image in enumerate(images):
+            if image.dim() != 3 or len(image) != 3 or not image.numel():
+                raise ValueError(
+                    f"Image {index} has shape {tuple(image.shape)}; expected (3, H, W), RGB, with at least one pixel."
+                )
+        groups = defaultdict(list)
+        for index, image in enumerate(images):
+            padded_hw = tuple(self._rounded_up(side) for side in image.shape[-2:])
+            groups[padded_hw if self.padding == "image" else None].append(index)
+        proposals: list[MaskProposals | None] = [None] * len(images)
+        for members in groups.values():
+            batch = self.preprocess([images[index] for index in members])
+            found = self.propose_in_batch(batch, [tuple(images[index].shape[-2:]) for index in members])
+            for index, of_image in zip(members, found, strict=True):
+                proposals[index] = of_image
+        return proposals
+
+    def _rounded_up(self, side: int) -> int:
+        return -(-side // self.size_divisibility) * self.size_divisibility
