@@ -153,8 +153,8 @@ def residual_flops(inputs, outputs) -> int:
 HANDLES = {"aten::scaled_dot_product_attention": attention_flops, "prim::PythonOp._MaskResidual": residual_flops}
 # Element by element, sums over elements, and other names of a view: as in fvcore's own list, not counted.
 NOT_COUNTED = (
-    "__or__", "add", "any", "div", "max_pool2d", "mean", "mul", "new_ones", "numpy_T", "pad", "pow", "rsqrt", "sigmoid",
-    "sub", "sum", "tanh", "unflatten", "unfold", "where",
+    "__or__", "add", "all", "any", "div", "isneginf", "max_pool2d", "mean", "mul", "new_ones", "numpy_T", "pad", "pow",
+    "rsqrt", "sigmoid", "sub", "sum", "tanh", "unflatten", "unfold", "where",
 )  # fmt: skip
 
 

@@ -3,12 +3,12 @@ a query projection of their own, learned in stage `masq_tuning`."""
 
 from __future__ import annotations
 
-import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from ..training.masq_tuning import assign_labels, masq_tuning_loss
+from ..training.masq_tuning import IGNORED, assign_labels, masq_tuning_loss
 from ..visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from ..visual_encoder.masq_attention import MasqAttention
 from ..vocabulary import Vocabulary
@@ -65,13 +65,14 @@ class MasQCLIP(OpenVocabularySegmenter):
     def losses(self, batched_inputs: list[dict], vocabulary: Vocabulary) -> dict[str, Tensor]:
         """{"loss_ce": scalar}, see `training.masq_tuning`; masks are compared at the encoder's resolution."""
         resolution = self.visual_encoder.visual.input_resolution
-        images, mask_logits, targets = self.training_batch(batched_inputs, (resolution, resolution))
+        images, mask_logits, counts, targets = self.training_batch(batched_inputs, (resolution, resolution))
         embeddings = self.visual_encoder(images, mask_logits).mask_embeddings
         text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.train_extra_class)
         class_logits = self.text_classifier.class_logits(embeddings, text_embeddings)
         labels = [
-            assign_labels(masks, target["masks"], target["labels"], len(vocabulary), self.dice_threshold)
-            for masks, target in zip(mask_logits, targets, strict=True)
+            assign_labels(masks[:count], target["masks"], target["labels"], len(vocabulary), self.dice_threshold)
+            for masks, count, target in zip(mask_logits, counts, targets, strict=True)
         ]
-        loss = masq_tuning_loss(class_logits, torch.stack(labels), self.no_object_weight)
+        labels = pad_sequence(labels, batch_first=True, padding_value=IGNORED)  # (B, Q)
+        loss = masq_tuning_loss(class_logits, labels, self.no_object_weight)
         return {"loss_ce": self.loss_weight * loss}

@@ -209,10 +209,11 @@ class OpenVocabularySegmenter(nn.Module):
     @torch.no_grad()
     def training_batch(
         self, batched_inputs: list[dict], target_hw: tuple[int, int] | None = None
-    ) -> tuple[Tensor, Tensor, list[dict[str, Tensor]]]:
+    ) -> tuple[Tensor, Tensor, list[int], list[dict[str, Tensor]]]:
         """What enters the visual encoder for a batch, (B, 3, R, R) and (B, Q, R, R), and its ground truth.
 
-        Where images have different numbers of proposals, empty masks fill up. `target_hw`: see `encoder_targets`.
+        Where images have different numbers of proposals, empty masks fill up; the third result is each image's number.
+        `target_hw`: see `encoder_targets`.
         """
         proposals = self.proposer.propose(batched_inputs)
         images, masks, frames = zip(
@@ -220,7 +221,7 @@ class OpenVocabularySegmenter(nn.Module):
         )
         padded = pad_sequence(masks, batch_first=True, padding_value=-CERTAIN_LOGIT)  # (B, Q, R, R)
         targets = encoder_targets(batched_inputs, frames, target_hw, padded.device)
-        return torch.stack(images), padded, targets
+        return torch.stack(images), padded, [len(some) for some in masks], targets
 
     @torch.no_grad()
     def class_log_scores(

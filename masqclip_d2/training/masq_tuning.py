@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..proposer.dice import pairwise_dice
 
+IGNORED = -100  # label of what fills up images with fewer proposals than others of the batch
+
 
 @torch.no_grad()
 def assign_labels(
@@ -19,6 +21,9 @@ def assign_labels(
     """Give each proposal the category of the ground-truth mask that it overlaps most, if it does enough.
 
     Many proposals may take the same mask, and many take none; there is no bipartite matching.
+
+    Differs from the published code, where an empty proposal takes an empty mask (an object that vanished when masks
+    were made smaller), since their smoothed dice is 1: here it takes none.
 
     Args:
         mask_logits: (Q, H, W) float; inside where positive.
@@ -33,9 +38,10 @@ def assign_labels(
     labels = target_classes.new_full((len(mask_logits),), num_classes)
     if not len(target_masks):
         return labels
-    dice = pairwise_dice((mask_logits > 0).flatten(1).float(), target_masks.flatten(1).float())  # (Q, T)
+    inside = (mask_logits > 0).flatten(1)
+    dice = pairwise_dice(inside.float(), target_masks.flatten(1).float())  # (Q, T)
     best, target = dice.max(dim=1)
-    return torch.where(best > dice_threshold, target_classes[target], labels)
+    return torch.where((best > dice_threshold) & inside.any(dim=1), target_classes[target], labels)
 
 
 def masq_tuning_loss(class_logits: Tensor, labels: Tensor, no_object_weight: float = 0.1) -> Tensor:
@@ -43,13 +49,15 @@ def masq_tuning_loss(class_logits: Tensor, labels: Tensor, no_object_weight: flo
 
     Args:
         class_logits: (..., K + 1) float, the last column that of the extra class "background".
-        labels: (...) int64 in [0, K]; K: the extra class.
+        labels: (...) int64 in [0, K]; K: the extra class. `IGNORED`: no proposal, only filling up.
         no_object_weight: weight of proposals with label K, others have 1.
 
     Returns:
-        () float32.
+        () float32; zero where no proposal has a weight.
     """
-    class_logits = class_logits.float().flatten(0, -2)
+    class_logits, labels = class_logits.float().flatten(0, -2), labels.flatten()
     weight = torch.ones(class_logits.shape[-1], device=class_logits.device)
     weight[-1] = no_object_weight
-    return F.cross_entropy(class_logits, labels.flatten(), weight)
+    total = weight[labels.clamp(min=0)][labels != IGNORED].sum()
+    loss = F.cross_entropy(class_logits, labels, weight, ignore_index=IGNORED, reduction="sum")
+    return loss / total.clamp(min=torch.finfo(total.dtype).tiny)

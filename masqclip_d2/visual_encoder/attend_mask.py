@@ -16,7 +16,7 @@ def touched_patches(mask_logits: Tensor, patch_size: int, zero_is_inside: bool =
     """Patches that contain at least one pixel of the mask.
 
     Args:
-        mask_logits: (B, Q, R, R) float at encoder resolution; Q may be 0.
+        mask_logits: (B, Q, R, R) float at encoder resolution; Q may be 0. A patch with a NaN is not touched.
         patch_size: p in pixels.
         zero_is_inside: True: a pixel is inside from logit 0 on, sigmoid >= 0.5 (MaskCLIP); False: inside above 0 only
             (MasQCLIP).

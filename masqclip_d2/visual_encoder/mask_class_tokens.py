@@ -99,6 +99,8 @@ class MaskClassTokenEncoder(nn.Module):
         Args:
             image: (B, 3, R, R) float, CLIP-normalised (`clip_image`).
             mask_logits: (B, Q, R, R) float at encoder resolution (`masks_to_encoder`); Q may be 0. Not changed.
+                `MaskProposals` refuses NaN. Here, a patch with a NaN lies outside its mask, whose refined logits keep
+                the NaN; other masks do not notice.
 
         Raises:
             ValueError: a shape does not fit the tower.

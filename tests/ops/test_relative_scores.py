@@ -82,5 +82,7 @@ def test_shapes_that_do_not_fit_are_named():
     arguments, _ = random_inputs((1, 2, 12, 4, 2, 8))
     with pytest.raises(ValueError, match="do not fit"):
         relative_scores(*arguments[:6], arguments[6][..., :4])
-    with pytest.raises(ValueError, match="another number of patches than relative_key, 4"):
+    with pytest.raises(ValueError, match="12 x 12 pixels is not made of as many patches of 4 x 4 .* has, 4"):
         relative_scores(*arguments[:6], arguments[6][:, :, :4])
+    with pytest.raises(ValueError, match="14 x 14 pixels is not made of"):  # 3 whole patches and a rest
+        relative_scores(torch.randn(1, 2, 14, 14), *arguments[1:])

@@ -33,8 +33,9 @@ def masked_attention(
     Args:
         query: (B, N, Q, d) of the mask class tokens, not yet divided by sqrt(d). Q may be 0.
         key, value: (B, N, 1 + P, d) of the class token and the patches, shared by all mask class tokens.
-        attend_mask: (B, Q, 1 + P) bool, True = may attend; one mask for all heads. A row without True returns zeros.
-        bias: (B, N, Q, 1 + P) float, added to the scores; None: nothing is.
+        attend_mask: (B, Q, 1 + P) bool, True = may attend; one mask for all heads. A row that may attend
+            nowhere returns zeros.
+        bias: (B, N, Q, 1 + P) float, added to the scores; -inf forbids a token like False does; None: nothing is added.
         implementation: "auto", "reference" or "torch"; None: the environment variable MASQCLIP_OPS, else "auto".
 
     Returns:

@@ -9,18 +9,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .reference import masked_attention_reference
+
 
 def masked_attention_torch(
     query: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor, bias: Tensor | None = None
 ) -> Tensor:
     """See `masked_attention`; without a bias the mask is broadcast over heads, not copied."""
     if query.shape[2] == 0:
-        return query  # nobody asks; the fused kernels do not take an empty dimension
-    # Kernels differ in what they return (NaN or zeros) for a row without True, so such a row attends everywhere and
-    # its result is replaced. No `if`: reading the mask on the host would make an accelerator wait.
-    nowhere = ~attend_mask.any(dim=-1, keepdim=True)  # (B, Q, 1)
-    mask = (attend_mask | nowhere)[:, None]  # (B, 1, Q, 1 + P)
-    if bias is not None:
-        mask = bias.to(query.dtype).masked_fill(~mask, -torch.inf)
+        # The fused kernels do not take an empty dimension; the formula does, with zeros as gradients of everything,
+        # which other processes of a distributed run wait for.
+        return masked_attention_reference(query, key, value, attend_mask, bias)
+    # Kernels differ in what they return (NaN or zeros) for a row that may attend nowhere, so such a row attends
+    # everywhere and its result is replaced. No `if`: reading the mask on the host would make an accelerator wait.
+    if bias is None:
+        nowhere = ~attend_mask.any(dim=-1, keepdim=True)[:, None]  # (B, 1, Q, 1)
+        mask = attend_mask[:, None] | nowhere  # (B, 1, Q, 1 + P)
+    else:
+        mask = bias.to(query.dtype).masked_fill(~attend_mask[:, None], -torch.inf)  # (B, N, Q, 1 + P)
+        nowhere = mask.isneginf().all(dim=-1, keepdim=True)
+        mask = mask.masked_fill(nowhere, 0.0)
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    return attended.masked_fill(nowhere[:, None], 0.0)
+    return attended.masked_fill(nowhere, 0.0)

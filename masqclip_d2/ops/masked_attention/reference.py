@@ -16,8 +16,7 @@ def masked_attention_reference(
     scores = torch.einsum("bnqd,bnkd->bnqk", query.float(), key.float()) / query.shape[-1] ** 0.5
     if bias is not None:
         scores = scores + bias.float()
-    may_attend = attend_mask[:, None]  # (B, 1, Q, 1 + P)
-    scores = scores.masked_fill(~may_attend, -torch.inf)
-    nowhere = ~may_attend.any(dim=-1, keepdim=True)  # there the softmax is 0 / 0 = NaN
-    weights = scores.softmax(dim=-1).masked_fill(nowhere, 0.0)
+    scores = scores.masked_fill(~attend_mask[:, None], -torch.inf)
+    nowhere = scores.isneginf().all(dim=-1, keepdim=True)  # there the softmax would be 0 / 0 = NaN
+    weights = scores.masked_fill(nowhere, 0.0).softmax(dim=-1).masked_fill(nowhere, 0.0)
     return torch.einsum("bnqk,bnkd->bnqd", weights, value.float()).to(query.dtype)

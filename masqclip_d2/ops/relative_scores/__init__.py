@@ -51,10 +51,11 @@ def relative_scores(
             f"mask {tuple(mask.shape)}, patch_weight {tuple(patch_weight.shape)} and relative_key "
             f"{tuple(relative_key.shape)} do not fit: expected (B, Q, R, R), (D, 1, p, p) and (B, N, P, D / N)."
         )
-    if (mask.shape[-2] // patch_size) * (mask.shape[-1] // patch_size) != num_patches:
+    height, width = mask.shape[-2:]
+    if height % patch_size or width % patch_size or height * width != num_patches * patch_size**2:
         raise ValueError(
-            f"A mask of {mask.shape[-2]} x {mask.shape[-1]} pixels in patches of {patch_size} has another number of "
-            f"patches than relative_key, {num_patches}."
+            f"A mask of {height} x {width} pixels is not made of as many patches of {patch_size} x {patch_size} as "
+            f"relative_key has, {num_patches}."
         )
     compute = select_implementation("relative_scores", _IMPLEMENTATIONS, mask.device, implementation)
     return compute(mask, patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key)

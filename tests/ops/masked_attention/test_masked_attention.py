@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -40,6 +42,63 @@ def test_fast_form_equals_reference_with_gradients(size):
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
     for fast, reference in zip(*gradients, strict=True):
         torch.testing.assert_close(fast, reference, atol=2e-5, rtol=1e-4)
+
+
+def test_bias_by_hand():
+    query, key = torch.zeros(1, 2, 1, 2), torch.zeros(1, 2, 3, 2)  # all scores are 0 but for the bias
+    value = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]).expand(1, 2, 3, 2)
+    allowed = torch.tensor([[[True, True, False]]])
+    bias = torch.tensor([[[math.log(3.0), 0.0, 9.0]], [[0.0, -torch.inf, 9.0]]])[None]  # one head each
+    expected = torch.tensor([[[0.75, 0.25]], [[1.0, 0.0]]])[None]
+    for form in ("torch", "reference"):
+        torch.testing.assert_close(masked_attention(query, key, value, allowed, bias, form), expected)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_fast_form_with_bias_equals_reference_with_gradients(size):
+    query, key, value, allowed = random_inputs(size)
+    bias = torch.randn(size[0], size[1], size[2], size[3])
+    bias[..., ::3] = -torch.inf
+    allowed[..., 1] = True  # finite: so that only the rows below attend nowhere
+    allowed[0, 0] = False
+    bias[-1, 0, -1] = -torch.inf
+    bias.requires_grad_()
+    weight = torch.randn(size[0], size[1], size[2], size[4])
+    outputs = [masked_attention(query, key, value, allowed, bias, form) for form in ("torch", "reference")]
+    assert (outputs[0][0, :, 0] == 0).all() and (outputs[0][-1, 0, -1] == 0).all()
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
+    inputs = (query, key, value, bias)
+    gradients = [torch.autograd.grad((output * weight).sum(), inputs) for output in outputs]
+    for fast, reference in zip(*gradients, strict=True):
+        assert torch.isfinite(fast).all()
+        torch.testing.assert_close(fast, reference, atol=2e-5, rtol=1e-4)
+    where = allowed[:, None] & (bias > -torch.inf)
+    assert (gradients[0][3][~where] == 0).all() and (size[3] == 2 or (gradients[0][3][where] != 0).any())
+
+
+def test_bias_in_bfloat16_is_as_good_as_the_reference_in_bfloat16():
+    query, key, value, allowed = random_inputs((2, 3, 7, 36, 48))
+    allowed[0, 0] = False
+    bias = torch.randn(2, 3, 7, 36)
+    exact = masked_attention_reference(query, key, value, allowed, bias)
+    half = [tensor.bfloat16() for tensor in (query, key, value)]
+    allowed_error = 2 * (masked_attention_reference(*half, allowed, bias.bfloat16()).float() - exact).abs().max()
+    for some_bias in (bias, bias.bfloat16()):  # RMA's bias stays float32 under autocast
+        result = masked_attention(*half, allowed, some_bias, "torch")
+        assert result.dtype == torch.bfloat16 and (result[0, :, 0] == 0).all()
+        assert (result.float() - exact).abs().max() <= allowed_error
+
+
+@pytest.mark.parametrize("form", ["torch", "reference"])
+def test_bias_of_no_queries_and_of_another_shape(form):
+    query, key, value, allowed = random_inputs((2, 2, 3, 5, 4))
+    bias = torch.randn(2, 2, 3, 5, requires_grad=True)
+    result = masked_attention(query[:, :, :0], key, value, allowed[:, :0], bias[:, :, :0], form)
+    assert result.shape == (2, 2, 0, 4)
+    for gradient in torch.autograd.grad(result.sum(), (query, key, value, bias)):
+        assert (gradient == 0).all()
+    with pytest.raises(ValueError, match=r"bias must be \(B, N, Q, 1 \+ P\) = \(2, 2, 3, 5\), got \(2, 1, 3, 5\)"):
+        masked_attention(query, key, value, allowed, bias[:, :1], form)
 
 
 def test_bfloat16_is_as_good_as_the_reference_in_bfloat16():
