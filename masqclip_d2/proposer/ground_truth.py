@@ -11,7 +11,7 @@ class GroundTruthProposer(nn.Module):
     """Hands the annotated masks of an image on, in their order, with object score 1."""
 
     def propose(self, batched_inputs: list[dict]) -> list[MaskProposals]:
-        """See `MaskFormerProposer.propose`.
+        """See `NetworkProposer.propose`.
 
         Args:
             batched_inputs: per image "image" (3, H, W) and "instances" with `gt_masks` (BitMasks or (N, H, W) bool).

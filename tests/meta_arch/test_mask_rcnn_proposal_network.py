@@ -83,13 +83,36 @@ def test_training_without_annotation_is_told(network):
         network.train()([{"image": random_image(8, 8), "file_name": "photo.jpg"}])
 
 
-def test_lower_precision_trains(network):
-    batch = [record((64, 96), (20, 40, 50, 80))]
+def test_lower_precision_trains_with_coordinates_in_float32(network):
+    """Nothing that is predicted moves a box here, so targets and their losses are a matter of coordinates alone."""
+    network.train()
+    for head in (network.rpn.head.cls_logits, network.rpn.head.bbox_pred, network.roi_heads.box_predictor.bbox_pred):
+        torch.nn.init.zeros_(head.weight)
+        torch.nn.init.zeros_(head.bias)
+    batch = [record((64, 600), (21, 501, 50, 583))]
+    torch.manual_seed(0)
+    expected = network(batch)
+    torch.manual_seed(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = network.train()(batch)
-    assert all(loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses.values())
+        losses = network(batch)
+    for name in ("loss_box_reg", "loss_rpn_box_reg"):
+        torch.testing.assert_close(losses[name], expected[name])
     sum(losses.values()).backward()
     assert torch.isfinite(network.backbone.body.res2.conv1.weight.grad).all()
+
+
+def test_the_first_image_sets_nothing_for_the_next(tmp_path):
+    """As at test; the losses of the second batch do not depend on the first."""
+    losses = []
+    for first in (None, record((20, 40), (4, 4, 16, 30))):
+        torch.manual_seed(0)
+        network = build_model(tiny_config(tmp_path, "MaskRcnnProposalNetwork", *TINY_MASK_RCNN)).train()
+        if first is not None:
+            network([first])
+        torch.manual_seed(0)
+        losses.append(network([record((64, 96), (20, 40, 50, 80))]))
+    for name, loss in losses[0].items():
+        torch.testing.assert_close(losses[1][name], loss)
 
 
 @pytest.mark.parametrize("amp", [False, True])

@@ -89,6 +89,27 @@ def _flat(targets):
     return FlatTargets.from_list(targets, num_classes=1)
 
 
+def test_queries_that_fill_up_a_batch_take_no_part():
+    outputs, targets, criterion = _outputs(aux=1), _targets(2, 1), _criterion(no_object_weight=0.25)
+    for target in targets:
+        target["masks"] = torch.arange(32).expand(len(target["masks"]), 32, 32) < 16
+
+    def losses(outputs):
+        torch.manual_seed(1)
+        return criterion(outputs, targets)
+
+    def filled_up(output):
+        fits = torch.where(torch.arange(8) < 4, 20.0, -20.0).expand(2, 1, 8, 8)  # better than any query
+        masks = torch.cat([output["pred_masks"], fits], dim=1)
+        return {"pred_logits": torch.nn.functional.pad(output["pred_logits"], (0, 0, 0, 1)), "pred_masks": masks}
+
+    longer = {**filled_up(outputs), "aux_outputs": [filled_up(aux) for aux in outputs["aux_outputs"]]}
+    expected, told = losses(outputs), losses({**longer, "num_queries": [4, 4]})
+    for name, loss in expected.items():
+        torch.testing.assert_close(told[name], loss)
+        assert abs(losses(longer)[name] - loss) > 1e-3, name
+
+
 def test_weights_choose_the_losses():
     outputs, targets = _outputs(aux=2), _targets(2, 1)
     names = set(_criterion(aux_weights={"loss_mask": 5.0, "loss_dice": 5.0})(outputs, targets))

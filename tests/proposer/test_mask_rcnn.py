@@ -127,21 +127,13 @@ def test_object_score_is_the_probability_of_the_best_class():
 
 
 def test_an_object_is_not_proposed_once_for_each_label():
-    """Two labels fit every region, with boxes of their own: no two proposals may overlap much."""
-    proposer = make("MODEL.MASQCLIP.PROPOSER.MASK_RCNN.NUM_CLASSES", "3")
-    torch.nn.init.zeros_(proposer.roi_heads.box_predictor.bbox_pred.weight)
-    mask_logits = proposer.roi_heads.mask_predictor.mask_fcn_logits
-    torch.nn.init.zeros_(mask_logits.weight)
-    mask_logits.bias.data.fill_(10.0)  # masks are as large as their boxes
-    predictor = proposer.roi_heads.box_predictor.cls_score
-    predictor.weight.data[2] = -predictor.weight.data[1]  # regions differ in which label they like more
-    [found] = proposer.propose(records((128, 128)))
-    masks = (found.mask_logits > 0).flatten(1).float()
-    overlap = masks @ masks.T
-    areas = masks.sum(1)
-    iou = overlap / (areas[:, None] + areas[None] - overlap).clamp(min=1)
-    assert len(found) > 5
-    assert (iou - torch.eye(len(iou)) * iou)[areas > 200][:, areas > 200].max() < 0.55
+    proposer = make("MODEL.MASQCLIP.PROPOSER.MASK_RCNN.NUM_CLASSES", "4")
+    boxes = torch.tensor([[0, 0, 20, 20], [0, 2, 20, 20], [30, 0, 60, 20], [5, 5, 5, 9], [0, 0, 9, 9]]).float()
+    scores, labels = torch.tensor([0.6, 0.9, 0.7, 0.8, 0.01]), torch.tensor([1, 2, 1, 3, 3])
+    # The second is better than the first, the third is clipped, the fourth is empty, the fifth hardly an object.
+    kept, kept_scores, kept_labels = proposer._best(boxes, scores, labels, (64, 50))
+    assert kept.tolist() == [[0, 2, 20, 20], [30, 0, 50, 20]]
+    assert kept_scores.tolist() == scores[1:3].tolist() and kept_labels.tolist() == [2, 1]
 
 
 def test_no_proposals():
