@@ -94,6 +94,21 @@ def test_an_image_without_proposals_does_not_change_what_another_teaches(make_me
     torch.testing.assert_close(train_step(together, [record(0, seed=1), record(2)])["loss_ce"], expected)
 
 
+def test_objects_of_an_image_without_proposals_teach_nothing(make_method):
+    """What fills up the batch is no proposal, so that no object may be matched with it."""
+
+    def first_loss(annotated):
+        model = make_method("MODEL.MASQCLIP.RMA.NO_OBJECT_WEIGHT", "0.1")
+        model.load_state_dict(state)
+        masks = [torch.zeros(0, 32, 40), torch.full((1, 32, 40), -10.0)]
+        masks[1][0, 4:28, :8] = 10.0
+        model.proposer.propose = lambda batch: [MaskProposals(m, torch.ones(len(m)), (32, 40)) for m in masks]
+        return train_step(model, [record(annotated, seed=1), record(1)])["loss_ce"]
+
+    state = make_method().state_dict()
+    torch.testing.assert_close(first_loss(3), first_loss(0))
+
+
 # Masks without a pixel.
 
 

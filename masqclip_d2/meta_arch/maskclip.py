@@ -53,9 +53,9 @@ class MaskCLIP(OpenVocabularySegmenter):
         """See `training.relative_mask_attention`."""
         if not any(parameter.requires_grad for parameter in self.visual_encoder.parameters()):
             return super().losses(batched_inputs, vocabulary)
-        images, mask_logits, _, targets = self.training_batch(batched_inputs)
+        images, mask_logits, counts, targets = self.training_batch(batched_inputs)
         encoded = self.visual_encoder(images, mask_logits)
         text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.train_extra_class)
         class_logits = self.text_classifier.class_logits(encoded.mask_embeddings, text_embeddings)
         criterion = self.make_criterion(len(vocabulary)).to(images.device)
-        return rma_losses(criterion, encoded, class_logits, mask_logits, targets)
+        return rma_losses(criterion, encoded, class_logits, mask_logits, counts, targets)

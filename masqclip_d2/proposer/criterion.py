@@ -93,7 +93,8 @@ class SetCriterion(nn.Module):
 
         Args:
             outputs: "pred_logits" (B, Q, K + 1), "pred_masks" (B, Q, h, w) logits, and, if there are auxiliary outputs,
-                "aux_outputs": list of dicts with the same two.
+                "aux_outputs": list of dicts with the same two. "num_queries", if there: B ints; queries of an image
+                behind so many only fill up the batch and take no part.
             targets: one per image: "labels" (N,) int, "masks" (N, H, W) bool or 0/1 in the frame of the padded
                 batch (any resolution); N may be 0.
 
@@ -114,27 +115,32 @@ class SetCriterion(nn.Module):
         """All losses of `forward` before the weights."""
         flat = FlatTargets.from_list(targets, self.num_classes)
         num_masks = _mean_over_workers(sum(flat.counts), flat.labels.device)
-        losses = self._losses_of_output(outputs, flat, num_masks)
+        num_queries = outputs.get("num_queries")
+        losses = self._losses_of_output(outputs, flat, num_masks, num_queries)
         for index, aux in enumerate(outputs.get("aux_outputs", ()) if self.aux_weights else ()):
-            aux_losses = self._losses_of_output(aux, flat, num_masks)
+            aux_losses = self._losses_of_output(aux, flat, num_masks, num_queries)
             losses |= {f"{name}_{index}": loss for name, loss in aux_losses.items()}
         return losses
 
-    def _losses_of_output(self, output: dict, targets: FlatTargets, num_masks: float) -> dict[str, Tensor]:
+    def _losses_of_output(
+        self, output: dict, targets: FlatTargets, num_masks: float, num_queries: Sequence[int] | None
+    ) -> dict[str, Tensor]:
         pred_logits, pred_masks = output["pred_logits"], output["pred_masks"]
         device = pred_masks.device
-        matches = self.matcher(pred_logits, pred_masks, targets, self.draw_points)
+        matches = self.matcher(pred_logits, pred_masks, targets, self.draw_points, num_queries)
         image = torch.cat([torch.full_like(query, b) for b, (query, _) in enumerate(matches)]).to(device)
         query = torch.cat([query for query, _ in matches]).to(device)
         first = torch.tensor((0, *targets.counts)).cumsum(0)
         target = torch.cat([target + first[b] for b, (_, target) in enumerate(matches)]).to(device)
 
-        losses = {"loss_ce": self._class_loss(pred_logits, image, query, targets.labels[target])}
+        losses = {"loss_ce": self._class_loss(pred_logits, image, query, targets.labels[target], num_queries)}
         mask_logits = pred_masks[image, query][:, None].float()  # (M, 1, h, w)
         losses["loss_mask"], losses["loss_dice"] = self._mask_losses(mask_logits, targets.masks, target, num_masks)
         return losses
 
-    def _class_loss(self, pred_logits: Tensor, image: Tensor, query: Tensor, labels: Tensor) -> Tensor:
+    def _class_loss(
+        self, pred_logits: Tensor, image: Tensor, query: Tensor, labels: Tensor, num_queries: Sequence[int] | None
+    ) -> Tensor:
         """Weighted mean of the cross-entropy over all queries of the batch."""
         if pred_logits.shape[-1] != self.num_classes + 1:
             raise ValueError(
@@ -145,6 +151,9 @@ class SetCriterion(nn.Module):
         classes[image, query] = labels
         nll = F.cross_entropy(pred_logits.float().transpose(1, 2), classes, reduction="none")  # (B, Q)
         weight = self.empty_weight[classes]
+        if num_queries is not None:
+            counts = torch.tensor(num_queries, device=weight.device)
+            weight = weight * (torch.arange(weight.shape[1], device=weight.device) < counts[:, None])
         # Without matches and with a no-object weight of 0 all weights are 0, and so is the loss.
         return (weight * nll).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 

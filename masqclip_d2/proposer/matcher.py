@@ -98,7 +98,12 @@ class HungarianMatcher:
 
     @torch.no_grad()
     def __call__(
-        self, pred_logits: Tensor | None, pred_masks: Tensor, targets: FlatTargets, draw_points: DrawPoints
+        self,
+        pred_logits: Tensor | None,
+        pred_masks: Tensor,
+        targets: FlatTargets,
+        draw_points: DrawPoints,
+        num_queries: Sequence[int] | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Match every image.
 
@@ -107,6 +112,7 @@ class HungarianMatcher:
             pred_masks: (B, Q, h, w) logits.
             targets: of the same images; their masks may have another resolution.
             draw_points: called once per image, in order, also for an image without targets.
+            num_queries: how many queries of each image, the first ones, take part; None: all.
 
         Returns:
             For each image (query indices ascending, their target indices), int64 on the CPU, min(Q, N) of each.
@@ -119,6 +125,8 @@ class HungarianMatcher:
         points = torch.cat([draw_points(1, self.num_points, pred_masks.device) for _ in targets.counts])
         matches = []
         for image, cost in enumerate(self.costs(pred_logits, pred_masks, targets, points)):
+            if num_queries is not None:
+                cost = cost[: num_queries[image]]
             if not torch.isfinite(cost).all():
                 raise FloatingPointError(
                     f"The matching cost of image {image} of the batch is not finite, so predicted masks or class "

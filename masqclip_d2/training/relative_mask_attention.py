@@ -38,6 +38,7 @@ def rma_losses(
     encoded: MaskEmbeddings,
     class_logits: Tensor,
     mask_logits: Tensor,
+    num_proposals: Sequence[int],
     targets: Sequence[dict[str, Tensor]],
 ) -> dict[str, Tensor]:
     """Weighted losses of a batch.
@@ -47,12 +48,14 @@ def rma_losses(
         encoded: of the visual encoder.
         class_logits: (B, Q, K + 1) of its mask embeddings, extra class last.
         mask_logits: (B, Q, R, R) that entered the encoder; used where no layer refines.
+        num_proposals: of each image; masks behind them only fill up the batch.
         targets: see `encoder_targets`.
     """
     *earlier, last = encoded.refined_mask_logits or (mask_logits,)
     outputs = {
         "pred_logits": class_logits,
         "pred_masks": last,
+        "num_queries": num_proposals,
         "aux_outputs": [{"pred_logits": class_logits, "pred_masks": masks} for masks in earlier],
     }
     return criterion(outputs, targets)
