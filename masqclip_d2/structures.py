@@ -51,7 +51,9 @@ class MaskProposals:
             raise ValueError(f"padded_hw {self.padded_hw} is smaller than image_hw {self.image_hw}.")
         if torch.isnan(self.mask_logits).any():
             bad = torch.isnan(self.mask_logits).flatten(1).any(1).nonzero().flatten().tolist()
-            raise ValueError(f"mask_logits has NaN in masks {bad}; check the weights of the proposer.")
+            raise ValueError(
+                f"mask_logits has NaN in masks {bad}; check the weights that made them: training may have diverged."
+            )
 
     def __len__(self) -> int:
         return len(self.mask_logits)

@@ -170,6 +170,17 @@ def test_in_the_encoder_nan_stays_with_its_mask_and_counts_as_outside(kind):
     assert torch.isfinite(refined.mask_embeddings).all()
 
 
+def test_weights_of_rma_that_refine_to_nan_stop(tmp_path):
+    model = build_model(tiny_config(tmp_path, "MaskCLIP", *RMA))
+    model.set_vocabulary(five_words())
+    with torch.no_grad():
+        model.visual_encoder.mask_attentions[0].refinement.proj.bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="NaN in masks.*training may have diverged"):
+        model.eval()([record(2)])
+    with pytest.raises(FloatingPointError, match="SOLVER.BASE_LR"):
+        model.train()([record(2)])
+
+
 @pytest.fixture
 def broken_proposer(tmp_path):
     """A proposer whose training has failed."""
