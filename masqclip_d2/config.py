@@ -206,7 +206,7 @@ def _add_masqclip_keys(cfg: CN) -> None:
 
     # MasQ-Tuning (MasQCLIP, stage 2).
     ours.MASQ_TUNING = CN()
-    ours.MASQ_TUNING.PROJECTIONS = ["query"]  # which projections are new: "query"; "key" and "value" are ablations
+    ours.MASQ_TUNING.PROJECTIONS = ["query"]  # which projections are new: "query"; "key", "value" or [] are ablations
     ours.MASQ_TUNING.START_AS_CLIP = True  # f'_Q starts as CLIP's projection; False: as a fresh linear map (published)
     ours.MASQ_TUNING.TRAIN_POSITION = False  # the mask class tokens' position learns too (published: True)
     ours.MASQ_TUNING.EXTRA_CLASS = "background"  # text of the class of proposals without a label

@@ -15,6 +15,7 @@ needed.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -83,8 +84,6 @@ class OpenVocabularySegmenter(nn.Module):
         clip_is_loaded: CLIP's numbers came from a file named in the config, so a checkpoint need not have them.
     """
 
-    learned_names = (r"visual_encoder\.mask_attentions\.", r"visual_encoder\.mask_embeddings")
-
     def __init__(
         self,
         *,
@@ -111,8 +110,15 @@ class OpenVocabularySegmenter(nn.Module):
         self.padding = padding
         self.antialias = antialias
         self.register_buffer("padding_rgb", torch.tensor(padding_rgb).view(3, 1, 1), persistent=False)
-        self.may_miss_names = (r"visual_encoder\.visual\.", r"text_classifier\.") if clip_is_loaded else ()
+        # The own position of mask class tokens starts as CLIP's.
+        of_clip = (r"visual_encoder\.visual\.", r"visual_encoder\.mask_embeddings", r"text_classifier\.")
+        self.may_miss_names = of_clip if clip_is_loaded else ()
         self.vocabulary: Vocabulary | None = None
+
+    @property
+    def learned_names(self) -> tuple[str, ...]:
+        """Regular expressions for the parameters that this model's own stage learns."""
+        return tuple(re.escape(name) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> None:
         """Say which words the next images are answered with: those of a test set, or a user's."""

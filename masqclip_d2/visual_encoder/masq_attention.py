@@ -25,16 +25,17 @@ class MasqAttention(nn.Module):
     Args:
         width: D of CLIP.
         tuned: which projections are new, of `PROJECTIONS`. The method tunes queries; keys and values are the ablation
-            of the poster. The new ones serve mask class tokens only: CLIP's own tokens attend as ever.
+            of the poster; none is MasQCLIP without MasQ-Tuning. The new ones serve mask class tokens only: CLIP's own
+            tokens attend as ever.
 
     Raises:
-        ValueError: `tuned` is empty or holds an unknown name.
+        ValueError: `tuned` holds an unknown name.
     """
 
     def __init__(self, width: int, tuned: Sequence[str] = ("query",)) -> None:
         super().__init__()
-        if not tuned or not set(tuned) <= set(PROJECTIONS):
-            raise ValueError(f"tuned must name some of {', '.join(PROJECTIONS)}, got {tuple(tuned)}.")
+        if not set(tuned) <= set(PROJECTIONS):
+            raise ValueError(f"tuned may name {', '.join(PROJECTIONS)}, got {tuple(tuned)}.")
         new = {name: nn.Linear(width, width) if name in tuned else None for name in PROJECTIONS}
         self.mask_query_proj, self.mask_key_proj, self.mask_value_proj = (new[name] for name in PROJECTIONS)
 

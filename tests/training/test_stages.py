@@ -113,3 +113,9 @@ def test_student_without_a_teacher_is_told_how(tmp_path, mini_shapes):
     trainer = Trainer(tiny_config(tmp_path, "MaskDistiller", *SHORT))
     with pytest.raises(ValueError, match="DISTILLATION.TEACHER"):
         trainer.train()
+
+
+def test_masqclip_without_tuning_needs_no_more_than_the_proposer_and_clip(tmp_path, teacher):
+    opts = ("MODEL.MASQCLIP.MASQ_TUNING.PROJECTIONS", "[]", "DATASETS.TEST", "('mini_shapes_val',)")
+    results = Trainer.evaluate_weights(stage_config(tmp_path, "masq_tuning", *opts, "MODEL.WEIGHTS", str(teacher)))
+    assert 0 <= results["panoptic_seg"]["PQ"] <= 100

@@ -19,7 +19,7 @@ def inputs():
     return torch.randn(2, 3, 24, 24), torch.randn(2, 4, 24, 24)
 
 
-@pytest.mark.parametrize("tuned", [("query",), ("key",), ("value",), ("query", "key", "value")], ids="+".join)
+@pytest.mark.parametrize("tuned", [(), ("query",), ("key",), ("value",), ("query", "key", "value")], ids="+".join)
 def test_starts_as_mask_class_tokens_without_tuning(visual, inputs, tuned):
     plain = MaskClassTokenEncoder(visual)(*inputs)
     result = tuned_encoder(visual, tuned, own_position=True)(*inputs)
@@ -48,7 +48,7 @@ def test_own_position_is_used(visual, inputs):
     assert not torch.allclose(encoder(*inputs).mask_embeddings, before, atol=1e-3)
 
 
-@pytest.mark.parametrize("tuned", [(), ("output",)])
+@pytest.mark.parametrize("tuned", [("output",), ("query", "q")])
 def test_unknown_projection_is_refused(tuned):
     with pytest.raises(ValueError, match="query, key, value"):
         MasqAttention(8, tuned)
