@@ -20,9 +20,9 @@ COMMON = [
 ]  # fmt: skip
 
 
-def _run(root, output, num_gpus, *words):
+def _run(root, output, num_gpus, *words, config="base/shapes"):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(root.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", "base/shapes", "--num-gpus", str(num_gpus)]
+    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", config, "--num-gpus", str(num_gpus)]
     command += [*words, "OUTPUT_DIR", str(output)]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr[-3000:]
@@ -65,3 +65,31 @@ def test_two_processes_train_and_evaluate_a_proposer(shapes_root, tmp_path):
         _run(shapes_root, output, num_gpus, "--eval-only", *COMMON, "MODEL.WEIGHTS", weights)
         numbers.append(json.loads((output / "results.json").read_text())["results"])
     assert numbers[0] == numbers[1] and "AR@100" in numbers[0]["masqclip_shapes_val"]["proposals"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["maskclip_r50", "masqclip_r50"])
+def test_two_processes_train_and_evaluate_a_method_by_its_headline_config(method, shapes_root, tmp_path):
+    """`train_net.py --config-file configs/masqclip_r50.yaml --num-gpus 2`, with small data and small networks."""
+    from detectron2.modeling import build_model
+
+    from masqclip_d2.config import load_config
+
+    config = f"configs/{method}.yaml"
+    small = [
+        *COMMON, "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "2", "SOLVER.AMP.ENABLED", "False",
+        "MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64",
+        "MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path)),
+        "INPUT.IMAGE_SIZE", "128", "INPUT.MIN_SIZE_TEST", "128", "MODEL.MASQCLIP.RMA.LAYERS",
+        "[1, 2]" if method == "maskclip_r50" else "[]", "DATASETS.TRAIN", "('masqclip_shapes_train',)",
+    ]  # fmt: skip
+    cfg = load_config(config, small)
+    start = tmp_path / "start.pth"  # a file with all names, since this CLIP has no file of its own
+    before = build_model(cfg).state_dict()
+    torch.save({"model": before}, start)
+    _run(shapes_root, tmp_path / "run", 2, *small, "MODEL.WEIGHTS", str(start), config=str(ROOT / config))
+    after = _weights(tmp_path / "run")
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed and all(name.startswith("visual_encoder.mask_attentions.") for name in changed)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["results"]["masqclip_shapes_val"]
+    assert {"panoptic_seg", "sem_seg", "segm"} <= set(results)
