@@ -17,6 +17,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -104,7 +105,7 @@ def rma_flops(sizes: Sizes) -> int:
     extended = pixels + 1  # a patch's pixels and a one
     gram = extended**2 * width
     direction = patches * width * extended
-    scores = masks * patches * extended * (extended + sizes.heads)  # variance, product
+    scores = masks * patches * pixels * (pixels + sizes.heads + 1)  # quadratic and linear part of variance and scores
     refinement = masks * patches * width * pixels
     return len(sizes.rma_layers) * (key + gram + direction + scores + refinement)
 
@@ -144,13 +145,12 @@ def attention_flops(inputs, outputs) -> int:
     return 2 * batch * heads * queries * keys * depth
 
 
-def residual_flops(inputs, outputs) -> int:
-    """The matrix product in ops/mask_residual/fast.py, which the tracer sees as a whole."""
-    (batch, masks, patches, pixels), width = get_shape(outputs[0]), get_shape(inputs[0])[-1]
-    return batch * masks * patches * pixels * width
+def refinement_flops(inputs, outputs) -> int:
+    """The matrix product in ops/mask_refinement/fast.py, which the tracer sees as a whole: D for each pixel."""
+    return prod(get_shape(outputs[0])) * get_shape(inputs[1])[-1]
 
 
-HANDLES = {"aten::scaled_dot_product_attention": attention_flops, "prim::PythonOp._MaskResidual": residual_flops}
+HANDLES = {"aten::scaled_dot_product_attention": attention_flops, "prim::PythonOp._MaskRefinement": refinement_flops}
 # Element by element, sums over elements, and other names of a view: as in fvcore's own list, not counted.
 NOT_COUNTED = (
     "__or__", "add", "all", "any", "div", "isneginf", "max_pool2d", "mean", "mul", "new_ones", "numpy_T", "pad", "pow",

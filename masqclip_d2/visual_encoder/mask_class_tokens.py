@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ..ops.masked_attention import masked_attention
@@ -26,7 +27,9 @@ class MaskEmbeddings:
     mask_embeddings: Tensor  # (B, Q, E)
     class_embedding: Tensor  # (B, E), plain CLIP's embedding of the whole image
     clip_tokens: Tensor  # (B, 1 + P, D), class token and patches after the last block, as in plain CLIP
-    refined_mask_logits: tuple[Tensor, ...] = ()  # (B, Q, R, R) each, after every block that refines masks
+    # (B, Q, R, R) each, after every block that refines masks; only the last ones where no gradients are recorded, since
+    # training alone needs the earlier ones and they are large.
+    refined_mask_logits: tuple[Tensor, ...] = ()
 
 
 class MaskClassAttention(nn.Module):
@@ -114,7 +117,7 @@ class MaskClassTokenEncoder(nn.Module):
         clip_tokens = self.visual.embed(image)
         mask_class_tokens = self._start(clip_tokens, mask_logits.shape[1])
         may_attend = self._may_attend(mask_logits)
-        refined = []
+        refined: tuple[Tensor, ...] = ()
         for block, mask_attention in zip(self.visual.transformer.resblocks, self.mask_attentions, strict=True):
             clip_inputs = block.attention_inputs(clip_tokens)
             attended, new_mask_logits = mask_attention(
@@ -124,12 +127,12 @@ class MaskClassTokenEncoder(nn.Module):
             clip_tokens = block.attend(clip_tokens, clip_inputs)
             if new_mask_logits is not mask_logits:
                 mask_logits, may_attend = new_mask_logits, self._may_attend(new_mask_logits)
-                refined.append(mask_logits)
+                refined = (*refined, mask_logits) if torch.is_grad_enabled() else (mask_logits,)
         return MaskEmbeddings(
             mask_embeddings=self.visual.project(mask_class_tokens),
             class_embedding=self.visual.project(clip_tokens[:, 0]),
             clip_tokens=clip_tokens,
-            refined_mask_logits=tuple(refined),
+            refined_mask_logits=refined,
         )
 
     def _start(self, clip_tokens: Tensor, num_masks: int) -> Tensor:

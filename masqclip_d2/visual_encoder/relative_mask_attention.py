@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.mask_residual import mask_residual
+from ..ops.mask_refinement import mask_refinement
 from ..ops.masked_attention import masked_attention
 from ..ops.relative_scores import relative_scores
 from .clip_vit import AttentionInputs, ClipAttention, ClipVisualTransformer
@@ -84,7 +84,7 @@ class RelativeMaskAttention(nn.Module):
         query = clip_attention.query(normed_mask_class_tokens)  # (B, N, Q, d)
         relative_key = self.key_proj(clip_inputs.normed_tokens[:, 1:])  # (B, P, D)
         relative = relative_scores(
-            mask_logits.tanh(),
+            mask_logits,
             self.mask_patch_proj.weight,
             self.mask_patch_proj.bias,
             self.mask_norm.weight,
@@ -111,7 +111,6 @@ class MaskRefinement(nn.Module):
 
     def __init__(self, width: int, patch_size: int) -> None:
         super().__init__()
-        self.patch_size = patch_size
         self.proj = nn.Conv2d(width, patch_size**2, 1)
         nn.init.kaiming_normal_(self.proj.weight)
         nn.init.zeros_(self.proj.bias)
@@ -127,8 +126,4 @@ class MaskRefinement(nn.Module):
         Returns:
             (B, Q, R, R) float.
         """
-        residual = mask_residual(query, key, self.proj.weight.flatten(1), self.proj.bias)  # (B, Q, P, p * p)
-        side = self.patch_size
-        rows, columns = (pixels // side for pixels in mask_logits.shape[-2:])
-        grid = residual.unflatten(2, (rows, columns)).unflatten(-1, (side, side))
-        return mask_logits + grid.transpose(3, 4).reshape(mask_logits.shape)  # (B, Q, h, p, w, p) -> (B, Q, R, R)
+        return mask_refinement(mask_logits, query, key, self.proj.weight.flatten(1), self.proj.bias)

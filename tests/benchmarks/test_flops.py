@@ -52,8 +52,8 @@ def test_formula_by_hand(flops):
     assert flops.embedding_flops(one) == 5 + 1
     # query and output 2, attention 2 * 2, MLP 8, norms 10, and an embedding
     assert flops.mask_class_token_flops(one) == 65 + 6 + 2 + 4 + 8 + 10 + 6
-    # key 1, Gram matrix 4, direction 2, variance and product 2 * (2 + 1), refinement 1
-    assert flops.rma_flops(one) == 1 + 4 + 2 + 6 + 1
+    # key 1, Gram matrix 4, direction 2, quadratic and linear part 1 + (1 + 1), refinement 1
+    assert flops.rma_flops(one) == 1 + 4 + 2 + 3 + 1
 
 
 def test_what_others_count_of_the_same_towers(flops, monkeypatch):
@@ -79,7 +79,7 @@ def test_nothing_is_lost_on_the_meta_device(flops, sizes):
     torch.testing.assert_close(flops.PatchEmbedding(visual.conv1)(image), visual.conv1(image), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("operation", ["aten::scaled_dot_product_attention", "prim::PythonOp._MaskResidual"])
+@pytest.mark.parametrize("operation", ["aten::scaled_dot_product_attention", "prim::PythonOp._MaskRefinement"])
 def test_an_unknown_operation_is_an_error(flops, sizes, operation, monkeypatch):
     monkeypatch.delitem(flops.HANDLES, operation)
     with pytest.raises(ValueError, match=f"not counted: {operation}"):

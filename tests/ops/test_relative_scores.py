@@ -9,14 +9,14 @@ SIZES = [  # B, Q, R, p, N, d
     pytest.param((1, 2, 16, 8, 2, 4), id="more pixels than channels"),
     pytest.param((1, 1, 4, 4, 1, 16), id="one patch"),
 ]
-ARGUMENTS = ("mask", "patch_weight", "patch_bias", "norm_weight", "norm_bias", "relative_key")
+ARGUMENTS = ("mask_logits", "patch_weight", "patch_bias", "norm_weight", "norm_bias", "relative_key")
 
 
 def random_inputs(size):
     batch, masks, side, patch, heads, head_width = size
     width = heads * head_width
     tensors = [
-        torch.randn(batch, masks, side, side).tanh(),
+        torch.randn(batch, masks, side, side),
         torch.randn(width, 1, patch, patch) / patch,
         torch.rand(width),
         torch.randn(width),
@@ -28,9 +28,9 @@ def random_inputs(size):
 
 
 def test_reference_by_hand():
-    # One patch of one pixel with value 3, D = 2: tokens W m + b = (3, -3) + (0, 2) = (3, -1), normalised (1, -1).
-    mask = torch.full((1, 1, 1, 1), 3.0)
-    weight, bias = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1), torch.tensor([0.0, 2.0])
+    # One patch of one pixel with tanh 0.75, D = 2: tokens (4, -4) * 0.75 + (0, 2) = (3, -1), normalised (1, -1).
+    mask = torch.full((1, 1, 1, 1), 0.75).atanh()
+    weight, bias = torch.tensor([4.0, -4.0]).reshape(2, 1, 1, 1), torch.tensor([0.0, 2.0])
     key = torch.tensor([5.0, 7.0]).reshape(1, 1, 1, 2)
     gamma, beta = torch.tensor([2.0, 1.0]), torch.tensor([0.5, 0.0])
     # (2 + 0.5) * 5 - 7

@@ -18,7 +18,7 @@ _IMPLEMENTATIONS = {"reference": relative_scores_reference, "torch": relative_sc
 
 
 def relative_scores(
-    mask: Tensor,
+    mask_logits: Tensor,
     patch_weight: Tensor,
     patch_bias: Tensor,
     norm_weight: Tensor,
@@ -27,12 +27,12 @@ def relative_scores(
     relative_key: Tensor,
     implementation: str | None = None,
 ) -> Tensor:
-    """A'_ij = sum_c LayerNorm(W m_ij + b)_c k'_jc within each head, m_ij the pixels of mask i in patch j.
+    """A'_ij = sum_c LayerNorm(W m_ij + b)_c k'_jc within each head, m_ij the tanh of mask i's logits in patch j.
 
     W m_ij + b are the mask patch tokens T_MP of the paper; the fast form never makes them.
 
     Args:
-        mask: (B, Q, R, R) float, any values; Q may be 0.
+        mask_logits: (B, Q, R, R) float; Q may be 0.
         patch_weight, patch_bias: (D, 1, p, p) and (D,), the convolution that makes mask patch tokens.
         norm_weight, norm_bias, norm_eps: (D,), (D,) and a number, of the layer norm over all D channels.
         relative_key: (B, N, P, d), phi_Km of the image tokens.
@@ -46,16 +46,16 @@ def relative_scores(
     """
     batch, heads, num_patches, head_width = relative_key.shape
     width, _, patch_size, _ = patch_weight.shape
-    if mask.dim() != 4 or len(mask) != batch or width != heads * head_width:
+    if mask_logits.dim() != 4 or len(mask_logits) != batch or width != heads * head_width:
         raise ValueError(
-            f"mask {tuple(mask.shape)}, patch_weight {tuple(patch_weight.shape)} and relative_key "
+            f"mask_logits {tuple(mask_logits.shape)}, patch_weight {tuple(patch_weight.shape)} and relative_key "
             f"{tuple(relative_key.shape)} do not fit: expected (B, Q, R, R), (D, 1, p, p) and (B, N, P, D / N)."
         )
-    height, width = mask.shape[-2:]
+    height, width = mask_logits.shape[-2:]
     if height % patch_size or width % patch_size or height * width != num_patches * patch_size**2:
         raise ValueError(
             f"A mask of {height} x {width} pixels is not made of as many patches of {patch_size} x {patch_size} as "
             f"relative_key has, {num_patches}."
         )
-    compute = select_implementation("relative_scores", _IMPLEMENTATIONS, mask.device, implementation)
-    return compute(mask, patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key)
+    compute = select_implementation("relative_scores", _IMPLEMENTATIONS, mask_logits.device, implementation)
+    return compute(mask_logits, patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def relative_scores_reference(
-    mask: Tensor,
+    mask_logits: Tensor,
     patch_weight: Tensor,
     patch_bias: Tensor,
     norm_weight: Tensor,
@@ -22,11 +22,14 @@ def relative_scores_reference(
     relative_key: Tensor,
 ) -> Tensor:
     """See `relative_scores`."""
-    batch, num_masks = mask.shape[:2]
+    batch, num_masks = mask_logits.shape[:2]
     heads, num_patches, head_width = relative_key.shape[1:]
     width = heads * head_width
     tokens = F.conv2d(
-        mask.float().flatten(0, 1)[:, None], patch_weight.float(), patch_bias.float(), stride=patch_weight.shape[-1]
+        mask_logits.float().tanh().flatten(0, 1)[:, None],
+        patch_weight.float(),
+        patch_bias.float(),
+        stride=patch_weight.shape[-1],
     )  # (B * Q, D, h, w)
     tokens = tokens.flatten(2).transpose(1, 2).reshape(batch, num_masks, num_patches, width)
     tokens = F.layer_norm(tokens, (width,), norm_weight.float(), norm_bias.float(), norm_eps)

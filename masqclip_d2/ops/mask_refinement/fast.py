@@ -1,6 +1,7 @@
-"""mask_residual a tile of masks at a time: the (B, Q, P, D) products are never held, in the gradient neither.
+"""mask_refinement a tile of masks at a time: neither the (B, Q, P, D) products nor the residual are ever held, in the
+gradient neither.
 
-Shape shorthand: B images, Q mask proposals, P patches, p patch side, D width.
+Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, R encoder resolution.
 """
 
 from __future__ import annotations
@@ -16,33 +17,37 @@ _TILE_ELEMENTS = {"cpu": 600_000}
 _OTHER_TILE_ELEMENTS = 64_000_000
 
 
-def mask_residual_torch(query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """See `mask_residual`. Under autocast the products are made in its dtype, as a linear map's would be."""
+def mask_refinement_torch(mask_logits: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """See `mask_refinement`. Under autocast the products are made in its dtype, as a linear map's would be."""
     dtype = autocast_dtype(query.device) or weight.dtype
     query, key, low_weight = (tensor.to(dtype) for tensor in (query, key, weight))
     with without_autocast(query.device):
-        return _MaskResidual.apply(query, key, low_weight, bias)
+        return _MaskRefinement.apply(mask_logits, query, key, low_weight, bias)
 
 
-class _MaskResidual(torch.autograd.Function):
+class _MaskRefinement(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx, mask_logits: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(query, key, weight)
-        residual = bias.new_empty(*query.shape[:2], key.shape[1], len(weight))
+        refined = mask_logits.clone(memory_format=torch.contiguous_format)
+        patches = _patches(refined, len(bias))
         for image, masks in _tiles(query, key):
             product = query[image, masks, None] * key[image]  # (tile, P, D)
             gelu = product.mul_((product * _SLOPE).sigmoid_())
-            residual[image, masks] = (gelu @ weight.T).to(bias.dtype) + bias
-        return residual
+            residual = (gelu.flatten(0, 1) @ weight.T).to(bias.dtype).add_(bias)  # (tile * P, p * p)
+            some_patches = patches[image, masks]  # (tile, h, w, p, p)
+            some_patches += residual.view(some_patches.shape)
+        return refined
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         query, key, weight = ctx.saved_tensors
+        patches = _patches(grad.contiguous(), len(weight))  # (B, Q, h, w, p, p)
         grad_query, grad_key = torch.empty_like(query), torch.zeros_like(key, dtype=torch.float32)
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         for image, masks in _tiles(query, key):
             some_query, some_key = query[image, masks, None], key[image]  # (tile, 1, D), (P, D)
-            some_grad = grad[image, masks].to(query.dtype)  # (tile, P, p * p)
+            some_grad = patches[image, masks].flatten(3).flatten(1, 2).to(query.dtype)  # (tile, P, p * p)
             product = some_query * some_key
             gate = torch.sigmoid(_SLOPE * product)
             grad_weight += some_grad.flatten(0, 1).T @ (product * gate).flatten(0, 1)
@@ -50,8 +55,15 @@ class _MaskResidual(torch.autograd.Function):
             grad_product = (some_grad @ weight) * (gate + _SLOPE * product * gate * (1 - gate))  # (tile, P, D)
             grad_query[image, masks] = (grad_product * some_key).sum(dim=1)
             grad_key[image] += (grad_product * some_query).sum(dim=0)
-        grad_bias = grad.sum(dim=(0, 1, 2))
-        return grad_query, grad_key.to(key.dtype), grad_weight.to(weight.dtype), grad_bias
+        grad_bias = patches.sum(dim=(0, 1, 2, 3)).flatten()
+        return grad, grad_query, grad_key.to(key.dtype), grad_weight.to(weight.dtype), grad_bias
+
+
+def _patches(masks: Tensor, pixels_of_patch: int) -> Tensor:
+    """A view (B, Q, h, w, p, p) of contiguous (B, Q, R, R) masks."""
+    side = round(pixels_of_patch**0.5)
+    rows, columns = (pixels // side for pixels in masks.shape[-2:])
+    return masks.view(*masks.shape[:2], rows, side, columns, side).transpose(3, 4)
 
 
 def _tiles(query: Tensor, key: Tensor):

@@ -1,0 +1,56 @@
+"""Mask refinement: what query and key say about a patch is added to the mask's logits there (MaskCLIP, Eq. 5).
+
+Shape shorthand: B images, Q mask proposals, P = h * w patches (row by row), p patch side, D width, R encoder
+resolution.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..selection import select_implementation
+from .fast import mask_refinement_torch
+from .reference import mask_refinement_reference
+
+__all__ = ["mask_refinement", "mask_refinement_reference"]
+
+_IMPLEMENTATIONS = {"reference": mask_refinement_reference, "torch": mask_refinement_torch}
+
+
+def mask_refinement(
+    mask_logits: Tensor,
+    query: Tensor,
+    key: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    implementation: str | None = None,
+) -> Tensor:
+    """Add W quick_gelu(q_i * k_j) + b to the p * p pixels of mask i in patch j; q_i * k_j is channel-wise.
+
+    Args:
+        mask_logits: (B, Q, R, R) float, R * R = P * p * p; not changed. Q may be 0.
+        query: (B, Q, D) of the mask class tokens, heads concatenated, divided by sqrt(d).
+        key: (B, P, D) of the patches, heads concatenated.
+        weight, bias: (p * p, D) and (p * p,), the pixels of a patch row by row.
+        implementation: "auto", "reference" or "torch"; None: the environment variable MASQCLIP_OPS, else "auto".
+
+    Returns:
+        (B, Q, R, R) in the dtype of `mask_logits`. Gradients flow to every tensor.
+
+    Raises:
+        ValueError: shapes disagree, or there is no such implementation.
+    """
+    if query.dim() != 3 or key.dim() != 3 or len(query) != len(key) or query.shape[-1] != key.shape[-1]:
+        raise ValueError(f"query {tuple(query.shape)} and key {tuple(key.shape)} do not fit: (B, Q, D) and (B, P, D).")
+    if tuple(weight.shape) != (len(bias), query.shape[-1]):
+        raise ValueError(f"weight must be (p * p, D) = {(len(bias), query.shape[-1])}, got {tuple(weight.shape)}.")
+    height, width = mask_logits.shape[-2:]
+    side = round(len(bias) ** 0.5)
+    whole_patches = side * side == len(bias) and height % side == 0 and width % side == 0
+    if mask_logits.shape[:2] != query.shape[:2] or not whole_patches or height * width != key.shape[1] * len(bias):
+        raise ValueError(
+            f"mask_logits {tuple(mask_logits.shape)} do not fit {query.shape[1]} masks of {key.shape[1]} patches of "
+            f"{len(bias)} pixels in each of {len(query)} images."
+        )
+    compute = select_implementation("mask_refinement", _IMPLEMENTATIONS, query.device, implementation)
+    return compute(mask_logits, query, key, weight, bias)
