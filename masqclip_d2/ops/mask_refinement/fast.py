@@ -1,12 +1,15 @@
 """mask_refinement a tile of masks at a time: neither the (B, Q, P, D) products nor the residual are ever held, in the
 gradient neither.
 
+quick_gelu(x) = silu(a x) / a with a = 1.702, so a goes into the query and the weight, which are small.
+
 Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, R encoder resolution.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..autocast import autocast_dtype, without_autocast
@@ -28,13 +31,13 @@ def mask_refinement_torch(mask_logits: Tensor, query: Tensor, key: Tensor, weigh
 class _MaskRefinement(torch.autograd.Function):
     @staticmethod
     def forward(ctx, mask_logits: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        query, weight = query * _SLOPE, weight / _SLOPE
         ctx.save_for_backward(query, key, weight)
         refined = mask_logits.clone(memory_format=torch.contiguous_format)
         patches = _patches(refined, len(bias))
         for image, masks in _tiles(query, key):
-            product = query[image, masks, None] * key[image]  # (tile, P, D)
-            gelu = product.mul_((product * _SLOPE).sigmoid_())
-            residual = (gelu.flatten(0, 1) @ weight.T).to(bias.dtype).add_(bias)  # (tile * P, p * p)
+            activated = F.silu(query[image, masks, None] * key[image], inplace=True)  # (tile, P, D)
+            residual = (activated.flatten(0, 1) @ weight.T).to(bias.dtype).add_(bias)  # (tile * P, p * p)
             some_patches = patches[image, masks]  # (tile, h, w, p, p)
             some_patches += residual.view(some_patches.shape)
         return refined
@@ -49,14 +52,12 @@ class _MaskRefinement(torch.autograd.Function):
             some_query, some_key = query[image, masks, None], key[image]  # (tile, 1, D), (P, D)
             some_grad = patches[image, masks].flatten(3).flatten(1, 2).to(query.dtype)  # (tile, P, p * p)
             product = some_query * some_key
-            gate = torch.sigmoid(_SLOPE * product)
-            grad_weight += some_grad.flatten(0, 1).T @ (product * gate).flatten(0, 1)
-            # d(x s(ax)) / dx = s + a x s (1 - s)
-            grad_product = (some_grad @ weight) * (gate + _SLOPE * product * gate * (1 - gate))  # (tile, P, D)
+            grad_weight += some_grad.flatten(0, 1).T @ F.silu(product).flatten(0, 1)
+            grad_product = torch.ops.aten.silu_backward(some_grad @ weight, product)  # (tile, P, D)
             grad_query[image, masks] = (grad_product * some_key).sum(dim=1)
             grad_key[image] += (grad_product * some_query).sum(dim=0)
         grad_bias = patches.sum(dim=(0, 1, 2, 3)).flatten()
-        return grad, grad_query, grad_key.to(key.dtype), grad_weight.to(weight.dtype), grad_bias
+        return grad, grad_query * _SLOPE, grad_key.to(key.dtype), (grad_weight / _SLOPE).to(weight.dtype), grad_bias
 
 
 def _patches(masks: Tensor, pixels_of_patch: int) -> Tensor:
