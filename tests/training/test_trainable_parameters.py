@@ -1,4 +1,4 @@
-"""The exact list of parameters that learn in every stage, at full size, and that the optimizer has them and no others."""
+"""The exact parameters that learn in every stage, at full size; the optimizer has them and no others."""
 
 import json
 from pathlib import Path
