@@ -4,12 +4,13 @@
 `confusion_matrix`, `semantic_numbers`, `mask_iou`, `count_found`) take arrays and know no dataset.
 """
 
+from ..data.label_maps import id2rgb, rgb2id
 from .build import build_evaluator, evaluators_for
 from .class_agnostic import ProposalRecallEvaluator
 from .instance import InstanceEvaluator
 from .mask_classification import MaskClassificationEvaluator
 from .panoptic import PanopticEvaluator
-from .panoptic_quality import PanopticQuality, id2rgb, rgb2id
+from .panoptic_quality import PanopticQuality
 from .results import report_results, results_table, write_results
 from .semantic import SemanticEvaluator, confusion_matrix, semantic_numbers
 

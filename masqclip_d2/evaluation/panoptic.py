@@ -16,8 +16,9 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from ..data.label_maps import id2rgb, read_panoptic_png
 from .dataset_facts import category_groups, required
-from .panoptic_quality import PanopticQuality, id2rgb, read_panoptic_png
+from .panoptic_quality import PanopticQuality
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.label_maps import read_panoptic_png
+
 VOID = 0
 """Segment id of pixels that belong to no segment."""
 
@@ -175,36 +177,6 @@ class PanopticQuality:
             return {"pq": float("nan"), "sq": float("nan"), "rq": float("nan"), "n": 0}
         means = {key: sum(quality[key] for quality in group) / len(group) for key in ("pq", "sq", "rq")}
         return {**means, "n": len(group)}
-
-
-def rgb2id(rgb: np.ndarray) -> np.ndarray:
-    """Segment ids of a COCO panoptic picture: (..., 3) uint8 RGB -> (...) int64, id = R + 256 G + 65536 B."""
-    rgb = np.asarray(rgb).astype(np.int64)  # before the arithmetic: uint8 would wrap around
-    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
-
-
-def id2rgb(ids: np.ndarray) -> np.ndarray:
-    """Inverse of `rgb2id`: (...) integers in [0, 256^3) -> (..., 3) uint8."""
-    ids = np.asarray(ids).astype(np.int64)
-    return np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
-
-
-def read_panoptic_png(path: str | Path) -> np.ndarray:
-    """(H, W) int64 segment ids of a COCO panoptic png.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is no picture.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return rgb2id(np.asarray(image.convert("RGB")))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"Panoptic png {path} is missing.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"Panoptic png {path} cannot be read ({error}); write it again.") from error
 
 
 def panoptic_quality_of_folders(

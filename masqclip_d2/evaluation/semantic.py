@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from ..data.label_maps import read_label_map, read_panoptic_png
 from ..vocabulary import Vocabulary
 from .dataset_facts import category_groups
-from .panoptic_quality import read_panoptic_png
 
 _DEFAULT_IGNORE_LABEL = 255
 
@@ -190,29 +189,6 @@ class SemanticEvaluator(DatasetEvaluator):
                 "dataset with it, or switch semantic evaluation off."
             )
         return record
-
-
-def read_label_map(path: str | Path) -> np.ndarray:
-    """(H, W) int64 labels of an 8 or 16-bit single-channel picture (a palette's indices, not its colours).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no single-channel picture.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"Semantic ground truth {path} is missing.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"Semantic ground truth {path} cannot be read ({error}).") from error
-    if labels.ndim != 2:
-        raise ValueError(
-            f"Semantic ground truth {path} has shape {labels.shape}; expected one channel of category ids per pixel."
-        )
-    return labels.astype(np.int64)  # before any arithmetic: 8 and 16 bits would wrap around
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,9 +1,21 @@
-"""Category tables: one JSON file per dataset, the only place where its names, ids and groups are written."""
+"""Category tables: one JSON file per dataset, the only place where its names, ids and groups are written.
+
+| table | rows | further columns |
+| --- | --- | --- |
+| shapes | 36 things, 6 stuff | pattern, shape |
+| coco | 80 things, 53 stuff | split: base, novel, null |
+| ade20k | 100 things among 150 | instance_id, instance_name: as in the instance challenge |
+| ade20k_full | 847 | ade_id: class index in its pngs |
+| pascal_context_59, pascal_context_459 | 59, 459 | label_459 |
+| pascal_voc | 20 things | |
+| lvis_v1 | 1203 things | frequency: f, c, r |
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -20,10 +32,11 @@ class Category:
         id: id in the dataset's annotation files; not contiguous.
         contiguous_id: position in the table, 0..K-1; what models and `gt_classes` use.
         name: the words that a text encoder reads.
-        isthing: True for things, False for stuff.
+        isthing: True for things, False for stuff. A table without the column is for semantic labels alone: all stuff.
         color: (red, green, blue), 0..255, different for each category.
         novel: True if the category carries no label in base training.
-        attributes: the dataset's further columns, for Shapes `pattern` and `shape` (None for stuff).
+        synonyms: what the category is called, at least one; a name such as "sofa, couch" lists them.
+        attributes: the dataset's further columns.
     """
 
     id: int
@@ -32,32 +45,35 @@ class Category:
     isthing: bool
     color: tuple[int, int, int]
     novel: bool
+    synonyms: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
-_COLUMNS = ("id", "name", "isthing", "color", "novel")
+_COLUMNS = ("id", "name", "isthing", "color", "novel", "synonyms")
 
 
 @cache
 def load_categories(table: str) -> tuple[Category, ...]:
-    """Read a table by name, ascending by id: "shapes" (36 things, then 6 stuff), "coco" (80 and 53).
+    """Read a table by name, ascending by id; the names are in the module docstring.
 
     Raises:
-        ValueError: there is no such table.
+        ValueError: there is no such table, or ids or names of its rows repeat.
     """
     path = _DIR / f"{table}.json"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in _DIR.glob("*.json")))
         raise ValueError(f"There is no category table {table!r}; known: {known}.")
     rows = json.loads(path.read_text(encoding="utf-8"))["categories"]
+    refuse_repeated(rows, f"The category table {table!r}")
     return tuple(
         Category(
             id=row["id"],
             contiguous_id=index,
             name=row["name"],
-            isthing=bool(row["isthing"]),
-            color=tuple(row["color"]),
+            isthing=bool(row.get("isthing", False)),
+            color=tuple(row["color"]) if "color" in row else label_color(index + 1),
             novel=bool(row.get("novel", False)),
+            synonyms=tuple(row["synonyms"]) if "synonyms" in row else tuple(row["name"].split(", ")),
             attributes={key: value for key, value in row.items() if key not in _COLUMNS},
         )
         for index, row in enumerate(rows)
@@ -67,3 +83,24 @@ def load_categories(table: str) -> tuple[Category, ...]:
 def renumbered(categories: Iterable[Category]) -> tuple[Category, ...]:
     """Some rows of a table with contiguous ids 0..n-1 of their own, in their order."""
     return tuple(replace(category, contiguous_id=position) for position, category in enumerate(categories))
+
+
+def refuse_repeated(rows: Sequence[Mapping[str, Any]], where: str) -> None:
+    """Raise ValueError, beginning with `where`, if two rows (keys id and name) share an id or a name."""
+    for column in ("id", "name"):
+        counts = Counter(row[column] for row in rows)
+        repeated = [repr(value) for value, count in counts.items() if count > 1]
+        if repeated:
+            raise ValueError(f"{where} has the category {column} {', '.join(repeated[:5])} more than once.")
+
+
+def label_color(label: int) -> tuple[int, int, int]:
+    """The colour of a label in PASCAL VOC's colour map (VOC2012 development kit); black for 0, no two are the same.
+
+    The bits of the label are dealt to red, green and blue in turn, each channel filled from its highest bit on.
+    """
+    channels = [0, 0, 0]
+    for position in range(24):
+        if label >> position & 1:
+            channels[position % 3] |= 128 >> position // 3
+    return tuple(channels)

@@ -16,7 +16,7 @@ Record = dict[str, Any]
 
 def datasets_root() -> Path:
     """The folder of all datasets: environment variable DETECTRON2_DATASETS, default `datasets`."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
 def register_once(name: str, load: Callable[[], list[Record]], metadata: dict[str, Any]) -> None:
@@ -37,13 +37,19 @@ def register_once(name: str, load: Callable[[], list[Record]], metadata: dict[st
         )
 
 
-def category_metadata(categories: tuple[Category, ...]) -> dict[str, Any]:
-    """The part of the metadata that follows from a category table; see the module docstring."""
+def category_metadata(categories: tuple[Category, ...], *, with_groups: bool = True) -> dict[str, Any]:
+    """The part of the metadata that follows from a category table; see the docstring of the package.
+
+    Args:
+        categories: rows of a table with contiguous ids 0..K-1; things may stand anywhere among them.
+        with_groups: whether the dataset belongs to a protocol of base and novel categories.
+    """
     things = [category for category in categories if category.isthing]
     groups = {
         "base": [category.contiguous_id for category in categories if not category.novel],
         "novel": [category.contiguous_id for category in categories if category.novel],
     }
+    groups = groups if with_groups else {}
     return {
         "thing_classes": [category.name for category in things],
         "thing_colors": [list(category.color) for category in things],
@@ -55,6 +61,7 @@ def category_metadata(categories: tuple[Category, ...]) -> dict[str, Any]:
         "vocabulary": {
             "names": [category.name for category in categories],
             "is_thing": [category.isthing for category in categories],
+            "synonyms": [list(category.synonyms) for category in categories],
             "groups": groups,
         },
     }

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from ..chunks import collected, in_chunks, run_chunks
+from ..files import save_image, save_json
 from .annotations import (
     captions_json,
     describe_segments,
@@ -38,7 +37,6 @@ MANIFEST = "manifest.json"
 
 _WORLD_NAME = "masqclip_d2 shapes"
 _PARTS = ".parts"  # what finished chunks recorded, until the annotation files are written
-_CHUNK = 32  # images
 _PNG_LEVEL = 1  # fast; noise does not compress anyway
 _SCENE_SIDES = (128, 144, 160, 176)  # pixels
 _CAPTION_SIDE, _CLOSEUP_SIDE = 128, 64  # pixels
@@ -149,17 +147,16 @@ def write_shapes(
     output = Path(output)
     if not _claim(output, spec, exist_ok):
         return output
-    _save_json(output / MANIFEST, _manifest(spec, complete=False))
-    jobs = [
-        (output, split, spec.seed, start, min(start + _CHUNK, count))
+    save_json(output / MANIFEST, _manifest(spec, complete=False))
+    chunks = {
+        split: in_chunks(partial(_write_image, output, split, spec.seed), range(count), output / _PARTS, split)
         for split, count in spec.counts.items()
-        for start in range(0, count, _CHUNK)
-    ]
-    _run(jobs, num_workers, progress)
+    }
+    run_chunks(sum(chunks.values(), []), "shapes", num_workers=num_workers, progress=progress)
     for split, count in spec.counts.items():
         if count:
-            _write_annotations(output, split, _collected(output, split))
-    _save_json(output / MANIFEST, _manifest(spec, complete=True))
+            _write_annotations(output, split, collected(chunks[split]))
+    save_json(output / MANIFEST, _manifest(spec, complete=True))
     shutil.rmtree(output / _PARTS)
     return output
 
@@ -210,42 +207,12 @@ def _manifest(spec: ShapesSpec, complete: bool) -> dict[str, Any]:
     return {"name": _WORLD_NAME, "world_version": WORLD_VERSION, "spec": asdict(spec), "complete": complete}
 
 
-def _run(jobs: list[tuple[Path, str, int, int, int]], num_workers: int, progress: bool) -> None:
-    from tqdm import tqdm
-
-    total = sum(end - start for *_, start, end in jobs)
-    with tqdm(total=total, desc="shapes", unit="image", disable=not progress) as bar:
-        for num_images in _results(jobs, num_workers):
-            bar.update(num_images)
-
-
-def _results(jobs: list[tuple[Path, str, int, int, int]], num_workers: int) -> Iterator[int]:
-    if num_workers <= 1:
-        yield from (_write_chunk(*job) for job in jobs)
-        return
-    with ProcessPoolExecutor(num_workers) as pool:
-        futures = [pool.submit(_write_chunk, *job) for job in jobs]
-        try:
-            yield from (future.result() for future in as_completed(futures))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # one failed, or the user stops: do not finish the rest
-            raise
-
-
-def _write_chunk(output: Path, split: str, seed: int, start: int, end: int) -> int:
-    """Write images start..end-1 of a split and what the annotation files need of them; returns their number."""
-    part = output / _PARTS / f"{split}_{start:08d}.json"
-    if not part.is_file():
-        _save_json(part, [_write_image(output, split, seed, index) for index in range(start, end)])
-    return end - start
-
-
 def _write_image(output: Path, split: str, seed: int, index: int) -> dict[str, Any]:
     scene, caption = render_image(split, index, seed)
     height, width = scene.segment_map.shape
     image_id = index + 1
     file_name = f"{image_id:012d}.png"
-    _save_png(output / _IMAGE_FOLDERS[split] / file_name, scene.image)
+    save_image(output / _IMAGE_FOLDERS[split] / file_name, scene.image, compress_level=_PNG_LEVEL)
     record = {
         "image": {"id": image_id, "file_name": file_name, "height": height, "width": width},
         "caption": caption,
@@ -255,8 +222,12 @@ def _write_image(output: Path, split: str, seed: int, index: int) -> dict[str, A
     record["segments"], record["masks"] = describe_segments(scene), instance_masks(scene)
     for suffix, base_only in _label_sets(split):
         panoptic = panoptic_png(scene, record["segments"], base_only)
-        _save_png(output / "annotations" / f"panoptic_{split}{suffix}" / file_name, panoptic)
-        _save_png(output / f"semantic_{split}{suffix}" / file_name, semantic_png(scene, base_only))
+        semantic = semantic_png(scene, base_only)
+        for folder, labels in (
+            (f"annotations/panoptic_{split}{suffix}", panoptic),
+            (f"semantic_{split}{suffix}", semantic),
+        ):
+            save_image(output / folder / file_name, labels, compress_level=_PNG_LEVEL)
     return record
 
 
@@ -265,31 +236,12 @@ def _label_sets(split: str) -> tuple[tuple[str, bool], ...]:
     return (("", False), ("_base", True)) if split == "train" else (("", False),)
 
 
-def _collected(output: Path, split: str) -> list[dict[str, Any]]:
-    parts = sorted((output / _PARTS).glob(f"{split}_*.json"))
-    return [record for part in parts for record in json.loads(part.read_text(encoding="utf-8"))]
-
-
 def _write_annotations(output: Path, split: str, records: list[dict[str, Any]]) -> None:
     folder = output / "annotations"
     if split in _CAPTION_FILES:
-        _save_json(folder / f"captions_{_CAPTION_FILES[split]}.json", captions_json(records))
+        save_json(folder / f"captions_{_CAPTION_FILES[split]}.json", captions_json(records))
         return
-    _save_json(folder / f"captions_{split}.json", captions_json(records))
+    save_json(folder / f"captions_{split}.json", captions_json(records))
     for suffix, base_only in _label_sets(split):
-        _save_json(folder / f"panoptic_{split}{suffix}.json", panoptic_json(records, base_only))
-        _save_json(folder / f"instances_{split}{suffix}.json", instances_json(records, base_only))
-
-
-def _save_png(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    Image.fromarray(pixels).save(temporary, format="PNG", compress_level=_PNG_LEVEL)
-    os.replace(temporary, path)
-
-
-def _save_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    os.replace(temporary, path)
+        save_json(folder / f"panoptic_{split}{suffix}.json", panoptic_json(records, base_only))
+        save_json(folder / f"instances_{split}{suffix}.json", instances_json(records, base_only))

@@ -1,0 +1,93 @@
+"""Work on many items in parallel, so that it can be interrupted and taken up again.
+
+Items are cut into chunks. A finished chunk leaves a file, its part, that holds what was recorded of each item; a chunk
+whose part is there, made of the same items, is not worked on again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .files import save_json
+
+_CHUNK_SIZE = 32  # items
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some items, the function (picklable; one item -> what is recorded of it, for JSON), and the file of the part."""
+
+    work: Callable[[Any], Any]
+    items: tuple
+    part: Path
+
+    def run(self) -> int:
+        """Work on the items unless that is done; returns their number."""
+        if self._stored() is None:
+            save_json(self.part, {"items": self._fingerprint(), "records": [self.work(item) for item in self.items]})
+        return len(self.items)
+
+    def records(self) -> list[Any]:
+        """What was recorded of each item, in order; the chunk must have been run."""
+        return self._stored()["records"]
+
+    def _stored(self) -> dict[str, Any] | None:
+        if not self.part.is_file():
+            return None
+        stored = json.loads(self.part.read_text(encoding="utf-8"))
+        return stored if stored["items"] == self._fingerprint() else None
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.items).encode()).hexdigest()
+
+
+def in_chunks(work: Callable[[Any], Any], items: Sequence[Any], parts: Path, name: str) -> list[Chunk]:
+    """Cut items (plain data) into chunks whose parts are PARTS/NAME_00000000.json and so on."""
+    return [
+        Chunk(work, tuple(items[start : start + _CHUNK_SIZE]), parts / f"{name}_{start:08d}.json")
+        for start in range(0, len(items), _CHUNK_SIZE)
+    ]
+
+
+def run_chunks(chunks: Sequence[Chunk], description: str, *, num_workers: int = 1, progress: bool = True) -> None:
+    """Run all chunks, in any order, with a progress bar on stderr.
+
+    Args:
+        chunks: what to run.
+        description: the bar's title.
+        num_workers: processes; at most 1 works in this process.
+        progress: show the bar.
+
+    Raises:
+        Whatever the work on an item raises; chunks that are not yet begun are dropped then.
+    """
+    from tqdm import tqdm
+
+    total = sum(len(chunk.items) for chunk in chunks)
+    with tqdm(total=total, desc=description, unit="image", disable=not progress) as bar:
+        for num_items in _results(chunks, num_workers):
+            bar.update(num_items)
+
+
+def collected(chunks: Sequence[Chunk]) -> list[Any]:
+    """The records of all items, in order."""
+    return [record for chunk in chunks for record in chunk.records()]
+
+
+def _results(chunks: Sequence[Chunk], num_workers: int) -> Iterator[int]:
+    if num_workers <= 1 or len(chunks) == 1:
+        yield from (chunk.run() for chunk in chunks)
+        return
+    with ProcessPoolExecutor(num_workers) as pool:
+        futures = [pool.submit(chunk.run) for chunk in chunks]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # one failed, or the user stops: do not finish the rest
+            raise
