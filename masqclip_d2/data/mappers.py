@@ -2,7 +2,7 @@
 
 A record (one image) in Detectron2's format goes in; a dict comes out with
     image           (3, H, W) uint8 RGB tensor, augmented; padding (large-scale jitter) is grey, right and below
-    height, width, image_id, file_name     as in the record: of the image before augmentation
+    height, width, image_id, file_name     of the image before augmentation
     instances       training, or where asked: Instances in the frame of `image` with gt_masks (BitMasks), gt_classes
                     (contiguous), gt_boxes. Padding belongs to no mask; crowds are left out; may have length 0
     sem_seg         panoptic ground truth only: (H, W) int64 contiguous classes, 255 ignore
@@ -63,7 +63,7 @@ class SegmentationMapper(ABC):
     def __call__(self, record: Record) -> Record:
         """Raises FileNotFoundError or ValueError, naming the file, if image or ground truth are missing or unfit."""
         image, transforms, image_hw = _augmented_image(record, self.augmentations)
-        mapped = _image_fields(record)
+        mapped = _image_fields(record, image_hw)
         mapped["image"] = _padded(_channels_first(image), self.min_side, _PADDING)
         if self.with_ground_truth:
             mapped |= self.ground_truth(record, image_hw, transforms)
@@ -128,10 +128,11 @@ class CaptionMapper:
     def __call__(self, record: Record) -> Record:
         """Raises FileNotFoundError or ValueError, naming the file, if the image or the caption is missing or unfit."""
         _require(record, "caption")
-        image, _, _ = _augmented_image(record, self.augmentations)
+        image, _, image_hw = _augmented_image(record, self.augmentations)
         top, left = ((side - self.resolution) // 2 for side in image.shape[:2])
         square = image[top : top + self.resolution, left : left + self.resolution]
-        return {**_image_fields(record), "image": _channels_first(square), "caption": record["caption"]}
+        fields = _image_fields(record, image_hw)
+        return {**fields, "image": _channels_first(square), "caption": record["caption"]}
 
 
 def _lsj(mapper_class: type) -> Callable:
@@ -191,8 +192,9 @@ def _augmented_image(
     return augmented.image, transforms, image.shape[:2]
 
 
-def _image_fields(record: Record) -> Record:
-    return {key: record[key] for key in ("file_name", "image_id", "height", "width") if key in record}
+def _image_fields(record: Record, image_hw: tuple[int, int]) -> Record:
+    fields = {key: record[key] for key in ("file_name", "image_id") if key in record}
+    return {**fields, "height": image_hw[0], "width": image_hw[1]}  # semantic datasets do not record it
 
 
 def _channels_first(image: np.ndarray) -> Tensor:

@@ -174,7 +174,7 @@ def coco_split_folder(tmp_path):
             "categories": categories,
         }
         (folder / f"instances_val2017_{ending}.json").write_text(json.dumps(content))
-    return tmp_path / "coco"
+    return tmp_path
 
 
 def test_coco_split_counts_and_groups():
@@ -198,10 +198,10 @@ def test_coco_split_records_have_contiguous_ids_of_their_subset(coco_split_folde
     assert [names[record["annotations"][0]["category_id"]] for record in records] == ["person", "cat", "zebra"]
     (novel,) = DatasetCatalog.get("mini_coco_instance_val_novel17")  # neither person nor zebra is novel
     assert novel["annotations"][0]["category_id"] == 2
-    assert novel["file_name"] == str(coco_split_folder / "val2017" / "cat.jpg")
+    assert novel["file_name"] == str(coco_split_folder / "coco" / "val2017" / "cat.jpg")
 
 
 def test_coco_split_without_files_is_one_sentence(tmp_path, forget):
     register_coco_split(tmp_path, prefix="absent_")
-    with pytest.raises(FileNotFoundError, match="instances_train2017_seen48.json: COCO's instances file"):
+    with pytest.raises(FileNotFoundError, match="instances_train2017_seen48.json; prepare it with: python datasets/prepare_coco_split.py --root"):
         DatasetCatalog.get("absent_coco_instance_train_base48")

@@ -1,20 +1,61 @@
 """Registers our datasets with Detectron2: names, files and metadata. Nothing is read before a dataset is used.
 
+| file | datasets (all with the prefix masqclip_) |
+| --- | --- |
+| shapes | shapes_{train,train_all,val,train_instances,val_instances,captions,closeups} |
+| coco_panoptic | coco_panoptic_{train,val} |
+| coco_split | coco_instance_{train,val}_{base48,novel17,instances65} |
+| ade20k | ade20k_{sem_seg,instance,panoptic}_{train,val} |
+| ade20k_full | ade20k_full_sem_seg_{train,val} |
+| pascal_context | pascal_context_{59,459}_sem_seg_{train,val} |
+| pascal_voc | pascal_voc_{20,21}_sem_seg_{train,val} |
+| lvis | lvis_v1_val |
+
+`customary` gives some of them the names that other projects use, where a command asks for these and they are free.
+
 Metadata of each dataset (contiguous ids are positions in the category table):
-    thing_classes, thing_colors                 the table's things, which come first in it
+    thing_classes, thing_colors                 the table's things; in ADE20K they stand anywhere among the categories
     stuff_classes, stuff_colors                 all categories, things included: one contiguous space
     thing_dataset_id_to_contiguous_id           things only
     stuff_dataset_id_to_contiguous_id           all categories, as semantic evaluation asks for each predicted id
-    category_groups                             {"base": ids, "novel": ids}, contiguous
+    category_groups                             {"base": ids, "novel": ids}, contiguous; {} where there is no such split
     vocabulary                                  plain data for `Vocabulary.from_metadata`
-    evaluator_type, ignore_label, label_divisor, image_root, json_file, panoptic_json, panoptic_root
+    evaluator_type, image_root                  and by type json_file, panoptic_json, panoptic_root, sem_seg_root,
+                                                ignore_label (65535 where 255 is a category), label_divisor
+    remedy, published_images                    what to do if files are missing; how many images the published set has
 """
 
+from .ade20k import register_ade20k
+from .ade20k_full import register_ade20k_full
+from .coco_panoptic import register_coco_panoptic
 from .coco_split import register_coco_split
 from .common import category_metadata, datasets_root
+from .customary import CUSTOMARY_NAMES, register_customary_names
+from .lvis import register_lvis
+from .pascal_context import register_pascal_context
+from .pascal_voc import register_pascal_voc
 from .shapes import register_shapes
 
-__all__ = ["category_metadata", "datasets_root", "register_coco_split", "register_shapes"]
+__all__ = [
+    "CUSTOMARY_NAMES",
+    "category_metadata",
+    "datasets_root",
+    "register_ade20k",
+    "register_ade20k_full",
+    "register_coco_panoptic",
+    "register_coco_split",
+    "register_customary_names",
+    "register_lvis",
+    "register_pascal_context",
+    "register_pascal_voc",
+    "register_shapes",
+]
 
 register_shapes()
+register_coco_panoptic()
 register_coco_split()
+register_ade20k()
+register_ade20k_full()
+register_pascal_context()
+register_pascal_voc()
+register_lvis()

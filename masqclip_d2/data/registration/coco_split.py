@@ -14,8 +14,12 @@ from typing import Any
 
 from ..categories import Category, load_categories, renumbered
 from .common import Record, category_metadata, datasets_root, register_once
+from .records import instance_records
+from .sources import prepare_command, require_files
 
-_SUBSETS = {"base48": ("base",), "novel17": ("novel",), "instances65": ("base", "novel")}
+SUBSETS = {"base48": ("base",), "novel17": ("novel",), "instances65": ("base", "novel")}
+"""Name of a subset -> the values of the column `split` that belong to it."""
+
 _FILE_ENDINGS = {"base48": "seen48", "novel17": "unseen17", "instances65": "instances65"}  # the customary file names
 
 
@@ -23,7 +27,7 @@ def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "ma
     """Register the six datasets of the split; done for the default folder when `registration` is imported.
 
     Args:
-        root: the folder of COCO 2017; None: `coco` in `datasets_root()`. It need not exist yet.
+        root: the folder of all datasets; None: `datasets_root()`. It need not exist yet.
         prefix: what the names begin with: PREFIX + coco_instance_{train,val}_{base48,novel17,instances65}.
 
     Returns:
@@ -32,15 +36,17 @@ def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "ma
     Raises:
         ValueError: a name is taken by another folder or dataset.
     """
-    root = datasets_root() / "coco" if root is None else Path(root)
+    root = datasets_root() if root is None else Path(root)
+    coco = root / "coco"
     names = []
     for split in ("train", "val"):
-        for subset in _SUBSETS:
-            json_file = root / "annotations" / "ov_split_48_17" / f"instances_{split}2017_{_FILE_ENDINGS[subset]}.json"
+        for subset in SUBSETS:
+            json_file = coco / "annotations" / split_file(split, subset)
             metadata = {
-                "image_root": str(root / f"{split}2017"),
+                "image_root": str(coco / f"{split}2017"),
                 "json_file": str(json_file),
                 "evaluator_type": "coco",
+                "remedy": prepare_command("coco_split", root),
                 **category_metadata(split_categories(subset)),
             }
             names.append(f"{prefix}coco_instance_{split}_{subset}")
@@ -50,17 +56,15 @@ def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "ma
 
 def split_categories(subset: str) -> tuple[Category, ...]:
     """The categories of "base48", "novel17" or "instances65", ascending by id, contiguous ids 0..n-1."""
-    chosen = [row for row in load_categories("coco") if row.attributes["split"] in _SUBSETS[subset]]
+    chosen = [row for row in load_categories("coco") if row.attributes["split"] in SUBSETS[subset]]
     return renumbered(dataclasses.replace(row, novel=row.attributes["split"] == "novel") for row in chosen)
 
 
-def _load(name: str, metadata: dict[str, Any]) -> list[Record]:
-    """Records of Detectron2's own reader."""
-    from detectron2.data.datasets import load_coco_json
+def split_file(split: str, subset: str) -> str:
+    """The customary file of a subset of "train" or "val", below COCO's folder of annotations."""
+    return f"ov_split_48_17/instances_{split}2017_{_FILE_ENDINGS[subset]}.json"
 
-    if not os.path.isfile(metadata["json_file"]):
-        raise FileNotFoundError(
-            f"Dataset {name!r} has no {metadata['json_file']}: COCO's instances file of that year with only the "
-            "annotations and categories of this subset, and the images that have any of them left."
-        )
-    return load_coco_json(metadata["json_file"], metadata["image_root"], name)
+
+def _load(name: str, metadata: dict[str, Any]) -> list[Record]:
+    require_files(name, metadata, [metadata["json_file"]])
+    return instance_records(metadata["json_file"], metadata)

@@ -14,6 +14,7 @@ from ..categories import load_categories, renumbered
 from ..shapes import read_manifest
 from ..shapes.annotations import IGNORE_LABEL
 from .common import Record, category_metadata, datasets_root, register_once
+from .records import image_fields, instance_records, panoptic_records
 
 SHAPES_AREA_LIMITS = (24**2, 48**2)  # pixels: small things up to the first, large ones from the second on
 LABEL_DIVISOR = 1000  # Detectron2's convention for panoptic maps: category * divisor + instance
@@ -95,50 +96,23 @@ def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
 
 def _load_panoptic(root: Path, metadata: dict[str, Any]) -> list[Record]:
     """One record per image: file_name, image_id, height, width, pan_seg_file_name, sem_seg_file_name, segments_info."""
-    content = _read_shapes_json(root, metadata["panoptic_json"])
-    images = {image["id"]: image for image in content["images"]}
-    things = metadata["thing_dataset_id_to_contiguous_id"]
-    contiguous = metadata["stuff_dataset_id_to_contiguous_id"]
-    return [
-        {
-            **_image_fields(images[annotation["image_id"]], metadata),
-            "pan_seg_file_name": os.path.join(metadata["panoptic_root"], annotation["file_name"]),
-            "sem_seg_file_name": os.path.join(metadata["sem_seg_root"], annotation["file_name"]),
-            "segments_info": [
-                {**info, "category_id": contiguous[info["category_id"]], "isthing": info["category_id"] in things}
-                for info in annotation["segments_info"]
-            ],
-        }
-        for annotation in content["annotations"]
-    ]
+    _require_finished(root, metadata["panoptic_json"])
+    return panoptic_records(metadata["panoptic_json"], metadata)
 
 
 def _load_instances(root: Path, metadata: dict[str, Any]) -> list[Record]:
     """One record per image: file_name, image_id, height, width, annotations (XYWH boxes, run-length masks)."""
-    from detectron2.structures import BoxMode
-
-    content = _read_shapes_json(root, metadata["json_file"])
-    contiguous = metadata["thing_dataset_id_to_contiguous_id"]
-    annotations: dict[int, list[Record]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        annotations[annotation["image_id"]].append(
-            {
-                "bbox": annotation["bbox"],
-                "bbox_mode": BoxMode.XYWH_ABS,
-                "category_id": contiguous[annotation["category_id"]],
-                "segmentation": annotation["segmentation"],
-                "iscrowd": annotation["iscrowd"],
-            }
-        )
-    return [{**_image_fields(image, metadata), "annotations": annotations[image["id"]]} for image in content["images"]]
+    _require_finished(root, metadata["json_file"])
+    return instance_records(metadata["json_file"], metadata)
 
 
 def _load_captions(root: Path, metadata: dict[str, Any]) -> list[Record]:
     """One record per caption: file_name, image_id, height, width, caption."""
-    content = _read_shapes_json(root, metadata["json_file"])
+    _require_finished(root, metadata["json_file"])
+    content = json.loads(Path(metadata["json_file"]).read_text(encoding="utf-8"))
     images = {image["id"]: image for image in content["images"]}
     return [
-        {**_image_fields(images[annotation["image_id"]], metadata), "caption": annotation["caption"]}
+        {**image_fields(images[annotation["image_id"]], metadata["image_root"]), "caption": annotation["caption"]}
         for annotation in content["annotations"]
     ]
 
@@ -150,17 +124,8 @@ _LOADERS: dict[str, Callable[[Path, dict[str, Any]], list[Record]]] = {
 }
 
 
-def _image_fields(image: dict[str, Any], metadata: dict[str, Any]) -> Record:
-    return {
-        "file_name": os.path.join(metadata["image_root"], image["file_name"]),
-        "image_id": image["id"],
-        "height": image["height"],
-        "width": image["width"],
-    }
-
-
-def _read_shapes_json(root: Path, path: str) -> dict[str, Any]:
-    """Read an annotation file, or say in one sentence how to get it."""
+def _require_finished(root: Path, path: str) -> None:
+    """Raise FileNotFoundError, with the command that mends it, if the folder is unfinished or lacks the file."""
     remedy = f"python datasets/make_shapes.py --output {root}"
     manifest = read_manifest(root)
     if manifest is not None and not manifest["complete"]:
@@ -170,5 +135,3 @@ def _read_shapes_json(root: Path, path: str) -> dict[str, Any]:
         raise FileNotFoundError(
             f"Shapes has no {path}; render it with: {remedy} (or set DETECTRON2_DATASETS to the folder above shapes/)."
         )
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)

@@ -1,0 +1,57 @@
+"""COCO 2017 panoptic with semantic maps: 80 things and 53 stuff categories in one contiguous space."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..categories import load_categories
+from .common import Record, category_metadata, datasets_root, register_once
+from .records import panoptic_records
+from .sources import require_files
+
+PUBLISHED_IMAGES = {"train": (118287,), "val": (5000,)}
+
+_IGNORE_LABEL = 255
+_LABEL_DIVISOR = 1000
+
+logger = logging.getLogger(__name__)
+
+
+def register_coco_panoptic(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
+    """Register PREFIX + coco_panoptic_{train,val}; arguments, result and errors as in `register_ade20k`.
+
+    The semantic maps that `prepare_coco` makes are named in the records where they are there; without them, semantic
+    evaluation takes its labels from the panoptic pngs, which say the same.
+    """
+    root = datasets_root() if root is None else Path(root)
+    coco = root / "coco"
+    names = []
+    for split, published in PUBLISHED_IMAGES.items():
+        metadata = {
+            "image_root": str(coco / f"{split}2017"),
+            "panoptic_json": str(coco / "annotations" / f"panoptic_{split}2017.json"),
+            "panoptic_root": str(coco / f"panoptic_{split}2017"),
+            "sem_seg_root": str(coco / f"panoptic_semseg_{split}2017"),
+            "json_file": str(coco / "annotations" / f"instances_{split}2017.json"),
+            "evaluator_type": "coco_panoptic_seg",
+            "ignore_label": _IGNORE_LABEL,
+            "label_divisor": _LABEL_DIVISOR,
+            "remedy": f"download COCO 2017's images and its instances and panoptic annotations into {coco}",
+            "published_images": published,
+            **category_metadata(load_categories("coco"), with_groups=False),
+        }
+        names.append(f"{prefix}coco_panoptic_{split}")
+        register_once(names[-1], partial(_load, names[-1], metadata), metadata)
+    return names
+
+
+def _load(name: str, metadata: dict[str, Any]) -> list[Record]:
+    require_files(name, metadata, [metadata[key] for key in ("panoptic_json", "panoptic_root", "image_root")])
+    if not Path(metadata["sem_seg_root"]).is_dir():
+        logger.info("%s: no %s; semantic labels come from the panoptic pngs.", name, metadata["sem_seg_root"])
+        metadata = {key: value for key, value in metadata.items() if key != "sem_seg_root"}
+    return panoptic_records(metadata["panoptic_json"], metadata)

@@ -1,0 +1,44 @@
+"""LVIS v1 validation: 1,203 categories of instances on COCO's images."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..categories import Category, load_categories
+from .common import Record, category_metadata, datasets_root, register_once
+from .records import instance_records
+from .sources import require_files
+
+
+def register_lvis(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
+    """Register PREFIX + lvis_v1_val; arguments, result and errors as in `register_ade20k`.
+
+    Rare categories are the novel ones, as in open-vocabulary use of LVIS.
+    """
+    root = datasets_root() if root is None else Path(root)
+    metadata = {
+        "image_root": str(root / "coco"),
+        "json_file": str(root / "lvis" / "lvis_v1_val.json"),
+        "evaluator_type": "lvis",
+        "remedy": f"download it from lvisdataset.org into {root / 'lvis'}, and COCO's train2017 and val2017 images",
+        **category_metadata(lvis_categories()),
+    }
+    name = f"{prefix}lvis_v1_val"
+    register_once(name, partial(_load, name, metadata), metadata)
+    return [name]
+
+
+def lvis_categories() -> tuple[Category, ...]:
+    """All 1,203, the rare ones marked as novel."""
+    return tuple(
+        dataclasses.replace(row, novel=row.attributes["frequency"] == "r") for row in load_categories("lvis_v1")
+    )
+
+
+def _load(name: str, metadata: dict[str, Any]) -> list[Record]:
+    require_files(name, metadata, [metadata["json_file"], metadata["image_root"]])
+    return instance_records(metadata["json_file"], metadata)

@@ -1,0 +1,58 @@
+"""PASCAL-Context with its 59 frequent categories, and with all 459; semantic."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..categories import load_categories
+from .ade20k import SPLITS
+from .common import datasets_root
+from .sources import Habit, SemanticSet, register_semantic_sets
+
+FOLDER = "pascal_ctx_d2"
+
+IGNORE_LABELS = {59: 255, 459: 65535}
+"""Number of categories -> ignore label; among 459 categories, 255 is one."""
+
+LABEL_ENDINGS = {59: ".png", 459: ".tif"}
+
+# By the `phase` in trainval_merged.json; 5,104 in the list that OVSeg and CAT-Seg hand out.
+_PUBLISHED_IMAGES = {"train": (4998,), "val": (5105, 5104)}
+_SAN_FOLDERS = {59: "pcontext", 459: "pcontext_full"}
+
+
+def register_pascal_context(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
+    """Register PREFIX + pascal_context_{59,459}_sem_seg_{train,val}; arguments, result and errors as in
+    `register_ade20k`.
+
+    OVSeg's folder `pc59_val` has the order of categories of its own, and cannot be told from CAT-Seg's of that name,
+    which is in ours; `check_data` compares it with the 459 categories where these lie beside it.
+    """
+    root = datasets_root() if root is None else Path(root)
+    sets = [
+        SemanticSet(
+            f"pascal_context_{number}_sem_seg_{split}",
+            load_categories(f"pascal_context_{number}"),
+            IGNORE_LABELS[number],
+            _habits(number, split),
+            "pascal_context",
+            _PUBLISHED_IMAGES[split],
+        )
+        for number in IGNORE_LABELS
+        for split in SPLITS
+    ]
+    return register_semantic_sets(root, sets, prefix)
+
+
+def _habits(number: int, split: str) -> list[Habit]:
+    """That of ODISE and FC-CLIP, of OVSeg and CAT-Seg, of SAN, of MasQCLIP."""
+    ending, theirs, san = LABEL_ENDINGS[number], SPLITS[split], _SAN_FOLDERS[number]
+    voc = "VOCdevkit/VOC2010"
+    full = "pascal_context_full"
+    return [
+        Habit(f"{FOLDER}/images/{theirs}", f"{FOLDER}/annotations_ctx{number}/{theirs}", ending),
+        Habit(f"{voc}/JPEGImages", f"{voc}/annotations_detectron2/pc{number}_{split}", ending),
+        Habit(f"{san}/{split}/image", f"{san}/{split}/label", ending),
+        Habit(f"{full}/images", f"{full}/labels_{number}", ending, f"{full}/{split}.txt"),
+    ]
