@@ -69,6 +69,7 @@ setup(
             "masqclip-demo = masqclip_d2.cli.demo:main",
             "masqclip-make-shapes = masqclip_d2.cli.make_shapes:main",
             "masqclip-run-stages = masqclip_d2.cli.run_stages:main",
+            "masqclip-shapes-results = masqclip_d2.cli.shapes_results:main",
             "masqclip-convert-checkpoint = masqclip_d2.cli.convert_checkpoint:main",
         ]
     },

@@ -8,13 +8,15 @@ each round of `student` as MODEL.WEIGHTS. A finished stage is skipped, an unfini
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..config import find_config, load_config
+from ..config import config_dir, find_config, load_config
 from ..evaluation.build import answers_proposals
 from .command import command
 
@@ -26,7 +28,7 @@ class Stage:
     Args:
         title: for messages.
         config: its file.
-        opts: KEY VALUE words, the output folder and the weights of earlier stages among them.
+        opts: KEY VALUE words, each key once, the output folder and the weights of earlier stages among them.
         output: its OUTPUT_DIR.
         eval_only: evaluate instead of training.
     """
@@ -37,58 +39,131 @@ class Stage:
     output: Path
     eval_only: bool = False
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """`opts` as a dictionary."""
+        return _pairs(self.opts)
+
+    @property
+    def weights(self) -> Path:
+        """What training leaves behind."""
+        return self.output / "model_final.pth"
+
+    @property
+    def results(self) -> Path:
+        """What an evaluation leaves behind."""
+        return self.output / "results.json"
+
     def is_finished(self) -> bool:
-        """Whether the folder holds the last checkpoint, or newer results than that."""
-        weights = self.output / "model_final.pth"
+        """Whether the folder holds the last checkpoint, or results no older than the weights they are of."""
         if not self.eval_only:
             last = self.output / "last_checkpoint"
-            return weights.is_file() and last.is_file() and last.read_text().strip() == weights.name
-        results = self.output / "results.json"
-        return results.is_file() and results.stat().st_mtime >= weights.stat().st_mtime
+            return self.weights.is_file() and last.is_file() and last.read_text().strip() == self.weights.name
+        weights = Path(self.settings.get("MODEL.WEIGHTS", ""))
+        changed = weights.stat().st_mtime if weights.is_file() else 0
+        return self.results.is_file() and self.results.stat().st_mtime >= changed
+
+    def evaluation(self) -> Stage:
+        """The evaluation of what this stage trains, in the same folder."""
+        opts = {**self.settings, "MODEL.WEIGHTS": str(self.weights)}  # instead of what it started from
+        return replace(self, title=f"evaluation of {self.title}", opts=_words(opts), eval_only=True)
 
     def command(self, num_gpus: int) -> list[str]:
         """The words of its command line."""
-        how = "--eval-only" if self.eval_only else "--resume"
         train = [sys.executable, "-m", "masqclip_d2.cli.train"]
-        return [*train, "--config-file", str(self.config), "--num-gpus", str(num_gpus), how, *self.opts]
+        return [*train, "--config-file", str(self.config), *self._flags(num_gpus)]
+
+    def typed(self, num_gpus: int) -> str:
+        """The same as one types it in a checkout."""
+        inside = self.config.is_relative_to(config_dir())
+        config = Path("configs", self.config.relative_to(config_dir())) if inside else self.config
+        return shlex.join(["python", "train_net.py", "--config-file", str(config), *self._flags(num_gpus)])
+
+    def _flags(self, num_gpus: int) -> list[str]:
+        return ["--num-gpus", str(num_gpus), "--eval-only" if self.eval_only else "--resume", *self.opts]
 
 
-def plan(config: str | Path, opts: list[str], output_root: str | None = None) -> list[Stage]:
+def plan(
+    config: str | Path,
+    opts: Sequence[str],
+    output_root: str | Path | None = None,
+    *,
+    stages: Sequence[str] | None = None,
+    own_opts: Sequence[str] = (),
+    handed_on: Mapping[str, str] | None = None,
+    train: bool = True,
+) -> list[Stage]:
     """The stages of a configuration, in order.
 
     Args:
         config: file or shipped name.
         opts: KEY VALUE words for every stage.
         output_root: folder that takes the place of the first folder of each OUTPUT_DIR; None: they stay.
+        stages: configurations of the stages before it, as in its key STAGES; None: that key's.
+        own_opts: KEY VALUE words for the configuration itself, not for the stages before it.
+        handed_on: KEY VALUE pairs that still earlier stages leave behind.
+        train: False: the configuration is not trained but evaluated with what the stages before it leave behind.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: see `load_config`.
     """
     last = find_config(config)
-    files = [_beside(last, name) for name in load_config(last, opts).STAGES] + [last]
-    handed_on: dict[str, str] = {}
-    stages: list[Stage] = []
-    for file in files:
-        cfg = load_config(file, opts)
+    own_opts = [*opts, *own_opts]
+    method = load_config(last, own_opts)
+    before = [_beside(last, name) for name in (method.STAGES if stages is None else stages)]
+    handed_on = dict(handed_on or {})
+    planned: list[Stage] = []
+    for file, words, learns in [*((file, opts, True) for file in before), (last, own_opts, train)]:
+        cfg = load_config(file, words)
         architecture = cfg.MODEL.META_ARCHITECTURE
         output = Path(cfg.OUTPUT_DIR)
         if output_root is not None:
             output = Path(output_root, *output.parts[1:])
-        folders = {file.stem: output}
-        if architecture == "MaskDistiller":
-            rounds = range(1, cfg.MODEL.MASQCLIP.DISTILLATION.ROUNDS + 1)
+        folders = {file.stem if learns else "evaluation": output}
+        if architecture == "MaskDistiller" and learns:
+            rounds = range(1, method.MODEL.MASQCLIP.DISTILLATION.ROUNDS + 1)
             folders = {f"{file.stem}, round {n}": output / f"round_{n}" for n in rounds}
         for title, folder in folders.items():
-            words = [word for pair in _wanted(cfg, handed_on).items() for word in pair]
-            stages.append(Stage(title, file, (*opts, *words, "OUTPUT_DIR", str(folder)), folder))
+            settings = {**_pairs(words), **_wanted(cfg, handed_on)}
+            settings.pop("OUTPUT_DIR", None)  # stands last, so that a stage of two methods is the same command
+            opts_of_stage = _words({**settings, "OUTPUT_DIR": str(folder)})
+            stage = Stage(title, file, opts_of_stage, folder, eval_only=not learns)
+            planned.append(stage)
             if architecture == "ClipPretraining":
                 handed_on["MODEL.MASQCLIP.CLIP.NAME"] = str(folder / "clip.safetensors")
                 handed_on["MODEL.MASQCLIP.CLIP.ARCHITECTURE"] = ""
             else:
-                handed_on["MODEL.WEIGHTS"] = str(folder / "model_final.pth")
-    final = stages[-1]
-    weights = ("MODEL.WEIGHTS", str(final.output / "model_final.pth"))  # after, and so instead of, what it started from
-    return [*stages, Stage("evaluation", final.config, (*final.opts, *weights), final.output, eval_only=True)]
+                handed_on["MODEL.WEIGHTS"] = str(stage.weights)
+    if train and method.DATASETS.TEST:
+        planned.append(replace(planned[-1].evaluation(), title="evaluation"))
+    return planned
+
+
+def run(stage: Stage, num_gpus: int, where: str) -> None:
+    """Run a stage in a process of its own, and say so.
+
+    Args:
+        stage: what to run.
+        num_gpus: for it.
+        where: its number and name, for messages.
+
+    Raises:
+        ValueError: it failed.
+    """
+    print(where, flush=True)
+    start = time.monotonic()
+    code = subprocess.run(stage.command(num_gpus), check=False).returncode
+    if code:
+        raise ValueError(f"{where} stopped with exit code {code}; the same command goes on from there.")
+    print(f"{where}: {(time.monotonic() - start) / 60:.1f} minutes.", flush=True)
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _words(pairs: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(word for pair in pairs.items() for word in pair)
 
 
 def _beside(config: Path, name: str) -> Path:
@@ -115,20 +190,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_intermixed_args(argv)
     stages = plan(args.config, args.opts, args.output_root)
     for number, stage in enumerate(stages, start=1):
-        words = stage.command(args.num_gpus)
-        if args.dry_run:
-            print(" ".join(word or "''" for word in words))
-            continue
         where = f"stage {number} of {len(stages)}: {stage.title} ({stage.output})"
-        if stage.is_finished():
+        if args.dry_run:
+            print(shlex.join(stage.command(args.num_gpus)))
+        elif stage.is_finished():
             print(f"{where}: finished before, skipped.", flush=True)
-            continue
-        print(where, flush=True)
-        start = time.monotonic()
-        code = subprocess.run(words, check=False).returncode
-        if code:
-            raise ValueError(f"{where} stopped with exit code {code}; the same command goes on from there.")
-        print(f"{where}: {(time.monotonic() - start) / 60:.1f} minutes.", flush=True)
+        else:
+            run(stage, args.num_gpus, where)
 
 
 if __name__ == "__main__":

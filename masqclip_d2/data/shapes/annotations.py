@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..categories import Category, load_categories
+from ..preparation.labels import bbox_xywh
 from .scene import Scene
 
 IGNORE_LABEL = 255
@@ -27,7 +28,7 @@ def describe_segments(scene: Scene) -> list[dict[str, Any]]:
                 "id": _segment_id(segment.category, used),
                 "category_id": segment.category.id,
                 "area": int(mask.sum()),
-                "bbox": _bbox_xywh(mask),
+                "bbox": bbox_xywh(mask),
                 "iscrowd": 0,
             }
         )
@@ -133,10 +134,3 @@ def _segment_id(category: Category, used: set[int]) -> int:
         segment_id += 65536 * step
     used.add(segment_id)
     return segment_id
-
-
-def _bbox_xywh(mask: NDArray[np.bool_]) -> list[int]:
-    """[x, y, width, height] in pixels of a mask that has at least one."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    x, y = int(columns[0]), int(rows[0])
-    return [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
