@@ -31,6 +31,7 @@ class Stage:
         opts: KEY VALUE words, each key once, the output folder and the weights of earlier stages among them.
         output: its OUTPUT_DIR.
         eval_only: evaluate instead of training.
+        proposes: its model answers proposals and nothing else.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Stage:
     opts: tuple[str, ...]
     output: Path
     eval_only: bool = False
+    proposes: bool = False
 
     @property
     def settings(self) -> dict[str, str]:
@@ -127,7 +129,7 @@ def plan(
             settings = {**_pairs(words), **_wanted(cfg, handed_on)}
             settings.pop("OUTPUT_DIR", None)  # stands last, so that a stage of two methods is the same command
             opts_of_stage = _words({**settings, "OUTPUT_DIR": str(folder)})
-            stage = Stage(title, file, opts_of_stage, folder, eval_only=not learns)
+            stage = Stage(title, file, opts_of_stage, folder, not learns, answers_proposals(cfg))
             planned.append(stage)
             if architecture == "ClipPretraining":
                 handed_on["MODEL.MASQCLIP.CLIP.NAME"] = str(folder / "clip.safetensors")

@@ -1,0 +1,114 @@
+"""Mean, deviation and verdicts by hand-computed cases; the page shows what is there and what is not."""
+
+import math
+
+import pytest
+
+from masqclip_d2.evaluation.seed_table import METRICS, SUBSETS, compare, judge, over_seeds, page, read_numbers
+from masqclip_d2.evaluation.shapes_rows import ORDERINGS, ROWS, Comparison, Ordering
+
+A_BEATS_B = Comparison("a", "b", "PQ_novel")
+
+
+def test_numbers_are_read_by_metric_and_subset():
+    tasks = {
+        "panoptic_seg": {"PQ": 6.0, "PQ_base": 8.0, "PQ_novel": 3.0, "PQ_th": 1.0},
+        "segm": {"AP": 2.0, "AP50_novel": 5.0},
+        "bbox": {"AP": 99.0},
+        "proposals": {"AR@100": 30.0, "AR@100_novel": None},
+    }
+    numbers = read_numbers(tasks)
+    assert len(numbers) == len(METRICS) * len(SUBSETS)
+    assert (numbers["PQ_all"], numbers["PQ_base"], numbers["PQ_novel"]) == (6.0, 8.0, 3.0)
+    assert numbers["AP_all"] == 2.0 and numbers["AP50_novel"] == 5.0 and numbers["AR@100_all"] == 30.0
+    assert numbers["AR@100_novel"] is None and numbers["mIoU_all"] is None
+
+
+def test_mean_and_sample_deviation_over_seeds():
+    found = over_seeds({0: {"PQ_all": 1.0, "SQ_all": 5.0}, 1: {"PQ_all": 2.0, "SQ_all": None}, 2: {"PQ_all": 6.0}})
+    assert found["mean"] == {"PQ_all": 3.0, "SQ_all": 5.0}
+    assert found["deviation"]["PQ_all"] == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
+    assert found["deviation"]["SQ_all"] is None  # one seed has no deviation
+    assert over_seeds({}) == {"mean": {}, "deviation": {}}
+
+
+def test_a_comparison_is_over_the_seeds_that_both_have():
+    rows = {
+        "a": {0: {"PQ_novel": 10.0}, 1: {"PQ_novel": 14.0}, 2: {"PQ_novel": 99.0}},
+        "b": {0: {"PQ_novel": 7.0}, 1: {"PQ_novel": 7.0}, 2: {"PQ_novel": None}},
+    }
+    found = compare(A_BEATS_B, rows)
+    assert found["values"] == [12.0, 7.0] and found["gap"] == 5.0 and found["seeds"] == 2
+    assert found["deviation"] == pytest.approx(2.0)  # variances 8 and 0
+    assert found["gap_in_deviations"] == pytest.approx(2.5) and found["verdict"] == "holds"
+    reverse = compare(Comparison("b", "a", "PQ_novel"), rows)
+    assert reverse["gap"] == -5.0 and reverse["verdict"] == "does not hold"
+
+
+def test_one_seed_has_a_gap_but_no_deviation():
+    found = compare(A_BEATS_B, {"a": {0: {"PQ_novel": 2.0}}, "b": {0: {"PQ_novel": 2.0}}})
+    assert found["gap"] == 0.0 and found["verdict"] == "does not hold"
+    assert found["deviation"] is None and found["gap_in_deviations"] is None
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "verdict"),
+    [(1.0, 1.0, "holds"), (1.0, 3.0, "does not hold"), (1.0, None, "not measured"), (3.0, None, "does not hold")],
+)
+def test_an_ordering_holds_if_all_its_comparisons_do(b, c, verdict):
+    rows = {"a": {0: {"PQ_all": 2.0}}, "b": {0: {"PQ_all": b}}, "c": {0: {"PQ_all": c}}}
+    ordering = Ordering("a is best", "nowhere", (Comparison("a", "b", "PQ_all"), Comparison("a", "c", "PQ_all")))
+    assert judge(ordering, rows)["verdict"] == verdict
+
+
+def test_rows_that_were_never_run_are_not_measured():
+    assert {judge(ordering, {})["verdict"] for ordering in ORDERINGS} == {"not measured"}
+
+
+def test_every_ordering_is_about_rows_and_numbers_that_exist():
+    keys = [row.key for row in ROWS]
+    assert len(set(keys)) == len(keys)
+    numbers = set(read_numbers({}))
+    for ordering in ORDERINGS:
+        for one in ordering.comparisons:
+            assert {one.better, one.worse} <= set(keys) and one.number in numbers, one
+
+
+def document(by_row):
+    return {
+        "command": "python tools/shapes_results.py --seeds 0 1",
+        "dataset": "masqclip_shapes_val",
+        "num_images": 300,
+        "data": {"world_version": 3, "spec": {"num_val": 300, "seed": 0}},
+        "seeds": [0, 1],
+        "clip": "masqclip://shapes_clip",
+        "versions": [{"torch": "2.9"}],
+        "devices": ["CPU, 2 cores"],
+        "hours": 1.5,
+        "rows": [
+            {
+                "key": key,
+                "title": key.upper(),
+                **over_seeds(by_seed),
+                "seeds": by_seed,
+                "commands": ["python train_net.py shared", f"python train_net.py {key}"],
+            }
+            for key, by_seed in by_row.items()
+        ],
+        "orderings": [judge(Ordering("A first", "Table 1", (A_BEATS_B,)), by_row)],
+    }
+
+
+def test_the_page_has_tables_orderings_and_commands():
+    text = page(document({"a": {0: {"PQ_novel": 10.0}, 1: {"PQ_novel": 14.0}}, "b": {}}))
+    assert text.isascii()
+    novel = text.split("## Novel categories")[1].split("##")[0]
+    assert "| row | PQ | SQ | RQ | mIoU | AP | AR@100 | seeds |" in novel
+    assert "| A | 12.00 (2.83) | - | - | - | - | - | 2 |" in novel
+    assert "| B | - | - | - | - | - | - | 0 |" in novel
+    assert "| A first | Table 1 | not measured |" in text and "| A > B | PQ novel | - / - | - | - | - |" in text
+    assert "1.50 hours" in text and "300 images of `masqclip_shapes_val`" in text and "CPU, 2 cores" in text
+    assert text.count("python train_net.py shared") == 1 and "# B\npython train_net.py b" in text
+    held = page(document({"a": {0: {"PQ_novel": 10.0}}, "b": {0: {"PQ_novel": 7.5}}}))
+    assert "| A first | Table 1 | holds |" in held
+    assert "| A > B | PQ novel | 10.00 / 7.50 | 2.50 | - | - | holds | 1 |" in held
