@@ -155,8 +155,8 @@ def _orderings(document: Mapping[str, Any]) -> list[str]:
     lines += [
         "",
         "An ordering holds if every line of it below does. Gap: difference of the two rows' means over the seeds that",
-        "both have; deviation: root mean square of their standard deviations over these seeds. A gap that is not several",
-        "times the deviation is not settled by these seeds.",
+        "both have; deviation: root mean square of their standard deviations over these seeds. A gap that is not",
+        "several times the deviation is not settled by these seeds.",
         "",
         _line(["rows", "number", "values", "gap", "deviation", "gap / deviation", "here", "seeds"]),
         _line(["---"] * 8),
