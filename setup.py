@@ -68,6 +68,7 @@ setup(
             "masqclip-train = masqclip_d2.cli.train:main",
             "masqclip-demo = masqclip_d2.cli.demo:main",
             "masqclip-make-shapes = masqclip_d2.cli.make_shapes:main",
+            "masqclip-prepare = masqclip_d2.cli.prepare:main",
             "masqclip-run-stages = masqclip_d2.cli.run_stages:main",
             "masqclip-shapes-results = masqclip_d2.cli.shapes_results:main",
             "masqclip-convert-checkpoint = masqclip_d2.cli.convert_checkpoint:main",

@@ -122,12 +122,12 @@ def _read_torch(path: Path) -> Any:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        return ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except (EOFError, pickle.UnpicklingError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ValueError(_unreadable(path, error)) from error
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class ArrayUnpickler(pickle.Unpickler):
     """Admits numpy arrays, strings, numbers and plain containers; anything else could run code."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..categories import Category
-from ..preparation.manifest import is_unfinished
+from ..manifest import is_unfinished
 from .common import Record, category_metadata, register_once
 from .records import semantic_records
 

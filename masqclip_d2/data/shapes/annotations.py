@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..categories import Category, load_categories
-from ..preparation.labels import bbox_xywh
+from ..masks import bbox_xywh, run_length
 from .scene import Scene
 
 IGNORE_LABEL = 255
@@ -56,16 +56,10 @@ def semantic_png(scene: Scene, base_only: bool) -> NDArray[np.uint8]:
 
 def instance_masks(scene: Scene) -> list[dict[str, Any] | None]:
     """COCO run-length encoding (`size`, `counts` as text) of each thing, None for stuff; order of `scene.segments`."""
-    from pycocotools import mask as coco_mask
-
-    encoded = []
-    for label, segment in enumerate(scene.segments, start=1):
-        if not segment.category.isthing:
-            encoded.append(None)
-            continue
-        rle = coco_mask.encode(np.asfortranarray(scene.segment_map == label).view(np.uint8))
-        encoded.append({"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")})
-    return encoded
+    return [
+        run_length(scene.segment_map == label) if segment.category.isthing else None
+        for label, segment in enumerate(scene.segments, start=1)
+    ]
 
 
 def panoptic_json(records: list[dict[str, Any]], base_only: bool) -> dict[str, Any]:

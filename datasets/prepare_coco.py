@@ -1,0 +1,13 @@
+#!/usr/bin/env python
+"""Prepare COCO's semantic maps from its panoptic pngs:  python datasets/prepare_coco.py --root datasets"""
+
+import sys
+from pathlib import Path
+
+# Run from a checkout without installing: the package lies one folder up, `sys.path[0]` is this folder.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from masqclip_d2.cli.prepare import main
+
+if __name__ == "__main__":
+    main(name="coco")

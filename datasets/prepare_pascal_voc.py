@@ -1,0 +1,13 @@
+#!/usr/bin/env python
+"""Prepare PASCAL VOC 2012 with 20 and 21 categories:  python datasets/prepare_pascal_voc.py --root datasets"""
+
+import sys
+from pathlib import Path
+
+# Run from a checkout without installing: the package lies one folder up, `sys.path[0]` is this folder.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from masqclip_d2.cli.prepare import main
+
+if __name__ == "__main__":
+    main(name="pascal_voc")

@@ -1,0 +1,139 @@
+"""ADE20K with 847 categories, from the full release: reduced images, and label maps of 16 bits."""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..categories import load_categories
+from ..files import save_image
+from ..images import read_image
+from ..label_maps import read_colors
+from ..registration.ade20k import SPLITS
+from ..registration.ade20k_full import FOLDER, IGNORE_LABEL
+from .labels import lookup_table, require_same_size, save_labels, translated
+from .steps import Plan, Step
+
+_INDEX = "index_ade20k.pkl"
+_SHORT_SIDE = 512  # pixels; images with both sides longer are reduced to it, and evaluated so
+_HIGHEST_CLASS = 25 * 256 + 255  # floor(255 / 10) * 256 + 255
+_DOWNLOAD = "download the full release ADE20K_2021_17_01 (registration needed) and unpack it"
+
+
+def steps(root: Path) -> list[Step]:
+    """ROOT/ADE20K_2021_17_01/{images_detectron2/*.jpg, annotations_detectron2/*.tif}, each in {training,validation}."""
+    folder = root / FOLDER
+    return [
+        Step(
+            kind="semantic",
+            split=split,
+            folder=folder,
+            outputs=(f"images_detectron2/{theirs}", f"annotations_detectron2/{theirs}"),
+            inputs={folder / _INDEX: _DOWNLOAD, folder / "images" / "ADE": _DOWNLOAD},
+            plan=partial(_plan, root, split),
+        )
+        for split, theirs in SPLITS.items()
+    ]
+
+
+def read_index(path: Path) -> list[tuple[str, str]]:
+    """(folder below that of all datasets, file name of the image) of all pictures.
+
+    The pickle is read as data: of what is neither numpy nor a plain container nothing is made.
+
+    Raises:
+        ValueError: the file is damaged, or has no `folder` and `filename` of equal length.
+    """
+    try:
+        with open(path, "rb") as file:
+            index = _index_unpickler(file).load()
+        folders, names = list(index["folder"]), list(index["filename"])
+    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is damaged, or no index of ADE20K ({reason}); unpack the release again.") from error
+    if len(folders) != len(names):
+        raise ValueError(f"{path} has {len(folders)} folders for {len(names)} file names; unpack the release again.")
+    return [(str(folder), str(name)) for folder, name in zip(folders, names, strict=True)]
+
+
+def _index_unpickler(file: Any) -> pickle.Unpickler:
+    from ...checkpoint.reading import ArrayUnpickler
+
+    class IndexUnpickler(ArrayUnpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            try:
+                return super().find_class(module, name)
+            except pickle.UnpicklingError:
+                return _Nothing
+
+    return IndexUnpickler(file, encoding="latin1")
+
+
+class _Nothing:
+    """Stands for an object whose class is not admitted; takes whatever the pickle would give to that."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def extend(self, values: Any) -> None:
+        pass
+
+    def append(self, value: Any) -> None:
+        pass
+
+
+def _plan(root: Path, split: str) -> Plan:
+    index = root / FOLDER / _INDEX
+    items = [[folder, name] for folder, name in read_index(index) if _split_of(name) == split]
+    if not items:
+        raise ValueError(f"{index} names no image of the {SPLITS[split]} split.")
+    return Plan(items, partial(_write_one, root, SPLITS[split]))
+
+
+def _split_of(name: str) -> str:
+    parts = name.split("_")
+    return "val" if len(parts) > 1 and parts[1] == "val" else "train"
+
+
+def _write_one(root: Path, theirs: str, item: list[str]) -> None:
+    folder, name = item
+    source = root / folder / name
+    stem = source.stem
+    label_path = source.with_name(f"{stem}_seg.png")
+    classes = class_indices(read_colors(label_path, "Annotation"))
+    image = Image.fromarray(read_image(source))
+    require_same_size(classes, label_path, image.size, source)
+    size = reduced_size(image.size)
+    image = image.resize(size, Image.Resampling.BILINEAR)
+    classes = np.asarray(Image.fromarray(classes.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
+    stored = {category.attributes["ade_id"]: category.id for category in load_categories("ade20k_full")}
+    labels = translated(classes, lookup_table(stored, _HIGHEST_CLASS, IGNORE_LABEL), label_path)
+    output = root / FOLDER
+    save_image(output / "images_detectron2" / theirs / f"{stem}.jpg", image)
+    save_labels(output / "annotations_detectron2" / theirs / f"{stem}.tif", labels)
+
+
+def class_indices(colors: np.ndarray) -> np.ndarray:
+    """(H, W) int64 class index of ADE20K's *_seg.png: floor(R / 10) * 256 + G; B tells instances apart."""
+    colors = colors.astype(np.int64)
+    return colors[..., 0] // 10 * 256 + colors[..., 1]
+
+
+def reduced_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height), reduced to a shorter side of 512 pixels if both sides are longer."""
+    short, long = min(size), max(size)
+    if short <= _SHORT_SIDE:
+        return size
+    reduced = round(long / short * _SHORT_SIDE)
+    return (_SHORT_SIDE, reduced) if size[0] == short else (reduced, _SHORT_SIDE)

@@ -1,0 +1,46 @@
+"""What the preparations share: checks of labels, and the way from a table of labels to a label map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..files import save_image
+
+
+def lookup_table(stored: Mapping[int, int], highest: int, ignore_label: int) -> NDArray[np.int64]:
+    """(highest + 1,) raw label -> stored label; labels that `stored` does not name become `ignore_label`."""
+    table = np.full(highest + 1, ignore_label, dtype=np.int64)
+    for raw, label in stored.items():
+        table[raw] = label
+    return table
+
+
+def translated(raw: NDArray[np.int64], table: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
+    """Look labels up in a table.
+
+    Raises:
+        ValueError: a label is outside of the table; the message names `path`.
+    """
+    wrong = np.unique(raw[(raw < 0) | (raw >= len(table))])
+    if len(wrong):
+        shown = ", ".join(map(str, wrong[:5].tolist()))
+        raise ValueError(f"{path} holds the label {shown}, but labels are 0..{len(table) - 1}; download it again.")
+    return table[raw]
+
+
+def save_labels(path: Path, labels: NDArray[np.int64]) -> None:
+    """Write a label map: 16 bits as .tif (mode I;16), 8 bits as .png (mode L)."""
+    save_image(path, labels.astype(np.uint16 if path.suffix == ".tif" else np.uint8))
+
+
+def require_same_size(labels: NDArray, label_path: Path, size: tuple[int, int], image_path: Path) -> None:
+    """Raise ValueError if (H, W) labels are not as large as their image, whose size is (width, height)."""
+    if labels.shape[::-1] != size:
+        raise ValueError(
+            f"{label_path} has {labels.shape[1]}x{labels.shape[0]} pixels, but its image {image_path} "
+            f"{size[0]}x{size[1]} (width x height)."
+        )

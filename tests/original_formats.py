@@ -1,0 +1,312 @@
+"""Miniatures of the published datasets in their original formats, written pixel by pixel, and their right answers.
+
+Every `write_*` fills a folder of all datasets as one has it after download, with one or two pictures of a few pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from masqclip_d2.config import load_config
+from masqclip_d2.data.label_maps import read_label_map, read_panoptic_png
+from masqclip_d2.data.mappers import build_mapper
+from masqclip_d2.evaluation import evaluators_for
+
+
+def write_image(path: Path, width: int, height: int, color=(90, 120, 60)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height), color).save(path)
+
+
+def write_pixels(path: Path, pixels, dtype=np.uint8) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(pixels, dtype=dtype)).save(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def compressed(rows) -> dict[str, Any]:
+    """COCO's compressed run-length encoding of rows of 0 and 1."""
+    rle = coco_mask.encode(np.asfortranarray(np.array(rows, dtype=np.uint8)))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+
+
+# --- ADE20K-150 ---
+
+ADE_VAL = "ADE_val_00000001"
+ADE_TRAIN = "ADE_train_00000001"
+# SceneParse150: 0 other, 1 wall, 3 sky, 8 bed, 13 person.
+ADE_VAL_RAW = [[1, 1, 3, 3], [8, 8, 3, 0], [8, 8, 13, 0]]
+ADE_TRAIN_RAW = [[1, 1], [8, 8]]
+# (class, number) of the instance challenge: 1 bed, 4 person.
+_BED, _PERSON, _NONE = (1, 1, 0), (4, 2, 0), (0, 0, 0)
+ADE_VAL_INSTANCES = [[_NONE] * 4, [_BED, _BED, _NONE, _NONE], [_BED, _BED, _PERSON, _NONE]]
+# Two beds, the first of which lies over a pixel of wall.
+ADE_TRAIN_INSTANCES = [[_NONE, (1, 1, 9)], [(1, 2, 9), (1, 1, 9)]]
+
+
+def write_ade20k(root: Path, folder: str = "ADEChallengeData2016") -> Path:
+    base = root / folder
+    for split, stem, raw, instances in (
+        ("validation", ADE_VAL, ADE_VAL_RAW, ADE_VAL_INSTANCES),
+        ("training", ADE_TRAIN, ADE_TRAIN_RAW, ADE_TRAIN_INSTANCES),
+    ):
+        write_image(base / "images" / split / f"{stem}.jpg", len(raw[0]), len(raw))
+        write_pixels(base / "annotations" / split / f"{stem}.png", raw)
+        write_pixels(base / "annotations_instance" / split / f"{stem}.png", instances)
+    return base
+
+
+# --- COCO ---
+
+# Segment 1 + 256 * 2 is a person, 3 a crowd of persons, 65536 grass-merged (193), 0 void.
+COCO_PANOPTIC_COLORS = [[(1, 2, 0), (3, 0, 0), (0, 0, 1)], [(1, 2, 0), (0, 0, 0), (0, 0, 1)]]
+COCO_SEGMENTS = [
+    {"id": 513, "category_id": 1, "iscrowd": 0, "area": 2, "bbox": [0, 0, 1, 2]},
+    {"id": 3, "category_id": 1, "iscrowd": 1, "area": 1, "bbox": [1, 0, 1, 1]},
+    {"id": 65536, "category_id": 193, "iscrowd": 0, "area": 2, "bbox": [2, 0, 1, 2]},
+]
+
+
+def write_coco_panoptic(root: Path) -> Path:
+    """The panoptic files of both splits, with one picture each."""
+    coco = root / "coco"
+    for number, split in enumerate(("train2017", "val2017"), start=1):
+        stem = f"{number:012d}"
+        write_image(coco / split / f"{stem}.jpg", 3, 2)
+        write_pixels(coco / f"panoptic_{split}" / f"{stem}.png", COCO_PANOPTIC_COLORS)
+        write_json(
+            coco / "annotations" / f"panoptic_{split}.json",
+            {
+                "images": [{"id": number, "file_name": f"{stem}.jpg", "height": 2, "width": 3}],
+                "annotations": [{"image_id": number, "file_name": f"{stem}.png", "segments_info": COCO_SEGMENTS}],
+                "categories": [{"id": 1, "name": "person", "isthing": 1}, {"id": 193, "name": "grass", "isthing": 0}],
+            },
+        )
+    return coco
+
+
+def coco_annotation(number: int, image: int, category: int, iscrowd: int = 0) -> dict[str, Any]:
+    segmentation = compressed([[1, 0, 0], [1, 0, 0]]) if iscrowd else [[0, 0, 2, 0, 2, 2, 0, 2]]
+    return {
+        "id": number, "image_id": image, "category_id": category, "iscrowd": iscrowd, "area": 4, "bbox": [0, 0, 2, 2],
+        "segmentation": segmentation,
+    }  # fmt: skip
+
+
+def write_coco_instances(root: Path) -> Path:
+    """Both splits: image 7 has a person (base) and a cat (novel), 5 a crowd of cats, 9 a traffic light, 8 nothing."""
+    coco = root / "coco"
+    for split in ("train2017", "val2017"):
+        for number in (7, 5, 9, 8):
+            write_image(coco / split / f"{number:012d}.jpg", 3, 2)
+        write_json(
+            coco / "annotations" / f"instances_{split}.json",
+            {
+                "info": {"year": 2017},
+                "licenses": [{"id": 1}],
+                "images": [
+                    {"id": n, "file_name": f"{n:012d}.jpg", "height": 2, "width": 3} for n in (7, 5, 9, 8)
+                ],
+                "annotations": [
+                    coco_annotation(41, 7, 17),
+                    coco_annotation(40, 5, 17, iscrowd=1),
+                    coco_annotation(39, 7, 1),
+                    coco_annotation(38, 9, 10),
+                ],
+                "categories": [
+                    {"id": 1, "name": "person"},
+                    {"id": 10, "name": "traffic light"},
+                    {"id": 17, "name": "cat"},
+                ],
+            },
+        )  # fmt: skip
+    return coco
+
+
+# --- ADE20K full ---
+
+
+class _RunsWhenRead:
+    """A pickle of this makes a folder when it is read by `pickle.load`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (str(self._folder),)
+
+
+ADE_FULL_FOLDERS = {"train": "ADE/training/urban/street", "val": "ADE/validation/home/bedroom"}
+
+
+def write_ade20k_full(root: Path) -> Path:
+    """A small validation image and a large training image; wall is class 2978, bed 165 of the full release."""
+    base = root / "ADE20K_2021_17_01"
+    wall, bed, none = (110, 162, 5), (9, 165, 7), (0, 0, 3)  # floor(110 / 10) * 256 + 162 = 2978; floor(9 / 10) = 0
+    small = np.array([[wall, bed], [none, wall], [bed, bed]], dtype=np.uint8)  # (3, 2, 3)
+    large = np.zeros((520, 600, 3), dtype=np.uint8)
+    large[:, :300], large[:, 300:] = wall, bed
+    names = {"val": "ADE_val_00000007", "train": "ADE_train_00000003"}
+    for split, colors in (("val", small), ("train", large)):
+        folder = base / "images" / ADE_FULL_FOLDERS[split]
+        write_image(folder / f"{names[split]}.jpg", colors.shape[1], colors.shape[0])
+        write_pixels(folder / f"{names[split]}_seg.png", colors)
+    index = {
+        "folder": [f"ADE20K_2021_17_01/images/{ADE_FULL_FOLDERS[split]}" for split in ("val", "train")],
+        "filename": [f"{names[split]}.jpg" for split in ("val", "train")],
+        "objectIsPart": np.zeros((3, 2)),
+        "something": _RunsWhenRead(root / "made_by_the_pickle"),
+    }
+    (base / "index_ade20k.pkl").write_bytes(pickle.dumps(index))
+    return base
+
+
+# --- PASCAL-Context ---
+
+# Labels among the 459: 1 accordion (not of the 59), 2 aeroplane (rank 0), 9 bag (rank 1), 459 wood (rank 58).
+CONTEXT_MAT = [[0, 1, 2], [9, 459, 459]]
+
+
+def write_pascal_context(root: Path) -> Path:
+    """One picture of each phase, 3 x 2 pixels."""
+    from scipy.io import savemat
+
+    base = root / "VOCdevkit" / "VOC2010"
+    images, annotations = [], []
+    for image_id, (stem, phase) in enumerate((("2008_000002", "train"), ("2008_000008", "val")), start=100):
+        write_image(base / "JPEGImages" / f"{stem}.jpg", 3, 2)
+        (base / "trainval").mkdir(exist_ok=True)
+        savemat(base / "trainval" / f"{stem}.mat", {"LabelMap": np.array(CONTEXT_MAT, dtype=np.uint16)})
+        images.append({"image_id": image_id, "file_name": f"{stem}.jpg", "height": 2, "width": 3, "phase": phase})
+        annotations += [
+            {"image_id": image_id, "category_id": 2, "segmentation": compressed([[1, 1, 1], [0, 0, 0]])},
+            # uncompressed, column by column: two 0, three 1, one 0
+            {"image_id": image_id, "category_id": 9, "segmentation": {"size": [2, 3], "counts": [2, 3, 1]}},
+            {"image_id": image_id, "category_id": 1, "segmentation": compressed([[0, 0, 0], [0, 0, 1]])},
+        ]
+    write_json(base / "trainval_merged.json", {"images": images, "annos_segmentation": annotations})
+    return base
+
+
+# --- PASCAL VOC ---
+
+VOC_RAW = [[0, 1, 255], [20, 20, 0]]
+
+
+def write_pascal_voc(root: Path) -> Path:
+    base = root / "VOCdevkit" / "VOC2012"
+    for split, stem in (("train", "2007_000032"), ("val", "2007_000033")):
+        write_image(base / "JPEGImages" / f"{stem}.jpg", 3, 2)
+        picture = Image.fromarray(np.array(VOC_RAW, dtype=np.uint8), mode="P")
+        picture.putpalette([value for index in range(256) for value in (index, 255 - index, 7)])
+        (base / "SegmentationClass").mkdir(exist_ok=True)
+        picture.save(base / "SegmentationClass" / f"{stem}.png")
+        (base / "ImageSets" / "Segmentation").mkdir(parents=True, exist_ok=True)
+        (base / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(f"{stem}\n")
+    return base
+
+
+# --- LVIS ---
+
+
+def write_lvis(root: Path) -> Path:
+    """Two images, of which one lies in train2017; an aerosol can, and a rare category."""
+    for split, number in (("train2017", 11), ("val2017", 12)):
+        write_image(root / "coco" / split / f"{number:012d}.jpg", 3, 2)
+    path = root / "lvis" / "lvis_v1_val.json"
+    address = "http://images.cocodataset.org/"
+    write_json(
+        path,
+        {
+            "images": [
+                {
+                    "id": number, "coco_url": f"{address}{split}/{number:012d}.jpg", "height": 2, "width": 3,
+                    "neg_category_ids": [3], "not_exhaustive_category_ids": [2],
+                }
+                for split, number in (("val2017", 12), ("train2017", 11))
+            ],
+            "annotations": [
+                {
+                    "id": number, "image_id": image, "category_id": category, "area": 4, "bbox": [0, 0, 2, 2],
+                    "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]],
+                }
+                for number, image, category in ((1, 12, 1), (2, 11, 1203))
+            ],
+            "categories": [{"id": 1, "name": "aerosol_can"}, {"id": 1203, "name": "zucchini"}],
+        },
+    )  # fmt: skip
+    return path
+
+
+# --- The right answer ---
+
+
+def scores_of_the_right_answer(name: str) -> dict[str, dict[str, float]]:
+    """What the evaluators of a dataset say of its own ground truth, given as a model would; read through the mapper."""
+    cfg = load_config("base/shapes")
+    mapper = build_mapper(cfg, is_train=False)
+    evaluator = evaluators_for(name, None, ("panoptic", "semantic", "instance"))
+    evaluator.reset()
+    metadata = MetadataCatalog.get(name)
+    annotations = _annotations_by_image(metadata)
+    for record in DatasetCatalog.get(name):
+        mapped = mapper(record)
+        hw = (mapped["height"], mapped["width"])
+        output = {"instances": _instances(annotations.get(record.get("image_id"), []), metadata, hw)}
+        if "pan_seg_file_name" in record:
+            segments = [info for info in record["segments_info"] if not info["iscrowd"]]
+            output["panoptic_seg"] = (read_panoptic_png(record["pan_seg_file_name"]), segments)
+            known = np.isin(output["panoptic_seg"][0], [info["id"] for info in segments])
+            output["panoptic_seg"] = (np.where(known, output["panoptic_seg"][0], 0), segments)
+        if "sem_seg_file_name" in record:
+            output["sem_seg"] = torch.from_numpy(read_label_map(record["sem_seg_file_name"]))
+            assert tuple(output["sem_seg"].shape) == hw
+        evaluator.process([mapped], [output])
+    return evaluator.evaluate()
+
+
+def _annotations_by_image(metadata) -> dict[Any, list[dict[str, Any]]]:
+    by_image: dict[Any, list[dict[str, Any]]] = {}
+    path = getattr(metadata, "json_file", None)
+    for annotation in read_json(Path(path))["annotations"] if path else ():
+        if not annotation.get("iscrowd", 0):
+            by_image.setdefault(annotation["image_id"], []).append(annotation)
+    return by_image
+
+
+def _instances(annotations: list[dict[str, Any]], metadata, hw: tuple[int, int]) -> Instances:
+    masks = [_mask(annotation["segmentation"], hw) for annotation in annotations]
+    boxes = [annotation["bbox"] for annotation in annotations]
+    instances = Instances(hw)
+    instances.pred_masks = torch.from_numpy(np.array(masks, dtype=bool).reshape(-1, *hw))
+    instances.pred_boxes = Boxes(torch.tensor([[x, y, x + w, y + h] for x, y, w, h in boxes]).reshape(-1, 4).float())
+    contiguous = metadata.thing_dataset_id_to_contiguous_id
+    instances.pred_classes = torch.tensor([contiguous[a["category_id"]] for a in annotations], dtype=torch.int64)
+    instances.scores = torch.ones(len(annotations))
+    return instances
+
+
+def _mask(segmentation: Any, hw: tuple[int, int]) -> np.ndarray:
+    if isinstance(segmentation, list):
+        segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, *hw))
+    return coco_mask.decode(segmentation)
