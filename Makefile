@@ -8,13 +8,17 @@ export DETECTRON2_DATASETS ?= datasets
 WORDS := striped circle,dotted star,checkered circle,ringed square,plain cross,zigzag crescent
 STUFF := grass,sand
 
-.PHONY: demo test test-fast test-real lint golden clean
+.PHONY: demo figures test test-fast test-real lint golden clean
 
 # From nothing to the answer: environment, data, evaluation table, pictures of free-text words.
 demo: $(INSTALLED)
 	$(BIN)/python datasets/make_shapes.py --output $(DETECTRON2_DATASETS)/shapes --num-train 400 --num-val 100 --num-captions 0 --seed 0 --exist-ok
 	$(BIN)/python train_net.py --config-file configs/shapes/maskclip_worma.yaml --eval-only --num-gpus 0 OUTPUT_DIR output/demo/evaluation
 	$(BIN)/python demo/demo.py --vocab "$(WORDS)" --stuff "$(STUFF)" --output output/demo/pictures
+
+# The pictures of README and docs, from the weights in output/ or else those that ship.
+figures: $(INSTALLED)
+	$(BIN)/python tools/make_figures.py --docs docs/figures --vocab "$(WORDS)" --stuff "$(STUFF)"
 
 # Everything that needs no GPU, no network, no downloaded weights: the fast tests, then the slow ones.
 test: $(INSTALLED)

@@ -71,6 +71,7 @@ setup(
             "masqclip-prepare = masqclip_d2.cli.prepare:main",
             "masqclip-run-stages = masqclip_d2.cli.run_stages:main",
             "masqclip-shapes-results = masqclip_d2.cli.shapes_results:main",
+            "masqclip-make-figures = masqclip_d2.cli.make_figures:main",
             "masqclip-convert-checkpoint = masqclip_d2.cli.convert_checkpoint:main",
         ]
     },

@@ -1,0 +1,12 @@
+#!/usr/bin/env python
+"""The pictures of README and docs from weights:  python tools/make_figures.py --docs docs/figures"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from masqclip_d2.cli.make_figures import main
+
+if __name__ == "__main__":
+    main()
