@@ -86,7 +86,7 @@ COCO_SEGMENTS = [
 
 
 def write_coco_panoptic(root: Path) -> Path:
-    """The panoptic files of both splits, with one picture each."""
+    """The panoptic files of both splits, with one picture each, and the instances of the same pictures."""
     coco = root / "coco"
     for number, split in enumerate(("train2017", "val2017"), start=1):
         stem = f"{number:012d}"
@@ -98,6 +98,18 @@ def write_coco_panoptic(root: Path) -> Path:
                 "images": [{"id": number, "file_name": f"{stem}.jpg", "height": 2, "width": 3}],
                 "annotations": [{"image_id": number, "file_name": f"{stem}.png", "segments_info": COCO_SEGMENTS}],
                 "categories": [{"id": 1, "name": "person", "isthing": 1}, {"id": 193, "name": "grass", "isthing": 0}],
+            },
+        )
+        person = {
+            "id": 1, "image_id": number, "category_id": 1, "iscrowd": 0, "area": 2, "bbox": [0, 0, 1, 2],
+            "segmentation": compressed([[1, 0, 0], [1, 0, 0]]),
+        }  # fmt: skip
+        write_json(
+            coco / "annotations" / f"instances_{split}.json",
+            {
+                "images": [{"id": number, "file_name": f"{stem}.jpg", "height": 2, "width": 3}],
+                "annotations": [person],
+                "categories": [{"id": 1, "name": "person"}],
             },
         )
     return coco

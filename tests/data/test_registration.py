@@ -203,5 +203,8 @@ def test_coco_split_records_have_contiguous_ids_of_their_subset(coco_split_folde
 
 def test_coco_split_without_files_is_one_sentence(tmp_path, forget):
     register_coco_split(tmp_path, prefix="absent_")
-    with pytest.raises(FileNotFoundError, match="instances_train2017_seen48.json; prepare it with: python datasets/prepare_coco_split.py --root"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="instances_train2017_seen48.json; prepare it with: python datasets/prepare_coco_split.py --root",
+    ):
         DatasetCatalog.get("absent_coco_instance_train_base48")
