@@ -1,7 +1,8 @@
 """What a stage's folder was made of, where and in how many minutes, so that numbers never mix two kinds of runs.
 
-A record is a small JSON file beside the checkpoints or results. It holds sha256 sums of the merged configuration with
-the data it reads, and of the weights it starts from; not of what cannot change numbers (device, workers, folders).
+A record is a small JSON file beside the checkpoints or results. It holds sha256 sums of the settings with the data they
+read, and of the weights to start from. Settings are what differs from the defaults, so that a new key of a later
+version changes nothing, without what cannot change numbers (device, workers, folders).
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..checkpoint.reading import local_weights_path
-from ..config import load_config
+from ..config import get_masqclip_cfg, load_config
 from .run_stages import Stage, run
 
 
@@ -100,8 +102,17 @@ def _made_of(stage: Stage, data: Any) -> dict[str, str | None]:
     cfg.STAGES = []
     weights = {"MODEL.WEIGHTS": cfg.MODEL.WEIGHTS, "CLIP.NAME": cfg.MODEL.MASQCLIP.CLIP.NAME}
     cfg.MODEL.WEIGHTS = cfg.MODEL.MASQCLIP.CLIP.NAME = ""
-    settings = cfg.dump() + json.dumps(data, sort_keys=True)
+    settings = json.dumps([_changed(cfg, get_masqclip_cfg()), data], sort_keys=True)
     return {"settings": hashlib.sha256(settings.encode()).hexdigest(), **{k: _content(v) for k, v in weights.items()}}
+
+
+def _changed(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a configuration that are not as by default."""
+    return {
+        key: _changed(value, defaults[key]) if isinstance(value, Mapping) else value
+        for key, value in cfg.items()
+        if value != defaults[key]
+    }
 
 
 def _content(weights: str) -> str | None:

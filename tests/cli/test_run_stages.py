@@ -51,6 +51,50 @@ def test_a_clip_of_an_earlier_stage_goes_to_those_that_read_it(tmp_path):
     assert settings(masqclip)["MODEL.WEIGHTS"] == "output/shapes/teacher/model_final.pth"
 
 
+def test_a_configuration_that_does_not_learn_is_evaluated_with_what_comes_before():
+    teacher, evaluation = plan("shapes/clip_baseline", ["SEED", "3"], stages=["teacher.yaml"], train=False)
+    assert not teacher.eval_only and teacher.proposes
+    assert evaluation.eval_only and evaluation.title == "evaluation" and not evaluation.proposes
+    assert settings(evaluation) == {
+        "SEED": "3",
+        "MODEL.WEIGHTS": "output/shapes/teacher/model_final.pth",
+        "OUTPUT_DIR": "output/shapes/clip_baseline",
+    }
+
+
+def test_own_words_and_what_earlier_stages_left_reach_only_those_that_want_them():
+    clip = {"MODEL.MASQCLIP.CLIP.NAME": "clip.safetensors"}
+    words = ["SOLVER.MAX_ITER", "7", "OUTPUT_DIR", "output/own"]
+    teacher, maskclip, evaluation = plan("shapes/maskclip", [], "root", own_opts=words, handed_on=clip)
+    assert settings(teacher) == {"OUTPUT_DIR": "root/shapes/teacher"}
+    assert settings(maskclip).items() >= {**clip, "SOLVER.MAX_ITER": "7", "OUTPUT_DIR": "root/own"}.items()
+    assert settings(evaluation)["MODEL.WEIGHTS"] == "root/own/model_final.pth"
+
+
+def test_what_has_no_test_set_is_not_evaluated():
+    assert [stage.title for stage in plan("shapes/clip", [])] == ["clip"]
+
+
+def test_results_older_than_their_weights_are_not_finished(tmp_path):
+    *_, evaluation = plan("shapes/maskclip", [], tmp_path)
+    assert not evaluation.is_finished()
+    evaluation.output.mkdir(parents=True)
+    evaluation.results.write_text("{}")
+    assert evaluation.is_finished()  # of weights that are not there any more
+    weights = Path(settings(evaluation)["MODEL.WEIGHTS"])
+    weights.write_text("")
+    os.utime(weights, (0, evaluation.results.stat().st_mtime + 5))
+    assert not evaluation.is_finished()
+
+
+def test_a_typed_command_can_be_pasted():
+    stage = plan("shapes/clip", [], handed_on={"MODEL.MASQCLIP.CLIP.ARCHITECTURE": ""})[0]
+    assert stage.typed(2) == (
+        "python train_net.py --config-file configs/shapes/clip.yaml --num-gpus 2 --resume "
+        "MODEL.MASQCLIP.CLIP.ARCHITECTURE '' OUTPUT_DIR output/shapes/clip"
+    )
+
+
 def test_every_shipped_list_of_stages_names_shipped_configs():
     from masqclip_d2.config import load_config, shipped_configs
 
