@@ -195,7 +195,7 @@ def write_ade20k_full(root: Path) -> Path:
 
 # --- PASCAL-Context ---
 
-# Labels among the 459: 1 accordion (not of the 59), 2 aeroplane (rank 0), 9 bag (rank 1), 459 wood (rank 58).
+# Labels among the 459: 1 accordion and 459 are not of the 59, 2 aeroplane has rank 0 there, 9 bag rank 1.
 CONTEXT_MAT = [[0, 1, 2], [9, 459, 459]]
 
 

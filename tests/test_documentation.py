@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests import original_formats
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "datasets/README.md", "docs/architecture.md"]
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
 # Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
 SHOWN_ONLY = {
     "make test": "this very run",
+    "python -m masqclip_d2.check_data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
 }
 
@@ -36,7 +39,7 @@ def commands(page: str) -> list[str]:
 
 @pytest.fixture
 def clone(tmp_path):
-    """A folder that looks like a clone, whose data and output are its own."""
+    """A folder like a clone, whose data and output are its own, with miniatures of the published datasets."""
     folder = tmp_path / "clone"
     folder.mkdir()
     for entry in ROOT.iterdir():
@@ -45,6 +48,8 @@ def clone(tmp_path):
     (folder / "datasets").mkdir()
     for entry in (ROOT / "datasets").glob("*.*"):
         (folder / "datasets" / entry.name).symlink_to(entry)
+    for name in ("coco_panoptic", "coco_instances", "ade20k", "ade20k_full", "pascal_context", "pascal_voc"):
+        getattr(original_formats, f"write_{name}")(folder / "datasets")
     return folder
 
 

@@ -46,7 +46,7 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
             load_categories("ade20k"),
             _IGNORE_LABEL,
             [Habit(f"{name}/images/{theirs}", f"{name}/annotations_detectron2/{theirs}") for name in FOLDERS],
-            "ade20k",
+            prepare_command("ade20k", folder.parent),
             PUBLISHED_IMAGES[split],
         )
         for split, theirs in SPLITS.items()
@@ -61,11 +61,17 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
             "remedy": prepare_command("ade20k", folder.parent),
             "published_images": PUBLISHED_IMAGES[split],
         }
-        instance = {**shared, "evaluator_type": "coco", **category_metadata(instance_categories(), with_groups=False)}
+        instance = {
+            **shared,
+            "tried": _in_both(root, f"ade20k_instance_{split}.json"),
+            "evaluator_type": "coco",
+            **category_metadata(instance_categories(), with_groups=False),
+        }
         names.append(f"{prefix}ade20k_instance_{split}")
         register_once(names[-1], partial(_load_instances, names[-1], instance), instance)
         panoptic = {
             **shared,
+            "tried": _in_both(root, f"ade20k_panoptic_{split}.json"),
             "panoptic_json": str(folder / f"ade20k_panoptic_{split}.json"),
             "panoptic_root": str(folder / f"ade20k_panoptic_{split}"),
             "sem_seg_root": str(folder / "annotations_detectron2" / theirs),
@@ -75,6 +81,10 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
         names.append(f"{prefix}ade20k_panoptic_{split}")
         register_once(names[-1], partial(_load_panoptic, names[-1], panoptic), panoptic)
     return names
+
+
+def _in_both(root: Path, name: str) -> list[str]:
+    return [str(root / folder / name) for folder in FOLDERS]
 
 
 def instance_categories() -> tuple[Category, ...]:

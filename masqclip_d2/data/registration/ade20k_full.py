@@ -8,7 +8,7 @@ from pathlib import Path
 from ..categories import load_categories
 from .ade20k import SPLITS
 from .common import datasets_root
-from .sources import Habit, SemanticSet, register_semantic_sets
+from .sources import Habit, SemanticSet, prepare_command, register_semantic_sets
 
 FOLDER = "ADE20K_2021_17_01"
 
@@ -21,6 +21,8 @@ _PUBLISHED_IMAGES = {"train": (25574,), "val": (2000,)}
 def register_ade20k_full(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
     """Register PREFIX + ade20k_full_sem_seg_{train,val}; arguments, result and errors as in `register_ade20k`."""
     root = datasets_root() if root is None else Path(root)
+    is_odises = (root / "ade" / FOLDER).is_dir() and not (root / FOLDER).is_dir()
+    remedy = prepare_command("ade20k_full", root / "ade" if is_odises else root)
     sets = [
         SemanticSet(
             f"ade20k_full_sem_seg_{split}",
@@ -30,7 +32,7 @@ def register_ade20k_full(root: str | os.PathLike | None = None, prefix: str = "m
                 Habit(f"{folder}/{images}/{theirs}", f"{folder}/annotations_detectron2/{theirs}", ".tif")
                 for folder, images in _image_folders(root)
             ],
-            "ade20k_full",
+            remedy,
             _PUBLISHED_IMAGES[split],
         )
         for split, theirs in SPLITS.items()

@@ -47,6 +47,7 @@ def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "ma
                 "json_file": str(json_file),
                 "evaluator_type": "coco",
                 "remedy": prepare_command("coco_split", root),
+                "image_remedy": f"download COCO 2017's images into {coco}",
                 **category_metadata(split_categories(subset)),
             }
             names.append(f"{prefix}coco_instance_{split}_{subset}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..categories import load_categories
 from .ade20k import SPLITS
 from .common import datasets_root
-from .sources import Habit, SemanticSet, register_semantic_sets
+from .sources import Habit, SemanticSet, prepare_command, register_semantic_sets
 
 FOLDER = "pascal_ctx_d2"
 
@@ -17,8 +17,8 @@ IGNORE_LABELS = {59: 255, 459: 65535}
 
 LABEL_ENDINGS = {59: ".png", 459: ".tif"}
 
-# By the `phase` in trainval_merged.json; 5,104 in the list that OVSeg and CAT-Seg hand out.
-_PUBLISHED_IMAGES = {"train": (4998,), "val": (5105, 5104)}
+# By the `phase` in trainval_merged.json, and as the Detail API and the list of OVSeg and CAT-Seg have it.
+_PUBLISHED_IMAGES = {"train": (4998, 4996), "val": (5105, 5104)}
 _SAN_FOLDERS = {59: "pcontext", 459: "pcontext_full"}
 
 
@@ -36,7 +36,7 @@ def register_pascal_context(root: str | os.PathLike | None = None, prefix: str =
             load_categories(f"pascal_context_{number}"),
             IGNORE_LABELS[number],
             _habits(number, split),
-            "pascal_context",
+            prepare_command("pascal_context", root),
             _PUBLISHED_IMAGES[split],
         )
         for number in IGNORE_LABELS

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..categories import Category, label_color, load_categories, renumbered
 from .ade20k import SPLITS
 from .common import datasets_root
-from .sources import Habit, SemanticSet, register_semantic_sets
+from .sources import Habit, SemanticSet, prepare_command, register_semantic_sets
 
 FOLDER = "pascal_voc_d2"
 
@@ -29,7 +29,7 @@ def register_pascal_voc(root: str | os.PathLike | None = None, prefix: str = "ma
             categories_of(number),
             IGNORE_LABEL,
             _habits(number, split),
-            "pascal_voc",
+            prepare_command("pascal_voc", root),
             _PUBLISHED_IMAGES[split],
         )
         for number in (20, 21)

@@ -89,8 +89,10 @@ def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
         metadata |= {
             "panoptic_json": str(annotations / f"panoptic_{shapes_set.labels}.json"),
             "panoptic_root": str(annotations / f"panoptic_{shapes_set.labels}"),
-            "sem_seg_root": str(root / f"semantic_{shapes_set.labels}"),
         }
+    if shapes_set.kind == "panoptic" and shapes_set.labels != _BASE_LABELS:
+        # Semantic maps hold contiguous ids of all categories; those of base categories alone are other numbers.
+        metadata["sem_seg_root"] = str(root / f"semantic_{shapes_set.labels}")
     return metadata
 
 

@@ -39,7 +39,7 @@ class SemanticSet:
         categories: its category table.
         ignore_label: of pixels without a category.
         habits: the layout that we write, then those that we only read.
-        preparation: which command writes the first.
+        remedy: what to do if its files are missing.
         published_images: how many images the published set has; several numbers where lists differ.
     """
 
@@ -47,7 +47,7 @@ class SemanticSet:
     categories: tuple[Category, ...]
     ignore_label: int
     habits: Sequence[Habit]
-    preparation: str
+    remedy: str
     published_images: tuple[int, ...]
 
 
@@ -67,7 +67,7 @@ def register_semantic_sets(root: Path, sets: Sequence[SemanticSet], prefix: str)
             "label_ending": habit.label_ending,
             "evaluator_type": "sem_seg",
             "ignore_label": semantic_set.ignore_label,
-            "remedy": prepare_command(semantic_set.preparation, root),
+            "remedy": semantic_set.remedy,
             "tried": [str(root / h.labels) for h in semantic_set.habits],
             "published_images": semantic_set.published_images,
             **category_metadata(semantic_set.categories, with_groups=False),
@@ -87,23 +87,23 @@ def require_files(name: str, metadata: dict[str, Any], paths: Sequence[str]) -> 
 
     Args:
         name: of the dataset.
-        metadata: `remedy`, and `tried` where other places were looked at.
+        metadata: `remedy`; `tried` where other places were looked at; `image_remedy` if images come from elsewhere.
         paths: files and folders that it needs.
     """
     for path in map(Path, paths):
+        is_image_root = str(path) == metadata["image_root"]
+        remedy = metadata.get("image_remedy", metadata["remedy"]) if is_image_root else metadata["remedy"]
         if is_unfinished(path):
-            raise FileNotFoundError(f"Dataset {name!r}: {path} is half prepared; {_go_on(metadata['remedy'])}.")
+            raise FileNotFoundError(
+                f"Dataset {name!r}: {path} is half prepared; {remedy.replace('prepare it with', 'go on with')}."
+            )
         if not path.exists():
             others = [other for other in metadata.get("tried", ()) if other != str(path)]
             tried = f" (nor {', nor '.join(others)})" if others and str(path) in metadata["tried"] else ""
             raise FileNotFoundError(
-                f"Dataset {name!r} has no {path}{tried}; {metadata['remedy']} (or set DETECTRON2_DATASETS to the "
+                f"Dataset {name!r} has no {path}{tried}; {remedy} (or set DETECTRON2_DATASETS to the "
                 "folder of your datasets)."
             )
-
-
-def _go_on(remedy: str) -> str:
-    return remedy.replace("prepare it with", "go on with")
 
 
 def _load_semantic(name: str, metadata: dict[str, Any], list_file: str | None) -> list[Record]:

@@ -1,0 +1,62 @@
+"""The command `python -m masqclip_d2.check_data NAME...`: is a dataset on disk what an evaluation will take it for?"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import sys
+
+from detectron2.data import DatasetCatalog
+
+from .cli.command import command
+from .data.checks import check_dataset
+from .data.registration import register_customary_names
+
+_EPILOG = """examples:
+  python -m masqclip_d2.check_data masqclip_ade20k_panoptic_val masqclip_lvis_v1_val
+  python -m masqclip_d2.check_data 'masqclip_pascal_*_val'
+"""
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Print what is found; exit with code 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m masqclip_d2.check_data",
+        description="Check datasets on disk, within seconds: files, counts, id maps, label ranges, decoded samples.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help="registered name, or a pattern with * and ?")
+    names = matching_names(parser.parse_args(argv).names)
+    wrong = 0
+    for name in names:
+        findings = check_dataset(name)
+        print(name)
+        for finding in findings:
+            print(f"  {'ok' if finding.right else 'WRONG':5}  {finding.what:11}  {finding.text}")
+        wrong += not all(finding.right for finding in findings)
+    print(f"{len(names) - wrong} of {len(names)} datasets are right.")
+    if wrong:
+        sys.exit(1)
+
+
+def matching_names(patterns: list[str]) -> list[str]:
+    """Registered names that patterns match, each once; customary names stand for our datasets where they are free.
+
+    Raises:
+        ValueError: a pattern matches none.
+    """
+    register_customary_names(patterns)
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        matched = sorted(fnmatch.filter(DatasetCatalog.list(), pattern))
+        if not matched:
+            known = ", ".join(name for name in sorted(DatasetCatalog.list()) if name.startswith("masqclip_"))
+            raise ValueError(f"No dataset is called {pattern!r}; ours are: {known}.")
+        names.update(dict.fromkeys(matched))
+    return list(names)
+
+
+if __name__ == "__main__":
+    main()
