@@ -1,0 +1,44 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from masqclip_d2.data.files import link_or_copy, save_image, save_json, written_whole
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "labels.json"
+    save_json(path, [1])
+    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == [1]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "ending, dtype, mode", [(".png", np.uint8, "L"), (".tif", np.uint16, "I;16"), (".jpg", np.uint8, "L")]
+)
+def test_pictures_by_their_ending(tmp_path, ending, dtype, mode):
+    path = tmp_path / "folder" / f"picture{ending}"
+    save_image(path, np.full((2, 3), 200, dtype=dtype))
+    with Image.open(path) as image:
+        assert (image.mode, image.size) == (mode, (3, 2))
+        assert int(np.asarray(image)[0, 0]) == 200
+
+
+def test_links_where_possible_else_copies(tmp_path, monkeypatch):
+    source = tmp_path / "a.jpg"
+    source.write_bytes(b"picture")
+    link_or_copy(source, tmp_path / "out" / "linked.jpg")
+    assert (tmp_path / "out" / "linked.jpg").samefile(source)
+
+    def refuse(*_):
+        raise OSError("other file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    link_or_copy(source, tmp_path / "out" / "copied.jpg")
+    copied = tmp_path / "out" / "copied.jpg"
+    assert copied.read_bytes() == b"picture" and not copied.samefile(source)
