@@ -19,6 +19,7 @@ FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.
 # Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
 SHOWN_ONLY = {
     "make test": "this very run",
+    "make figures": "draws over the pictures in docs/; tests/figures draws each of them",
     "python -m masqclip_d2.check_data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
 }
@@ -59,7 +60,7 @@ def run(command: str, clone: Path) -> str:
     words = [str(match) for word in words for match in (sorted(clone.glob(word)) if "*" in word else [word])]
     if words[0] == "python":
         words[0] = sys.executable
-        if "train_net.py" in words[1]:
+        if words[1] in ("train_net.py", "tools/run_stages.py"):
             words += FEWER_STEPS
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": "datasets"}
     done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=300)
