@@ -20,9 +20,10 @@ from typing import Any
 from ..config import load_config
 from ..evaluation.seed_table import judge, over_seeds, page, read_numbers
 from ..evaluation.shapes_rows import ORDERINGS, ROWS, Row
+from ..files import save_text
 from .command import command, sentence
 from .run_stages import Stage, plan
-from .stage_record import is_done, read_record, run_recorded, write_atomically
+from .stage_record import is_done, read_record, run_recorded
 
 _OURS = ("SEED", "OUTPUT_DIR")  # keys that this command sets
 
@@ -150,8 +151,8 @@ class Table:
         """Write both files, each whole or not at all."""
         document = self.document()
         text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-        write_atomically(self.folder / "shapes_results.json", text)
-        write_atomically(self.folder / "shapes_results.md", page(document))
+        save_text(self.folder / "shapes_results.json", text)
+        save_text(self.folder / "shapes_results.md", page(document))
 
     def document(self) -> dict[str, Any]:
         """The content of shapes_results.json."""

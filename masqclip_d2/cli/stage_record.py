@@ -17,6 +17,7 @@ from typing import Any
 
 from ..checkpoint.reading import local_weights_path
 from ..config import get_masqclip_cfg, load_config
+from ..files import save_text
 from .run_stages import Stage, run
 
 
@@ -73,20 +74,12 @@ def read_record(stage: Stage) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def _path(stage: Stage) -> Path:
     return stage.output / ("evaluation_record.json" if stage.eval_only else "training_record.json")
 
 
 def _write(stage: Stage, record: dict[str, Any]) -> None:
-    write_atomically(_path(stage), json.dumps(record, indent=1) + "\n")
+    save_text(_path(stage), json.dumps(record, indent=1) + "\n")
 
 
 def _agrees(record: dict[str, Any], made_of: dict[str, str | None]) -> bool:

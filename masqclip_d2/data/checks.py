@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .label_maps import image_size, read_label_map, read_panoptic_png
+from .label_maps import IGNORE_LABEL, image_size, read_label_map, read_panoptic_png
 from .registration.common import Record
 from .registration.sources import require_files
 
 _NUM_SAMPLES = 12  # pictures that are decoded
-_DEFAULT_IGNORE_LABEL = 255
 _NUM_LABELS_16_BIT = 65536
 _LEAST_AGREEMENT = 0.5  # of two label maps of a picture, which may come from different files
 _OTHER_NAMES_SHARE = 0.2  # ADE20K calls 8 of its 100 things otherwise in its instance challenge
@@ -134,7 +133,7 @@ def _check_id_maps(metadata: Any) -> str:
     names = getattr(metadata, "stuff_classes", None) or getattr(metadata, "thing_classes", None)
     if not names:
         return "the dataset has no categories"
-    ignore_label = getattr(metadata, "ignore_label", _DEFAULT_IGNORE_LABEL)
+    ignore_label = getattr(metadata, "ignore_label", IGNORE_LABEL)
     if getattr(metadata, "sem_seg_root", None) and ignore_label < len(names):
         raise ValueError(f"the ignore label {ignore_label} is also category {names[ignore_label]!r}; set it to 65535.")
     ids = getattr(metadata, "stuff_dataset_id_to_contiguous_id", None)
@@ -204,7 +203,7 @@ def _check_label_map(path: str, hw: tuple[int, int], metadata: Any) -> set[int]:
     labels = read_label_map(path)
     if labels.shape != hw:
         raise ValueError(f"{path} has {labels.shape[1]}x{labels.shape[0]} pixels, its image {hw[1]}x{hw[0]}.")
-    count, ignore_label = len(metadata.stuff_classes), getattr(metadata, "ignore_label", _DEFAULT_IGNORE_LABEL)
+    count, ignore_label = len(metadata.stuff_classes), getattr(metadata, "ignore_label", IGNORE_LABEL)
     present = set(np.unique(labels).tolist()) - {ignore_label}
     wrong = sorted(label for label in present if label >= count)
     if wrong:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .files import save_json
+from ..files import save_json
 
 _CHUNK_SIZE = 32  # items
 

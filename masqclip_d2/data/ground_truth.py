@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .images import read_image
+from .label_maps import IGNORE_LABEL
+from .masks import from_run_length
 
-IGNORE_LABEL = 255
 _VOID_ID = 0  # COCO panoptic: pixels without a segment
 
 
@@ -101,6 +102,4 @@ def _rasterized(annotation: dict[str, Any], image_hw: tuple[int, int], file_name
             f"A mask of {file_name} is for {segmentation['size'][1]}x{segmentation['size'][0]} pixels, the image has "
             f"{width}x{height} (width x height)."
         )
-    if isinstance(segmentation["counts"], list):
-        segmentation = coco_mask.frPyObjects(segmentation, height, width)
-    return coco_mask.decode(segmentation)
+    return from_run_length(segmentation)

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+IGNORE_LABEL = 255
+"""Of label maps with fewer than 256 categories: pixels without a category."""
+
 _ONE_CHANNEL = ("L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")  # of a palette, the indices are the labels
 _COLORS = ("RGB", "RGBA", "P")
 

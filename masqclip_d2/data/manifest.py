@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from .files import save_json
+from ..files import save_json
 
 MANIFEST = "masqclip_prepared.json"
 UNFINISHED = "unfinished"

@@ -15,6 +15,15 @@ def bbox_xywh(mask: NDArray[np.bool_]) -> list[int]:
     return [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
 
 
+def from_run_length(segmentation: dict[str, Any]) -> NDArray[np.uint8]:
+    """(H, W) uint8, 0 or 1, of COCO's run-length encoding, compressed or not."""
+    from pycocotools import mask as coco_mask
+
+    if isinstance(segmentation["counts"], list):
+        segmentation = coco_mask.frPyObjects(segmentation, *segmentation["size"])
+    return coco_mask.decode(segmentation)
+
+
 def run_length(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """COCO's compressed run-length encoding of an (H, W) mask: `size` [H, W] and `counts` as text."""
     from pycocotools import mask as coco_mask

@@ -5,7 +5,6 @@ A sheet is as wide as `SHEET_WIDTH`; a README shows it at about half of that, fo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from ..files import written_whole
 
 SHEET_WIDTH = 1600  # pixels
 MAX_FILE_SIZE = 400_000  # bytes
@@ -129,13 +130,11 @@ def sheet(
 
 def write_png(picture: Image.Image, path: Path) -> None:
     """Write with as many colours, at most 256, as keep the file below `MAX_FILE_SIZE`; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    for num_colors in _PALETTE_SIZES:
-        picture.convert("RGB").quantize(num_colors, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
-        if temporary.stat().st_size < MAX_FILE_SIZE:
-            break
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        for num_colors in _PALETTE_SIZES:
+            picture.convert("RGB").quantize(num_colors, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
+            if temporary.stat().st_size < MAX_FILE_SIZE:
+                break
 
 
 def _enlarged(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

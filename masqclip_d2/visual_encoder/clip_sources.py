@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import urllib.request
 import warnings
 import zipfile
@@ -18,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..files import written_whole
 
 OPEN_CLIP_PREFIX = "open_clip:"
 OPENAI_MODELS: dict[str, dict[str, Any]] = json.loads(
@@ -157,11 +158,9 @@ def _download(url: str, path: Path, sha256: str) -> None:
     """Fetch into a temporary file beside `path`, check it, then move it there, so that `path` is always whole."""
     from tqdm import tqdm
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
+    with written_whole(path) as temporary:
         digest = hashlib.sha256()
-        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as source:
+        with temporary.open("wb") as file, urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as source:
             total = int(source.headers.get("Content-Length", 0)) or None
             with tqdm(total=total, unit="B", unit_scale=True, desc=path.name) as progress:
                 while chunk := source.read(_CHUNK):
@@ -170,9 +169,6 @@ def _download(url: str, path: Path, sha256: str) -> None:
                     progress.update(len(chunk))
         if digest.hexdigest() != sha256:
             raise OSError(f"the download is damaged: its sha256 is {digest.hexdigest()}, expected {sha256}")
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

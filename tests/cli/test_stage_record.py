@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from masqclip_d2.cli.run_stages import plan
-from masqclip_d2.cli.stage_record import _agrees, _changed, _made_of, write_atomically
+from masqclip_d2.cli.stage_record import _agrees, _changed, _made_of
 from masqclip_d2.config import get_masqclip_cfg, load_config
+from masqclip_d2.files import save_text
 
 DATA = {"world_version": 3, "spec": {"seed": 0}}
 
@@ -55,6 +56,6 @@ def test_a_key_that_is_as_by_default_is_no_setting():
 
 
 def test_files_are_written_whole(tmp_path):
-    write_atomically(tmp_path / "new" / "a.txt", "one")
-    write_atomically(tmp_path / "new" / "a.txt", "two")
+    save_text(tmp_path / "new" / "a.txt", "one")
+    save_text(tmp_path / "new" / "a.txt", "two")
     assert [(file.name, file.read_text()) for file in (tmp_path / "new").iterdir()] == [("a.txt", "two")]

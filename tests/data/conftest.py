@@ -19,3 +19,15 @@ def shapes_datasets(shapes_folder):
 
     names = register_shapes(shapes_folder, prefix="small_")
     return {name.removeprefix("small_"): name for name in names}
+
+
+@pytest.fixture
+def forget():
+    """Datasets that a test registers under these prefixes are gone after it."""
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)

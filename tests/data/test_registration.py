@@ -14,16 +14,6 @@ from masqclip_d2.vocabulary import Vocabulary
 NAMES = ["shapes_train", "shapes_train_all", "shapes_val", "shapes_train_instances", "shapes_val_instances"]
 
 
-@pytest.fixture
-def forget():
-    """Datasets that a test registers under these prefixes are gone after it."""
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-
 def test_default_names_are_registered_and_importing_twice_is_harmless():
     importlib.reload(registration)
     assert {f"masqclip_{name}" for name in [*NAMES, "shapes_captions", "shapes_closeups"]} <= set(DatasetCatalog.list())

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ...files import save_image, save_json
 from ..categories import load_categories
-from ..files import save_image, save_json
-from ..label_maps import id2rgb, image_size, read_colors, read_label_map, rgb2id
+from ..label_maps import IGNORE_LABEL, id2rgb, image_size, read_colors, read_label_map, rgb2id
 from ..masks import bbox_xywh, run_length
 from ..registration.ade20k import FOLDERS, SPLITS, instance_categories
 from .labels import lookup_table, require_same_size, save_labels, translated
 from .steps import Plan, Step, paired_stems
 
-_IGNORE_LABEL = 255
 _NUM_CATEGORIES = 150
 _NO_INSTANCE = 0
 _ID_STEP = 7  # from one try of a segment id to the next: a step in red that hardly shows
@@ -58,7 +57,7 @@ def _write_semantic(source: Path, output: Path, stem: str) -> None:
 
 def _semantic(path: Path) -> np.ndarray:
     """(H, W) labels 0..149, 255 where SceneParse150 has 0 = other."""
-    table = lookup_table({raw: raw - 1 for raw in range(1, _NUM_CATEGORIES + 1)}, _NUM_CATEGORIES, _IGNORE_LABEL)
+    table = lookup_table({raw: raw - 1 for raw in range(1, _NUM_CATEGORIES + 1)}, _NUM_CATEGORIES, IGNORE_LABEL)
     return translated(read_label_map(path, "Annotation"), table, path)
 
 

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ...files import save_json
 from ..categories import load_categories
-from ..files import save_json
-from ..label_maps import read_panoptic_png
+from ..label_maps import IGNORE_LABEL, read_panoptic_png
 from ..registration.coco_split import SUBSETS, split_categories, split_file
 from ..registration.records import read_annotations
 from .labels import save_labels
 from .steps import Plan, Step
-
-_IGNORE_LABEL = 255
 
 
 def semantic_steps(root: Path) -> list[Step]:
@@ -75,7 +73,7 @@ def _plan_semantic(coco: Path, split: str) -> Plan:
 def _write_semantic(pngs: Path, output: Path, item: list[Any]) -> None:
     file_name, segments = item
     segment_ids = read_panoptic_png(pngs / file_name)
-    labels = np.full(segment_ids.shape, _IGNORE_LABEL, dtype=np.int64)
+    labels = np.full(segment_ids.shape, IGNORE_LABEL, dtype=np.int64)
     for segment_id, label in segments:
         labels[segment_ids == segment_id] = label
     save_labels(output / file_name, labels)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import save_image
+from ...files import save_image
 
 
 def lookup_table(stored: Mapping[int, int], highest: int, ignore_label: int) -> NDArray[np.int64]:

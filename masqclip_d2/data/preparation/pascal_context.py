@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ...files import link_or_copy
 from ..categories import load_categories, refuse_repeated
-from ..files import link_or_copy
 from ..label_maps import image_size
+from ..masks import from_run_length
 from ..registration.ade20k import SPLITS
 from ..registration.pascal_context import FOLDER, IGNORE_LABELS, LABEL_ENDINGS
 from .labels import lookup_table, require_same_size, save_labels, translated
@@ -141,13 +142,9 @@ def _images(content: dict[str, Any], split: str) -> list[dict[str, Any]]:
 
 def _decoded(segmentation: dict[str, Any], height: int, width: int, stem: str) -> np.ndarray:
     """(H, W) bool of a run-length encoding, compressed or not."""
-    from pycocotools import mask as coco_mask
-
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(
             f"A mask of {stem} in {_MERGED} is {segmentation['size'][1]}x{segmentation['size'][0]} pixels, its image "
             f"{width}x{height} (width x height); download it again."
         )
-    if isinstance(segmentation["counts"], list):
-        segmentation = coco_mask.frPyObjects(segmentation, height, width)
-    return coco_mask.decode(segmentation).astype(bool)
+    return from_run_length(segmentation).astype(bool)

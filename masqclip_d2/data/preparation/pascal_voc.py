@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from ..files import link_or_copy
-from ..label_maps import image_size, read_label_map
+from ...files import link_or_copy
+from ..label_maps import IGNORE_LABEL, image_size, read_label_map
 from ..registration.ade20k import SPLITS
-from ..registration.pascal_voc import FOLDER, IGNORE_LABEL, categories_of
+from ..registration.pascal_voc import FOLDER, categories_of
 from .labels import lookup_table, require_same_size, save_labels, translated
 from .steps import Plan, Step
 

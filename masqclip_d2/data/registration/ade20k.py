@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..categories import Category, load_categories, renumbered
-from .common import Record, category_metadata, datasets_root, register_once
+from ..label_maps import IGNORE_LABEL
+from .common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
 from .records import instance_records, panoptic_records
 from .sources import Habit, SemanticSet, prepare_command, register_semantic_sets, require_files
 
@@ -20,9 +21,6 @@ SPLITS = {"train": "training", "val": "validation"}
 """Our name of a split -> ADE20K's."""
 
 PUBLISHED_IMAGES = {"train": (20210,), "val": (2000,)}
-
-_IGNORE_LABEL = 255
-_LABEL_DIVISOR = 1000
 
 
 def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
@@ -44,7 +42,7 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
         SemanticSet(
             f"ade20k_sem_seg_{split}",
             load_categories("ade20k"),
-            _IGNORE_LABEL,
+            IGNORE_LABEL,
             [Habit(f"{name}/images/{theirs}", f"{name}/annotations_detectron2/{theirs}") for name in FOLDERS],
             prepare_command("ade20k", folder.parent),
             PUBLISHED_IMAGES[split],
@@ -56,8 +54,8 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
         shared = {
             "image_root": str(folder / "images" / theirs),
             "json_file": str(folder / f"ade20k_instance_{split}.json"),
-            "ignore_label": _IGNORE_LABEL,
-            "label_divisor": _LABEL_DIVISOR,
+            "ignore_label": IGNORE_LABEL,
+            "label_divisor": LABEL_DIVISOR,
             "remedy": prepare_command("ade20k", folder.parent),
             "published_images": PUBLISHED_IMAGES[split],
         }

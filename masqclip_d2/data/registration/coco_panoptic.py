@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..categories import load_categories
-from .common import Record, category_metadata, datasets_root, register_once
+from ..label_maps import IGNORE_LABEL
+from .common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
 from .records import panoptic_records
 from .sources import require_files
 
 PUBLISHED_IMAGES = {"train": (118287,), "val": (5000,)}
 
-_IGNORE_LABEL = 255
-_LABEL_DIVISOR = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +37,8 @@ def register_coco_panoptic(root: str | os.PathLike | None = None, prefix: str = 
             "sem_seg_root": str(coco / f"panoptic_semseg_{split}2017"),
             "json_file": str(coco / "annotations" / f"instances_{split}2017.json"),
             "evaluator_type": "coco_panoptic_seg",
-            "ignore_label": _IGNORE_LABEL,
-            "label_divisor": _LABEL_DIVISOR,
+            "ignore_label": IGNORE_LABEL,
+            "label_divisor": LABEL_DIVISOR,
             "remedy": f"download COCO 2017's images and its instances and panoptic annotations into {coco}",
             "published_images": published,
             **category_metadata(load_categories("coco"), with_groups=False),

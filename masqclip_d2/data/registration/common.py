@@ -13,6 +13,9 @@ from ..categories import Category
 
 Record = dict[str, Any]
 
+LABEL_DIVISOR = 1000
+"""Detectron2's convention for panoptic maps: category * divisor + instance."""
+
 
 def datasets_root() -> Path:
     """The folder of all datasets: environment variable DETECTRON2_DATASETS, default `datasets`."""

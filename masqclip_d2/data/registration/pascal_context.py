@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 from ..categories import load_categories
+from ..label_maps import IGNORE_LABEL
 from .ade20k import SPLITS
 from .common import datasets_root
 from .sources import Habit, SemanticSet, prepare_command, register_semantic_sets
 
 FOLDER = "pascal_ctx_d2"
 
-IGNORE_LABELS = {59: 255, 459: 65535}
+IGNORE_LABELS = {59: IGNORE_LABEL, 459: 65535}
 """Number of categories -> ignore label; among 459 categories, 255 is one."""
 
 LABEL_ENDINGS = {59: ".png", 459: ".tif"}

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from ..categories import Category, label_color, load_categories, renumbered
+from ..label_maps import IGNORE_LABEL
 from .ade20k import SPLITS
 from .common import datasets_root
 from .sources import Habit, SemanticSet, prepare_command, register_semantic_sets
 
 FOLDER = "pascal_voc_d2"
 
-IGNORE_LABEL = 255
 
 _PUBLISHED_IMAGES = {"train": (1464,), "val": (1449,)}
 

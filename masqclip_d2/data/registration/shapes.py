@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..categories import load_categories, renumbered
+from ..label_maps import IGNORE_LABEL
 from ..shapes import read_manifest
-from ..shapes.annotations import IGNORE_LABEL
-from .common import Record, category_metadata, datasets_root, register_once
+from .common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
 from .records import image_fields, instance_records, panoptic_records
 
 SHAPES_AREA_LIMITS = (24**2, 48**2)  # pixels: small things up to the first, large ones from the second on
-LABEL_DIVISOR = 1000  # Detectron2's convention for panoptic maps: category * divisor + instance
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..categories import Category, load_categories
+from ..label_maps import IGNORE_LABEL
 from ..masks import bbox_xywh, run_length
 from .scene import Scene
-
-IGNORE_LABEL = 255
 
 
 def describe_segments(scene: Scene) -> list[dict[str, Any]]:

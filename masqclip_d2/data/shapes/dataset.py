@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from ...files import save_image, save_json
 from ..chunks import collected, in_chunks, run_chunks
-from ..files import save_image, save_json
 from .annotations import (
     captions_json,
     describe_segments,

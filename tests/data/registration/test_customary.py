@@ -10,15 +10,6 @@ from masqclip_d2.data.registration import CUSTOMARY_NAMES, register_customary_na
 from masqclip_d2.vocabulary import Vocabulary
 
 
-@pytest.fixture
-def forget():
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
-
-
 def test_all_of_them_stand_for_registered_datasets():
     assert set(CUSTOMARY_NAMES.values()) <= set(DatasetCatalog.list())
     assert not [name for name in CUSTOMARY_NAMES if name.startswith("masqclip_")]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masqclip_d2.data.files import link_or_copy, save_image, save_json, written_whole
+from masqclip_d2.files import link_or_copy, save_image, save_json, written_whole
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -26,9 +26,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def save_json(path: Path, content: Any) -> None:
+def save_text(path: Path, text: str) -> None:
     with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_json(path: Path, content: Any) -> None:
+    save_text(path, json.dumps(content))
 
 
 def save_image(path: Path, pixels: np.ndarray | Image.Image, **options: Any) -> None:
