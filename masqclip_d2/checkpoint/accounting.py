@@ -68,7 +68,7 @@ def account(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss
     # A buffer that the config decides may have another size; it keeps the config's.
     misshapen = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
     wrong = [
-        [name for name in found if not _matches(name, expected)]
+        [name for name in found if not matches(name, expected)]
         for found, expected in ((misshapen, may_miss), (missing, may_miss), (left, source.may_leave))
     ]
     if any(wrong):
@@ -79,7 +79,7 @@ def account(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss
 def account_alone(state_dict: dict[str, Tensor]) -> Accounted:
     """As `account`, as far as names tell without a model."""
     source, names = _our_names(state_dict)
-    left_out = () if source is OWN else [ours for ours in names.values() if _matches(ours, source.may_leave)]
+    left_out = () if source is OWN else [ours for ours in names.values() if matches(ours, source.may_leave)]
     return _accounted(source, state_dict, names, left_out)
 
 
@@ -112,7 +112,8 @@ def _accounted(
     )
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of some regular expressions fits the beginning of a name."""
     return any(re.match(pattern, name) for pattern in patterns)
 
 

@@ -1,7 +1,8 @@
 """The command `tools/convert_checkpoint.py` (installed: `masqclip-convert-checkpoint`): any weights -> safetensors.
 
 Reads what MODEL.WEIGHTS reads, and CLIPs, which MODEL.MASQCLIP.CLIP.NAME reads; writes the tensors under our names,
-in their own dtype (a CLIP: float32), and says what became of every name.
+in their own dtype (a CLIP: float32), and says what became of every name. The weights that ship were made with --half
+and --without-clip.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import argparse
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from detectron2.modeling import build_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoint import account, account_alone, local_weights_path, read_checkpoint, write_safetensors
-from ..checkpoint.accounting import Accounted
+from ..checkpoint.accounting import Accounted, matches
 from ..config import load_config
 from ..meta_arch.build import clip_from_config
 from ..visual_encoder import load_clip, save_clip
@@ -36,7 +38,14 @@ _CLIP_NAMES = {"visual.conv1.weight", "token_embedding.weight"}
 
 
 def convert_checkpoint(
-    weights: str, output: str | Path, config: str | None = None, opts: Iterable[str] = (), overwrite: bool = False
+    weights: str,
+    output: str | Path,
+    config: str | None = None,
+    opts: Iterable[str] = (),
+    *,
+    overwrite: bool = False,
+    half: bool = False,
+    without_clip: bool = False,
 ) -> str:
     """Write weights of any supported source as safetensors.
 
@@ -46,6 +55,8 @@ def convert_checkpoint(
         config: a YAML file or shipped name; the weights must fit its model. None: names alone are looked at.
         opts: KEY VALUE words for `config`.
         overwrite: replace `output` if it exists.
+        half: write floating-point numbers as float16, which halves the file; models take them as float32 again.
+        without_clip: leave out what MODEL.MASQCLIP.CLIP.NAME of `config` brings anyway.
 
     Returns:
         What became of the names, a few lines of text.
@@ -54,7 +65,8 @@ def convert_checkpoint(
         FileExistsError: `output` exists.
         FileNotFoundError: there are no such weights or configuration.
         KeyError: see `load_config`.
-        ValueError: the weights cannot be read, are no checkpoint, or do not fit the configuration.
+        ValueError: the weights cannot be read, are no checkpoint, or do not fit the configuration; `without_clip` for a
+            CLIP, or without a configuration that names one.
     """
     output = Path(output)
     if output.suffix != ".safetensors":
@@ -62,33 +74,47 @@ def convert_checkpoint(
     if output.exists() and not overwrite:
         raise FileExistsError(f"{output} exists. Choose another name, or pass --overwrite to replace it.")
     cfg = None if config is None else load_config(config, tuple(opts))
+    clip = _clip_name(weights)
+    if clip is not None:
+        if without_clip:
+            raise ValueError(f"{weights} is a CLIP, so that nothing is left of it without CLIP.")
+        return _convert_clip(clip, output, cfg, torch.float16 if half else torch.float32)
+    checkpoint = read_checkpoint(local_weights_path(weights))
+    accounted = _accounted(checkpoint.pop("model"), weights, cfg, without_clip)
+    tensors = accounted.tensors
+    if half:
+        tensors = {name: some.half() if some.is_floating_point() else some for name, some in tensors.items()}
+    write_safetensors(output, tensors)
+    return "\n".join([*_report(accounted, checkpoint), _written(output, len(tensors))])
+
+
+def _clip_name(weights: str) -> str | None:
+    """What CLIP.NAME takes for these weights, None if they are no CLIP with both towers."""
     if weights in OPENAI_MODELS or weights.startswith(OPEN_CLIP_PREFIX):
-        return _convert_clip(weights, output, cfg)
+        return weights
     path = local_weights_path(weights)
-    if is_torchscript(path):
-        return _convert_clip(str(path), output, cfg)
-    checkpoint = read_checkpoint(path)
-    tensors = checkpoint.pop("model")
-    if tensors.keys() >= _CLIP_NAMES:
-        return _convert_clip(str(path), output, cfg)
-    accounted = _accounted(tensors, weights, cfg)
-    write_safetensors(output, accounted.tensors)
-    return "\n".join([*_report(accounted, checkpoint), _written(output, len(accounted.tensors))])
+    is_clip = is_torchscript(path) or read_checkpoint(path)["model"].keys() >= _CLIP_NAMES
+    return str(path) if is_clip else None
 
 
-def _convert_clip(name: str, output: Path, cfg) -> str:
+def _convert_clip(name: str, output: Path, cfg, dtype: torch.dtype) -> str:
     """A CLIP keeps OpenAI's names, and goes with its architecture; `cfg` says what weights cannot tell."""
     if cfg is None:
         clip = load_clip(name)
     else:
         cfg.MODEL.MASQCLIP.CLIP.NAME = name
         clip = clip_from_config(cfg)
-    save_clip(output, clip)
+    save_clip(output, clip, dtype)
     return f"taken as a CLIP, for MODEL.MASQCLIP.CLIP.NAME\n{_written(output, len(clip.openai_state_dict()))}"
 
 
-def _accounted(tensors: dict[str, Tensor], weights: str, cfg) -> Accounted:
+def _accounted(tensors: dict[str, Tensor], weights: str, cfg, without_clip: bool) -> Accounted:
     """`tensors` in our names, such that MODEL.WEIGHTS takes the result wherever it takes `tensors`."""
+    if without_clip and (cfg is None or not cfg.MODEL.MASQCLIP.CLIP.NAME):
+        raise ValueError(
+            "Without CLIP, weights are of use only to a configuration that names one; give --config-file with a "
+            "MODEL.MASQCLIP.CLIP.NAME."
+        )
     if cfg is None:
         accounted = account_alone(tensors)
     else:
@@ -96,6 +122,8 @@ def _accounted(tensors: dict[str, Tensor], weights: str, cfg) -> Accounted:
         with torch.device("meta"):
             model = build_model(cfg)
         accounted = account(model, tensors, weights, getattr(model, "may_miss_names", ()))
+    if without_clip:
+        accounted = _without_clip(accounted, model)
     if all(name.startswith("backbone.") for name in accounted.tensors):
         raise ValueError(
             f"{weights} is an {accounted.source}, where training starts; MODEL.WEIGHTS reads it as it is, so there is "
@@ -110,6 +138,16 @@ def _accounted(tensors: dict[str, Tensor], weights: str, cfg) -> Accounted:
                 "parts may come with MODEL.MASQCLIP.CLIP.NAME."
             ) from error
     return accounted
+
+
+def _without_clip(accounted: Accounted, model: nn.Module) -> Accounted:
+    of_clip, learned = getattr(model, "may_miss_names", ()), getattr(model, "learned_names", ())
+    left_out = {name for name in accounted.tensors if matches(name, of_clip) and not matches(name, learned)}
+    return replace(
+        accounted,
+        tensors={name: tensor for name, tensor in accounted.tensors.items() if name not in left_out},
+        left_out=(*accounted.left_out, *sorted(left_out)),
+    )
 
 
 def _report(accounted: Accounted, rest: Iterable[str]) -> list[str]:
@@ -143,9 +181,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("output", help="the new file; ends in .safetensors")
     parser.add_argument("--config-file", help="a YAML file, or the name of a shipped config, that the weights must fit")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    parser.add_argument("--half", action="store_true", help="write float16, half the size")
+    parser.add_argument("--without-clip", action="store_true", help="leave out what the config's CLIP.NAME brings")
     parser.add_argument("--opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides for --config-file")
     args = parser.parse_args(argv)
-    print(convert_checkpoint(args.weights, args.output, args.config_file, args.opts, args.overwrite))
+    print(
+        convert_checkpoint(
+            args.weights,
+            args.output,
+            args.config_file,
+            args.opts,
+            overwrite=args.overwrite,
+            half=args.half,
+            without_clip=args.without_clip,
+        )
+    )
 
 
 if __name__ == "__main__":

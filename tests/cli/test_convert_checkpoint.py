@@ -262,3 +262,43 @@ def test_the_script_runs_from_any_folder(tmp_path):
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "wrote new.safetensors: 2 tensors" in done.stdout and (tmp_path / "new.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("meta_architecture", "opts"),
+    [
+        ("MaskCLIP", ("MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "0")),
+        ("MasQCLIP", ("MODEL.MASQCLIP.MASQ_TUNING.TRAIN_POSITION", "True")),
+    ],
+)
+def test_half_without_clip_keeps_what_was_learned(tmp_path, meta_architecture, opts):
+    config = config_file(tmp_path, meta_architecture, *opts)
+    model = build_model(load_config(config))
+    learned = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in learned or name.startswith("proposer."):
+                parameter.uniform_(-1, 1)
+    torch.save({"model": model.state_dict()}, tmp_path / "trained.pth")
+    output = tmp_path / "small.safetensors"
+    text = convert_checkpoint(str(tmp_path / "trained.pth"), output, config, half=True, without_clip=True)
+    written = load_file(output)
+    assert learned <= set(written) and all(name in learned or name.startswith("proposer.") for name in written)
+    assert {tensor.dtype for tensor in written.values() if tensor.is_floating_point()} == {torch.float16}
+    assert "left out, as expected: visual_encoder.visual.conv1.weight (1)" in text
+    other = build_model(load_config(config))  # with the same CLIP, by its name
+    AccountingCheckpointer(other).load(str(output))
+    expected = model.state_dict()
+    for name, tensor in other.state_dict().items():
+        torch.testing.assert_close(tensor, expected[name], atol=5e-4, rtol=1e-3, msg=name)
+
+
+def test_without_clip_needs_a_clip_from_elsewhere(tmp_path, capsys, teacher):
+    config, state = teacher
+    torch.save(state, tmp_path / "teacher.pth")
+    output = tmp_path / "small.safetensors"
+    assert "give --config-file" in refusal(capsys, tmp_path / "teacher.pth", output, "--without-clip")
+    clip = tmp_path / "clip.safetensors"
+    assert "nothing is left" in refusal(capsys, clip, output, "--without-clip")
+    main([str(clip), str(output), "--half"])
+    assert {tensor.dtype for tensor in load_file(output).values()} == {torch.float16}
