@@ -19,13 +19,13 @@ def training_augmentations(cfg, recipe: str) -> list[T.Augmentation]:
         recipe: one of `RECIPES`.
 
     Raises:
-        ValueError: the recipe or INPUT.RANDOM_FLIP is unknown.
+        ValueError: the recipe or INPUT.RANDOM_FLIP is unknown, or INPUT.CROP.SINGLE_CATEGORY_MAX_AREA is below 1.
     """
     if recipe not in RECIPES:
         raise ValueError(f"Unknown augmentation recipe {recipe!r}; known: {', '.join(RECIPES)}.")
     if recipe == "large_scale_jitter":
         side = cfg.INPUT.IMAGE_SIZE
-        # Padding is void in panoptic pngs: id 0. (Detectron2's default, 255, could be the id of a segment.)
+        # Padding is void in label pictures as they are transformed: id 0. (Detectron2's default, 255, could be an id.)
         geometry = [
             T.ResizeScale(cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE, target_height=side, target_width=side),
             T.FixedSizeCrop((side, side), seg_pad_value=0),
@@ -49,7 +49,13 @@ def _shortest_edge(cfg) -> list[T.Augmentation]:
 
 
 def _crop(cfg) -> list[T.Augmentation]:
-    return [T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE)] if cfg.INPUT.CROP.ENABLED else []
+    crop = cfg.INPUT.CROP
+    if crop.ENABLED and crop.SINGLE_CATEGORY_MAX_AREA < 1:
+        raise ValueError(
+            f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA is {crop.SINGLE_CATEGORY_MAX_AREA}; crops are not chosen by their "
+            "content here: set it to 1.0, as in Mask2Former's configurations."
+        )
+    return [T.RandomCrop(crop.TYPE, crop.SIZE)] if crop.ENABLED else []
 
 
 def _colors(cfg) -> list[T.Augmentation]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .ground_truth import instance_masks, panoptic_masks, refuse_wrong_labels
 from .label_maps import IGNORE_LABEL, image_size, read_label_map, read_panoptic_png
 from .registration.common import Record
 from .registration.sources import require_files
@@ -169,8 +170,6 @@ def _compare_names(path: str, ids: dict[int, int], vocabulary: dict[str, Any]) -
 def _check_samples(records: list[Record], metadata: Any) -> str:
     from detectron2.data import transforms as T
 
-    from .ground_truth import instance_masks, panoptic_masks
-
     unchanged = T.TransformList([])
     seen: set[int] = set()
     chosen = samples(records)
@@ -203,15 +202,8 @@ def _check_label_map(path: str, hw: tuple[int, int], metadata: Any) -> set[int]:
     labels = read_label_map(path)
     if labels.shape != hw:
         raise ValueError(f"{path} has {labels.shape[1]}x{labels.shape[0]} pixels, its image {hw[1]}x{hw[0]}.")
-    count, ignore_label = len(metadata.stuff_classes), getattr(metadata, "ignore_label", IGNORE_LABEL)
-    present = set(np.unique(labels).tolist()) - {ignore_label}
-    wrong = sorted(label for label in present if label >= count)
-    if wrong:
-        raise ValueError(
-            f"{path} holds the label {', '.join(map(str, wrong[:3]))}, but labels are 0..{count - 1}, and "
-            f"{ignore_label} where there is none."
-        )
-    return present
+    ignore_label = getattr(metadata, "ignore_label", IGNORE_LABEL)
+    return refuse_wrong_labels(labels, len(metadata.stuff_classes), ignore_label, path)
 
 
 def _check_panoptic_png(record: Record) -> None:

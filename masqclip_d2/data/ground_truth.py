@@ -1,4 +1,5 @@
-"""Ground truth of a record as masks in the frame of the augmented image, from panoptic pngs or instance annotations.
+"""Ground truth of a record as masks in the frame of the augmented image, from panoptic pngs, instance annotations or
+semantic label maps.
 
 Shape shorthand: N objects, H x W pixels of the augmented (also padded) image.
 """
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .images import read_image
-from .label_maps import IGNORE_LABEL
+from .label_maps import IGNORE_LABEL, id2rgb, read_label_map, rgb2id
 from .masks import from_run_length
 
 _VOID_ID = 0  # COCO panoptic: pixels without a segment
@@ -71,6 +72,49 @@ def instance_masks(record: dict[str, Any], image_hw: tuple[int, int], transforms
         height, width = transforms.apply_segmentation(np.zeros(image_hw, dtype=np.uint8)).shape
         return ObjectMasks(np.zeros((0, height, width), dtype=bool), np.zeros(0, dtype=np.int64))
     return _visible(np.stack(masks) > 0, [annotation["category_id"] for annotation in kept])
+
+
+def category_masks(
+    record: dict[str, Any], image_hw: tuple[int, int], transforms, num_categories: int, ignore_label: int
+) -> ObjectMasks:
+    """One mask per category that a semantic label map shows, ascending.
+
+    Args:
+        record: key sem_seg_file_name.
+        image_hw: (height, width) of the image before augmentation.
+        transforms: Detectron2's, as applied to the image; what they pad with zeros belongs to no mask.
+        num_categories: K; labels are 0..K-1.
+        ignore_label: of pixels without a category.
+
+    Raises:
+        FileNotFoundError, ValueError: the label map is missing, damaged, of another size than the image, or holds a
+            label out of range.
+    """
+    path = record["sem_seg_file_name"]
+    labels = read_label_map(path)
+    if labels.shape != tuple(image_hw):
+        raise ValueError(
+            f"Semantic labels {path} are {labels.shape[1]}x{labels.shape[0]} pixels, but their image "
+            f"{record.get('file_name')} is {image_hw[1]}x{image_hw[0]} (width x height)."
+        )
+    refuse_wrong_labels(labels, num_categories, ignore_label, path)
+    known = np.where(labels == ignore_label, _VOID_ID, labels + 1)
+    # As colours, like panoptic ids: bytes take the exact path through any resizing.
+    shown = rgb2id(transforms.apply_segmentation(id2rgb(known)))  # (H, W)
+    present = np.setdiff1d(np.unique(shown), [_VOID_ID])
+    return ObjectMasks(shown[None] == present[:, None, None], present - 1)
+
+
+def refuse_wrong_labels(labels: NDArray[np.int64], num_categories: int, ignore_label: int, path: str) -> set[int]:
+    """The categories of a label map; ValueError if it holds a label that is neither 0..K-1 nor the ignore label."""
+    present = set(np.unique(labels).tolist()) - {ignore_label}
+    wrong = sorted(label for label in present if not 0 <= label < num_categories)
+    if wrong:
+        raise ValueError(
+            f"{path} holds the label {', '.join(map(str, wrong[:3]))}, but labels are 0..{num_categories - 1}, and "
+            f"{ignore_label} where there is none."
+        )
+    return present
 
 
 def semantic_map(objects: ObjectMasks) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ A record (one image) in Detectron2's format goes in; a dict comes out with
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import detectron2.data.detection_utils as utils
@@ -20,12 +20,13 @@ import detectron2.data.transforms as T
 import numpy as np
 import torch
 from detectron2.config import configurable
+from detectron2.data import MetadataCatalog
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
 from . import registration  # noqa: F401  (whoever loads data finds our datasets registered)
 from .augmentation import evaluation_augmentations, training_augmentations
-from .ground_truth import IGNORE_LABEL, ObjectMasks, instance_masks, panoptic_masks, semantic_map
+from .ground_truth import IGNORE_LABEL, ObjectMasks, category_masks, instance_masks, panoptic_masks, semantic_map
 from .images import read_image
 
 _PADDING = 128  # grey value of padded pixels, as FixedSizeCrop's
@@ -34,7 +35,7 @@ Record = dict[str, Any]
 
 
 class SegmentationMapper(ABC):
-    """What the panoptic and the instance mapper share: read, check, augment, pad.
+    """What the panoptic, the instance and the semantic mapper share: read, check, augment, pad.
 
     Args:
         augmentations: Detectron2 augmentations of image and masks.
@@ -99,6 +100,37 @@ class InstanceMapper(SegmentationMapper):
         return {"instances": self.to_instances(instance_masks(record, image_hw, transforms))}
 
 
+class SemanticMapper(SegmentationMapper):
+    """Semantic label map -> one mask per category that it shows, as in Mask2Former. Reads sem_seg_file_name.
+
+    Args:
+        num_categories: K; labels are 0..K-1.
+        ignore_label: of pixels without a category, which belong to no mask.
+        shared: arguments of `SegmentationMapper`.
+    """
+
+    @configurable
+    def __init__(self, *, num_categories: int, ignore_label: int, **shared) -> None:
+        super().__init__(**shared)
+        self.num_categories = num_categories
+        self.ignore_label = ignore_label
+
+    @classmethod
+    def from_config(cls, cfg, is_train: bool, *, dataset_names: Sequence[str] | None = None, **keywords) -> dict:
+        """`dataset_names`: whose label maps are read; None: those of DATASETS.TRAIN, at test of DATASETS.TEST."""
+        if dataset_names is None:
+            dataset_names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
+        shared = super().from_config(cfg, is_train, **keywords)
+        # Without ground truth no labels are read: the dataset may have others, or none.
+        facts = _label_facts(dataset_names) if shared["with_ground_truth"] else (0, IGNORE_LABEL)
+        return {**shared, "num_categories": facts[0], "ignore_label": facts[1]}
+
+    def ground_truth(self, record: Record, image_hw: tuple[int, int], transforms: T.TransformList) -> Record:
+        _require(record, "sem_seg_file_name")
+        objects = category_masks(record, image_hw, transforms, self.num_categories, self.ignore_label)
+        return {"instances": self.to_instances(objects)}
+
+
 class CaptionMapper:
     """Image and caption for contrastive training of CLIP.
 
@@ -147,6 +179,8 @@ MAPPERS: dict[str, Callable] = {
     "panoptic_lsj": _lsj(PanopticMapper),
     "instance": InstanceMapper,
     "instance_lsj": _lsj(InstanceMapper),
+    "semantic": SemanticMapper,
+    "semantic_lsj": _lsj(SemanticMapper),
     "captions": CaptionMapper,
 }
 # Names that Mask2Former's YAML files use for the same recipes.
@@ -155,19 +189,23 @@ _MASK2FORMER_NAMES = {
     "coco_panoptic_lsj": "panoptic_lsj",
     "mask_former_instance": "instance",
     "coco_instance_lsj": "instance_lsj",
+    "mask_former_semantic": "semantic",
 }
 
 
-def build_mapper(cfg, is_train: bool, with_ground_truth: bool | None = None) -> Callable[[Record], Record]:
+def build_mapper(
+    cfg, is_train: bool, with_ground_truth: bool | None = None, dataset_names: Sequence[str] | None = None
+) -> Callable[[Record], Record]:
     """The mapper that INPUT.DATASET_MAPPER_NAME names.
 
     Args:
         cfg: the configuration.
         is_train: augment; else only resize as INPUT.{MIN_SIZE_TEST, MAX_SIZE_TEST} say.
         with_ground_truth: give ground truth; None: in training, and at test where it is the source of proposals.
+        dataset_names: the datasets whose records it will read; None: DATASETS.TRAIN, at test DATASETS.TEST.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: the name is unknown, or semantic label maps of these datasets cannot be read alike.
     """
     name = cfg.INPUT.DATASET_MAPPER_NAME
     name = _MASK2FORMER_NAMES.get(name, name)
@@ -178,7 +216,32 @@ def build_mapper(cfg, is_train: bool, with_ground_truth: bool | None = None) -> 
         return CaptionMapper(cfg, is_train)
     if with_ground_truth is None:
         with_ground_truth = is_train or cfg.MODEL.MASQCLIP.PROPOSER.SOURCE == "ground_truth"
-    return MAPPERS[name](cfg, is_train, with_ground_truth=with_ground_truth)
+    keywords = {"with_ground_truth": with_ground_truth}
+    if name.startswith("semantic"):
+        keywords["dataset_names"] = dataset_names
+    return MAPPERS[name](cfg, is_train, **keywords)
+
+
+def _label_facts(dataset_names: Sequence[str]) -> tuple[int, int]:
+    """Number of categories and ignore label of semantic datasets, by their metadata.
+
+    Raises:
+        ValueError: a dataset has no categories, or the ignore labels differ.
+    """
+    counts, ignore_labels = {}, {}
+    for name in dataset_names:
+        metadata = MetadataCatalog.get(name)
+        counts[name] = len(getattr(metadata, "stuff_classes", ()))
+        ignore_labels[name] = int(getattr(metadata, "ignore_label", IGNORE_LABEL))
+        if not counts[name]:
+            raise ValueError(
+                f"Dataset {name!r} has no metadata 'stuff_classes', the categories of its label maps; register it with "
+                "them (masqclip_d2.register_semantic), or choose another INPUT.DATASET_MAPPER_NAME."
+            )
+    if len(set(ignore_labels.values())) > 1:
+        listed = ", ".join(f"{name}: {label}" for name, label in ignore_labels.items())
+        raise ValueError(f"Datasets that are trained on together must have one ignore label, but have {listed}.")
+    return max(counts.values()), next(iter(ignore_labels.values()))
 
 
 def _augmented_image(
