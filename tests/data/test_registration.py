@@ -7,8 +7,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from masqclip_d2.data import registration
 from masqclip_d2.data.categories import load_categories
+from masqclip_d2.data.categories.lists import category_list
 from masqclip_d2.data.registration import register_coco_split, register_shapes
-from masqclip_d2.data.registration.coco_split import split_categories
 from masqclip_d2.vocabulary import Vocabulary
 
 NAMES = ["shapes_train", "shapes_train_all", "shapes_val", "shapes_train_instances", "shapes_val_instances"]
@@ -145,7 +145,7 @@ def coco_split_folder(tmp_path):
     folder = tmp_path / "coco" / "annotations" / "ov_split_48_17"
     folder.mkdir(parents=True)
     for ending, subset in (("seen48", "base48"), ("unseen17", "novel17"), ("instances65", "instances65")):
-        categories = [{"id": c.id, "name": c.name} for c in split_categories(subset)]
+        categories = [{"id": c.id, "name": c.name} for c in category_list(f"coco_{subset}")]
         kept = [name for name in ("person", "cat", "zebra") if ids[name] in {c["id"] for c in categories}]
         content = {
             "images": [{"id": n, "file_name": f"{name}.jpg", "height": 9, "width": 9} for n, name in enumerate(kept)],

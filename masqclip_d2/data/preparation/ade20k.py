@@ -10,9 +10,10 @@ import numpy as np
 
 from ...files import save_image, save_json
 from ..categories import load_categories
+from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL, id2rgb, image_size, read_colors, read_label_map, rgb2id
 from ..masks import bbox_xywh, run_length
-from ..registration.ade20k import FOLDERS, SPLITS, instance_categories
+from ..registration.ade20k import FOLDERS, SPLITS
 from .labels import lookup_table, require_same_size, save_labels, translated
 from .steps import Plan, Step, paired_stems
 
@@ -116,7 +117,7 @@ def _write_instances(path: Path, records: list[dict[str, Any]]) -> None:
         {
             "images": [record["image"] for record in records],
             "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, start=1)],
-            "categories": [{"id": category.id, "name": category.name} for category in instance_categories()],
+            "categories": [{"id": category.id, "name": category.name} for category in category_list("ade20k_instance")],
         },
     )
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from ...files import save_json
 from ..categories import load_categories
+from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL, read_panoptic_png
-from ..registration.coco_split import SUBSETS, split_categories, split_file
+from ..registration.coco_split import SUBSETS, split_file
 from ..registration.records import read_annotations
 from .labels import save_labels
 from .steps import Plan, Step
@@ -92,7 +93,7 @@ def _write_subsets(annotations: Path, split: str) -> None:
     if unknown:
         raise ValueError(f"{path} has annotations of the category ids {sorted(unknown)[:5]}, which are none of COCO's.")
     for subset in SUBSETS:
-        kept = {category.id for category in split_categories(subset)}
+        kept = {category.id for category in category_list(f"coco_{subset}")}
         kept_annotations = [a for a in content["annotations"] if a["category_id"] in kept]
         kept_images = {annotation["image_id"] for annotation in kept_annotations}
         save_json(

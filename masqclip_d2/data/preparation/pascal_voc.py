@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from ...files import link_or_copy
+from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL, image_size, read_label_map
 from ..registration.ade20k import SPLITS
-from ..registration.pascal_voc import FOLDER, categories_of
+from ..registration.pascal_voc import FOLDER
 from .labels import lookup_table, require_same_size, save_labels, translated
 from .steps import Plan, Step
 
@@ -58,7 +59,7 @@ def _write_labels(source: Path, output: Path, number: int, stem: str) -> None:
     require_same_size(raw, path, image_size(image), image)
     border = raw == _BORDER
     raw[border] = _BACKGROUND
-    stored = {category.id: category.contiguous_id for category in categories_of(number)}
+    stored = {category.id: category.contiguous_id for category in category_list(f"pascal_voc_{number}")}
     labels = translated(raw, lookup_table(stored, _NUM_CATEGORIES, IGNORE_LABEL), path)
     labels[border] = IGNORE_LABEL
     save_labels(output / f"{stem}.png", labels)

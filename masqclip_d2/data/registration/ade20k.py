@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..categories import Category, load_categories, renumbered
+from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
 from .records import instance_records, panoptic_records
@@ -41,7 +40,7 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
     semantic = [
         SemanticSet(
             f"ade20k_sem_seg_{split}",
-            load_categories("ade20k"),
+            category_list("ade20k"),
             IGNORE_LABEL,
             [Habit(f"{name}/images/{theirs}", f"{name}/annotations_detectron2/{theirs}") for name in FOLDERS],
             prepare_command("ade20k", folder.parent),
@@ -63,7 +62,7 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
             **shared,
             "tried": _in_both(root, f"ade20k_instance_{split}.json"),
             "evaluator_type": "coco",
-            **category_metadata(instance_categories(), with_groups=False),
+            **category_metadata(category_list("ade20k_instance"), with_groups=False),
         }
         names.append(f"{prefix}ade20k_instance_{split}")
         register_once(names[-1], partial(_load_instances, names[-1], instance), instance)
@@ -74,7 +73,7 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
             "panoptic_root": str(folder / f"ade20k_panoptic_{split}"),
             "sem_seg_root": str(folder / "annotations_detectron2" / theirs),
             "evaluator_type": "ade20k_panoptic_seg",
-            **category_metadata(load_categories("ade20k"), with_groups=False),
+            **category_metadata(category_list("ade20k"), with_groups=False),
         }
         names.append(f"{prefix}ade20k_panoptic_{split}")
         register_once(names[-1], partial(_load_panoptic, names[-1], panoptic), panoptic)
@@ -83,18 +82,6 @@ def register_ade20k(root: str | os.PathLike | None = None, prefix: str = "masqcl
 
 def _in_both(root: Path, name: str) -> list[str]:
     return [str(root / folder / name) for folder in FOLDERS]
-
-
-def instance_categories() -> tuple[Category, ...]:
-    """The 100 things by the names that the instance challenge gives them, contiguous ids 0..99."""
-    things = [category for category in load_categories("ade20k") if category.isthing]
-    renamed = [
-        dataclasses.replace(row, name=row.attributes["instance_name"], synonyms=(row.attributes["instance_name"],))
-        if "instance_name" in row.attributes
-        else row
-        for row in things
-    ]
-    return renumbered(renamed)
 
 
 def _load_instances(name: str, metadata: dict[str, Any]) -> list[Record]:

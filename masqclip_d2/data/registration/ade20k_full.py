@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..categories import load_categories
+from ..categories.lists import category_list
 from .ade20k import SPLITS
 from .common import datasets_root
 from .sources import Habit, SemanticSet, prepare_command, register_semantic_sets
@@ -26,7 +26,7 @@ def register_ade20k_full(root: str | os.PathLike | None = None, prefix: str = "m
     sets = [
         SemanticSet(
             f"ade20k_full_sem_seg_{split}",
-            load_categories("ade20k_full"),
+            category_list("ade20k_full"),
             IGNORE_LABEL,
             [
                 Habit(f"{folder}/{images}/{theirs}", f"{folder}/annotations_detectron2/{theirs}", ".tif")

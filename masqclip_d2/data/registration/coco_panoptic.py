@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..categories import load_categories
+from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
 from .records import panoptic_records
@@ -41,7 +41,7 @@ def register_coco_panoptic(root: str | os.PathLike | None = None, prefix: str = 
             "label_divisor": LABEL_DIVISOR,
             "remedy": f"download COCO 2017's images and its instances and panoptic annotations into {coco}",
             "published_images": published,
-            **category_metadata(load_categories("coco"), with_groups=False),
+            **category_metadata(category_list("coco_panoptic"), with_groups=False),
         }
         names.append(f"{prefix}coco_panoptic_{split}")
         register_once(names[-1], partial(_load, names[-1], metadata), metadata)

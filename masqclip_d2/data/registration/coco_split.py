@@ -6,21 +6,18 @@ unlabelled novel objects remain in base training images.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from pathlib import Path
 from typing import Any
 
-from ..categories import Category, load_categories, renumbered
+from ..categories.lists import category_list
 from .common import Record, category_metadata, datasets_root, register_once
 from .records import instance_records
 from .sources import prepare_command, require_files
 
-SUBSETS = {"base48": ("base",), "novel17": ("novel",), "instances65": ("base", "novel")}
-"""Name of a subset -> the values of the column `split` that belong to it."""
-
-_FILE_ENDINGS = {"base48": "seen48", "novel17": "unseen17", "instances65": "instances65"}  # the customary file names
+SUBSETS = {"base48": "seen48", "novel17": "unseen17", "instances65": "instances65"}
+"""Name of a subset -> the customary ending of its files; its categories are the list "coco_" + name."""
 
 
 def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
@@ -48,22 +45,16 @@ def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "ma
                 "evaluator_type": "coco",
                 "remedy": prepare_command("coco_split", root),
                 "image_remedy": f"download COCO 2017's images into {coco}",
-                **category_metadata(split_categories(subset)),
+                **category_metadata(category_list(f"coco_{subset}")),
             }
             names.append(f"{prefix}coco_instance_{split}_{subset}")
             register_once(names[-1], functools.partial(_load, names[-1], metadata), metadata)
     return names
 
 
-def split_categories(subset: str) -> tuple[Category, ...]:
-    """The categories of "base48", "novel17" or "instances65", ascending by id, contiguous ids 0..n-1."""
-    chosen = [row for row in load_categories("coco") if row.attributes["split"] in SUBSETS[subset]]
-    return renumbered(dataclasses.replace(row, novel=row.attributes["split"] == "novel") for row in chosen)
-
-
 def split_file(split: str, subset: str) -> str:
     """The customary file of a subset of "train" or "val", below COCO's folder of annotations."""
-    return f"ov_split_48_17/instances_{split}2017_{_FILE_ENDINGS[subset]}.json"
+    return f"ov_split_48_17/instances_{split}2017_{SUBSETS[subset]}.json"
 
 
 def _load(name: str, metadata: dict[str, Any]) -> list[Record]:

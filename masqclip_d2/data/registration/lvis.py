@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..categories import Category, load_categories
+from ..categories.lists import category_list
 from .common import Record, category_metadata, datasets_root, register_once
 from .records import instance_records
 from .sources import require_files
+
+DETECTIONS_PER_IMAGE = 300
+"""Of LVIS's protocol (COCO: 100)."""
 
 
 def register_lvis(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
@@ -24,19 +26,13 @@ def register_lvis(root: str | os.PathLike | None = None, prefix: str = "masqclip
         "image_root": str(root / "coco"),
         "json_file": str(root / "lvis" / "lvis_v1_val.json"),
         "evaluator_type": "lvis",
+        "detections_per_image": DETECTIONS_PER_IMAGE,
         "remedy": f"download it from lvisdataset.org into {root / 'lvis'}, and COCO's train2017 and val2017 images",
-        **category_metadata(lvis_categories()),
+        **category_metadata(category_list("lvis_v1")),
     }
     name = f"{prefix}lvis_v1_val"
     register_once(name, partial(_load, name, metadata), metadata)
     return [name]
-
-
-def lvis_categories() -> tuple[Category, ...]:
-    """All 1,203, the rare ones marked as novel."""
-    return tuple(
-        dataclasses.replace(row, novel=row.attributes["frequency"] == "r") for row in load_categories("lvis_v1")
-    )
 
 
 def _load(name: str, metadata: dict[str, Any]) -> list[Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..categories import load_categories
+from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL
 from .ade20k import SPLITS
 from .common import datasets_root
@@ -34,7 +34,7 @@ def register_pascal_context(root: str | os.PathLike | None = None, prefix: str =
     sets = [
         SemanticSet(
             f"pascal_context_{number}_sem_seg_{split}",
-            load_categories(f"pascal_context_{number}"),
+            category_list(f"pascal_context_{number}"),
             IGNORE_LABELS[number],
             _habits(number, split),
             prepare_command("pascal_context", root),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..categories import Category, label_color, load_categories, renumbered
+from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL
 from .ade20k import SPLITS
 from .common import datasets_root
@@ -26,7 +26,7 @@ def register_pascal_voc(root: str | os.PathLike | None = None, prefix: str = "ma
     sets = [
         SemanticSet(
             f"pascal_voc_{number}_sem_seg_{split}",
-            categories_of(number),
+            category_list(f"pascal_voc_{number}"),
             IGNORE_LABEL,
             _habits(number, split),
             prepare_command("pascal_voc", root),
@@ -36,15 +36,6 @@ def register_pascal_voc(root: str | os.PathLike | None = None, prefix: str = "ma
         for split in SPLITS
     ]
     return register_semantic_sets(root, sets, prefix)
-
-
-def categories_of(number: int) -> tuple[Category, ...]:
-    """The 20 categories, or 21: background, which is stuff, before them."""
-    categories = load_categories("pascal_voc")
-    if number == len(categories):
-        return categories
-    background = Category(0, 0, "background", False, label_color(0), False, ("background",))
-    return renumbered([background, *categories])
 
 
 def _habits(number: int, split: str) -> list[Habit]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..categories import load_categories, renumbered
+from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL
 from ..shapes import read_manifest
 from .common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
@@ -67,17 +67,14 @@ def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqcl
 
 
 def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
-    categories = load_categories("shapes")
-    if shapes_set.kind == "instances":
-        categories = [category for category in categories if category.isthing]
-    if shapes_set.labels == _BASE_LABELS:  # training must not know novel words, not even as wrong answers
-        categories = [category for category in categories if not category.novel]
-    categories = renumbered(categories)
+    # Training on base labels must not know novel words, not even as wrong answers.
+    base = "_base" if shapes_set.labels == _BASE_LABELS else ""
+    instances = "_instances" if shapes_set.kind == "instances" else ""
     annotations = root / "annotations"
     metadata = {"image_root": str(root / shapes_set.split), "evaluator_type": _EVALUATORS[shapes_set.kind]}
     if shapes_set.kind == "captions":
         return {**metadata, "json_file": str(annotations / f"captions_{shapes_set.labels}.json")}
-    metadata |= category_metadata(categories)
+    metadata |= category_metadata(category_list(f"shapes{base}{instances}"))
     metadata |= {
         "json_file": str(annotations / f"instances_{shapes_set.labels}.json"),
         "ignore_label": IGNORE_LABEL,
