@@ -60,6 +60,9 @@ setup(
         # What the real Detectron2 imports beside the above; Detectron2 itself is not on PyPI: put a checkout of
         # facebookresearch/detectron2 on PYTHONPATH (README.md, "With the real Detectron2").
         "detectron2": ["omegaconf>=2.1", "hydra-core>=1.1", "packaging", "black"],
+        # For the evaluation on LVIS. It asks for opencv-python, which lies over opencv-python-headless;
+        # `pip install --no-deps lvis` does not, and all else that it imports is above.
+        "lvis": ["lvis>=0.5.3"],
         "dev": ["pytest>=8.0", "ruff>=0.6", "build", "omegaconf>=2.1", "hydra-core>=1.1"],
         "test": ["pytest>=8.0"],
     },

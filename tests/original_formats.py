@@ -264,7 +264,9 @@ def write_lvis(root: Path) -> Path:
                 }
                 for number, image, category in ((1, 12, 1), (2, 11, 1203))
             ],
-            "categories": [{"id": 1, "name": "aerosol_can"}, {"id": 1203, "name": "zucchini"}],
+            "categories": [
+                {"id": 1, "name": "aerosol_can", "frequency": "c"}, {"id": 1203, "name": "zucchini", "frequency": "c"},
+            ],
         },
     )  # fmt: skip
     return path

@@ -8,6 +8,7 @@ from ..data.label_maps import id2rgb, rgb2id
 from .build import build_evaluator, evaluators_for
 from .class_agnostic import ProposalRecallEvaluator
 from .instance import InstanceEvaluator
+from .lvis import LvisEvaluator
 from .mask_classification import MaskClassificationEvaluator
 from .panoptic import PanopticEvaluator
 from .panoptic_quality import PanopticQuality
@@ -16,6 +17,7 @@ from .semantic import SemanticEvaluator, confusion_matrix, semantic_numbers
 
 __all__ = [
     "InstanceEvaluator",
+    "LvisEvaluator",
     "MaskClassificationEvaluator",
     "PanopticEvaluator",
     "PanopticQuality",

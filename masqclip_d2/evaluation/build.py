@@ -14,6 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from .class_agnostic import ProposalRecallEvaluator
 from .dataset_facts import required
 from .instance import InstanceEvaluator
+from .lvis import LvisEvaluator
 from .mask_classification import MaskClassificationEvaluator
 from .panoptic import PanopticEvaluator
 from .semantic import SemanticEvaluator
@@ -35,7 +36,12 @@ _TASKS_OF_TYPE = {
     "coco_panoptic_seg": TASKS,
     "ade20k_panoptic_seg": TASKS,
     "coco": ("instance", "proposals", "mask_classification"),
+    "lvis": ("instance", "mask_classification"),
     "sem_seg": ("semantic", "mask_classification"),
+}
+# Where a type has rules of its own for a task.
+_BUILDERS_OF_TYPE: dict[tuple[str, str], Callable[[str, str | None], DatasetEvaluator]] = {
+    ("lvis", "instance"): lambda name, output_dir: LvisEvaluator(name, output_dir),
 }
 _NEED_INSTANCES_JSON = ("instance", "proposals")
 
@@ -102,4 +108,5 @@ def evaluators_for(dataset_name: str, output_dir: str | Path | None, tasks: Coll
     if left_out:
         logger.info("%s has no ground truth for %s: not evaluated.", dataset_name, ", ".join(left_out))
     output_dir = str(output_dir) if output_dir is not None else None
-    return DatasetEvaluators([_BUILDERS[task](dataset_name, output_dir) for task in chosen])
+    builders = [_BUILDERS_OF_TYPE.get((evaluator_type, task), _BUILDERS[task]) for task in chosen]
+    return DatasetEvaluators([build(dataset_name, output_dir) for build in builders])

@@ -12,6 +12,9 @@ from ..vocabulary import Vocabulary
 COCO_AREA_LIMITS = (32**2, 96**2)
 """Pixels: COCO calls an object small up to the first, large from the second, medium between."""
 
+COCO_DETECTIONS_PER_IMAGE = 100
+"""Of the results of an image and category, as many of the best count in COCO's evaluation."""
+
 
 def required(metadata: Any, key: str, why: str) -> Any:
     """The value of a metadata key; ValueError that names the dataset and the key if it is missing or None."""
@@ -62,3 +65,19 @@ def area_ranges(limits: tuple[float, float]) -> dict[str, tuple[float, float]]:
     """COCO's area ranges, both ends inclusive: all, small, medium, large."""
     small, large = limits
     return {"all": (0, 1e10), "small": (0, small), "medium": (small, large), "large": (large, 1e10)}
+
+
+def detections_per_image(metadata: Any) -> int:
+    """How many results of an image count: metadata `detections_per_image` (LVIS: 300), else COCO's 100.
+
+    Raises:
+        ValueError: it is no positive integer.
+    """
+    number = getattr(metadata, "detections_per_image", None)
+    if number is None:
+        return COCO_DETECTIONS_PER_IMAGE
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(
+            f"Dataset {metadata.name!r}: metadata 'detections_per_image' must be a positive integer, got {number!r}."
+        )
+    return number

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils import comm
 
-from .dataset_facts import area_limits, area_ranges, category_groups, required
+from ..data.registration.records import read_annotations
+from ..files import save_json
+from .dataset_facts import area_limits, area_ranges, category_groups, detections_per_image, required
 
 logger = logging.getLogger(__name__)
 
@@ -37,29 +39,32 @@ class InstanceEvaluator(DatasetEvaluator):
 
     Takes `outputs["instances"]`: Instances with `pred_boxes`, `scores`, `pred_classes` (contiguous ids), `pred_masks`.
     Inputs need `image_id`. Metadata: `json_file` (COCO instances), `thing_dataset_id_to_contiguous_id`,
-    `category_groups` for rows such as AP_base, `area_limits` (pixels; default COCO's 32^2 and 96^2).
+    `category_groups` for rows such as AP_base, `area_limits` (pixels; default COCO's 32^2 and 96^2),
+    `detections_per_image` (the best that count; default 100).
 
     Args:
         dataset_name: a registered dataset.
-        output_dir: where coco_instances_results.json goes; None writes nothing.
+        output_dir: where `results_file` goes; None writes nothing.
         tasks: "segm" for masks, "bbox" for boxes.
 
     Raises:
-        ValueError: the metadata lacks something, or a task is unknown.
+        ValueError: the metadata lacks something, the ground truth is inconsistent, or a task is unknown.
         FileNotFoundError: the ground truth is missing.
     """
+
+    results_file = "coco_instances_results.json"
 
     def __init__(
         self, dataset_name: str, output_dir: str | None = None, tasks: Sequence[str] = ("bbox", "segm")
     ) -> None:
         unknown = sorted(set(tasks) - {"bbox", "segm"})
         if unknown:
-            raise ValueError(f"InstanceEvaluator: unknown tasks {unknown}; expected some of bbox, segm.")
+            raise ValueError(f"{type(self).__name__}: unknown tasks {unknown}; expected some of bbox, segm.")
         metadata = MetadataCatalog.get(dataset_name)
         self._dataset_name = dataset_name
         self._tasks = tuple(tasks)
         self._output_dir = Path(output_dir) if output_dir is not None else None
-        self._coco = load_coco_ground_truth(metadata)
+        self._ground_truth = self._load_ground_truth(metadata)
         to_contiguous = required(metadata, "thing_dataset_id_to_contiguous_id", "instance evaluation")
         self._dataset_ids = {contiguous: dataset_id for dataset_id, contiguous in to_contiguous.items()}
         self._stuff_ids = set((getattr(metadata, "stuff_dataset_id_to_contiguous_id", None) or {}).values())
@@ -68,11 +73,12 @@ class InstanceEvaluator(DatasetEvaluator):
             for name, ids in category_groups(metadata).items()
         }
         self._area_ranges = area_ranges(area_limits(metadata))
+        self._detections_per_image = detections_per_image(metadata)
         self.reset()
 
     def reset(self) -> None:
         self._results: list[dict] = []
-        self._done: list[int] = []
+        self._done: list[Any] = []
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Keep the instances of a batch, masks run-length encoded.
@@ -82,38 +88,86 @@ class InstanceEvaluator(DatasetEvaluator):
         """
         for record, output in zip(inputs, outputs, strict=True):
             image_id = record["image_id"]
-            if image_id not in self._coco.imgs:
-                raise ValueError(
-                    f"Dataset {self._dataset_name!r}: image {image_id} ({record.get('file_name', '?')}) is not in its "
-                    "instance ground truth."
-                )
+            self._require_known_image(image_id, record.get("file_name", "?"))
             results = instances_to_coco_json(output["instances"].to(_CPU), image_id)
             self._results.extend(self._with_dataset_ids(results))
             self._done.append(image_id)
+
+    def add_results(self, results: Iterable[dict], image_ids: Iterable[Any]) -> None:
+        """Take in saved results instead of a model's outputs.
+
+        Args:
+            results: as `results_file` holds them, COCO's format in the dataset's own category ids.
+            image_ids: all images that were predicted, those without any result too.
+
+        Raises:
+            ValueError: an image is not in the ground truth, or a category is not the dataset's.
+        """
+        known = set(self._dataset_ids.values())
+        for image_id in image_ids:
+            self._require_known_image(image_id, "?")
+            self._done.append(image_id)
+        for result in results:
+            self._require_known_image(result["image_id"], "?")
+            if result["category_id"] not in known:
+                raise ValueError(
+                    f"Dataset {self._dataset_name!r}: a result of image {result['image_id']} has the category id "
+                    f"{result['category_id']}, which is none of the dataset's {len(known)} things."
+                )
+            self._results.append(result)
 
     def evaluate(self) -> dict | None:
         """{"bbox": ..., "segm": ...} for the tasks asked for; None on processes other than the first.
 
         Keys: AP, AP50, AP75, APs, APm, APl; AP_<group>, AP50_<group>; AP-<name>. Percent, nan where the ground truth
         has nothing to find. Images that were not predicted count as images with nothing found, with a warning.
+
+        Raises:
+            ValueError: no image at all was predicted.
         """
         comm.synchronize()
         gathered = comm.gather((self._results, self._done))
         if not comm.is_main_process():
             return None
         results = list(itertools.chain.from_iterable(results for results, _ in gathered))
-        missing = len(self._coco.imgs) - len({i for _, done in gathered for i in done})
-        if missing:
+        self._check_done({i for _, done in gathered for i in done})
+        if self._output_dir is not None:
+            save_json(self._output_dir / self.results_file, results)
+        return {task: self._numbers(results, task) for task in self._tasks}
+
+    def _load_ground_truth(self, metadata: Any):
+        """An object with `imgs` and `cats`, dictionaries by id."""
+        return load_coco_ground_truth(metadata)
+
+    def _precision(self, results: list[dict], task: str) -> tuple[np.ndarray, list[int]]:
+        """(IoU thresholds, recalls, categories, areas) precision, -1 where undefined, and the categories' ids."""
+        evaluation = run_coco_eval(self._ground_truth, results, task, self._area_ranges, self._detections_per_image)
+        return evaluation.eval["precision"][..., -1], evaluation.params.catIds  # the last limit on detections
+
+    def _category_rows(self) -> dict[str, list[int]]:
+        """Further rows of AP: name -> the dataset's category ids."""
+        return {f"AP_{group}": ids for group, ids in self._groups.items()}
+
+    def _require_known_image(self, image_id: Any, file_name: str) -> None:
+        if image_id not in self._ground_truth.imgs:
+            raise ValueError(
+                f"Dataset {self._dataset_name!r}: image {image_id} ({file_name}) is not in its instance ground truth."
+            )
+
+    def _check_done(self, done: set) -> None:
+        num_images = len(self._ground_truth.imgs)
+        if not done:
+            raise ValueError(
+                f"Dataset {self._dataset_name!r}: there are no predictions; none of the {num_images} images of the "
+                "ground truth was given to the model."
+            )
+        if len(done) < num_images:
             logger.warning(
                 "%s: %d of %d images of the ground truth were not predicted; their objects count as missed.",
                 self._dataset_name,
-                missing,
-                len(self._coco.imgs),
+                num_images - len(done),
+                num_images,
             )
-        if self._output_dir is not None:
-            self._output_dir.mkdir(parents=True, exist_ok=True)
-            (self._output_dir / "coco_instances_results.json").write_text(json.dumps(results))
-        return {task: self._numbers(results, task) for task in self._tasks}
 
     def _with_dataset_ids(self, results: list[dict]) -> list[dict]:
         kept = []
@@ -130,10 +184,7 @@ class InstanceEvaluator(DatasetEvaluator):
         return kept
 
     def _numbers(self, results: list[dict], task: str) -> dict[str, float]:
-        evaluation = run_coco_eval(self._coco, results, task, self._area_ranges)
-        precision = evaluation.eval["precision"][
-            ..., -1
-        ]  # (IoU thresholds, recalls, categories, areas), 100 detections
+        precision, category_ids = self._precision(results, task)
         numbers = {
             "AP": _mean_precision(precision[:, :, :, 0]),
             "AP50": _mean_precision(precision[_AP50, :, :, 0]),
@@ -142,33 +193,61 @@ class InstanceEvaluator(DatasetEvaluator):
             "APm": _mean_precision(precision[:, :, :, 2]),
             "APl": _mean_precision(precision[:, :, :, 3]),
         }
-        column = {category: i for i, category in enumerate(evaluation.params.catIds)}
-        for group, ids in self._groups.items():
+        column = {category: i for i, category in enumerate(category_ids)}
+        for name, ids in self._category_rows().items():
             columns = [column[i] for i in ids if i in column]
-            numbers[f"AP_{group}"] = _mean_precision(precision[:, :, columns, 0])
-            numbers[f"AP50_{group}"] = _mean_precision(precision[_AP50][:, columns, 0])
+            numbers[name] = _mean_precision(precision[:, :, columns, 0])
+            numbers[name.replace("AP", "AP50", 1)] = _mean_precision(precision[_AP50][:, columns, 0])
         for category, i in column.items():
-            numbers[f"AP-{self._coco.cats[category]['name']}"] = _mean_precision(precision[:, :, i, 0])
+            numbers[f"AP-{self._ground_truth.cats[category]['name']}"] = _mean_precision(precision[:, :, i, 0])
         return numbers
 
 
 def load_coco_ground_truth(metadata):
-    """`pycocotools.coco.COCO` of the dataset's metadata `json_file`, without its prints.
+    """`pycocotools.coco.COCO` of the dataset's metadata `json_file`, checked and without its prints.
 
     Raises:
-        ValueError: the metadata has no `json_file`.
+        ValueError: see `read_ground_truth`.
         FileNotFoundError: the file is missing.
     """
     from pycocotools.coco import COCO
 
+    coco = COCO()
+    coco.dataset = read_ground_truth(metadata)
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def read_ground_truth(metadata) -> dict[str, Any]:
+    """The content of the dataset's metadata `json_file`, whose parts fit each other and the category table.
+
+    Raises:
+        ValueError: the metadata has no `json_file`; the file is damaged; an annotation belongs to no image, or has a
+            category that the metadata `thing_dataset_id_to_contiguous_id` does not know.
+        FileNotFoundError: the file is missing.
+    """
     path = Path(required(metadata, "json_file", "evaluation of instances"))
     if not path.is_file():
         raise FileNotFoundError(f"Instance ground truth {path} of dataset {metadata.name!r} is missing.")
-    with contextlib.redirect_stdout(io.StringIO()):
-        return COCO(str(path))
+    content = read_annotations(path)
+    known = required(metadata, "thing_dataset_id_to_contiguous_id", "evaluation of instances")
+    for annotation in content["annotations"]:
+        if annotation["category_id"] not in known:
+            raise ValueError(
+                f"{path}, annotation {annotation['id']} has category id {annotation['category_id']}, which is not "
+                f"among the {len(known)} things of dataset {metadata.name!r}; is it another dataset's file?"
+            )
+    return content
 
 
-def run_coco_eval(coco, results: list[dict], task: str, ranges: Mapping[str, tuple[float, float]]):
+def run_coco_eval(
+    coco,
+    results: list[dict],
+    task: str,
+    ranges: Mapping[str, tuple[float, float]],
+    detections_per_image: int = 100,
+):
     """Match and accumulate with pycocotools, without its prints.
 
     Args:
@@ -176,15 +255,18 @@ def run_coco_eval(coco, results: list[dict], task: str, ranges: Mapping[str, tup
         results: COCO results in the dataset's category ids; may be empty.
         task: "segm" or "bbox".
         ranges: area ranges by name, "all" first.
+        detections_per_image: how many of an image's results count, best first, per category.
 
     Returns:
-        The accumulated `pycocotools.cocoeval.COCOeval`.
+        The accumulated `pycocotools.cocoeval.COCOeval`; the last of its limits is `detections_per_image`.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     if task == "segm":  # with a box in the result, pycocotools would take its area for that of the mask
         results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
+    else:  # pycocotools adds keys to what it is given
+        results = [dict(result) for result in results]
     with contextlib.redirect_stdout(io.StringIO()):
         if results:
             found = coco.loadRes(results)
@@ -195,6 +277,7 @@ def run_coco_eval(coco, results: list[dict], task: str, ranges: Mapping[str, tup
         evaluation = COCOeval(coco, found, task)
         evaluation.params.areaRng = [list(limits) for limits in ranges.values()]
         evaluation.params.areaRngLbl = list(ranges)
+        evaluation.params.maxDets = [detections_per_image]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation

@@ -22,6 +22,7 @@ Metadata of each dataset (contiguous ids are positions in the category table):
     vocabulary                                  plain data for `Vocabulary.from_metadata`
     evaluator_type, image_root                  and by type json_file, panoptic_json, panoptic_root, sem_seg_root,
                                                 ignore_label (65535 where 255 is a category), label_divisor
+    detections_per_image                        LVIS: 300 instances; elsewhere TEST.DETECTIONS_PER_IMAGE
     remedy, published_images                    what to do if files are missing; how many images the published set has
 """
 

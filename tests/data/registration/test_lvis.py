@@ -5,12 +5,12 @@ from masqclip_d2.config import load_config
 from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.data.registration import register_lvis
 from masqclip_d2.vocabulary import Vocabulary
-from tests.original_formats import read_json, write_json, write_lvis
+from tests.original_formats import read_json, scores_of_the_right_answer, write_json, write_lvis
 
 
 def test_metadata():
     metadata = MetadataCatalog.get("masqclip_lvis_v1_val")
-    assert metadata.evaluator_type == "lvis"
+    assert metadata.evaluator_type == "lvis" and metadata.detections_per_image == 300
     assert len(metadata.thing_classes) == 1203 and metadata.thing_classes[0] == "aerosol can"
     assert metadata.thing_dataset_id_to_contiguous_id[1203] == 1202
     assert [len(metadata.category_groups[group]) for group in ("base", "novel")] == [866, 337]  # f + c, r
@@ -30,6 +30,15 @@ def test_records_find_images_by_their_address(tmp_path):
     mapper = build_mapper(load_config("base/shapes", ["INPUT.DATASET_MAPPER_NAME", "instance"]), False, True)
     mapped = mapper(records[1])
     assert mapped["instances"].gt_classes.tolist() == [0] and (mapped["height"], mapped["width"]) == (2, 3)
+
+
+def test_the_right_answer_scores_100(tmp_path):
+    pytest.importorskip("lvis", reason="pip install --no-deps lvis")
+    write_lvis(tmp_path)
+    register_lvis(tmp_path, prefix="scored_")
+    (task,) = (scores := scores_of_the_right_answer("scored_lvis_v1_val"))
+    assert task == "segm"
+    assert scores["segm"]["AP"] == scores["segm"]["APc"] == scores["segm"]["AP_base"] == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
