@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 from . import meta_arch, proposer  # noqa: E402  (registers on import)
 from .config import add_masqclip_config, load_config  # noqa: E402
 from .data import registration  # noqa: E402  (registers on import)
+from .data.registration import register_instances, register_panoptic, register_semantic  # noqa: E402
 from .predictor import Predictor  # noqa: E402
 from .segmentation import Segment, Segmentation  # noqa: E402
 from .structures import MaskProposals  # noqa: E402
@@ -29,5 +30,8 @@ __all__ = [
     "load_config",
     "meta_arch",
     "proposer",
+    "register_instances",
+    "register_panoptic",
+    "register_semantic",
     "registration",
 ]

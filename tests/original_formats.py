@@ -292,6 +292,9 @@ def scores_of_the_right_answer(name: str) -> dict[str, dict[str, float]]:
             output["panoptic_seg"] = (read_panoptic_png(record["pan_seg_file_name"]), segments)
             known = np.isin(output["panoptic_seg"][0], [info["id"] for info in segments])
             output["panoptic_seg"] = (np.where(known, output["panoptic_seg"][0], 0), segments)
+            output["sem_seg"] = torch.full(hw, metadata.ignore_label)
+            for info in record["segments_info"]:  # of a crowd, the category is known
+                output["sem_seg"][read_panoptic_png(record["pan_seg_file_name"]) == info["id"]] = info["category_id"]
         if "sem_seg_file_name" in record:
             output["sem_seg"] = torch.from_numpy(read_label_map(record["sem_seg_file_name"]))
             assert tuple(output["sem_seg"].shape) == hw

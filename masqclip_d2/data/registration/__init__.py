@@ -12,6 +12,7 @@
 | lvis | lvis_v1_val |
 
 `customary` gives some of them the names that other projects use, where a command asks for these and they are free.
+`custom` registers a user's own data.
 
 Metadata of each dataset (contiguous ids are positions in the category table):
     thing_classes, thing_colors                 the table's things; in ADE20K they stand anywhere among the categories
@@ -31,6 +32,7 @@ from .ade20k_full import register_ade20k_full
 from .coco_panoptic import register_coco_panoptic
 from .coco_split import register_coco_split
 from .common import category_metadata, datasets_root
+from .custom import register_instances, register_panoptic, register_semantic
 from .customary import CUSTOMARY_NAMES, register_customary_names
 from .lvis import register_lvis
 from .pascal_context import register_pascal_context
@@ -46,9 +48,12 @@ __all__ = [
     "register_coco_panoptic",
     "register_coco_split",
     "register_customary_names",
+    "register_instances",
     "register_lvis",
+    "register_panoptic",
     "register_pascal_context",
     "register_pascal_voc",
+    "register_semantic",
     "register_shapes",
 ]
 

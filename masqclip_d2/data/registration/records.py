@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
     missing = {"images", "annotations", "categories"} - set(content if isinstance(content, dict) else ())
     if missing:
         raise ValueError(f"{path} has no {', '.join(sorted(missing))}, which annotation files in COCO's formats have.")
+    require_entries(content["categories"], ("id", "name"), f"{path}: category")
+    require_entries(content["images"], ("id",), f"{path}: image")
+    require_entries(content["annotations"], ("image_id",), f"{path}: annotation")
     refuse_repeated(content["categories"], str(path))
     images = {image["id"] for image in content["images"]}
     for annotation in content["annotations"]:
@@ -41,6 +44,15 @@ def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
                 "images; is it another split's file?"
             )
     return content
+
+
+def require_entries(rows: Iterable[Mapping[str, Any]], keys: Sequence[str], what: str) -> None:
+    """Raise ValueError, beginning with `what` and the id, at the first row that lacks one of some entries."""
+    for row in rows:
+        missing = [key for key in keys if key not in row]
+        if missing:
+            shown = row.get("id", row.get("name", "without id"))
+            raise ValueError(f"{what} {shown!r} has no {', '.join(missing)}, which COCO's formats ask for.")
 
 
 def panoptic_records(path: str, metadata: dict[str, Any]) -> list[Record]:
