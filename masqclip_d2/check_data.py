@@ -9,12 +9,14 @@ import sys
 from detectron2.data import DatasetCatalog
 
 from .cli.command import command
+from .cli.user_code import add_import_option, import_user_code
 from .data.checks import check_dataset
 from .data.registration import register_customary_names
 
 _EPILOG = """examples:
   python -m masqclip_d2.check_data masqclip_ade20k_panoptic_val masqclip_lvis_v1_val
   python -m masqclip_d2.check_data 'masqclip_pascal_*_val'
+  python -m masqclip_d2.check_data --import my_data.py my_train my_val
 """
 
 
@@ -28,7 +30,10 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="registered name, or a pattern with * and ?")
-    names = matching_names(parser.parse_args(argv).names)
+    add_import_option(parser)
+    args = parser.parse_args(argv)
+    import_user_code(args.imports)
+    names = matching_names(args.names)
     wrong = 0
     for name in names:
         findings = check_dataset(name)
@@ -53,7 +58,9 @@ def matching_names(patterns: list[str]) -> list[str]:
         matched = sorted(fnmatch.filter(DatasetCatalog.list(), pattern))
         if not matched:
             known = ", ".join(name for name in sorted(DatasetCatalog.list()) if name.startswith("masqclip_"))
-            raise ValueError(f"No dataset is called {pattern!r}; ours are: {known}.")
+            raise ValueError(
+                f"No dataset is called {pattern!r}; ours are: {known}. Your own are known after --import FILE."
+            )
         names.update(dict.fromkeys(matched))
     return list(names)
 

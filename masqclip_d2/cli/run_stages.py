@@ -19,6 +19,7 @@ from pathlib import Path
 from ..config import config_dir, find_config, load_config
 from ..evaluation.build import answers_proposals
 from .command import command
+from .user_code import add_import_option
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Stage:
         output: its OUTPUT_DIR.
         eval_only: evaluate instead of training.
         proposes: its model answers proposals and nothing else.
+        imports: the user's own Python, for `--import`.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Stage:
     output: Path
     eval_only: bool = False
     proposes: bool = False
+    imports: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, str]:
@@ -82,7 +85,8 @@ class Stage:
         return shlex.join(["python", "train_net.py", "--config-file", str(config), *self._flags(num_gpus)])
 
     def _flags(self, num_gpus: int) -> list[str]:
-        return ["--num-gpus", str(num_gpus), "--eval-only" if self.eval_only else "--resume", *self.opts]
+        imports = [word for name in self.imports for word in ("--import", name)]
+        return [*imports, "--num-gpus", str(num_gpus), "--eval-only" if self.eval_only else "--resume", *self.opts]
 
 
 def plan(
@@ -189,8 +193,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-root", help="folder instead of the first one of each OUTPUT_DIR ('output')")
     parser.add_argument("--dry-run", action="store_true", help="print the commands only")
     parser.add_argument("opts", nargs="*", help="KEY VALUE overrides for every stage")
+    add_import_option(parser)
     args = parser.parse_intermixed_args(argv)
-    stages = plan(args.config, args.opts, args.output_root)
+    planned = plan(args.config, args.opts, args.output_root)
+    stages = [replace(stage, imports=tuple(args.imports)) for stage in planned]
     for number, stage in enumerate(stages, start=1):
         where = f"stage {number} of {len(stages)}: {stage.title} ({stage.output})"
         if args.dry_run:

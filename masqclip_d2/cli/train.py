@@ -16,16 +16,19 @@ import masqclip_d2
 from ..config import adapt_to_machine, find_config, load_config
 from ..data.registration import register_customary_names
 from .command import command
+from .user_code import add_import_option, import_user_code
 
 _EPILOG = """examples:
   train_net.py --config-file shapes/teacher --num-gpus 0
   train_net.py --config-file configs/shapes/teacher.yaml --num-gpus 8 --resume
   train_net.py --config-file shapes/maskclip_worma --eval-only MODEL.WEIGHTS output/shapes/teacher/model_final.pth
+  train_net.py --import my_data.py --config-file shapes/teacher DATASETS.TRAIN "('my_train',)"
 """
 
 
 def setup(args):
     """Read the config, apply the overrides, adapt to the machine, freeze, and set up logging and seeds."""
+    import_user_code(args.imports)  # each process has its own registrations
     args.config_file = str(find_config(args.config_file))  # Detectron2 logs and copies the file
     cfg = load_config(args.config_file, args.opts)
     setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="masqclip_d2", abbrev_name="masqclip")
@@ -68,11 +71,13 @@ def leave_process_group() -> None:
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = default_argument_parser(_EPILOG)
+    add_import_option(parser)
     args = parser.parse_args(argv)
     if not args.config_file:
         raise ValueError("No config. Pass --config-file with a YAML file or the name of a shipped config.")
     load_config(args.config_file, args.opts)  # a typo should stop us here, before processes are started
     check_num_gpus(args.num_gpus)
+    import_user_code(args.imports)
     launch(
         run,
         args.num_gpus,

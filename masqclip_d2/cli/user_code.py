@@ -1,0 +1,61 @@
+"""The option `--import FILE` of commands that take dataset names: a user's own Python, which registers datasets.
+
+It stands on the command line and never in a configuration, so that a YAML file of somebody else runs no code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def add_import_option(parser: argparse.ArgumentParser) -> None:
+    """Give a command the option; the words are `args.imports`."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file or module to import first, which registers your datasets; may be given several times",
+    )
+
+
+def import_user_code(names: Iterable[str]) -> None:
+    """Import files (ending in .py) and modules (found from the current folder, too), each once per process.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: there is no such module.
+        Whatever the user's code raises.
+    """
+    for name in names:
+        if name.endswith(".py"):
+            _import_file(Path(name).expanduser().resolve())
+        else:
+            if os.getcwd() not in sys.path:
+                sys.path.insert(0, os.getcwd())
+            importlib.import_module(name)
+
+
+def _import_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"--import: there is no file {path}.")
+    # A name of its own: files are called data.py or datasets.py, as installed packages are.
+    name = f"masqclip_user_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
