@@ -10,6 +10,14 @@ def _fixed_seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_text_cache(tmp_path_factory):
+    """Text embeddings are kept in a folder of this run, not in the user's; commands that tests start find it too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MASQCLIP_TEXT_CACHE", str(tmp_path_factory.mktemp("text_cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory):
     """A rendered Shapes folder: 8 training and 6 validation scenes, 16 captioned images, 16 close-ups."""

@@ -217,8 +217,8 @@ def test_masq_tuning_learns_background_from_an_image_without_objects(tmp_path):
     loss = train_step(model, [record(0)])["loss_ce"]
     images, masks, _, _ = model.training_batch([record(0)])
     embeddings = model.visual_encoder(images, masks).mask_embeddings
-    texts = model.text_classifier.text_embeddings(five_words(), "background")
-    background = model.text_classifier.class_logits(embeddings, texts).log_softmax(-1)[..., -1]
+    logits = model.text_classifier.class_logits(embeddings, five_words(), "background")
+    background = logits.log_softmax(-1)[..., -1]
     torch.testing.assert_close(loss, -2.0 * background.mean())  # LOSS_WEIGHT, and one label for all
 
 

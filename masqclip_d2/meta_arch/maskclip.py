@@ -55,7 +55,6 @@ class MaskCLIP(OpenVocabularySegmenter):
             return super().losses(batched_inputs, vocabulary)
         images, mask_logits, counts, targets = self.training_batch(batched_inputs)
         encoded = self.visual_encoder(images, mask_logits)
-        text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.train_extra_class)
-        class_logits = self.text_classifier.class_logits(encoded.mask_embeddings, text_embeddings)
+        class_logits = self.training_class_logits(encoded.mask_embeddings, vocabulary, self.train_extra_class)
         criterion = self.make_criterion(len(vocabulary)).to(images.device)
         return rma_losses(criterion, encoded, class_logits, mask_logits, counts, targets)

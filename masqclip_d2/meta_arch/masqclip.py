@@ -67,8 +67,7 @@ class MasQCLIP(OpenVocabularySegmenter):
         resolution = self.visual_encoder.visual.input_resolution
         images, mask_logits, counts, targets = self.training_batch(batched_inputs, (resolution, resolution))
         embeddings = self.visual_encoder(images, mask_logits).mask_embeddings
-        text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.train_extra_class)
-        class_logits = self.text_classifier.class_logits(embeddings, text_embeddings)
+        class_logits = self.training_class_logits(embeddings, vocabulary, self.train_extra_class)
         labels = [
             assign_labels(masks[:count], target["masks"], target["labels"], len(vocabulary), self.dice_threshold)
             for masks, count, target in zip(mask_logits, counts, targets, strict=True)

@@ -235,16 +235,29 @@ class OpenVocabularySegmenter(nn.Module):
     ) -> Tensor:
         """(Q, K) log scores of mask embeddings (Q, E) over the words of `vocabulary`.
 
-        `with_extra` keeps the column of the extra class, (Q, K + 1), if this model has one that panoptic inference
-        should see.
+        `with_extra` adds a column, (Q, K + 1), if there is something that panoptic inference should discard proposals
+        for: the best of the vocabulary's negatives and, in models that say so, the extra class.
         """
-        text_embeddings = self.text_classifier.text_embeddings(vocabulary, self.extra_class)
-        class_logits = self.text_classifier.class_logits(embeddings, text_embeddings)
-        return class_log_scores(
-            class_logits,
+        log_scores = class_log_scores(
+            self.text_classifier.class_logits(embeddings, vocabulary, self.extra_class),
             object_scores if self.use_object_score else None,
             drop_extra=self.extra_class is not None and not (with_extra and self.extra_class_in_panoptic),
         )
+        categories, others = log_scores[:, : len(vocabulary)], log_scores[:, len(vocabulary) :]
+        if not with_extra or others.shape[1] == 0:
+            return categories
+        return torch.cat([categories, others.amax(dim=1, keepdim=True)], dim=1)
+
+    def training_class_logits(self, embeddings: Tensor, vocabulary: Vocabulary, extra_class: str) -> Tensor:
+        """(..., K + 1) class logits of mask embeddings (..., E): the categories, and "none of them" as the last.
+
+        That is the extra class together with the vocabulary's negatives, so that the soft-max gives it their sum.
+        """
+        logits = self.text_classifier.class_logits(embeddings, vocabulary, extra_class)
+        if not vocabulary.negatives:
+            return logits
+        none = logits[..., len(vocabulary) :].logsumexp(dim=-1, keepdim=True)
+        return torch.cat([logits[..., : len(vocabulary)], none], dim=-1)
 
     def _known_vocabulary(self) -> Vocabulary:
         if self.vocabulary is None:

@@ -1,7 +1,19 @@
 """Words -> categories -> text embeddings -> class logits."""
 
+from .shipped import FORMS, in_form, shipped_names
+from .text_cache import text_cache_dir
 from .text_classifier import TextClassifier, class_logits
 from .text_encoder import TextEncoder
-from .vocabulary import Vocabulary
+from .vocabulary import ENSEMBLES, Vocabulary
 
-__all__ = ["TextClassifier", "TextEncoder", "Vocabulary", "class_logits"]
+__all__ = [
+    "ENSEMBLES",
+    "FORMS",
+    "TextClassifier",
+    "TextEncoder",
+    "Vocabulary",
+    "class_logits",
+    "in_form",
+    "shipped_names",
+    "text_cache_dir",
+]

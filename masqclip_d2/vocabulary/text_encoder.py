@@ -56,6 +56,8 @@ class TextEncoder(nn.Module):
         )
         self.context_length = context_length
         self.vocab_size = vocab_size
+        self.heads = heads
+        self.activation = activation
         self.output_dim = output_dim
         # The tower's parts live here under their own names, which are OpenAI's, instead of below "tower.".
         self.token_embedding = tower.token_embedding

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
+
+from .prompts import TEMPLATES
+
+ENSEMBLES = ("first", "mean", "max")
+"""What a category's logit is made of: its name alone (MaskCLIP), the mean of its synonyms' embeddings (MasQCLIP), or
+the largest logit of its synonyms."""
 
 
 @dataclass(frozen=True)
@@ -21,22 +29,37 @@ class Vocabulary:
         synonyms: for each category its words; MasQCLIP's text is the mean over them. Categories may share a word.
             Empty: every category has its name alone.
         groups: subsets of categories that are evaluated on their own, such as {"base": (0, 2), "novel": (1,)}.
+        templates: sentences that the words are put into: the name of a set of `prompts.TEMPLATES`, or own ones with
+            `{}` for the word (and `{article}` for "a" or "an"). "": those of the model.
+        ensemble: one of `ENSEMBLES`; "": that of the model.
+        negatives: texts that compete with the categories in the soft-max and are never an answer.
+        colors: for each category (red, green, blue), 0..255, or None: pictures choose one. Empty: all None.
 
     Raises:
-        ValueError: no categories, blank or duplicate names, blank synonyms, lengths or indices that do not fit.
+        ValueError: no categories, blank or duplicate words, lengths or indices that do not fit, no such templates,
+            ensemble or colours.
     """
 
     names: tuple[str, ...]
     is_thing: tuple[bool, ...]
     synonyms: tuple[tuple[str, ...], ...] = ()
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    templates: str | tuple[str, ...] = ""
+    ensemble: str = ""
+    negatives: tuple[str, ...] = ()
+    colors: tuple[tuple[int, int, int] | None, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("names", "is_thing"):
+        for name in ("names", "is_thing", "negatives"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         synonyms = self.synonyms or ((name,) for name in self.names)
         object.__setattr__(self, "synonyms", tuple(tuple(words) for words in synonyms))
         object.__setattr__(self, "groups", {name: tuple(ids) for name, ids in self.groups.items()})
+        if not isinstance(self.templates, str) or "{}" in self.templates:
+            own = (self.templates,) if isinstance(self.templates, str) else tuple(self.templates)
+            object.__setattr__(self, "templates", own)
+        colors = tuple(None if color is None else tuple(color) for color in self.colors)
+        object.__setattr__(self, "colors", colors if any(color is not None for color in colors) else ())
         self._check()
 
     def __len__(self) -> int:
@@ -58,10 +81,10 @@ class Vocabulary:
         Raises:
             ValueError: no words, blank words, or a word given twice.
         """
-        categories = _split_categories(words, "vocabulary")
-        stuff_categories = _split_categories(stuff, "stuff list")
-        _refuse_repeated(categories, "vocabulary")
-        _refuse_repeated(stuff_categories, "stuff list")
+        categories = split_categories(words, "vocabulary")
+        stuff_categories = split_categories(stuff, "stuff list")
+        refuse_repeated(categories, "vocabulary")
+        refuse_repeated(stuff_categories, "stuff list")
         index_of = {fold(word): index for index, category in enumerate(categories) for word in category}
         is_thing = [True] * len(categories)
         for category in stuff_categories:
@@ -107,6 +130,40 @@ class Vocabulary:
             names, is_thing = things + stuff, [True] * len(things) + [False] * len(stuff)
         return cls(tuple(names), tuple(is_thing), tuple(_split_synonyms(name) for name in names))
 
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Vocabulary:
+        """A shipped vocabulary by its name, such as "coco_panoptic/openseg", or one of a file.
+
+        Raises:
+            FileNotFoundError: neither a shipped name nor a file.
+            ValueError: see `from_file`.
+        """
+        from .shipped import load_vocabulary
+
+        return load_vocabulary(name_or_path)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Vocabulary:
+        """Read a file (.yaml, .yml, .json); what stands in it: `vocabulary_file`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no YAML or JSON, has unknown keys, or its content is no valid vocabulary.
+        """
+        from .vocabulary_file import read_vocabulary
+
+        return read_vocabulary(path)
+
+    def to_file(self, path: str | Path) -> None:
+        """Write a file that `from_file` reads again, whole or not at all.
+
+        Raises:
+            ValueError: `path` has another ending than .yaml, .yml or .json.
+        """
+        from .vocabulary_file import write_vocabulary
+
+        write_vocabulary(path, self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and strings, for JSON and for dataset metadata."""
         return asdict(self)
@@ -115,44 +172,66 @@ class Vocabulary:
         return json.dumps(self.to_dict(), ensure_ascii=True)
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Vocabulary:
-        """Inverse of `to_dict`.
+    def from_dict(cls, entries: Mapping[str, Any]) -> Vocabulary:
+        """Inverse of `to_dict`; all entries but names and is_thing may be left out.
 
         Raises:
             ValueError: an entry is missing or unknown, or the content is no valid vocabulary.
         """
-        known, required = {"names", "is_thing", "synonyms", "groups"}, {"names", "is_thing"}
-        if not isinstance(fields, Mapping) or not required <= set(fields) <= known:
-            got = ", ".join(map(str, fields)) if isinstance(fields, Mapping) else type(fields).__name__
-            raise ValueError(f"A vocabulary has the entries names, is_thing, synonyms, groups; got: {got}.")
-        return cls(**fields)
+        known, required = [entry.name for entry in fields(cls)], {"names", "is_thing"}
+        if not isinstance(entries, Mapping) or not required <= set(entries) <= set(known):
+            got = ", ".join(map(str, entries)) if isinstance(entries, Mapping) else type(entries).__name__
+            raise ValueError(f"A vocabulary has the entries {', '.join(known)}; got: {got}.")
+        return cls(**entries)
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
         """Inverse of `to_json`; errors as in `from_dict`."""
         try:
-            fields = json.loads(text)
+            entries = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"The vocabulary is not JSON: {error}.") from error
-        return cls.from_dict(fields)
+        return cls.from_dict(entries)
 
     def _check(self) -> None:
         if not self.names:
             raise ValueError("The vocabulary is empty; give at least one word, such as 'cat,dog'.")
-        if not len(self.names) == len(self.is_thing) == len(self.synonyms):
+        if not len(self.names) == len(self.is_thing) == len(self.synonyms) == len(self.colors or self.names):
             raise ValueError(
-                f"A vocabulary needs one entry of is_thing and synonyms per name: {len(self.names)} names, "
-                f"{len(self.is_thing)} is_thing, {len(self.synonyms)} synonyms."
+                f"A vocabulary needs one entry of is_thing, synonyms and colors per name: {len(self.names)} names, "
+                f"{len(self.is_thing)} is_thing, {len(self.synonyms)} synonyms, {len(self.colors)} colors."
             )
+        words = [*self.names, *self.negatives, *(word for words in self.synonyms for word in words)]
+        no_text = next((word for word in words if not isinstance(word, str)), None)
+        if no_text is not None:
+            raise ValueError(f"Words are texts, got {no_text!r} ({type(no_text).__name__}); put it in quotes.")
         blank = [i for i, words in enumerate(self.synonyms) if not fold(self.names[i]) or not all(map(fold, words))]
         blank += [i for i, words in enumerate(self.synonyms) if not words]
         if blank:
             raise ValueError(f"The vocabulary has blank words in categories {sorted(set(blank))} (counted from 0).")
-        _refuse_repeated([(name,) for name in self.names], "vocabulary")
+        refuse_repeated([(name,) for name in self.names], "vocabulary")
         outside = {name: [i for i in ids if not 0 <= i < len(self)] for name, ids in self.groups.items()}
         outside = {name: ids for name, ids in outside.items() if ids}
         if outside:
             raise ValueError(f"Groups name categories outside 0..{len(self) - 1}: {outside}.")
+        self._check_negatives()
+        _check_templates(self.templates)
+        _check_ensemble(self.ensemble)
+        for name, color in zip(self.names, self.colors or [None] * len(self), strict=True):
+            _check_color(name, color)
+
+    def _check_negatives(self) -> None:
+        if not all(map(fold, self.negatives)):
+            raise ValueError(f"The negatives {list(self.negatives)} have blank words; remove them.")
+        refuse_repeated([(word,) for word in self.negatives], "list of negatives")
+        category_of = {fold(name): name for name in self.names}
+        for name, words in zip(self.names, self.synonyms, strict=True):
+            category_of |= {fold(word): name for word in words}
+        both = [word for word in self.negatives if fold(word) in category_of]
+        if both:
+            raise ValueError(
+                f"{both[0]!r} is a negative and a word of category {category_of[fold(both[0])]!r}; remove one of them."
+            )
 
 
 def fold(word: str) -> str:
@@ -160,7 +239,7 @@ def fold(word: str) -> str:
     return " ".join(word.split()).casefold()
 
 
-def _split_categories(words: str | Iterable[str], what: str) -> list[tuple[str, ...]]:
+def split_categories(words: str | Iterable[str], what: str) -> list[tuple[str, ...]]:
     """Categories as tuples of synonyms; the syntax is that of `Vocabulary.from_words`."""
     if isinstance(words, str):
         separator = ";" if ";" in words else ","
@@ -181,7 +260,8 @@ def _split_categories(words: str | Iterable[str], what: str) -> list[tuple[str, 
     return categories
 
 
-def _refuse_repeated(categories: Iterable[Sequence[str]], what: str) -> None:
+def refuse_repeated(categories: Iterable[Sequence[str]], what: str) -> None:
+    """Raise ValueError if two words of all categories, folded, are the same."""
     counts = Counter(fold(word) for category in categories for word in category)
     repeated = [word for word, count in counts.items() if count > 1]
     if repeated:
@@ -189,6 +269,40 @@ def _refuse_repeated(categories: Iterable[Sequence[str]], what: str) -> None:
             f"The {what} has duplicate words: {', '.join(map(repr, repeated))} (letter case and spaces do not matter); "
             "give each once."
         )
+
+
+def near_match(word: str, known: Iterable[str]) -> str:
+    """A sentence that asks for the nearest of some words, after a space; empty if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _check_templates(templates: str | tuple[str, ...]) -> None:
+    if isinstance(templates, str):
+        if templates and templates not in TEMPLATES:
+            known = ", ".join(TEMPLATES)
+            hint = near_match(templates, TEMPLATES)
+            raise ValueError(f"No prompt templates named {templates!r}; known: {known}.{hint}")
+        return
+    if not templates:
+        raise ValueError("The list of templates is empty; leave it out, or give at least '{}', the bare word.")
+    wrong = [text for text in templates if not isinstance(text, str) or text.count("{}") != 1]
+    if wrong:
+        raise ValueError(f"A template has one {{}} for the word, got {wrong[0]!r}.")
+    refuse_repeated([(text,) for text in templates], "list of templates")
+
+
+def _check_ensemble(ensemble: str) -> None:
+    if ensemble and ensemble not in ENSEMBLES:
+        raise ValueError(f"ensemble is one of {', '.join(ENSEMBLES)}; got {ensemble!r}.")
+
+
+def _check_color(name: str, color: tuple | None) -> None:
+    is_color = color is None or (
+        len(color) == 3 and all(type(channel) is int and 0 <= channel <= 255 for channel in color)
+    )
+    if not is_color:
+        raise ValueError(f"The color of {name!r} is {list(color)}; give red, green and blue, whole numbers 0..255.")
 
 
 def _split_synonyms(name: str) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ def test_embeddings_made_in_inference_mode_serve_training_too(text_encoder, voca
     with torch.inference_mode():
         classifier.text_embeddings(vocabulary)
     embeddings = torch.randn(5, 24, requires_grad=True)
-    classifier.class_logits(embeddings, classifier.text_embeddings(vocabulary)).sum().backward()
+    classifier.class_logits(embeddings, vocabulary).sum().backward()
     assert torch.isfinite(embeddings.grad).all()
 
 
@@ -78,8 +78,8 @@ def test_class_logits_by_hand():
 
 def test_scale_is_that_of_the_model_and_is_saved(text_encoder):
     classifier = TextClassifier(text_encoder, torch.tensor(7.0))
-    text_embeddings = F.normalize(torch.randn(3, 24), dim=1)
-    logits = classifier.class_logits(text_embeddings, text_embeddings)
+    vocabulary = Vocabulary.from_words("cat,dog,sofa")
+    logits = classifier.class_logits(classifier.text_embeddings(vocabulary), vocabulary)
     torch.testing.assert_close(logits.diagonal(), torch.full((3,), 7.0))
     assert classifier.state_dict()["logit_scale"] == 7.0
 
@@ -101,7 +101,8 @@ def test_too_long_word_is_named(text_encoder):
     ("arguments", "message"),
     [
         ({"templates": "vild"}, "No prompt templates named 'vild'; known: name, single, .*vild_63"),
-        ({"synonyms": "max"}, "synonyms must be one of first, mean; got 'max'"),
+        ({"templates": "vild14"}, "Did you mean 'vild_14'"),
+        ({"synonyms": "median"}, "synonyms must be one of first, mean, max; got 'median'"),
     ],
 )
 def test_bad_arguments(text_encoder, arguments, message):
