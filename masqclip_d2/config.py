@@ -153,7 +153,8 @@ def _add_mask2former_keys(cfg: CN) -> None:
     former.TEST.PANOPTIC_ON = False
     former.TEST.OBJECT_MASK_THRESHOLD = 0.0  # panoptic: a mask below this score is dropped, in [0, 1]
     former.TEST.OVERLAP_THRESHOLD = 0.0  # panoptic: a mask that keeps less than this share of its pixels is dropped
-    # Class maps are resized after inference (False, as published for semantic-only runs) or masks before it.
+    # Semantic: masks are resized to the answer before they are summed (True), or class maps after it (False, as
+    # published where only semantic output is on; here, no answer depends on which others are on).
     former.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = True
 
     head = cfg.MODEL.SEM_SEG_HEAD
@@ -234,6 +235,9 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.TEST.EXTRA_CLASS = ""
     ours.TEST.OBJECT_SCORE = False  # multiply p_obj into the final score (MasQCLIP: True)
     ours.TEST.BASELINE_BATCH_SIZE = 32  # masked images per CLIP pass of the CLIP baseline
+    # Semantic output is the label map `sem_seg_labels`. True: also `sem_seg`, (K, H, W) class scores, for Detectron2's
+    # own SemSegEvaluator and for code that reads it; 3.5 GB for 847 words at 1024 x 1024 pixels.
+    ours.TEST.CLASS_MAPS = False
 
     ours.CLIP_PRETRAINING = CN()
     ours.CLIP_PRETRAINING.PATCH_DROPOUT = 0.0  # share of patches left out of each training image, in [0, 1)

@@ -165,12 +165,12 @@ def _instance_segments(answers: dict, vocabulary: Vocabulary) -> list[Segment]:
 
 
 def _semantic_segments(answers: dict, vocabulary: Vocabulary) -> list[Segment]:
-    scores, labels = answers["sem_seg"].cpu().max(dim=0)
-    labels = labels.masked_fill(scores <= 0, -1).numpy()
+    scores, labels = answers["sem_seg_confidence"].cpu().numpy(), answers["sem_seg_labels"].cpu().numpy()
+    labels = np.where(scores > 0, labels, -1)
     segments = []
     for category in np.unique(labels[labels >= 0]).tolist():
         mask = labels == category
-        score = min(1.0, float(scores.numpy()[mask].mean()))
+        score = min(1.0, float(scores[mask].mean()))
         segments.append(_segment(vocabulary, category, score, mask))
     return segments
 

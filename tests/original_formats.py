@@ -296,8 +296,8 @@ def scores_of_the_right_answer(name: str) -> dict[str, dict[str, float]]:
             for info in record["segments_info"]:  # of a crowd, the category is known
                 output["sem_seg"][read_panoptic_png(record["pan_seg_file_name"]) == info["id"]] = info["category_id"]
         if "sem_seg_file_name" in record:
-            output["sem_seg"] = torch.from_numpy(read_label_map(record["sem_seg_file_name"]))
-            assert tuple(output["sem_seg"].shape) == hw
+            output["sem_seg_labels"] = torch.from_numpy(read_label_map(record["sem_seg_file_name"]))
+            assert tuple(output["sem_seg_labels"].shape) == hw
         evaluator.process([mapped], [output])
     return evaluator.evaluate()
 

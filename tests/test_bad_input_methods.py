@@ -74,7 +74,7 @@ def gradients(model):
 
 def test_without_proposals_the_answer_is_empty(make_method):
     answer = make_method(*FROM_GROUND_TRUTH).eval()([record(0)])[0]
-    assert answer["sem_seg"].shape == (5, 32, 40) and not answer["sem_seg"].any()
+    assert answer["sem_seg_labels"].shape == (32, 40) and not answer["sem_seg_confidence"].any()
     ids, segments = answer["panoptic_seg"]
     assert ids.shape == (32, 40) and not ids.any() and segments == []
     assert len(answer["instances"]) == 0 and answer["instances"].pred_masks.shape == (0, 32, 40)
@@ -125,7 +125,7 @@ def test_empty_masks_make_no_segments_and_leave_others_as_they_are(make_method):
     propose(model, torch.full((3, 8, 10), -50.0))
     answer = model([{"image": record(0)["image"]}])[0]
     assert answer["panoptic_seg"][1] == [] and not answer["instances"].scores.any()
-    assert torch.isfinite(answer["sem_seg"]).all()
+    assert torch.isfinite(answer["sem_seg_confidence"]).all()
 
 
 @pytest.mark.parametrize("num_objects", [0, 2])

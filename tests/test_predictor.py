@@ -36,8 +36,21 @@ def test_panoptic_and_semantic_answers_agree_with_the_model(predictor, image):
     semantic = predictor(image, vocabulary, task="semantic")
     predictor.model.set_vocabulary(vocabulary)
     record = {"image": torch.from_numpy(image.transpose(2, 0, 1).copy())}
-    expected = predictor.model([record])[0]["sem_seg"].argmax(0).numpy()
-    assert (semantic.label_map() == expected).mean() > 0.999
+    answer = predictor.model([record])[0]
+    assert np.array_equal(semantic.label_map(), answer["sem_seg_labels"].numpy())
+    confidence = answer["sem_seg_confidence"].numpy()
+    for segment in semantic.segments:
+        assert segment.score == pytest.approx(min(1.0, confidence[segment.mask].mean()))
+
+
+def test_pixels_that_no_word_fits_belong_to_no_segment(predictor, image, monkeypatch):
+    scores = torch.zeros(33, 47)
+    scores[:, 10:] = 0.5
+    answers = {"sem_seg_labels": torch.zeros(33, 47, dtype=torch.int64), "sem_seg_confidence": scores}
+    monkeypatch.setattr(predictor.model, "answer", lambda *args: answers)
+    [segment] = predictor(image, "a,b", task="semantic").segments
+    assert segment.label == "a" and segment.score == 0.5
+    assert np.array_equal(segment.mask, scores.numpy() > 0)
 
 
 def test_own_masks_are_encoded_and_classified(predictor, image):

@@ -103,13 +103,24 @@ def semantic_numbers(
     return {key: 100 * value for key, value in fractions.items()}
 
 
+def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
+    """(H, W) integers: the label map in the output of a model for one image.
+
+    Args:
+        output: `sem_seg_labels`, (H, W) integers, as this project's models answer; without it `sem_seg`, either
+            (K, H, W) scores, as Detectron2's models answer, or (H, W) integers.
+    """
+    labels = output["sem_seg_labels"] if "sem_seg_labels" in output else output["sem_seg"]
+    labels = torch.as_tensor(labels)
+    return (labels.argmax(dim=0) if labels.dim() == 3 else labels).cpu().numpy()
+
+
 class SemanticEvaluator(DatasetEvaluator):
     """mIoU and its relatives on a Detectron2 dataset; see `semantic_numbers`.
 
-    Takes `outputs["sem_seg"]`: (K, H, W) scores, or an (H, W) integer label map (`fusion.semantic_labels`), which needs
-    no (K, H, W) tensor. Ground truth is the picture `sem_seg_file_name` of the input, or of the dataset's record with
-    the same `file_name`; without it, `pan_seg_file_name` with `segments_info`. Metadata: the categories, `ignore_label`
-    (default 255; 65535 where there are more categories than that) and `category_groups`.
+    Takes outputs as `predicted_labels` does. Ground truth is the picture `sem_seg_file_name` of the input, or of the
+    dataset's record with the same `file_name`; without it, `pan_seg_file_name` with `segments_info`. Metadata: the
+    categories, `ignore_label` (default 255; 65535 where there are more categories than that) and `category_groups`.
 
     Args:
         dataset_name: a registered dataset.
@@ -142,7 +153,8 @@ class SemanticEvaluator(DatasetEvaluator):
         for record, output in zip(inputs, outputs, strict=True):
             gt, source = self._ground_truth(record)
             try:
-                prediction = self._label_map(output["sem_seg"])
+                self._check_channels(output)
+                prediction = predicted_labels(output)
                 self._confusion += confusion_matrix(gt, prediction, len(self._names), self._ignore_label)
             except ValueError as error:
                 raise ValueError(f"Dataset {self._dataset_name!r}, {source}: {error}.") from None
@@ -155,15 +167,13 @@ class SemanticEvaluator(DatasetEvaluator):
             return None
         return {"sem_seg": semantic_numbers(sum(gathered), self._names, self._groups)}
 
-    def _label_map(self, sem_seg: Any) -> np.ndarray:
-        if sem_seg.ndim == 2:
-            return np.asarray(sem_seg.cpu() if isinstance(sem_seg, torch.Tensor) else sem_seg)
-        if len(sem_seg) != len(self._names):
+    def _check_channels(self, output: Mapping[str, Any]) -> None:
+        sem_seg = output.get("sem_seg")
+        if sem_seg is not None and sem_seg.ndim == 3 and len(sem_seg) != len(self._names):
             raise ValueError(
                 f"the prediction has {len(sem_seg)} channels, but the dataset {len(self._names)} categories; is the "
                 "model's vocabulary that of the dataset"
             )
-        return np.asarray(torch.as_tensor(sem_seg).argmax(dim=0).cpu())
 
     def _ground_truth(self, record: dict) -> tuple[np.ndarray, str]:
         """(H, W) labels, and the name of the file that they come from."""

@@ -6,12 +6,13 @@ proposals and K = 1 category, on any device, and leave their arguments unchanged
 
 from .instance import InstancePredictions, boxes_from_masks, instance_inference
 from .panoptic import panoptic_inference
-from .resize import crop_and_resize, masks_to_output, resize_maps
+from .resize import crop_and_resize, masks_to_output, resize_maps, rows_to_output
 from .score_fusion import class_log_scores
-from .semantic import semantic_inference, semantic_labels
+from .semantic import MaskView, semantic_inference, semantic_labels, semantic_scores
 
 __all__ = [
     "InstancePredictions",
+    "MaskView",
     "boxes_from_masks",
     "class_log_scores",
     "crop_and_resize",
@@ -19,6 +20,8 @@ __all__ = [
     "masks_to_output",
     "panoptic_inference",
     "resize_maps",
+    "rows_to_output",
     "semantic_inference",
     "semantic_labels",
+    "semantic_scores",
 ]

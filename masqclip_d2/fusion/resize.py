@@ -1,12 +1,15 @@
 """Mask logits from the resolution of the proposer to the size of the answer.
 
-All resizes are bilinear with pixel centres at (i + 1/2) / size, edges repeated, without anti-aliasing.
+All resizes are bilinear with pixel centres at (i + 1/2) / size, edges repeated, without anti-aliasing. What needs all
+pixels of a mask at once takes them from `masks_to_output`; what can work through an image in bands of rows, from
+`rows_to_output`.
 
 Shape shorthand: Q mask proposals (or any number of maps), H x W pixels of the target.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -76,3 +79,72 @@ def masks_to_output(
         ValueError: see `resize_maps` and `crop_and_resize`.
     """
     return crop_and_resize(resize_maps(mask_logits, padded_hw), image_hw, output_hw)
+
+
+def rows_to_output(
+    mask_logits: Tensor,
+    padded_hw: tuple[int, int],
+    image_hw: tuple[int, int],
+    output_hw: tuple[int, int],
+    rows: tuple[int, int],
+) -> Tensor:
+    """Some rows of `masks_to_output`, up to rounding, without making the others.
+
+    Args:
+        mask_logits, padded_hw, image_hw, output_hw: see `masks_to_output`.
+        rows: (first, last + 1) of the answer, 0 <= first < last + 1 <= H.
+
+    Returns:
+        (Q, last + 1 - first, W) float32 logits.
+    """
+    seen = rows_seen(image_hw[0], output_hw[0], rows)
+    return resize_band(rows_of_image(mask_logits, padded_hw, image_hw, seen), seen[0], image_hw[0], output_hw, rows)
+
+
+def rows_of_image(
+    mask_logits: Tensor, padded_hw: tuple[int, int], image_hw: tuple[int, int], rows: tuple[int, int]
+) -> Tensor:
+    """The first step of `rows_to_output`: (Q, last + 1 - first, W of the image), rows of the image as it was seen."""
+    low_height = mask_logits.shape[1]
+    first, stop = rows_seen(low_height, padded_hw[0], rows)
+    return resize_band(mask_logits[:, first:stop], first, low_height, padded_hw, rows)[..., : image_hw[1]]
+
+
+def rows_seen(height: int, target_height: int, rows: tuple[int, int]) -> tuple[int, int]:
+    """(first, last + 1) of the rows that `rows` of the target are interpolated from when `height` is resized."""
+    if height == target_height:
+        return rows
+    above, below, _ = _neighbours(height, target_height, rows, torch.device("cpu"))
+    return int(above[0]), int(below[-1]) + 1
+
+
+def resize_band(band: Tensor, first_row: int, height: int, hw: tuple[int, int], rows: tuple[int, int]) -> Tensor:
+    """Some rows of `resize_maps(maps, hw)`, up to rounding, from those rows of the maps that they are made of.
+
+    Args:
+        band: (Q, n, w) float, the maps from `first_row` on; at least those of `rows_seen(height, H, rows)`.
+        first_row: which row of the maps the band begins with.
+        height: rows of the maps.
+        hw: (H, W) that the maps are resized to.
+        rows: (first, last + 1) of the wanted rows, in [0, H].
+
+    Returns:
+        (Q, last + 1 - first, W) float32.
+    """
+    band = resize_maps(band, (band.shape[1], hw[1]))
+    if height == hw[0]:
+        return band[:, rows[0] - first_row : rows[1] - first_row]
+    above, below, weight = _neighbours(height, hw[0], rows, band.device)
+    return torch.lerp(band.index_select(1, above - first_row), band.index_select(1, below - first_row), weight[:, None])
+
+
+def _neighbours(
+    height: int, target_height: int, rows: tuple[int, int], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each target row: the source rows above and below its centre, and the weight of the one below."""
+    scale = torch.tensor(height, dtype=torch.float32) / target_height  # in float32, to round as `interpolate` does
+    centres = torch.arange(*rows, dtype=torch.float32) + 0.5
+    position = (centres * scale - 0.5).clamp(min=0)
+    above = position.long().clamp(max=height - 1)
+    below = (above + 1).clamp(max=height - 1)
+    return above.to(device), below.to(device), (position - above).to(device)

@@ -1,15 +1,52 @@
-"""Semantic inference: class score maps, or the label map alone for large vocabularies.
+"""Semantic inference: class score maps, or the label map alone, made band by band, for large vocabularies.
 
 Shape shorthand: Q mask proposals, K categories, H x W pixels.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-# 4 million float32 scores = 16 MiB per tile: large enough to keep a GPU busy, small beside the mask logits.
-_TILE_SCORES = 4_000_000
+from ..ops.autocast import without_autocast
+from .resize import crop_and_resize, masks_to_output, resize_band, resize_maps, rows_of_image, rows_seen, rows_to_output
+
+# 4 million float32 numbers = 16 MiB per band or tile: large enough to keep a GPU busy, small beside the mask logits.
+_TILE_NUMBERS = 4_000_000
+
+
+@dataclass(frozen=True)
+class MaskView:
+    """What one look at an image found: masks and their words. Test-time augmentation has several, else there is one.
+
+    Args:
+        class_probs: (Q, K) in [0, 1].
+        mask_logits: (Q, h, w) float, covering `padded_hw`.
+        padded_hw, image_hw: (height, width) in pixels of the padded input and of the image in its top left corner.
+        flipped: the image was seen in a mirror (left is right), so its masks are turned back.
+
+    Raises:
+        ValueError: Q of the first two disagree, or K = 0.
+    """
+
+    class_probs: Tensor
+    mask_logits: Tensor
+    padded_hw: tuple[int, int]
+    image_hw: tuple[int, int]
+    flipped: bool = False
+
+    def __post_init__(self) -> None:
+        check_same_queries(self.class_probs, self.mask_logits)
+        if self.class_probs.shape[1] == 0:
+            raise ValueError("Semantic inference needs at least one category, got class_probs with 0 columns.")
+
+    def turned_back(self, maps: Tensor) -> Tensor:
+        """Maps (..., W) of what was seen, as the image has them."""
+        return maps.flip(-1) if self.flipped else maps
 
 
 def semantic_inference(class_probs: Tensor, mask_logits: Tensor) -> Tensor:
@@ -28,37 +65,68 @@ def semantic_inference(class_probs: Tensor, mask_logits: Tensor) -> Tensor:
         ValueError: Q of the two arguments disagree.
     """
     check_same_queries(class_probs, mask_logits)
-    return torch.einsum("qk,qhw->khw", class_probs.float(), mask_logits.float().sigmoid())
+    with without_autocast(mask_logits.device):
+        return torch.einsum("qk,qhw->khw", class_probs.float(), mask_logits.float().sigmoid())
 
 
-def semantic_labels(class_probs: Tensor, mask_logits: Tensor, tile_scores: int = _TILE_SCORES) -> Tensor:
-    """The arg-max over categories of `semantic_inference`, without ever holding its (K, H, W) map.
+def semantic_scores(views: Sequence[MaskView], output_hw: tuple[int, int], resize_masks_first: bool = True) -> Tensor:
+    """Class score maps of an image: the mean over its views of `semantic_inference`.
 
-    A map of 847 categories at 1024 x 2048 pixels is 7 GB; here the scores exist for one tile of pixels at a time.
+    A map of 847 categories at 1024 x 2048 pixels is 7 GB; for labels alone, use `semantic_labels`.
 
     Args:
-        class_probs: (Q, K) in [0, 1], K >= 1.
-        mask_logits: (Q, H, W) float.
-        tile_scores: largest number of scores (pixels times K) in memory at a time.
+        views: at least one.
+        output_hw: (height, width) of the answer in pixels.
+        resize_masks_first: bring masks to the output size, then sum them; False: sum them at padded size, then cut and
+            resize the class maps, as published where only semantic output is wanted.
 
     Returns:
-        (H, W) int64 in [0, K). Where all scores are equal (Q = 0, for one), the lowest category.
-
-    Raises:
-        ValueError: Q of the two arguments disagree, or K = 0.
+        (K, H, W) float32, at least 0.
     """
-    check_same_queries(class_probs, mask_logits)
-    num_categories = class_probs.shape[1]
-    if num_categories == 0:
-        raise ValueError("semantic_labels needs at least one category, got class_probs with 0 columns.")
-    weights = class_probs.float().T  # (K, Q)
-    flat_logits = mask_logits.flatten(1)  # (Q, H * W)
-    labels = torch.empty(flat_logits.shape[1], dtype=torch.int64, device=mask_logits.device)
-    tile = max(1, tile_scores // num_categories)
-    for start in range(0, len(labels), tile):
-        scores = weights @ flat_logits[:, start : start + tile].float().sigmoid()  # (K, tile)
-        torch.argmax(scores, dim=0, out=labels[start : start + tile])
-    return labels.view(mask_logits.shape[-2:])
+    total: Tensor | None = None
+    for view in views:
+        if resize_masks_first:
+            masks = masks_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw)
+            maps = semantic_inference(view.class_probs, masks)
+        else:
+            maps = semantic_inference(view.class_probs, resize_maps(view.mask_logits, view.padded_hw))
+            maps = crop_and_resize(maps, view.image_hw, output_hw)
+        maps = view.turned_back(maps) / len(views)
+        total = maps if total is None else total.add_(maps)
+    return total
+
+
+@torch.no_grad()
+def semantic_labels(
+    views: Sequence[MaskView],
+    output_hw: tuple[int, int],
+    resize_masks_first: bool = True,
+    tile_numbers: int = _TILE_NUMBERS,
+) -> tuple[Tensor, Tensor]:
+    """The best category of each pixel by `semantic_scores`, without ever holding a map of each category or mask.
+
+    Works through the image in bands of rows; memory beyond arguments and result does not grow with the image, nor with
+    the number of categories or of masks, unless a single row has more than `tile_numbers` of them.
+
+    Args:
+        views, output_hw, resize_masks_first: see `semantic_scores`.
+        tile_numbers: how many numbers may be in memory at a time in each of a few tensors.
+
+    Returns:
+        labels: (H, W) int64 in [0, K). Where all scores are equal (no proposals, for one), the lowest category.
+        scores: (H, W) float32, the score of that category; 0 where no category has any.
+    """
+    step = max(1, tile_numbers // sum(_numbers_per_row(view, output_hw) for view in views))
+    best_of_band = _best_of_masks if resize_masks_first else _best_of_maps
+    device = views[0].mask_logits.device
+    labels = torch.empty(output_hw, dtype=torch.int64, device=device)
+    scores = torch.empty(output_hw, dtype=torch.float32, device=device)
+    with without_autocast(device):
+        for first in range(0, output_hw[0], step):
+            rows = (first, min(first + step, output_hw[0]))
+            band = slice(*rows)
+            scores[band], labels[band] = best_of_band(views, output_hw, rows, tile_numbers)
+    return labels, scores
 
 
 def check_same_queries(class_probs: Tensor, mask_logits: Tensor) -> None:
@@ -68,3 +136,59 @@ def check_same_queries(class_probs: Tensor, mask_logits: Tensor) -> None:
             "Expected class_probs (Q, K) and mask_logits (Q, H, W) of the same Q proposals, got "
             f"{tuple(class_probs.shape)} and {tuple(mask_logits.shape)}."
         )
+
+
+def _numbers_per_row(view: MaskView, output_hw: tuple[int, int]) -> int:
+    """Of all masks, for one row of the answer, before or after the last resize; 1 if there is no mask."""
+    rows_in_row = math.ceil(view.image_hw[0] / output_hw[0])
+    return max(1, len(view.mask_logits) * rows_in_row * max(view.image_hw[1], output_hw[1]))
+
+
+def _best_of_masks(
+    views: Sequence[MaskView], output_hw: tuple[int, int], rows: tuple[int, int], tile_numbers: int
+) -> tuple[Tensor, Tensor]:
+    """Best score and its category, (rows, W), of masks at output size: their weighted sums, a few pixels at a time."""
+    probs = [
+        view.turned_back(rows_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw, rows)).sigmoid()
+        for view in views
+    ]
+    pixels = torch.cat(probs).flatten(1).T  # (H * W, Q), Q of all views
+    weights = torch.cat([view.class_probs for view in views]).float() / len(views)  # (Q, K)
+    step = max(1, tile_numbers // weights.shape[1])
+    # Categories come last: along them runs the maximum, and it is twice as fast there. One tile serves all pixels,
+    # since many that come and go among small results leave holes in the memory of a CPU.
+    tile = weights.new_empty(min(step, len(pixels)), weights.shape[1])
+    values, labels = weights.new_empty(len(pixels)), torch.empty(len(pixels), dtype=torch.int64, device=weights.device)
+    for first in range(0, len(pixels), step):
+        some = slice(first, min(first + step, len(pixels)))
+        scores = torch.mm(pixels[some], weights, out=tile[: some.stop - some.start])
+        torch.max(scores, dim=1, out=(values[some], labels[some]))
+    return values.view(probs[0].shape[-2:]), labels.view(probs[0].shape[-2:])
+
+
+def _best_of_maps(
+    views: Sequence[MaskView], output_hw: tuple[int, int], rows: tuple[int, int], tile_numbers: int
+) -> tuple[Tensor, Tensor]:
+    """Best score and its category, (rows, W), of class maps that are resized after the sum, a few maps at a time."""
+    seen = [rows_seen(view.image_hw[0], output_hw[0], rows) for view in views]
+    probs = [
+        rows_of_image(view.mask_logits, view.padded_hw, view.image_hw, some).sigmoid()
+        for view, some in zip(views, seen, strict=True)
+    ]
+
+    def scores_of(first: int, stop: int) -> Tensor:
+        total = 0
+        for view, some, masks in zip(views, seen, probs, strict=True):
+            maps = torch.einsum("qk,qhw->khw", view.class_probs[:, first:stop].float() / len(views), masks)
+            total = total + view.turned_back(resize_band(maps, some[0], view.image_hw[0], output_hw, rows))
+        return total  # (stop - first, rows, W)
+
+    num_categories = views[0].class_probs.shape[1]
+    pixels = max((rows[1] - rows[0]) * output_hw[1], *(masks.shape[-2] * masks.shape[-1] for masks in probs))
+    step = max(1, tile_numbers // pixels)
+    values, labels = scores_of(0, step).max(dim=0)
+    for first in range(step, num_categories, step):
+        new_values, new_labels = scores_of(first, first + step).max(dim=0)
+        labels = torch.where(new_values > values, new_labels + first, labels)  # of equals, the lower category
+        values = torch.maximum(values, new_values)
+    return values, labels

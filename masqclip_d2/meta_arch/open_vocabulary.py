@@ -5,7 +5,10 @@ Input, a list with one dict per image (Detectron2's format):
     height, width   size of the answer in pixels; default: of the image
     instances       only for ground-truth proposals: `gt_masks` and `gt_classes`
 Output, one dict per image, according to the tasks that are on:
-    sem_seg         (K, height, width) float32 class scores
+    sem_seg_labels  (height, width) int64 category of each pixel, the one with the highest score
+    sem_seg_confidence    (height, width) float32 score of that category; 0 where no word fits
+    sem_seg         only with the key MODEL.MASQCLIP.TEST.CLASS_MAPS: (K, height, width) float32 class scores, whose
+                    arg-max the labels are; Detectron2's own SemSegEvaluator reads it
     panoptic_seg    ((height, width) int32 segment ids, list of segments: id, category_id, isthing, score, area)
     instances       Instances: pred_masks (N, height, width) bool, pred_boxes, scores, pred_classes
     mask_classification   only with ground-truth proposals: scores (N, K), gt_classes (N,), gt_masks (N, H, W)
@@ -24,13 +27,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..fusion import (
+    MaskView,
     class_log_scores,
-    crop_and_resize,
     instance_inference,
     masks_to_output,
     panoptic_inference,
-    resize_maps,
-    semantic_inference,
+    semantic_labels,
+    semantic_scores,
 )
 from ..structures import CERTAIN_LOGIT, MaskProposals
 from ..training.targets import encoder_targets
@@ -41,7 +44,10 @@ from .out_of_memory import in_smaller_pieces
 
 @dataclass(frozen=True)
 class Tasks:
-    """Which answers to give, and their thresholds (keys MODEL.MASK_FORMER.TEST.*, TEST.DETECTIONS_PER_IMAGE)."""
+    """Which answers to give, and how (keys MODEL.MASK_FORMER.TEST.*, MODEL.MASQCLIP.TEST.*, TEST.DETECTIONS_PER_IMAGE).
+
+    The numbers of an answer do not depend on which others are given.
+    """
 
     semantic: bool = True
     panoptic: bool = True
@@ -49,7 +55,8 @@ class Tasks:
     object_threshold: float = 0.0  # panoptic: score below which a proposal is dropped, in [0, 1]
     overlap_threshold: float = 0.0  # panoptic: share of its mask that a proposal must win, in [0, 1]
     topk: int = 100  # instances per image
-    resize_masks_first: bool = True  # False: with semantic output alone, class maps are resized instead (published)
+    resize_masks_first: bool = True  # semantic; False: class maps are resized instead (published for it alone)
+    class_maps: bool = False  # semantic: besides labels also `sem_seg`, which takes K floats per pixel
 
     @classmethod
     def from_config(cls, cfg) -> Tasks:
@@ -62,6 +69,7 @@ class Tasks:
             overlap_threshold=test.OVERLAP_THRESHOLD,
             topk=cfg.TEST.DETECTIONS_PER_IMAGE,
             resize_masks_first=test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
+            class_maps=cfg.MODEL.MASQCLIP.TEST.CLASS_MAPS,
         )
 
 
@@ -276,13 +284,13 @@ def fuse(
     `class_probs` is (Q, K), or (Q, K + 1) with an extra class that only panoptic inference looks at.
     """
     all_probs, class_probs = class_probs, class_probs[:, : len(vocabulary)]
-    if tasks.semantic and not (tasks.resize_masks_first or tasks.panoptic or tasks.instance):
-        maps = semantic_inference(class_probs, resize_maps(proposals.mask_logits, proposals.padded_hw))
-        return {"sem_seg": crop_and_resize(maps, proposals.image_hw, output_hw)}
     answers: dict = {}
-    mask_logits = masks_to_output(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, output_hw)
     if tasks.semantic:
-        answers["sem_seg"] = semantic_inference(class_probs, mask_logits)
+        view = MaskView(class_probs, proposals.mask_logits, proposals.padded_hw, proposals.image_hw)
+        answers.update(semantic_answers([view], output_hw, tasks))
+    if not (tasks.panoptic or tasks.instance):
+        return answers
+    mask_logits = masks_to_output(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, output_hw)
     if tasks.panoptic:
         answers["panoptic_seg"] = panoptic_inference(
             all_probs, mask_logits, vocabulary.is_thing, tasks.object_threshold, tasks.overlap_threshold
@@ -296,6 +304,15 @@ def fuse(
             scores=found.scores,
             pred_classes=found.classes,
         )
+    return answers
+
+
+def semantic_answers(views: list[MaskView], output_hw: tuple[int, int], tasks: Tasks) -> dict[str, Tensor]:
+    """The semantic answers of one image from one or several looks at it, as the module docstring lists them."""
+    labels, confidence = semantic_labels(views, output_hw, tasks.resize_masks_first)
+    answers = {"sem_seg_labels": labels, "sem_seg_confidence": confidence}
+    if tasks.class_maps:
+        answers["sem_seg"] = semantic_scores(views, output_hw, tasks.resize_masks_first)
     return answers
 
 

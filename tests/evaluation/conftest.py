@@ -92,7 +92,7 @@ class TinyDataset:
                     for i, (category, _) in enumerate(segments, start=1)
                 ],
             ),
-            "sem_seg": torch.from_numpy(labels),
+            "sem_seg_labels": torch.from_numpy(labels),
             "instances": instances,
             "proposals": Instances(HW, pred_masks=masks, scores=instances.scores),
         }

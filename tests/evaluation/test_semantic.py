@@ -83,7 +83,7 @@ def without_ground_truth_files(record):
     return {key: value for key, value in record.items() if not key.endswith("sem_seg_file_name")}
 
 
-@pytest.mark.parametrize("form", ["label map", "scores", "numpy label map"])
+@pytest.mark.parametrize("form", ["labels", "numpy labels", "scores", "labels of another model"])
 @pytest.mark.parametrize("source", ["input", "dataset", "panoptic png"])
 def test_ground_truth_as_prediction_gives_100(tiny_dataset, form, source):
     evaluator = SemanticEvaluator(tiny_dataset.name)
@@ -97,10 +97,16 @@ def test_ground_truth_as_prediction_gives_100(tiny_dataset, form, source):
                 for s in tiny_dataset.segment_info(record["image_id"])
             ]
     for record in tiny_dataset.records:
-        labels = tiny_dataset.perfect(record)["sem_seg"]
-        output = {"label map": labels, "scores": scores_from(labels), "numpy label map": labels.numpy()}[form]
+        labels = tiny_dataset.perfect(record)["sem_seg_labels"]
+        wrong = torch.zeros(4, 24, 32)  # of the two, labels count
+        output = {
+            "labels": {"sem_seg_labels": labels, "sem_seg": wrong},
+            "numpy labels": {"sem_seg_labels": labels.numpy()},
+            "scores": {"sem_seg": scores_from(labels)},
+            "labels of another model": {"sem_seg": labels},
+        }[form]
         mapped = record if source == "input" else {"file_name": record["file_name"]}
-        evaluator.process([mapped], [{"sem_seg": output}])
+        evaluator.process([mapped], [output])
     numbers = evaluator.evaluate()["sem_seg"]
     means = {key: value for key, value in numbers.items() if "-" not in key}
     assert set(means.values()) == {100.0}
@@ -108,7 +114,7 @@ def test_ground_truth_as_prediction_gives_100(tiny_dataset, form, source):
 
 
 def shift(record, output):
-    output["sem_seg"] = output["sem_seg"].roll(3, 1)
+    output["sem_seg_labels"] = output["sem_seg_labels"].roll(3, 1)
 
 
 def test_two_processes_are_one(tiny_dataset, two_processes):
@@ -126,7 +132,7 @@ def test_bad_input_names_the_file(tiny_dataset):
     evaluator = SemanticEvaluator(tiny_dataset.name)
     record = tiny_dataset.records[0]
     path = tiny_dataset.folder / "7_sem.png"
-    labels = tiny_dataset.perfect(record)["sem_seg"]
+    labels = tiny_dataset.perfect(record)["sem_seg_labels"]
     with pytest.raises(ValueError, match="7_sem.png: the prediction has 5 channels, but the dataset 4"):
         evaluator.process([record], [{"sem_seg": torch.zeros(5, 24, 32)}])
     with pytest.raises(ValueError, match=r"7_sem.png: the prediction has \(23, 32\) pixels"):

@@ -1,7 +1,9 @@
+import random
+
 import pytest
 import torch
 
-from masqclip_d2.fusion import crop_and_resize, masks_to_output, resize_maps
+from masqclip_d2.fusion import crop_and_resize, masks_to_output, resize_maps, rows_to_output
 
 
 def test_bilinear_with_pixel_centres_at_half():
@@ -26,6 +28,20 @@ def test_each_mask_is_resized_for_itself():
     together = masks_to_output(mask_logits, (20, 28), (17, 23), (31, 40))
     assert together.shape == (4, 31, 40)
     torch.testing.assert_close(together[2:3], masks_to_output(mask_logits[2:3], (20, 28), (17, 23), (31, 40)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_some_rows_are_those_of_the_whole(seed):
+    rng = random.Random(seed)
+    low, padded, output = ((rng.randint(1, most), rng.randint(1, most)) for most in (20, 90, 150))
+    image = tuple(rng.randint(1, side) for side in padded)
+    output = image if seed % 4 == 0 else output
+    mask_logits = torch.randn(3, *low)
+    whole = masks_to_output(mask_logits, padded, image, output)
+    first = rng.randrange(output[0])
+    for stop in (first + 1, output[0]):
+        rows = rows_to_output(mask_logits, padded, image, output, (first, stop))
+        torch.testing.assert_close(rows, whole[:, first:stop], atol=1e-4, rtol=1e-5)
 
 
 def test_no_masks_and_one_pixel():

@@ -146,8 +146,8 @@ def test_other_models_take_it_as_their_proposer(tmp_path, network, meta_architec
     records = [{**record((40, 72)), "height": 55, "width": 31}, record((1, 1))]
     for image, answer in zip(records, model(records), strict=True):
         hw = (image.get("height", 1), image.get("width", 1))
-        assert answer["sem_seg"].shape == (5, *hw) and answer["panoptic_seg"][0].shape == hw
-        assert torch.isfinite(answer["sem_seg"]).all() and answer["instances"].image_size == hw
+        assert answer["sem_seg_labels"].shape == answer["panoptic_seg"][0].shape == hw
+        assert torch.isfinite(answer["sem_seg_confidence"]).all() and answer["instances"].image_size == hw
 
 
 def nothing_found(model):
@@ -163,7 +163,7 @@ def test_an_image_without_proposals_is_answered_with_nothing(tmp_path, meta_arch
     model.set_vocabulary(five_words())
     [answer] = model([{"image": random_image(40, 72)}])
     assert answer["panoptic_seg"][1] == [] and not answer["panoptic_seg"][0].any()
-    assert len(answer["instances"]) == 0 and answer["sem_seg"].shape == (5, 40, 72)
+    assert len(answer["instances"]) == 0 and answer["sem_seg_labels"].shape == (40, 72)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """MaskCLIP and the CLIP baseline as whole models: words in, answers out, for any batch, vocabulary and mask source."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
 from masqclip_d2.meta_arch.build import clip_from_config
+from masqclip_d2.meta_arch.open_vocabulary import Tasks, fuse
+from masqclip_d2.structures import MaskProposals
 from masqclip_d2.visual_encoder.clip_architecture import ClipArchitecture
 from masqclip_d2.visual_encoder.clip_weights import build_clip
 from masqclip_d2.vocabulary import Vocabulary
@@ -16,7 +19,8 @@ from tests.helpers import five_words, random_image, tiny_config
 
 @pytest.fixture(params=["MaskCLIP", "ClipBaseline"])
 def model(request, tmp_path):
-    built = build_model(tiny_config(tmp_path, request.param, "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0"))
+    opts = ("MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0", "MODEL.MASQCLIP.TEST.CLASS_MAPS", "True")
+    built = build_model(tiny_config(tmp_path, request.param, *opts))
     built.eval().set_vocabulary(five_words())
     return built
 
@@ -37,11 +41,58 @@ def test_answers_have_the_asked_size_and_the_vocabulary(model):
     for record, answer in zip(_records(), model(_records()), strict=True):
         hw = (record["height"], record["width"])
         assert answer["sem_seg"].shape == (5, *hw) and torch.isfinite(answer["sem_seg"]).all()
+        assert answer["sem_seg_labels"].shape == hw and answer["sem_seg_labels"].dtype == torch.int64
+        torch.testing.assert_close(answer["sem_seg_confidence"], answer["sem_seg"].amax(0))
+        assert (answer["sem_seg_labels"] == answer["sem_seg"].argmax(0)).float().mean() > 0.999
         ids, segments = answer["panoptic_seg"]
         assert ids.shape == hw and ids.dtype == torch.int32
         assert set(ids.unique().tolist()) - {0} == {segment["id"] for segment in segments}
         assert answer["instances"].image_size == hw
         assert (answer["instances"].pred_classes < 3).all()  # things only
+
+
+def test_class_maps_are_given_on_request_only(model):
+    model.tasks = replace(model.tasks, class_maps=False)
+    answer = model(_records()[:1])[0]
+    assert "sem_seg" not in answer and "sem_seg_labels" in answer
+
+
+@pytest.mark.parametrize("resize_masks_first", [True, False])
+def test_no_answer_depends_on_which_others_are_given(model, resize_masks_first):
+    """Post-processing of each task is its own: alone or with the others, not a bit changes."""
+    model.tasks = replace(model.tasks, resize_masks_first=resize_masks_first)
+    tasks = ("semantic", "panoptic", "instance")
+    together = model(_records())
+    for task in tasks:
+        model.tasks = replace(model.tasks, **{name: name == task for name in tasks})
+        for alone, whole in zip(model(_records()), together, strict=True):
+            assert set(alone) < set(whole)
+            for name in set(alone) - {"panoptic_seg", "instances"}:
+                assert torch.equal(alone[name], whole[name])
+            if task == "panoptic":
+                assert torch.equal(alone["panoptic_seg"][0], whole["panoptic_seg"][0])
+                assert alone["panoptic_seg"][1] == whole["panoptic_seg"][1]
+            if task == "instance":
+                for field, value in alone["instances"].get_fields().items():
+                    other = whole["instances"].get(field)
+                    assert torch.equal(getattr(value, "tensor", value), getattr(other, "tensor", other))
+
+
+def test_order_of_resizing_and_summing_is_that_of_the_key():
+    """One mask whose edge lies between pixels, shown twice as large: a sigmoid of means is no mean of sigmoids."""
+    proposals = MaskProposals(torch.tensor([[[-8.0, 8.0, 8.0, 8.0]]]), torch.ones(1), (1, 3), (1, 4))
+    probs, vocabulary = torch.tensor([[1.0]]), Vocabulary.from_words("thing")
+    tasks = Tasks(panoptic=False, instance=False, class_maps=True)
+    first = fuse(probs, proposals, vocabulary, (1, 6), tasks)
+    later = fuse(probs, proposals, vocabulary, (1, 6), replace(tasks, resize_masks_first=False))
+    # New pixels lie at 0, 0.25, 0.75, 1.25 and so on of the three that are the image: logits -8, -4, 4, 8, 8, 8.
+    logits = torch.tensor([-8.0, -4.0, 4.0, 8.0, 8.0, 8.0])
+    torch.testing.assert_close(first["sem_seg"][0, 0], logits.sigmoid())
+    low, high = torch.tensor([-8.0, 8.0]).sigmoid()
+    expected = torch.stack([low, 0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high, high, high, high])
+    torch.testing.assert_close(later["sem_seg"][0, 0], expected)
+    for answer in (first, later):
+        torch.testing.assert_close(answer["sem_seg_confidence"], answer["sem_seg"][0])
 
 
 def test_batch_of_differing_sizes_equals_one_by_one(model):
