@@ -224,10 +224,15 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.DISTILLATION.PSEUDO_OVERLAP_LIMIT = 0.1  # and with every better pseudo mask below this
 
     ours.TEXT = CN()
+    # Words of every test set: "": the set's own; "maskclip", "masqclip" or "openseg": these in another form
+    # (vocabulary/shipped.py); a vocabulary file or shipped name ("coco_panoptic/openseg"): words that fit the set.
+    ours.TEXT.VOCABULARY = ""
+    ours.TEXT.VOCABULARY_TRAIN = ""  # the same for the training sets
+    # For vocabularies that do not say theirs, as the forms do:
     ours.TEXT.TEMPLATES = "name"  # template set of vocabulary/prompts.py; MaskCLIP uses the bare name
-    ours.TEXT.SYNONYMS = (
-        "first"  # "first": a category's name alone (MaskCLIP); "mean": its synonyms averaged (MasQCLIP)
-    )
+    # "first": a category's name alone (MaskCLIP); "mean": its synonyms averaged (MasQCLIP); "max": the synonym with the
+    # largest logit.
+    ours.TEXT.SYNONYMS = "first"
 
     ours.TEST = CN()
     # Text of an extra class that competes at test and whose column is then dropped; "": none. MaskCLIP: none;

@@ -19,7 +19,7 @@ from ..data.mappers import build_mapper
 from ..evaluation import build_evaluator, report_results
 from ..meta_arch.clip_pretraining import ClipPretraining
 from ..meta_arch.open_vocabulary import OpenVocabularySegmenter
-from ..vocabulary import Vocabulary
+from ..vocabulary import Vocabulary, choose_vocabulary
 from .clip_pretraining import ClipExporter
 from .optimizer import build_lr_scheduler, build_optimizer
 
@@ -115,7 +115,7 @@ class Trainer(DefaultTrainer):
         for index, name in enumerate(cfg.DATASETS.TEST):
             loader = cls.build_test_loader(cfg, name)  # reads the set, which completes its metadata
             if isinstance(bare_model, OpenVocabularySegmenter):
-                bare_model.set_vocabulary(vocabulary_of(name))
+                bare_model.set_vocabulary(vocabulary_of(name, cfg.MODEL.MASQCLIP.TEXT.VOCABULARY))
             evaluator = evaluators[index] if evaluators is not None else cls.build_evaluator(cfg, name)
             results[name] = inference_on_dataset(bare_model, loader, evaluator)
             if comm.is_main_process():
@@ -132,11 +132,13 @@ class Trainer(DefaultTrainer):
         return flat
 
 
-def vocabulary_of(dataset_name: str) -> Vocabulary:
-    """The words of a dataset, from its metadata.
+def vocabulary_of(dataset_name: str, chosen: str = "") -> Vocabulary:
+    """The words of a dataset, from its metadata or as `chosen` says (MODEL.MASQCLIP.TEXT.VOCABULARY).
 
     Raises:
-        ValueError: the metadata has no words, or another number of words than the ground truth has categories.
+        FileNotFoundError: `chosen` is no form, shipped name or file.
+        ValueError: the metadata has no words, or another number of words than the ground truth has categories; the
+            chosen words do not fit.
     """
     metadata = MetadataCatalog.get(dataset_name)
     vocabulary = Vocabulary.from_metadata(metadata)
@@ -150,16 +152,17 @@ def vocabulary_of(dataset_name: str) -> Vocabulary:
             f"The vocabulary of dataset {dataset_name!r} has {len(vocabulary)} words, but its ground truth has "
             f"{max(ids) + 1} categories; give one name per category, in contiguous order, in its metadata 'vocabulary'."
         )
-    return vocabulary
+    return choose_vocabulary(vocabulary, chosen, dataset_name)
 
 
 def training_vocabulary(cfg) -> Vocabulary:
-    """The words of the training sets, which must agree.
+    """The words of the training sets, or those of MODEL.MASQCLIP.TEXT.VOCABULARY_TRAIN, which must agree.
 
     Raises:
-        ValueError: they differ.
+        FileNotFoundError, ValueError: they differ, or see `vocabulary_of`.
     """
-    first, *others = (vocabulary_of(name) for name in cfg.DATASETS.TRAIN)
+    chosen = cfg.MODEL.MASQCLIP.TEXT.VOCABULARY_TRAIN
+    first, *others = (vocabulary_of(name, chosen) for name in cfg.DATASETS.TRAIN)
     for name, other in zip(cfg.DATASETS.TRAIN[1:], others, strict=True):
         if other != first:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Words -> categories -> text embeddings -> class logits."""
 
+from .choice import choose_vocabulary
 from .shipped import FORMS, in_form, shipped_names
 from .text_cache import text_cache_dir
 from .text_classifier import TextClassifier, class_logits
@@ -12,6 +13,7 @@ __all__ = [
     "TextClassifier",
     "TextEncoder",
     "Vocabulary",
+    "choose_vocabulary",
     "class_logits",
     "in_form",
     "shipped_names",
