@@ -75,6 +75,7 @@ setup(
             "masqclip-run-stages = masqclip_d2.cli.run_stages:main",
             "masqclip-shapes-results = masqclip_d2.cli.shapes_results:main",
             "masqclip-make-figures = masqclip_d2.cli.make_figures:main",
+            "masqclip-evaluate-predictions = masqclip_d2.cli.evaluate_predictions:main",
             "masqclip-convert-checkpoint = masqclip_d2.cli.convert_checkpoint:main",
         ]
     },

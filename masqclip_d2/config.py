@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
@@ -41,7 +43,7 @@ def load_config(name_or_path: str | Path, opts: list[str] | tuple[str, ...] = ()
     """
     cfg = get_masqclip_cfg()
     path = find_config(name_or_path)
-    known = set(_flat_keys(cfg))
+    known = {key for key, _ in flat_items(cfg)}
     try:
         cfg.merge_from_file(str(path), allow_unsafe=False)
     except KeyError as error:
@@ -55,7 +57,7 @@ def merge_overrides(cfg: CN, opts: list[str] | tuple[str, ...]) -> None:
     opts = list(opts)
     if len(opts) % 2:
         raise ValueError(f"Overrides are KEY VALUE pairs, got an odd number of words: {' '.join(map(str, opts))}.")
-    known = set(_flat_keys(cfg))
+    known = {key for key, _ in flat_items(cfg)}
     for key in opts[::2]:
         if key not in known:
             raise KeyError(_unknown_key_message(key, known, "the command line"))
@@ -109,6 +111,10 @@ def adapt_to_machine(cfg: CN, num_gpus: int | None = None) -> None:
 def add_masqclip_config(cfg: CN) -> None:
     """Add all keys of this package to `cfg`, after `add_deeplab_config`. Letters: see docs/architecture.md."""
     cfg.STAGES = []  # configurations of the stages before this one, in order; tools/run_stages.py follows them
+    cfg.TEST.SAVE_PREDICTIONS = False  # leave all answers in OUTPUT_DIR/inference, for tools/evaluate_predictions.py
+    # Keep the weights with the highest value of this metric as model_best.pth, such as "panoptic_seg/PQ_novel"; of
+    # several test sets "NAME/panoptic_seg/PQ". "": keep none. Looked at after every evaluation (TEST.EVAL_PERIOD).
+    cfg.TEST.BEST_CHECKPOINT_METRIC = ""
     _add_mask2former_keys(cfg)
     _add_masqclip_keys(cfg)
 
@@ -248,12 +254,13 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.CLIP_PRETRAINING.PATCH_DROPOUT = 0.0  # share of patches left out of each training image, in [0, 1)
 
 
-def _flat_keys(cfg: CN, prefix: str = ""):
+def flat_items(cfg: CN, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(key, value) of every leaf of a configuration, keys with dots."""
     for key, value in cfg.items():
         if isinstance(value, CN):
-            yield from _flat_keys(value, f"{prefix}{key}.")
+            yield from flat_items(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
 
 
 def _unknown_key_message(error: KeyError | str, known: set[str], where: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,19 @@ from .instance import InstanceEvaluator
 from .lvis import LvisEvaluator
 from .mask_classification import MaskClassificationEvaluator
 from .panoptic import PanopticEvaluator
+from .saved_predictions import SAVED_TASKS, Origin, PredictionRecorder
 from .semantic import SemanticEvaluator
 
 logger = logging.getLogger(__name__)
 
 _BUILDERS: dict[str, Callable[[str, str | None], DatasetEvaluator]] = {
-    "panoptic": lambda name, output_dir: PanopticEvaluator(name, output_dir),
     "semantic": lambda name, output_dir: SemanticEvaluator(name),
     "instance": lambda name, output_dir: InstanceEvaluator(name, output_dir),
+    "lvis": lambda name, output_dir: LvisEvaluator(name, output_dir),
     "proposals": lambda name, output_dir: ProposalRecallEvaluator(name),
     "mask_classification": lambda name, output_dir: MaskClassificationEvaluator(name),
 }
-TASKS = tuple(_BUILDERS)
+TASKS = ("panoptic", "semantic", "instance", "proposals", "mask_classification")
 """What can be evaluated."""
 
 # Metadata evaluator_type (Detectron2's names) -> what its ground truth can answer.
@@ -39,10 +40,6 @@ _TASKS_OF_TYPE = {
     "lvis": ("instance", "mask_classification"),
     "sem_seg": ("semantic", "mask_classification"),
 }
-# Where a type has rules of its own for a task.
-_BUILDERS_OF_TYPE: dict[tuple[str, str], Callable[[str, str | None], DatasetEvaluator]] = {
-    ("lvis", "instance"): lambda name, output_dir: LvisEvaluator(name, output_dir),
-}
 _NEED_INSTANCES_JSON = ("instance", "proposals")
 
 
@@ -50,9 +47,11 @@ def build_evaluator(cfg: Any, dataset_name: str, output_dir: str | None = None) 
     """The evaluators of a dataset for the model of a configuration; see `evaluators_for`.
 
     A proposer is evaluated by the recall of its proposals; every other model by the answers that
-    MODEL.MASK_FORMER.TEST switches on and, where its masks are the ground truth, by how well it classifies them.
+    MODEL.MASK_FORMER.TEST switches on and, where its masks are the ground truth, by how well it classifies them. With
+    TEST.SAVE_PREDICTIONS the answers are left in `output_dir`, see `saved_predictions`.
     """
-    return evaluators_for(dataset_name, output_dir, tasks_of_config(cfg))
+    origin = Origin.from_config(cfg) if cfg.TEST.SAVE_PREDICTIONS else None
+    return evaluators_for(dataset_name, output_dir, tasks_of_config(cfg), origin)
 
 
 def answers_proposals(cfg: Any) -> bool:
@@ -74,16 +73,19 @@ def tasks_of_config(cfg: Any) -> tuple[str, ...]:
     return tuple(task for task, on in switches.items() if on)
 
 
-def evaluators_for(dataset_name: str, output_dir: str | Path | None, tasks: Collection[str]) -> DatasetEvaluators:
+def evaluators_for(
+    dataset_name: str, output_dir: str | Path | None, tasks: Collection[str], save_as: Origin | None = None
+) -> DatasetEvaluators:
     """Build the evaluators of those tasks that the dataset has ground truth for.
 
     Args:
         dataset_name: a registered dataset with metadata `evaluator_type`.
-        output_dir: where predictions are written; None writes nothing.
+        output_dir: where instances are written, and with `save_as` all answers; None writes nothing.
         tasks: some of `TASKS`.
+        save_as: leave the answers in `output_dir` as those of this run, for `evaluate_saved`; None: do not.
 
     Raises:
-        ValueError: a task or the evaluator type is unknown, or no task is left.
+        ValueError: a task or the evaluator type is unknown, no task is left, or there is no folder to save in.
     """
     unknown = sorted(set(tasks) - set(TASKS))
     if unknown:
@@ -108,5 +110,29 @@ def evaluators_for(dataset_name: str, output_dir: str | Path | None, tasks: Coll
     if left_out:
         logger.info("%s has no ground truth for %s: not evaluated.", dataset_name, ", ".join(left_out))
     output_dir = str(output_dir) if output_dir is not None else None
-    builders = [_BUILDERS_OF_TYPE.get((evaluator_type, task), _BUILDERS[task]) for task in chosen]
-    return DatasetEvaluators([build(dataset_name, output_dir) for build in builders])
+    evaluators = [build_task_evaluator(task, dataset_name, output_dir, save_as is not None) for task in chosen]
+    if save_as is not None:
+        evaluators += _recorders(dataset_name, output_dir, chosen, save_as)
+    return DatasetEvaluators(evaluators)
+
+
+def build_task_evaluator(
+    task: str, dataset_name: str, output_dir: str | None, save_predictions: bool = False
+) -> DatasetEvaluator:
+    """The evaluator of one of `TASKS`, by the rules of the dataset's metadata `evaluator_type`."""
+    if task == "panoptic":
+        return PanopticEvaluator(dataset_name, output_dir, write_predictions=save_predictions)
+    is_lvis = MetadataCatalog.get(dataset_name).evaluator_type == "lvis"
+    return _BUILDERS["lvis" if is_lvis and task == "instance" else task](dataset_name, output_dir)
+
+
+def _recorders(
+    dataset_name: str, output_dir: str | None, tasks: Sequence[str], origin: Origin
+) -> list[PredictionRecorder]:
+    if output_dir is None:
+        raise ValueError("Predictions are to be saved, but there is no output_dir for them.")
+    not_saved = [task for task in tasks if task not in SAVED_TASKS]
+    if not_saved:
+        logger.warning("%s: answers for %s are not saved.", dataset_name, ", ".join(not_saved))
+    saved = [task for task in tasks if task in SAVED_TASKS]
+    return [PredictionRecorder(dataset_name, output_dir, saved, origin)] if saved else []

@@ -8,9 +8,15 @@ import logging
 import math
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from ..files import save_text
+from .published import has_published_numbers, published_number, row_of, side_by_side
+from .saved_predictions import Origin
 
 logger = logging.getLogger(__name__)
 
@@ -53,30 +59,65 @@ _SIZE_RANGE = re.compile(r"top1_\d+to\d+")
 
 
 def report_results(results: Results, cfg: Any) -> None:
-    """Print the table of all test sets and write results.json to OUTPUT_DIR.
+    """Print the tables of all test sets and write results.json to OUTPUT_DIR.
 
     Args:
         results: see `Results`.
         cfg: the configuration of the run.
     """
     path = Path(cfg.OUTPUT_DIR) / "results.json"
-    write_results(path, results, config_text=cfg.dump(), seed=cfg.SEED, weights=cfg.MODEL.WEIGHTS)
-    logger.info("Results (percent; nan: nothing to measure), also in %s:\n%s", path, results_table(results))
+    row, difference = row_of(cfg)
+    write_results(path, results, Origin.from_config(cfg), row)
+    logger.info("Results (percent; nan: nothing to measure), also in %s:\n%s", path, results_table(results, row))
+    comparison = comparison_text(results, row, difference)
+    if comparison:
+        logger.info("%s", comparison)
 
 
-def results_table(results: Results) -> str:
-    """Dataset, task, metric, value, definition as text. Rows of single categories (`AP-cat`) are only in the JSON."""
+def results_table(results: Results, row: str | None = None) -> str:
+    """Dataset, task, metric, value, definition as text. Rows of single categories (`AP-cat`) are only in the JSON.
+
+    Args:
+        results: see `Results`.
+        row: which row of the papers the run is, as `row_of` gives it; then published numbers stand beside ours.
+    """
     from tabulate import tabulate
 
-    rows = [
-        (dataset, task, metric, value, definition(metric))
-        for dataset, tasks in results.items()
-        for task, metrics in tasks.items()
-        for metric, value in metrics.items()
-        if "-" not in metric
-    ]
-    headers = ("dataset", "task", "metric", "value", "definition")
-    return tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe", disable_numparse=[2])
+    rows = []
+    for dataset, task, metric, value in _flat(results):
+        if "-" not in metric:
+            published = published_number(row, dataset, task, metric)
+            rows.append((dataset, task, metric, value, published and published.value, definition(metric)))
+    headers = ("dataset", "task", "metric", "value", "published", "definition")
+    if all(cells[4] is None for cells in rows):
+        rows = [(*cells[:4], cells[5]) for cells in rows]
+        headers = (*headers[:4], headers[5])
+    return tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe", disable_numparse=[2], missingval="-")
+
+
+def comparison_text(results: Results, row: str | None, difference: str) -> str:
+    """The papers' tables with this run in them, or why there are none; "" where the papers have no such dataset.
+
+    Args:
+        results: see `Results`.
+        row, difference: as `row_of` gives them.
+    """
+    if not any(has_published_numbers(dataset) for dataset in results):
+        return ""
+    if row is None:
+        return f"Published numbers are not shown: this configuration is no row of the papers' tables; {difference}."
+    tables = side_by_side(results, row)
+    return tables and (
+        f"Published, not reproduced here; this run has the configuration of their row configs/{row}.yaml, with its own "
+        f"weights and thresholds:\n\n{tables}"
+    )
+
+
+def _flat(results: Results) -> Iterator[tuple[str, str, str, float]]:
+    for dataset, tasks in results.items():
+        for task, metrics in tasks.items():
+            for metric, value in metrics.items():
+                yield dataset, task, metric, value
 
 
 def definition(metric: str) -> str:
@@ -86,32 +127,40 @@ def definition(metric: str) -> str:
     return next((text for beginning, text in _DEFINITIONS if metric.startswith(beginning)), "")
 
 
-def write_results(
-    path: str | Path, results: Results, *, config_text: str = "", seed: int | None = None, weights: str = ""
-) -> None:
+def write_results(path: str | Path, results: Results, origin: Origin | None = None, row: str | None = None) -> None:
     """Write numbers and what they came from as strict JSON (undefined numbers are null).
 
     Args:
         path: file to write; its folder is made.
         results: see `Results`.
-        config_text: the whole configuration; its sha256 is written.
-        seed: cfg.SEED; negative means not fixed.
-        weights: which weights were evaluated.
+        origin: configuration, seed and weights of the run.
+        row: which row of the papers the run is, as `row_of` gives it.
     """
+    origin = origin or Origin()
     content = {
         "results": {
             dataset: {task: _json_numbers(metrics) for task, metrics in tasks.items()}
             for dataset, tasks in results.items()
         },
         "unit": "percent",
-        "weights": weights,
-        "seed": seed,
-        "config_sha256": hashlib.sha256(config_text.encode()).hexdigest(),
+        "weights": origin.weights,
+        "seed": origin.seed,
+        "config_sha256": hashlib.sha256(origin.config.encode()).hexdigest(),
+        "config": origin.config,
         "versions": _versions(),
+        "published": {"row": row, "numbers": _published(results, row)},
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    save_text(Path(path), json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def _published(results: Results, row: str | None) -> list[dict[str, Any]]:
+    """The published numbers of what was measured, with their places."""
+    found = ((key[:3], published_number(row, *key[:3])) for key in _flat(results))
+    return [
+        {"dataset": dataset, "task": task, "metric": metric, **asdict(number)}
+        for (dataset, task, metric), number in found
+        if number is not None
+    ]
 
 
 def _json_numbers(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -119,6 +168,7 @@ def _json_numbers(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _versions() -> dict[str, str]:
+    import numpy
     import torch
 
     from .. import __version__
@@ -129,5 +179,7 @@ def _versions() -> dict[str, str]:
         "masqclip_d2": __version__,
         "detectron2": f"{backend.kind} {backend.version}",
         "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "pycocotools": version("pycocotools"),
         "python": platform.python_version(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import weakref
 from pathlib import Path
@@ -18,8 +19,9 @@ from ..checkpoint import AccountingCheckpointer
 from ..data.mappers import build_mapper
 from ..evaluation import build_evaluator, report_results
 from ..meta_arch.clip_pretraining import ClipPretraining
-from ..meta_arch.open_vocabulary import OpenVocabularySegmenter
+from ..meta_arch.open_vocabulary import OpenVocabularySegmenter, Tasks
 from ..vocabulary import Vocabulary, choose_vocabulary
+from .best_checkpoint import BestCheckpoint
 from .clip_pretraining import ClipExporter
 from .optimizer import build_lr_scheduler, build_optimizer
 
@@ -62,6 +64,11 @@ class Trainer(DefaultTrainer):
         model = bare(self._trainer.model)
         if isinstance(model, ClipPretraining):
             hooks.append(ClipExporter(model.clip, self.cfg.OUTPUT_DIR))
+        metric = self.cfg.TEST.BEST_CHECKPOINT_METRIC
+        if metric and not self.cfg.DATASETS.TEST:
+            raise ValueError(f"TEST.BEST_CHECKPOINT_METRIC is {metric!r}, but DATASETS.TEST is empty; name a test set.")
+        if metric and comm.is_main_process():
+            hooks.append(BestCheckpoint(model, self.cfg.OUTPUT_DIR, metric))
         return hooks
 
     @classmethod
@@ -105,22 +112,28 @@ class Trainer(DefaultTrainer):
         Returns:
             The results of the one set, or {set: results}; empty on processes other than the first.
 
-        Prints Detectron2's "copypaste" lines for each set, then one table of all; writes results.json to OUTPUT_DIR.
+        Prints Detectron2's "copypaste" lines for each set, which they name, then one table of all; writes results.json
+        to OUTPUT_DIR.
         """
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
             raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets.")
         bare_model = bare(model)
         vocabulary_before = getattr(bare_model, "vocabulary", None)
+        tasks_before = getattr(bare_model, "tasks", None)
         results: dict[str, dict] = {}
         for index, name in enumerate(cfg.DATASETS.TEST):
             loader = cls.build_test_loader(cfg, name)  # reads the set, which completes its metadata
             if isinstance(bare_model, OpenVocabularySegmenter):
                 bare_model.set_vocabulary(vocabulary_of(name, cfg.MODEL.MASQCLIP.TEXT.VOCABULARY))
+                bare_model.tasks = tasks_on(name, tasks_before)
             evaluator = evaluators[index] if evaluators is not None else cls.build_evaluator(cfg, name)
             results[name] = inference_on_dataset(bare_model, loader, evaluator)
             if comm.is_main_process():
                 logger.info("Results of %s on %s:", type(bare_model).__name__, name)
+                logger.info("copypaste: Dataset: %s", name)
                 print_csv_format(results[name])
+        if tasks_before is not None:
+            bare_model.tasks = tasks_before
         if vocabulary_before is not None:
             bare_model.set_vocabulary(vocabulary_before)  # training goes on with its own words
         if comm.is_main_process() and results:
@@ -153,6 +166,18 @@ def vocabulary_of(dataset_name: str, chosen: str = "") -> Vocabulary:
             f"{max(ids) + 1} categories; give one name per category, in contiguous order, in its metadata 'vocabulary'."
         )
     return choose_vocabulary(vocabulary, chosen, dataset_name)
+
+
+def tasks_on(dataset_name: str, tasks: Tasks) -> Tasks:
+    """Tasks with as many instances per image as the dataset's protocol has (metadata `detections_per_image`).
+
+    Datasets without that metadata leave them as they are, TEST.DETECTIONS_PER_IMAGE.
+    """
+    number = MetadataCatalog.get(dataset_name).get("detections_per_image", None)
+    if number is None or number == tasks.topk:
+        return tasks
+    logger.info("%s: %d instances per image, as its protocol has, for %d.", dataset_name, number, tasks.topk)
+    return dataclasses.replace(tasks, topk=number)
 
 
 def training_vocabulary(cfg) -> Vocabulary:
