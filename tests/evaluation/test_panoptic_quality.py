@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masqclip_d2.evaluation import PanopticQuality, id2rgb, rgb2id
+from masqclip_d2.evaluation import PanopticQuality, id2rgb, panoptic_quality, rgb2id
 from masqclip_d2.evaluation.panoptic_quality import panoptic_quality_of_folders
 
 CAT, DOG, SKY = 1, 5, 92
@@ -174,6 +174,32 @@ def test_folders_name_an_image_without_prediction_and_an_unreadable_png(tiny_dat
     (folder / "8.png").write_bytes(b"")
     with pytest.raises(ValueError, match="8.png cannot be read"):
         panoptic_quality_of_folders(gt, folder, gt, folder)
+
+
+def test_several_processes_count_what_one_counts(monkeypatch):
+    monkeypatch.setattr(panoptic_quality, "_PAIRS_PER_CHUNK", 2)
+    folder = Path(__file__).parents[1] / "golden" / "pq_A"
+    files = (folder / "gt.json", folder / "gt_png", folder / "pred.json", folder / "pred_png")
+    (one, _), (two, _) = (panoptic_quality_of_folders(*files, num_workers=number) for number in (1, 2))
+    assert one.result()["n"] == 8
+    for category, state in one.state().items():
+        assert two.state()[category] == pytest.approx(state, abs=1e-12)
+
+
+def test_long_and_short_runs_are_counted_alike():
+    """Noise, of which every pixel is a run, and the same pixels sorted into few runs."""
+    rng = np.random.default_rng(0)
+    gt, pred = rng.integers(0, 4, (2, 40 * 30))
+    order = np.lexsort((pred, gt))
+    segments = [{"id": i, "category_id": CAT, "area": int((gt == i).sum())} for i in (1, 2, 3)]
+    states = []
+    for some in (np.arange(gt.size), order):
+        quality = PanopticQuality([CAT])
+        quality.add_image(gt[some].reshape(40, 30), segments, pred[some].reshape(40, 30), segments)
+        states.append(quality.state())
+    assert states[0] == states[1]
+    one_pixel = quality_of([1], {1: (CAT, 0)}, [7], {7: CAT})
+    assert counts(one_pixel, CAT) == (1, 0, 0)
 
 
 @pytest.mark.datasets
