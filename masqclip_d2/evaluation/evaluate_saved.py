@@ -53,7 +53,7 @@ def _panoptic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]
 def _semantic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
     for image in predictions.images:
         path = predictions.folder / SEMANTIC_FOLDER / image["sem_seg"]
-        evaluator.process([records[image["image_id"]]], [{"sem_seg": read_label_map(path, "Saved prediction")}])
+        evaluator.process([records[image["image_id"]]], [{"sem_seg_labels": read_label_map(path, "Saved prediction")}])
     return evaluator.evaluate()
 
 

@@ -6,8 +6,6 @@ A folder holds the predictions of one run on one dataset:
     sem_seg_png/                                               label maps: contiguous ids, the dataset's ignore label
                                                                for "no category"; 8 bits, 16 where that needs them
     masqclip_predictions.json                                  which dataset, tasks and images; written last
-
-Shape shorthand: K categories, H x W pixels.
 """
 
 from __future__ import annotations
@@ -111,7 +109,8 @@ class PredictionRecorder(DatasetEvaluator):
             image = {"image_id": image_id_of(record), "file_name": record["file_name"]}
             if "semantic" in self._tasks:
                 image["sem_seg"] = f"{quote(str(image['image_id']), safe='')}.png"
-                save_image(self._folder / SEMANTIC_FOLDER / image["sem_seg"], self._label_map(output))
+                labels = predicted_labels(output).astype(self._label_type)
+                save_image(self._folder / SEMANTIC_FOLDER / image["sem_seg"], labels)
             self._images.append(image)
 
     def evaluate(self) -> dict | None:
@@ -129,9 +128,6 @@ class PredictionRecorder(DatasetEvaluator):
         }
         save_json(self._folder / MANIFEST, content)
         return {}
-
-    def _label_map(self, output: Mapping[str, Any]) -> np.ndarray:
-        return predicted_labels(output).astype(self._label_type)
 
 
 def image_id_of(record: Mapping[str, Any]) -> Any:
