@@ -17,7 +17,14 @@ CHOICES = ("auto", "reference", "torch", "triton")
 def select_implementation(
     op: str, implementations: Mapping[str, Callable], device: torch.device, choice: str | None = None
 ) -> Callable:
-    """Return the function that computes `op` for tensors on `device`.
+    """Return the function that computes `op` for tensors on `device`; arguments and errors as in `chosen_form`."""
+    return implementations[chosen_form(op, implementations, device, choice)]
+
+
+def chosen_form(
+    op: str, implementations: Mapping[str, Callable], device: torch.device, choice: str | None = None
+) -> str:
+    """Name of the form that computes `op` for tensors on `device`.
 
     Args:
         op: name of the op, for messages.
@@ -36,4 +43,4 @@ def select_implementation(
         raise ValueError(
             f"{source} is {choice!r}, but {op} has these forms: auto, {', '.join(implementations)}. Choose one of them."
         )
-    return implementations[choice]
+    return choice

@@ -14,7 +14,7 @@ from .reference import mask_refinement_reference
 
 __all__ = ["mask_refinement", "mask_refinement_reference"]
 
-_IMPLEMENTATIONS = {"reference": mask_refinement_reference, "torch": mask_refinement_torch}
+IMPLEMENTATIONS = {"reference": mask_refinement_reference, "torch": mask_refinement_torch}
 
 
 def mask_refinement(
@@ -52,5 +52,5 @@ def mask_refinement(
             f"mask_logits {tuple(mask_logits.shape)} do not fit {query.shape[1]} masks of {key.shape[1]} patches of "
             f"{len(bias)} pixels in each of {len(query)} images."
         )
-    compute = select_implementation("mask_refinement", _IMPLEMENTATIONS, query.device, implementation)
+    compute = select_implementation("mask_refinement", IMPLEMENTATIONS, query.device, implementation)
     return compute(mask_logits, query, key, weight, bias)

@@ -14,7 +14,7 @@ from .reference import masked_attention_reference
 
 __all__ = ["masked_attention", "masked_attention_reference"]
 
-_IMPLEMENTATIONS = {"reference": masked_attention_reference, "torch": masked_attention_torch}
+IMPLEMENTATIONS = {"reference": masked_attention_reference, "torch": masked_attention_torch}
 
 
 def masked_attention(
@@ -55,5 +55,5 @@ def masked_attention(
         raise ValueError(
             f"bias must be (B, N, Q, 1 + P) = {(*query.shape[:3], key.shape[2])}, got {tuple(bias.shape)}."
         )
-    compute = select_implementation("masked_attention", _IMPLEMENTATIONS, query.device, implementation)
+    compute = select_implementation("masked_attention", IMPLEMENTATIONS, query.device, implementation)
     return compute(query, key, value, attend_mask, bias)

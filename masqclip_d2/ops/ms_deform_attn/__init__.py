@@ -17,7 +17,7 @@ from .reference import ms_deform_attn_reference
 
 __all__ = ["ms_deform_attn", "ms_deform_attn_reference"]
 
-_IMPLEMENTATIONS = {"reference": ms_deform_attn_reference, "torch": ms_deform_attn_torch}
+IMPLEMENTATIONS = {"reference": ms_deform_attn_reference, "torch": ms_deform_attn_torch}
 
 
 def ms_deform_attn(
@@ -46,7 +46,7 @@ def ms_deform_attn(
         ValueError: shapes disagree, or there is no such implementation.
     """
     _check_arguments(value, level_hw, sampling_locations, attention_weights)
-    function = select_implementation("ms_deform_attn", _IMPLEMENTATIONS, value.device, implementation)
+    function = select_implementation("ms_deform_attn", IMPLEMENTATIONS, value.device, implementation)
     return function(value, level_hw, sampling_locations, attention_weights)
 
 

@@ -14,7 +14,7 @@ from .reference import relative_scores_reference
 
 __all__ = ["relative_scores", "relative_scores_reference"]
 
-_IMPLEMENTATIONS = {"reference": relative_scores_reference, "torch": relative_scores_torch}
+IMPLEMENTATIONS = {"reference": relative_scores_reference, "torch": relative_scores_torch}
 
 
 def relative_scores(
@@ -57,5 +57,5 @@ def relative_scores(
             f"A mask of {height} x {width} pixels is not made of as many patches of {patch_size} x {patch_size} as "
             f"relative_key has, {num_patches}."
         )
-    compute = select_implementation("relative_scores", _IMPLEMENTATIONS, mask_logits.device, implementation)
+    compute = select_implementation("relative_scores", IMPLEMENTATIONS, mask_logits.device, implementation)
     return compute(mask_logits, patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key)
