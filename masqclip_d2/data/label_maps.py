@@ -51,8 +51,12 @@ def read_colors(path: str | Path, what: str) -> NDArray[np.uint8]:
 
 def rgb2id(rgb: np.ndarray) -> NDArray[np.int64]:
     """Segment ids of a COCO panoptic picture: (..., 3) uint8 RGB -> (...) int64, id = R + 256 G + 65536 B."""
-    rgb = np.asarray(rgb).astype(np.int64)  # before the arithmetic: uint8 would wrap around
-    return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
+    rgb = np.asarray(rgb)
+    ids = rgb[..., 2].astype(np.int64)  # before the arithmetic: uint8 would wrap around
+    for channel in (1, 0):  # in place: of a whole picture, three channels of int64 would take longer than the png
+        ids *= 256
+        ids += rgb[..., channel]
+    return ids
 
 
 def id2rgb(ids: np.ndarray) -> NDArray[np.uint8]:
@@ -77,7 +81,7 @@ def _pixels(path: str | Path, what: str, modes: Sequence[str], expected: str) ->
         with Image.open(path) as image:
             if image.mode not in modes:
                 raise ValueError(f"{what} {path} has mode {image.mode}; expected {expected}.")
-            return np.asarray(image.convert("RGB") if modes is _COLORS else image)
+            return np.asarray(image.convert("RGB") if modes is _COLORS and image.mode != "RGB" else image)
     except FileNotFoundError:
         raise FileNotFoundError(f"{what} {path} is missing.") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
