@@ -15,6 +15,11 @@ def version() -> str:
     raise RuntimeError("masqclip_d2/__init__.py has no __version__.")
 
 
+def requirements() -> list[str]:
+    lines = (ROOT / "masqclip_d2" / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 # The bundled Detectron2 subset has no package above it on purpose (it must not be importable as masqclip_d2._bundled),
 # and the configs lie beside the package in a checkout: both are named here by hand.
 packages = find_packages(include=["masqclip_d2", "masqclip_d2.*"])
@@ -32,30 +37,10 @@ setup(
     packages=packages,
     package_dir={"masqclip_d2.configs": "configs"},
     package_data={
-        "masqclip_d2": ["**/*.json", "data/samples/*.png", "weights/*.safetensors", "weights/*.md"],
+        "masqclip_d2": ["**/*.json", "requirements.txt", "data/samples/*.png", "weights/*.safetensors", "weights/*.md"],
         "masqclip_d2.configs": ["**/*.yaml"],
     },
-    install_requires=[
-        # torchvision pins the torch that it was built for, which keeps the two a matching pair.
-        "torch>=2.6",
-        "torchvision>=0.21",
-        "numpy>=1.26",
-        "pillow>=10.0",
-        "scipy>=1.11",
-        "fvcore>=0.1.5.post20221221",
-        "iopath>=0.1.9",
-        "pycocotools>=2.0.8",
-        "open_clip_torch>=2.30",
-        "opencv-python-headless>=4.8",
-        "safetensors>=0.4",
-        "tensorboard>=2.14",
-        "tabulate>=0.9",
-        "termcolor>=2.3",
-        "cloudpickle>=3.0",
-        "matplotlib>=3.8",
-        "tqdm>=4.65",
-        "pyyaml>=6.0",
-    ],
+    install_requires=requirements(),
     extras_require={
         # What the real Detectron2 imports beside the above; Detectron2 itself is not on PyPI: put a checkout of
         # facebookresearch/detectron2 on PYTHONPATH (README.md, "With the real Detectron2").
@@ -71,6 +56,8 @@ setup(
             "masqclip-train = masqclip_d2.cli.train:main",
             "masqclip-demo = masqclip_d2.cli.demo:main",
             "masqclip-make-shapes = masqclip_d2.cli.make_shapes:main",
+            "masqclip-doctor = masqclip_d2.doctor:main",
+            "masqclip-check-data = masqclip_d2.check_data:main",
             "masqclip-prepare = masqclip_d2.cli.prepare:main",
             "masqclip-run-stages = masqclip_d2.cli.run_stages:main",
             "masqclip-shapes-results = masqclip_d2.cli.shapes_results:main",

@@ -12,6 +12,7 @@ from .cli.command import command
 from .cli.user_code import add_import_option, import_user_code
 from .data.checks import check_dataset
 from .data.registration import register_customary_names
+from .findings import show
 
 _EPILOG = """examples:
   python -m masqclip_d2.check_data masqclip_ade20k_panoptic_val masqclip_lvis_v1_val
@@ -38,8 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     for name in names:
         findings = check_dataset(name)
         print(name)
-        for finding in findings:
-            print(f"  {'ok' if finding.right else 'WRONG':5}  {finding.what:11}  {finding.text}")
+        show(findings)
         wrong += not all(finding.right for finding in findings)
     print(f"{len(names) - wrong} of {len(names)} datasets are right.")
     if wrong:

@@ -16,7 +16,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 
 SHIPPED_PREFIX = "masqclip://"
-_SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
+SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
 
 # What a pickled dict of numpy arrays needs, under the module names of numpy 1 and 2.
 _PICKLE_ADMITS = {
@@ -42,9 +42,9 @@ def local_weights_path(path: str) -> Path:
     """
     if path.startswith(SHIPPED_PREFIX):
         name = path.removeprefix(SHIPPED_PREFIX)
-        local = _SHIPPED_DIR / f"{name.removesuffix('.safetensors')}.safetensors"
+        local = SHIPPED_DIR / f"{name.removesuffix('.safetensors')}.safetensors"
         if not local.is_file():
-            known = ", ".join(sorted(file.stem for file in _SHIPPED_DIR.glob("*.safetensors"))) or "none"
+            known = ", ".join(sorted(file.stem for file in SHIPPED_DIR.glob("*.safetensors"))) or "none"
             raise FileNotFoundError(f"There are no shipped weights named {name!r}. Shipped: {known}.")
         return local
     local = Path(PathManager.get_local_path(path))

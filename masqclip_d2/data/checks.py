@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..findings import Finding, found
 from .ground_truth import instance_masks, panoptic_masks, refuse_wrong_labels
 from .label_maps import IGNORE_LABEL, image_size, read_label_map, read_panoptic_png
 from .registration.common import Record
@@ -27,15 +28,6 @@ _LEAST_AGREEMENT = 0.5  # of two label maps of a picture, which may come from di
 _OTHER_NAMES_SHARE = 0.2  # ADE20K calls 8 of its 100 things otherwise in its instance challenge
 _PATHS = ("panoptic_json", "json_file", "sem_seg_root", "panoptic_root", "image_root")
 _FILES = ("file_name", "pan_seg_file_name", "sem_seg_file_name")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was looked at, whether it is right, and one line about it, which for a fault says what mends it."""
-
-    what: str
-    right: bool
-    text: str
 
 
 def check_dataset(name: str) -> list[Finding]:
@@ -65,13 +57,15 @@ def check_dataset(name: str) -> list[Finding]:
     return findings + [_finding(what, check, metadata) for what, check in checks.items()]
 
 
+def is_present(name: str) -> bool:
+    """Whether the files and folders that a registered dataset names are there; what is in them is not looked at."""
+    paths = _paths(MetadataCatalog.get(name))
+    return bool(paths) and all(map(os.path.exists, paths))
+
+
 def _finding(what: str, check: Callable[[], str], metadata: Any = None) -> Finding:
-    """Run a check, which gives a line, or raises an error whose message is one."""
-    try:
-        return Finding(what, True, check())
-    except Exception as error:  # loaders of other projects raise anything
-        text = " ".join(str(error).split()) or type(error).__name__
-        return Finding(what, False, text + _remedy(metadata, text))
+    finding = found(what, check)
+    return finding if finding.right else replace(finding, text=finding.text + _remedy(metadata, finding.text))
 
 
 def _remedy(metadata: Any, text: str) -> str:
@@ -83,11 +77,16 @@ def _remedy(metadata: Any, text: str) -> str:
     return f" To mend it, {f'move {named} away and ' if named else ''}{remedy}."
 
 
-def _check_files(name: str, metadata: Any) -> str:
+def _paths(metadata: Any) -> list[str]:
     paths = [path for key in _PATHS if (path := getattr(metadata, key, None))]
     if getattr(metadata, "evaluator_type", None) == "coco_panoptic_seg":  # semantic maps say what panoptic pngs say
         semantic = getattr(metadata, "sem_seg_root", None)
         paths = [path for path in paths if path != semantic or os.path.exists(path)]
+    return paths
+
+
+def _check_files(name: str, metadata: Any) -> str:
+    paths = _paths(metadata)
     if getattr(metadata, "remedy", None) is not None:
         require_files(name, metadata.as_dict(), paths)
     return ", ".join(paths) or "the dataset names none"

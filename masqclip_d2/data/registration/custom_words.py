@@ -59,7 +59,7 @@ def words_metadata(
         ids: category id of each.
         is_thing: for each, whether it is a thing.
         novel: which of the words are novel.
-        colors: (red, green, blue), 0..255, of the category ids that have one.
+        colors: (red, green, blue), 0..255, of the category ids that have one; those of the vocabulary come first.
 
     Raises:
         ValueError: a novel word is not among the words.
@@ -69,13 +69,14 @@ def words_metadata(
     if novel_ids:
         groups = {"base": tuple(i for i in range(len(vocabulary)) if i not in novel_ids), "novel": tuple(novel_ids)}
     vocabulary = replace(vocabulary, is_thing=tuple(is_thing), groups=groups)
+    own_colors = vocabulary.colors or (None,) * len(vocabulary)
     categories = tuple(
         Category(
             id=ids[i],
             contiguous_id=i,
             name=name,
             isthing=bool(is_thing[i]),
-            color=tuple(colors.get(ids[i]) or label_color(i + 1)),
+            color=tuple(own_colors[i] or colors.get(ids[i]) or label_color(i + 1)),
             novel=i in novel_ids,
             synonyms=vocabulary.synonyms[i],
         )

@@ -124,6 +124,17 @@ def test_a_vocabulary_keeps_its_groups(instances):
     assert vocabulary_of("parts").groups == {"indoor": (1,)}
 
 
+def test_a_vocabulary_keeps_its_colors_templates_and_negatives(instances):
+    words = Vocabulary(
+        ["zebra", "sofa", "traffic light"], [True] * 3, colors=[None, (9, 8, 7), None], templates="simple",
+        negatives=("background",),
+    )  # fmt: skip
+    register_instances("parts", *instances, words)
+    assert vocabulary_of("parts") == words
+    colors = MetadataCatalog.get("parts").thing_colors
+    assert colors[1] == [9, 8, 7] and len({tuple(color) for color in colors}) == 3
+
+
 def test_panoptic_and_instances(panoptic, instances):
     """The json says what is a thing; a vocabulary's own view of it does not count."""
     images, path = instances
