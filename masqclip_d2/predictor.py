@@ -22,7 +22,7 @@ from torch import Tensor
 from .checkpoint import AccountingCheckpointer
 from .config import adapt_to_machine, load_config
 from .segmentation import Segment, Segmentation
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, is_vocabulary_name
 
 TASKS = ("panoptic", "instance", "semantic")
 DEFAULT_CONFIG = "shapes/maskclip_worma"
@@ -68,7 +68,7 @@ class Predictor:
     def __call__(
         self,
         image: str | Path | np.ndarray,
-        vocab: str | Sequence[str] | Vocabulary,
+        vocab: str | Path | Sequence[str] | Vocabulary,
         stuff: str | Sequence[str] = (),
         task: str = "panoptic",
         confidence_threshold: float = 0.0,
@@ -77,17 +77,19 @@ class Predictor:
 
         Args:
             image: a file, or (H, W, 3) uint8 RGB.
-            vocab: the words, see `Vocabulary.from_words`; or a `Vocabulary`.
-            stuff: which of them are stuff.
+            vocab: the words, see `Vocabulary.from_words`; or a `Vocabulary`; or one by its file (.yaml, .yml, .json) or
+                shipped name ("coco_panoptic/openseg").
+            stuff: which of the words are stuff; a vocabulary says that itself.
             task: "panoptic", "instance" or "semantic".
             confidence_threshold: segments with a lower score are left out, in [0, 1].
 
         Raises:
+            FileNotFoundError: there is no such vocabulary file.
             ValueError: unreadable image, bad vocabulary, unknown task.
         """
         if task not in TASKS:
             raise ValueError(f"task is {task!r}; expected one of {', '.join(TASKS)}.")
-        vocabulary = vocab if isinstance(vocab, Vocabulary) else Vocabulary.from_words(vocab, stuff)
+        vocabulary = _vocabulary(vocab, stuff)
         pixels = _pixels(image)
         record = self._record(pixels)
         proposals = self.model.proposer.propose([record])[0]
@@ -125,17 +127,25 @@ class Predictor:
         return F.normalize(embeddings.float(), dim=-1)
 
     @torch.no_grad()
-    def classify(self, embeddings: Tensor, vocab: str | Sequence[str] | Vocabulary) -> Tensor:
-        """Probabilities (Q, K) of the words for mask embeddings (Q, E) of `encode_masks`."""
-        vocabulary = vocab if isinstance(vocab, Vocabulary) else Vocabulary.from_words(vocab)
+    def classify(self, embeddings: Tensor, vocab: str | Path | Sequence[str] | Vocabulary) -> Tensor:
+        """Probabilities (Q, K) of the words for mask embeddings (Q, E) of `encode_masks`; `vocab` as in a call."""
         ones = embeddings.new_ones(len(embeddings))
-        return self.model.class_log_scores(embeddings, ones, vocabulary).exp()
+        return self.model.class_log_scores(embeddings, ones, _vocabulary(vocab)).exp()
 
     def _record(self, pixels: np.ndarray) -> dict:
         from detectron2.data.transforms import apply_augmentations
 
         resized, _ = apply_augmentations(self._augmentations, pixels)
         return {"image": _to_tensor(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
+
+
+def _vocabulary(vocab: str | Path | Sequence[str] | Vocabulary, stuff: str | Sequence[str] = ()) -> Vocabulary:
+    is_name = isinstance(vocab, (str, Path)) and is_vocabulary_name(vocab)
+    if not is_name and not isinstance(vocab, Vocabulary):
+        return Vocabulary.from_words(vocab, stuff)
+    if stuff:
+        raise ValueError("`stuff` goes with words; a vocabulary says itself which of its categories are stuff.")
+    return Vocabulary.load(vocab) if is_name else vocab
 
 
 def _pixels(image: str | Path | np.ndarray) -> np.ndarray:

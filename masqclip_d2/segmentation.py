@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -98,7 +99,7 @@ class Segmentation:
 
         shorter = min(self.image.shape[:2])
         scale = max(1.0, _MIN_PICTURE_SIDE / shorter)
-        colors = category_colors(len(self.vocabulary))
+        colors = category_colors(len(self.vocabulary), self.vocabulary.colors)
         metadata = SimpleNamespace(get=lambda key, default=None: default)  # we give colours and labels ourselves
         canvas = Visualizer(self.image, metadata, scale=scale, instance_mode=ColorMode.SEGMENTATION)
         if not self.segments:
@@ -113,7 +114,11 @@ class Segmentation:
         return picture.get_image()
 
 
-def category_colors(count: int) -> list[tuple[float, float, float]]:
-    """RGB in [0, 1] for each category index; the first n are the same for every count."""
+def category_colors(count: int, chosen: Sequence[tuple[int, int, int] | None] = ()) -> list[tuple[float, float, float]]:
+    """RGB in [0, 1] for each category index: the chosen one (0..255), else one that stays the same for every count."""
     hues = ((index * _GOLDEN_RATIO) % 1.0 for index in range(count))
-    return [colorsys.hsv_to_rgb(hue, 0.75 if index % 2 else 0.55, 0.95) for index, hue in enumerate(hues)]
+    colors = [colorsys.hsv_to_rgb(hue, 0.75 if index % 2 else 0.55, 0.95) for index, hue in enumerate(hues)]
+    for index, color in enumerate(chosen):
+        if color is not None:
+            colors[index] = tuple(channel / 255 for channel in color)
+    return colors

@@ -16,6 +16,7 @@ SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
 _EPILOG = """examples:
   demo.py --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
   demo.py --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
+  demo.py --vocab-file shapes/maskclip
 Separate categories by commas, the synonyms of one by bars (or "cat,kitten;sofa,couch").
 """
 
@@ -27,9 +28,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--vocab", required=True, help="the words to look for")
+    words = parser.add_mutually_exclusive_group(required=True)
+    words.add_argument("--vocab", help="the words to look for")
+    words.add_argument(
+        "--vocab-file", metavar="FILE_OR_NAME",
+        help="a vocabulary file (.yaml, .json), or a shipped one such as coco_panoptic/openseg (docs/vocabularies.md)",
+    )  # fmt: skip
     parser.add_argument(
-        "--stuff", default="", help="which of them are stuff (grass, sky), not things; others are added"
+        "--stuff", default="", help="which of --vocab are stuff (grass, sky), not things; others are added"
     )
     parser.add_argument("--task", choices=("panoptic", "instance", "semantic"), default="panoptic")
     parser.add_argument("--config-file", default=None, help="YAML file or shipped name; default: %(default)s (Shapes)")
@@ -50,7 +56,13 @@ def main(argv: list[str] | None = None) -> None:
     from ..predictor import DEFAULT_CONFIG, Predictor
     from ..vocabulary import Vocabulary
 
-    vocabulary = Vocabulary.from_words(args.vocab, args.stuff)  # refuse bad words before a model is built
+    if args.vocab_file and args.stuff:
+        raise ValueError(
+            "--stuff goes with --vocab; a vocabulary file says itself which categories are stuff (isthing)."
+        )
+    # Bad words are refused before a model is built.
+    is_file = args.vocab_file is not None
+    vocabulary = Vocabulary.load(args.vocab_file) if is_file else Vocabulary.from_words(args.vocab, args.stuff)
     inputs = find_images(args.input or [str(SAMPLES)])
     predictor = Predictor(args.config_file or DEFAULT_CONFIG, opts=args.opts)
 

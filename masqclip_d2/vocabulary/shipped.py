@@ -44,13 +44,18 @@ def shipped_names() -> list[str]:
     return [f"{name}/{form}" for name in CATEGORY_LISTS for form in FORMS]
 
 
+def is_vocabulary_name(name_or_path: str | Path) -> bool:
+    """Whether this is what `load_vocabulary` takes, by its looks (a file need not exist), not the words of a user."""
+    return isinstance(name_or_path, Path) or name_or_path.endswith(ENDINGS) or name_or_path in shipped_names()
+
+
 def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     """`Vocabulary.load`."""
     name = str(name_or_path)
     if name in shipped_names():
         list_name, form = name.split("/")
         return _shipped(list_name, form)
-    if Path(name).expanduser().is_file() or name.endswith(ENDINGS):
+    if is_vocabulary_name(name_or_path) or Path(name).expanduser().is_file():
         return read_vocabulary(name)
     lists = ", ".join(CATEGORY_LISTS)
     raise FileNotFoundError(

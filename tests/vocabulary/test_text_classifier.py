@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from masqclip_d2.vocabulary import TextClassifier, Vocabulary, class_logits
+from masqclip_d2.vocabulary import TextClassifier, TextEncoder, Vocabulary, class_logits
 from masqclip_d2.vocabulary.prompts import TEMPLATES
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -35,6 +37,89 @@ def test_templates_average_unit_vectors(text_encoder, monkeypatch):
     cats = F.normalize(text_encoder.encode(["one cat.", "a cat"]), dim=1)
     expected = F.normalize(torch.stack([owls.mean(dim=0), cats.mean(dim=0)]), dim=1)
     torch.testing.assert_close(result, expected, **CLOSE)
+
+
+class OneHot(TextEncoder):
+    """Each text is a vector written down by hand; what is not written cannot be asked for."""
+
+    VECTORS = {
+        "cat": (1.0, 0.0, 0.0),
+        "kitten": (0.0, 2.0, 0.0),
+        "dog": (0.6, 0.0, 0.8),
+        "shadow": (0.0, 0.6, 0.8),
+        "other": (0.0, 0.0, 3.0),
+        "a cat": (2.0, 0.0, 0.0),
+        "the cat": (0.0, 0.0, 1.0),
+        "a kitten": (0.0, 1.0, 0.0),
+        "the kitten": (0.0, 4.0, 0.0),
+    }
+
+    def __init__(self):
+        super().__init__(context_length=4, vocab_size=600, width=8, heads=1, layers=1, output_dim=3)
+
+    def encode(self, texts):
+        return torch.tensor([self.VECTORS[text] for text in texts])
+
+
+# What a mask embedding of length 5 has in common with cat, kitten, dog, shadow, other: 0.6, 0.8, 0.36, 0.48, 0
+EMBEDDING = torch.tensor([[3.0, 4.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("synonyms", "cat"), [("first", 0.6), ("max", 0.8), ("mean", (0.6 * 0.5 + 0.8 * 1.0) / 1.25**0.5)]
+)
+def test_logits_of_each_ensemble_by_hand(synonyms, cat):
+    """Mean of (1, 0, 0) and (0, 2, 0): (0.5, 1, 0), of length sqrt(1.25)."""
+    classifier = TextClassifier(OneHot(), 10.0, synonyms=synonyms)
+    vocabulary = Vocabulary(("cat", "dog"), (True, True), (("cat", "kitten"), ("dog",)), negatives=("shadow",))
+    logits = classifier.class_logits(EMBEDDING, vocabulary, "other")
+    torch.testing.assert_close(logits, torch.tensor([[10 * cat, 3.6, 4.8, 0.0]]))
+    assert classifier.class_logits(EMBEDDING, vocabulary).shape == (1, 3)
+
+
+def test_max_has_a_row_per_synonym_and_negatives_and_extra_class_come_last():
+    vocabulary = Vocabulary(("cat", "dog"), (True, True), (("cat", "kitten"), ("dog",)), negatives=("shadow",))
+    rows = TextClassifier(OneHot(), 1.0, synonyms="max").text_embeddings(vocabulary, "other")
+    expected = [(1, 0, 0), (0, 1, 0), (0.6, 0, 0.8), (0, 0.6, 0.8), (0, 0, 1)]
+    torch.testing.assert_close(rows, torch.tensor(expected))
+
+
+def test_max_averages_the_templates_of_each_synonym(monkeypatch):
+    monkeypatch.setitem(TEMPLATES, "two", ("a {}", "the {}"))
+    classifier = TextClassifier(OneHot(), 1.0, templates="two", synonyms="max")
+    rows = classifier.text_embeddings(Vocabulary.from_words("cat|kitten"))
+    half = 0.5**0.5  # mean of the unit vectors (1, 0, 0) and (0, 0, 1), made unit length
+    torch.testing.assert_close(rows, torch.tensor([[half, 0.0, half], [0.0, 1.0, 0.0]]))
+    logits = classifier.class_logits(EMBEDDING, Vocabulary.from_words("cat|kitten"))
+    torch.testing.assert_close(logits, torch.tensor([[0.8]]))
+
+
+def test_gradient_of_max_goes_to_the_best_synonym():
+    embedding = torch.tensor([[0.6, 0.8, 0.0]], requires_grad=True)
+    classifier = TextClassifier(OneHot(), 1.0, synonyms="max")
+    classifier.class_logits(embedding, Vocabulary.from_words("cat|kitten")).sum().backward()
+    best = torch.tensor([[0.0, 1.0, 0.0]])
+    torch.testing.assert_close(embedding.grad, best - 0.8 * embedding.detach())  # of a cosine
+
+
+def test_any_shape_and_no_masks_with_max(text_encoder, vocabulary):
+    classifier = TextClassifier(text_encoder, 1.0, synonyms="max")
+    embeddings = torch.randn(2, 5, 24)
+    logits = classifier.class_logits(embeddings, vocabulary)
+    assert logits.shape == (2, 5, 3)
+    torch.testing.assert_close(logits[1, 3:4], classifier.class_logits(embeddings[1, 3:4], vocabulary), **CLOSE)
+    assert classifier.class_logits(torch.zeros(0, 24), vocabulary, "other").shape == (0, 4)
+
+
+def test_what_a_vocabulary_says_holds_over_the_model(text_encoder):
+    plain = Vocabulary.from_words("cat|kitten,dog")
+    says = replace(plain, templates=("a {}", "the {}"), ensemble="mean")
+    by_vocabulary = TextClassifier(text_encoder, 1.0, templates="single", synonyms="max").text_embeddings(says)
+    texts = [["a cat", "the cat", "a kitten", "the kitten"], ["a dog", "the dog"]]
+    means = [F.normalize(text_encoder.encode(some), dim=1).mean(dim=0) for some in texts]
+    torch.testing.assert_close(by_vocabulary, F.normalize(torch.stack(means), dim=1), **CLOSE)
+    bare = TextClassifier(text_encoder, 1.0, templates="single").text_embeddings(replace(plain, templates="{}"))
+    torch.testing.assert_close(bare, TextClassifier(text_encoder, 1.0).text_embeddings(plain), **CLOSE)
 
 
 def test_extra_class_comes_last(text_encoder, vocabulary):

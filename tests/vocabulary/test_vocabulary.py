@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -73,6 +74,12 @@ def test_bad_words_are_named(words, stuff, message):
         ({"names": ("a", " "), "is_thing": (True, True)}, r"blank words in categories \[1\]"),
         ({"names": ("a",), "is_thing": (True,), "synonyms": ((),)}, r"blank words in categories \[0\]"),
         ({"names": ("a",), "is_thing": (True,), "groups": {"base": (0, 1)}}, r"outside 0..0: {'base': \[1\]}"),
+        ({"names": ("a", 1), "is_thing": (True, True)}, r"Words are texts, got 1 \(int\); put it in quotes"),
+        ({"names": ("a",), "is_thing": (True,), "colors": ((1, 2, 3), None)}, "1 synonyms, 2 colors"),
+        ({"names": ("a",), "is_thing": (True,), "colors": ((1, 2, -3),)}, r"The color of 'a' is \[1, 2, -3\]"),
+        ({"names": ("a",), "is_thing": (True,), "templates": "vild"}, "No prompt templates named 'vild'"),
+        ({"names": ("a",), "is_thing": (True,), "ensemble": "sum"}, "ensemble is one of first, mean, max; got 'sum'"),
+        ({"names": ("a",), "is_thing": (True,), "negatives": ("A",)}, "'A' is a negative and a word of category 'a'"),
     ],
 )
 def test_bad_fields_are_named(fields, message):
@@ -91,6 +98,9 @@ def test_json_round_trip():
     )
     assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
     assert hash(Vocabulary.from_dict(vocabulary.to_dict())) == hash(vocabulary)
+    full = replace(vocabulary, templates=("a {}",), ensemble="max", negatives=("dog",), colors=((1, 2, 3), None))
+    assert Vocabulary.from_json(full.to_json()) == full != vocabulary
+    assert hash(Vocabulary.from_dict(full.to_dict())) == hash(full)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"names": ["a"]}', '{"names": ["a"], "is_thing": [true], "words": []}'])

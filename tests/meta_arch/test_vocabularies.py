@@ -1,0 +1,135 @@
+"""Negatives, the extra class and the ensemble of synonyms in whole models, at test and in training."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import BitMasks, Instances
+
+from masqclip_d2.structures import MaskProposals
+from masqclip_d2.vocabulary import Vocabulary
+from tests.helpers import random_image, tiny_config
+
+ALL_TASKS = (
+    "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0",
+    "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0",
+    "MODEL.MASK_FORMER.TEST.INSTANCE_ON", "True",
+    "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True",
+)  # fmt: skip
+WORDS = Vocabulary(("cat", "grass"), (True, False))
+# Class logits of four masks by hand: cat, grass, the negatives shadow and hand, the extra class.
+LOGITS = torch.tensor([
+    [3.0, 1.0, 0.0, 0.0, 0.0],  # cat
+    [1.0, 0.0, 2.0, 0.0, 0.0],  # shadow
+    [1.0, 2.0, 0.0, 0.0, 4.0],  # the extra class, then grass
+    [0.0, 1.0, 0.0, 3.0, 4.0],  # the extra class, then hand
+])  # fmt: skip
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    def make(name, extra="", negatives=("shadow", "hand")):
+        """A model whose class logits are those above, and a vocabulary for it."""
+        model = build_model(tiny_config(tmp_path, name, *ALL_TASKS, "MODEL.MASQCLIP.TEST.EXTRA_CLASS", extra)).eval()
+        columns = [0, 1, *range(2, 2 + len(negatives)), *([4] if extra else [])]
+
+        def class_logits(embeddings, vocabulary, extra_class=None):
+            assert vocabulary.negatives == negatives and extra_class == (extra or None)
+            return LOGITS[: len(embeddings), columns]
+
+        monkeypatch.setattr(model.text_classifier, "class_logits", class_logits)
+        return model, replace(WORDS, negatives=negatives)
+
+    return make
+
+
+def answer(model, vocabulary):
+    """Answers for an image of four quarters, each of which is a mask."""
+    masks = torch.zeros(4, 8, 8, dtype=torch.bool)
+    for index in range(4):
+        masks[index, 4 * (index // 2) :, 4 * (index % 2) :][:4, :4] = True
+    return model.answer({"image": random_image(8, 8)}, MaskProposals.from_binary_masks(masks), vocabulary)
+
+
+@pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
+@pytest.mark.parametrize("extra", ["", "background"])
+def test_negatives_take_their_share_and_are_dropped(make, name, extra):
+    model, vocabulary = make(name, extra)
+    scores = model.class_log_scores(torch.zeros(4, 16), torch.ones(4), vocabulary).exp()
+    all_probs = LOGITS[:, : 5 if extra else 4].softmax(1)
+    torch.testing.assert_close(scores, all_probs[:, :2])
+    found = answer(model, vocabulary)
+    assert found["sem_seg_labels"].max() <= 1 and found["instances"].pred_classes.tolist() == [0] * 4
+    expected = all_probs[:, 0].sort(descending=True).values
+    torch.testing.assert_close(found["instances"].scores.sort(descending=True).values, expected, atol=1e-3, rtol=1e-3)
+
+
+def kept(model, vocabulary):
+    """Quarters of the image that have a panoptic segment."""
+    ids, segments = answer(model, vocabulary)["panoptic_seg"]
+    assert {segment["category_id"] for segment in segments} <= {0, 1}
+    return [bool(ids[4 * (index // 2), 4 * (index % 2)]) for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "negatives", "expected"),
+    [
+        ("MaskCLIP", "", (), [True, True, True, True]),
+        ("MaskCLIP", "", ("shadow", "hand"), [True, False, True, False]),
+        ("MaskCLIP", "other", (), [True, True, False, False]),
+        ("MaskCLIP", "other", ("shadow", "hand"), [True, False, False, False]),
+        # The extra class of MasQCLIP discards nothing: the best of the others decides, which may be a negative.
+        ("MasQCLIP", "background", (), [True, True, True, True]),
+        ("MasQCLIP", "background", ("shadow", "hand"), [True, False, True, False]),
+    ],
+)
+def test_panoptic_segments_are_not_won_by_negatives(make, name, extra, negatives, expected):
+    assert kept(*make(name, extra, negatives)) == expected
+
+
+def test_no_masks(make):
+    model, vocabulary = make("MasQCLIP", "background")
+    scores = model.class_log_scores(torch.zeros(0, 16), torch.ones(0), vocabulary, with_extra=True)
+    assert scores.shape == (0, 3)
+
+
+def test_negatives_in_training_are_a_part_of_none(make):
+    """The soft-max gives the last column the sum of the extra class and the negatives."""
+    model, vocabulary = make("MasQCLIP", "background")
+    logits = model.training_class_logits(torch.zeros(4, 16), vocabulary, "background")
+    probs = LOGITS.softmax(1)
+    torch.testing.assert_close(logits.softmax(1), torch.cat([probs[:, :2], probs[:, 2:].sum(1, keepdim=True)], 1))
+    model, vocabulary = make("MasQCLIP", "background", ())
+    torch.testing.assert_close(
+        model.training_class_logits(torch.zeros(4, 16), vocabulary, "background"), LOGITS[:, [0, 1, 4]]
+    )
+
+
+@pytest.mark.parametrize("ensemble", ["first", "mean", "max"])
+@pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP"])
+def test_models_learn_with_every_ensemble_templates_and_negatives(tmp_path, name, ensemble):
+    model = build_model(tiny_config(tmp_path, name, "MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]"))
+    words = Vocabulary.from_words("cat|kitten,dog|puppy|hound", stuff="grass")
+    model.set_vocabulary(replace(words, ensemble=ensemble, templates=("a {}", "the {}"), negatives=("hand",)))
+    masks = torch.zeros(2, 32, 40, dtype=torch.bool)
+    masks[0, :10, :12] = masks[1, 12:, 5:] = True
+    instances = Instances((32, 40), gt_masks=BitMasks(masks), gt_classes=torch.tensor([1, 2]))
+    losses = model.train()([{"image": random_image(32, 40), "instances": instances}])
+    sum(losses.values()).backward()
+    gradients = [p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert any(gradient.abs().max() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
+def test_max_is_the_best_of_vocabularies_with_one_synonym_each(tmp_path, name):
+    model = build_model(tiny_config(tmp_path, name, "MODEL.MASQCLIP.TEXT.SYNONYMS", "max")).eval()
+    embeddings = torch.randn(5, 16)
+
+    def logits(words):
+        return model.text_classifier.class_logits(embeddings, Vocabulary.from_words(words), "other")
+
+    best = torch.maximum(logits("cat,dog"), logits("kitten,hound"))
+    best = torch.maximum(best, logits("cat,puppy"))
+    torch.testing.assert_close(logits("cat|kitten,dog|hound|puppy"), best)

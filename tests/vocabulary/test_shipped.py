@@ -1,0 +1,116 @@
+from dataclasses import replace
+
+import pytest
+from detectron2.data import MetadataCatalog
+
+from masqclip_d2.data import registration  # noqa: F401  (registers)
+from masqclip_d2.data.categories.lists import CATEGORY_LISTS, category_list
+from masqclip_d2.vocabulary import FORMS, Vocabulary, in_form, shipped_names
+from masqclip_d2.vocabulary.vocabulary import fold
+
+OURS = "masqclip_"
+VAL = [
+    "coco_panoptic_val", "coco_instance_val_base48", "coco_instance_val_novel17", "coco_instance_val_instances65",
+    "ade20k_sem_seg_val", "ade20k_instance_val", "ade20k_panoptic_val", "ade20k_full_sem_seg_val",
+    "pascal_context_59_sem_seg_val", "pascal_context_459_sem_seg_val", "pascal_voc_20_sem_seg_val",
+    "pascal_voc_21_sem_seg_val", "lvis_v1_val", "shapes_train", "shapes_val", "shapes_train_instances",
+    "shapes_val_instances",
+]  # fmt: skip
+
+
+def word_of(vocabulary, name):
+    return vocabulary.synonyms[vocabulary.names.index(name)]
+
+
+def test_every_list_ships_in_every_form():
+    assert shipped_names() == [f"{name}/{form}" for name in CATEGORY_LISTS for form in FORMS]
+    for name in shipped_names():
+        vocabulary, rows = Vocabulary.load(name), category_list(name.split("/")[0])
+        assert vocabulary.names == tuple(row.name for row in rows)
+        assert vocabulary.is_thing == tuple(row.isthing for row in rows)
+        assert vocabulary.colors == tuple(row.color for row in rows)
+        assert all(len(set(map(fold, words))) == len(words) for words in vocabulary.synonyms), name
+        assert set(vocabulary.groups) == ({"base", "novel"} if 0 < sum(r.novel for r in rows) < len(rows) else set())
+
+
+def test_maskclip_form_is_the_bare_registered_name():
+    ade = Vocabulary.load("ade20k_full/maskclip")
+    assert word_of(ade, "building, edifice") == ("building, edifice",)
+    assert (ade.templates, ade.ensemble) == ("name", "first")
+    assert word_of(Vocabulary.load("coco_panoptic/maskclip"), "tree-merged") == ("tree-merged",)
+
+
+def test_masqclip_form_splits_names_and_has_natural_ones_for_coco():
+    ade = Vocabulary.load("ade20k_full/masqclip")
+    assert word_of(ade, "building, edifice") == ("building", "edifice")
+    assert (ade.templates, ade.ensemble) == ("name", "mean")
+    coco = Vocabulary.load("coco_panoptic/masqclip")
+    assert word_of(coco, "floor-wood") == ("wood floor",) and word_of(coco, "person") == ("person",)
+    assert all("-" not in word for words in coco.synonyms for word in words)
+    assert word_of(Vocabulary.load("lvis_v1/masqclip"), "zucchini") == ("zucchini", "courgette")
+
+
+@pytest.mark.parametrize(
+    ("name", "category", "words"),
+    [
+        ("coco_panoptic", "airplane", ("airplane", "airplanes")),
+        ("coco_panoptic", "orange", ("orange fruit",)),
+        ("coco_panoptic", "rug-merged", ("rug",)),  # as in the table, so not written again
+        ("coco_novel17", "scissors", ("scissor", "scissors")),
+        ("ade20k", "sky", ("sky", "clouds")),
+        ("ade20k", "stove", ("stove", "kitchen stove", "kitchen range", "cooking stove")),  # published twice
+        ("ade20k_instance", "streetlight", ("streetlight", "street lamp")),  # "street lamp" of the 150
+        ("ade20k_full", "road, route", ("road", "route", "street", "roads", "streets", "routes")),
+        ("pascal_context_59", "light", ("lamp", "lamps", "bulb", "bulbs")),
+        ("pascal_context_459", "light", ("lamp", "lamps")),
+        ("pascal_voc_20", "tvmonitor", ("tvmonitor", "monitor", "tv")),  # Pascal Context's
+        ("pascal_voc_21", "background", ("background",)),
+        ("lvis_v1", "zucchini", ("zucchini", "courgette")),
+        ("shapes", "dotted star", ("dotted star",)),
+    ],
+)
+def test_openseg_form(name, category, words):
+    vocabulary = Vocabulary.load(f"{name}/openseg")
+    assert word_of(vocabulary, category) == words
+    assert (vocabulary.templates, vocabulary.ensemble) == ("vild_14", "max")
+
+
+@pytest.mark.parametrize("dataset", VAL)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_registered_dataset_has_every_form(dataset, form):
+    own = Vocabulary.from_metadata(MetadataCatalog.get(OURS + dataset))
+    words = in_form(own, form)
+    assert (words.names, words.is_thing, words.groups) == (own.names, own.is_thing, own.groups)
+    assert (words.ensemble, words.templates) == {
+        "maskclip": ("first", "name"), "masqclip": ("mean", "name"), "openseg": ("max", "vild_14"),
+    }[form]  # fmt: skip
+    assert words.synonyms == (own.synonyms if form == "masqclip" else words.synonyms)
+
+
+def test_a_dataset_of_another_project_is_known_by_its_names():
+    """Detectron2's own COCO panoptic has no natural names; letter case and spaces do not matter."""
+    theirs = replace(Vocabulary.load("coco_panoptic/maskclip"), ensemble="", templates="", colors=())
+    renamed = replace(theirs, names=("Person ", *theirs.names[1:]), synonyms=())
+    words = in_form(renamed, "masqclip")
+    assert words.names[0] == "Person " and word_of(words, "tree-merged")[0] == "tree"
+
+
+def test_a_users_categories_have_the_forms_that_follow_from_them():
+    own = Vocabulary.from_words("cat|kitten,sofa")
+    assert in_form(own, "maskclip").synonyms == (("cat",), ("sofa",))
+    assert in_form(own, "masqclip").synonyms == (("cat", "kitten"), ("sofa",))
+    with pytest.raises(ValueError, match=r"no OpenSeg names for these 2 categories \(cat, sofa, \.\.\.\)"):
+        in_form(own, "openseg")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("coco_panoptic/opensegg", "no vocabulary 'coco_panoptic/opensegg'.* Did you mean 'coco_panoptic/openseg'"),
+        ("coco/maskclip", "LIST one of coco_panoptic, .*lvis_v1.* FORM one of maskclip, masqclip, openseg"),
+        ("missing.yaml", "There is no vocabulary file missing.yaml"),
+    ],
+)
+def test_unknown_names(name, message):
+    with pytest.raises(FileNotFoundError, match=message):
+        Vocabulary.load(name)

@@ -1,0 +1,173 @@
+import logging
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from masqclip_d2.vocabulary import TextClassifier, Vocabulary, text_cache, text_cache_dir
+
+MANY = Vocabulary.from_words([f"word {index}|thing {index}" for index in range(text_cache.LEAST_TEXTS)])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MASQCLIP_TEXT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def tower(text_encoder, monkeypatch):
+    """A frozen text encoder that counts the texts it embeds in `tower.embedded`."""
+    text_encoder.requires_grad_(False).embedded = []
+    encode = text_encoder.encode
+    monkeypatch.setattr(text_encoder, "encode", lambda texts: text_encoder.embedded.append(len(texts)) or encode(texts))
+    return text_encoder
+
+
+def start(tower, vocabulary=MANY, **arguments):
+    """The text embeddings of a model that was just made."""
+    return TextClassifier(tower, 100.0, **arguments).text_embeddings(vocabulary)
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_second_start_embeds_nothing_and_has_the_same_numbers(tower, folder):
+    first = start(tower)
+    assert tower.embedded == [len(MANY)] and len(files(folder)) == 1
+    assert torch.equal(start(tower), first) and tower.embedded == [len(MANY)]
+
+
+def test_embeddings_from_disk_serve_training(tower, folder):
+    start(tower)
+    classifier = TextClassifier(tower, 100.0)
+    with torch.inference_mode():
+        classifier.text_embeddings(MANY)
+    embeddings = torch.randn(2, 24, requires_grad=True)
+    classifier.class_logits(embeddings, MANY).sum().backward()
+    assert torch.isfinite(embeddings.grad).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tower: {"vocabulary": Vocabulary.from_words([*MANY.names[1:], "another"])},
+        lambda tower: {"vocabulary": Vocabulary.from_words([*MANY.names[1:], MANY.names[0]])},
+        lambda tower: {"templates": "single"},
+        lambda tower: {"synonyms": "mean"},
+        lambda tower: {"synonyms": "max"},
+        lambda tower: tower.load_state_dict({"ln_final.bias": torch.ones(32)}, strict=False) and {},
+        lambda tower: setattr(tower, "activation", "gelu") or {},
+        lambda tower: setattr(tower, "heads", 4) or {},
+    ],
+    ids=["other word", "other order", "templates", "mean", "max", "weights", "activation", "heads"],
+)
+def test_other_content_is_another_file(tower, folder, change):
+    start(tower)
+    start(tower, **change(tower))
+    assert len(tower.embedded) == 2 and len(files(folder)) == 2
+
+
+def test_the_tokenizer_counts(make_text_encoder, folder):
+    """Its size decides how words are spelled, and an upgrade of it might."""
+    small, large = make_text_encoder(vocab_size=600), make_text_encoder(vocab_size=700)
+    assert text_cache.weights_digest(small) != text_cache.weights_digest(large)
+
+
+def test_digest_is_of_the_content_not_of_the_place(make_text_encoder):
+    one, other = make_text_encoder(), make_text_encoder()
+    assert text_cache.weights_digest(one) != text_cache.weights_digest(other)
+    other.load_state_dict(one.state_dict())
+    assert text_cache.weights_digest(one) == text_cache.weights_digest(other)
+    assert text_cache.weights_digest(one) != text_cache.weights_digest(other.bfloat16())
+
+
+def test_the_weights_are_digested_once(tower, folder, monkeypatch):
+    calls = []
+    digest = text_cache.weights_digest
+    monkeypatch.setattr(text_cache, "weights_digest", lambda tower: calls.append(1) or digest(tower))
+    classifier = TextClassifier(tower, 100.0)
+    classifier.text_embeddings(MANY)
+    classifier.text_embeddings(MANY, "other")
+    assert calls == [1] and len(files(folder)) == 2
+    tower.ln_final.bias.add_(0.5)
+    classifier.text_embeddings(MANY)
+    assert calls == [1, 1] and len(files(folder)) == 3
+
+
+def test_a_tower_that_is_trained_and_a_few_words_are_not_kept(tower, folder):
+    start(tower, Vocabulary.from_words("cat,dog"))
+    tower.ln_final.bias.requires_grad_(True)
+    start(tower)
+    assert files(folder) == []
+
+
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 0x40
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_truncate, _flip, lambda path: path.write_bytes(b""), lambda path: path.write_text("no embeddings")],
+    ids=["truncated", "a flipped bit", "empty", "another file"],
+)
+def test_a_damaged_file_is_made_again_with_a_warning(tower, folder, damage, caplog):
+    first = start(tower)
+    (path,) = folder.iterdir()
+    damage(path)
+    assert torch.equal(start(tower), first) and len(tower.embedded) == 2
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"Text cache {path} is damaged" in warning
+    start(tower)
+    assert len(tower.embedded) == 2
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_warning(tower, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MASQCLIP_TEXT_CACHE", str(tmp_path / "file" / "cache"))
+    assert torch.isfinite(start(tower)).all()
+    assert "cannot be kept" in caplog.text and "MASQCLIP_TEXT_CACHE" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+def test_a_read_only_folder_is_a_warning(tower, folder, caplog):
+    folder.mkdir(mode=0o500)
+    assert torch.isfinite(start(tower)).all() and "cannot be kept" in caplog.text
+
+
+def test_off(tower, tmp_path, monkeypatch):
+    monkeypatch.setenv("MASQCLIP_TEXT_CACHE", "off")
+    monkeypatch.setattr(text_cache, "weights_digest", lambda tower: pytest.fail("nothing to look up"))
+    monkeypatch.chdir(tmp_path)
+    start(tower)
+    assert text_cache_dir() is None and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "/home/me/.cache/masqclip_d2/text"),
+        ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/masqclip_d2/text"),
+        ({"XDG_CACHE_HOME": "/xdg", "MASQCLIP_CACHE": "~/clips"}, "/home/me/clips/text"),
+        ({"MASQCLIP_TEXT_CACHE": "/mine", "MASQCLIP_CACHE": "/clips"}, "/mine"),
+    ],
+)
+def test_where_it_is(monkeypatch, environment, expected):
+    for name in ("MASQCLIP_TEXT_CACHE", "MASQCLIP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert text_cache_dir() == Path(expected)
+
+
+def test_tests_leave_the_users_cache_alone():
+    assert not text_cache_dir().is_relative_to(Path.home())
