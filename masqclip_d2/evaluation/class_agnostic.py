@@ -20,7 +20,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from .dataset_facts import area_limits, area_ranges, category_groups, required
+from .dataset_facts import area_limits, area_ranges, category_groups, require_predictions, required
 from .instance import load_coco_ground_truth
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -107,6 +107,7 @@ class ProposalRecallEvaluator(DatasetEvaluator):
         num_subsets = len(self._ranges) + len(self._groups)
         self._found = np.zeros((num_subsets, len(self._limits), len(IOU_THRESHOLDS)), dtype=np.int64)
         self._num_objects = np.zeros(num_subsets, dtype=np.int64)
+        self._num_done = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Match the proposals of a batch.
@@ -128,17 +129,22 @@ class ProposalRecallEvaluator(DatasetEvaluator):
             for index, members in enumerate(self._subsets(annotations)):
                 self._num_objects[index] += members.sum()
                 self._found[index] += count_found(iou[:, members], IOU_THRESHOLDS, self._limits)
+            self._num_done += 1
 
     def evaluate(self) -> dict | None:
         """{"proposals": numbers}; None on processes other than the first.
 
         Keys: AR@n for every limit n; for the largest ARs@n, ARm@n, ARl@n and AR@n_<group>. nan without such objects.
+
+        Raises:
+            ValueError: no image at all was predicted.
         """
         comm.synchronize()
-        gathered = comm.gather((self._found, self._num_objects))
+        gathered = comm.gather((self._found, self._num_objects, self._num_done))
         if not comm.is_main_process():
             return None
-        found, num_objects = (sum(parts) for parts in zip(*gathered, strict=True))
+        found, num_objects, num_done = (sum(parts) for parts in zip(*gathered, strict=True))
+        require_predictions(self._dataset_name, num_done)
         recalls = [
             [100 * float(f.mean()) / int(n) if n else math.nan for f in found_by_limit]
             for found_by_limit, n in zip(found, num_objects, strict=True)

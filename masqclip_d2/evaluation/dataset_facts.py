@@ -81,3 +81,11 @@ def detections_per_image(metadata: Any) -> int:
             f"Dataset {metadata.name!r}: metadata 'detections_per_image' must be a positive integer, got {number!r}."
         )
     return number
+
+
+def require_predictions(dataset_name: str, num_images: int) -> None:
+    """Raise ValueError if an evaluation saw no image at all."""
+    if num_images == 0:
+        raise ValueError(
+            f"Dataset {dataset_name!r}: there are no predictions to evaluate; no image of it was given to the model."
+        )

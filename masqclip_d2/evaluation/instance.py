@@ -25,7 +25,14 @@ from detectron2.utils import comm
 
 from ..data.registration.records import read_annotations
 from ..files import save_json
-from .dataset_facts import area_limits, area_ranges, category_groups, detections_per_image, required
+from .dataset_facts import (
+    area_limits,
+    area_ranges,
+    category_groups,
+    detections_per_image,
+    require_predictions,
+    required,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -155,12 +162,8 @@ class InstanceEvaluator(DatasetEvaluator):
             )
 
     def _check_done(self, done: set) -> None:
+        require_predictions(self._dataset_name, len(done))
         num_images = len(self._ground_truth.imgs)
-        if not done:
-            raise ValueError(
-                f"Dataset {self._dataset_name!r}: there are no predictions; none of the {num_images} images of the "
-                "ground truth was given to the model."
-            )
         if len(done) < num_images:
             logger.warning(
                 "%s: %d of %d images of the ground truth were not predicted; their objects count as missed.",

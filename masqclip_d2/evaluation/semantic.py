@@ -23,7 +23,7 @@ from detectron2.utils import comm
 
 from ..data.label_maps import read_label_map, read_panoptic_png
 from ..vocabulary import Vocabulary
-from .dataset_facts import category_groups
+from .dataset_facts import category_groups, require_predictions
 
 _DEFAULT_IGNORE_LABEL = 255
 
@@ -143,6 +143,7 @@ class SemanticEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._confusion = np.zeros((len(self._names), len(self._names) + 1), dtype=np.int64)
+        self._num_done = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Count the pixels of a batch.
@@ -158,14 +159,21 @@ class SemanticEvaluator(DatasetEvaluator):
                 self._confusion += confusion_matrix(gt, prediction, len(self._names), self._ignore_label)
             except ValueError as error:
                 raise ValueError(f"Dataset {self._dataset_name!r}, {source}: {error}.") from None
+            self._num_done += 1
 
     def evaluate(self) -> dict | None:
-        """{"sem_seg": `semantic_numbers`}; None on processes other than the first."""
+        """{"sem_seg": `semantic_numbers`}; None on processes other than the first.
+
+        Raises:
+            ValueError: no image at all was predicted.
+        """
         comm.synchronize()
-        gathered = comm.gather(self._confusion)
+        gathered = comm.gather((self._confusion, self._num_done))
         if not comm.is_main_process():
             return None
-        return {"sem_seg": semantic_numbers(sum(gathered), self._names, self._groups)}
+        confusions, num_done = zip(*gathered, strict=True)
+        require_predictions(self._dataset_name, sum(num_done))
+        return {"sem_seg": semantic_numbers(sum(confusions), self._names, self._groups)}
 
     def _check_channels(self, output: Mapping[str, Any]) -> None:
         sem_seg = output.get("sem_seg")

@@ -42,7 +42,6 @@ def test_numbers_are_exactly_those_of_the_run(run, tmp_path, capsys):
     main([str(run), "--output", str(tmp_path / "again")])
     before, after = read(run / "results.json"), read(tmp_path / "again" / "results.json")
     assert set(before["results"][SETS[0]]) == {"panoptic_seg", "sem_seg", "bbox", "segm"}
-    assert before["results"][SETS[0]]["sem_seg"]["mIoU"] > 0 and before["results"][SETS[0]]["segm"]["AP"] is not None
     assert after == before  # the numbers, and configuration, seed, weights and versions with them
     assert "mIoU_gt_or_pred" in capsys.readouterr().out
 

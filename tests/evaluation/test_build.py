@@ -1,9 +1,19 @@
+import json
 from types import SimpleNamespace
 
 import pytest
 
 from masqclip_d2.evaluation import evaluators_for
 from masqclip_d2.evaluation.build import TASKS, tasks_of_config
+
+
+def write_as_lvis(path):
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image.update(neg_category_ids=[], not_exhaustive_category_ids=[])
+    for category in content["categories"]:
+        category.update(frequency="f")
+    path.write_text(json.dumps(content))
 
 
 def kinds(evaluators):
@@ -21,6 +31,7 @@ def kinds(evaluators):
         ("coco_panoptic_seg", False, ["Panoptic", "Semantic", "MaskClassification"]),
         ("coco", True, ["Instance", "ProposalRecall", "MaskClassification"]),
         ("sem_seg", True, ["Semantic", "MaskClassification"]),
+        ("lvis", True, ["Lvis", "MaskClassification"]),
     ],
 )
 def test_the_metadata_decides(tiny_dataset, evaluator_type, json_file, expected):
@@ -29,6 +40,9 @@ def test_the_metadata_decides(tiny_dataset, evaluator_type, json_file, expected)
     metadata.evaluator_type = evaluator_type
     if not json_file:
         del metadata.json_file
+    if evaluator_type == "lvis":
+        pytest.importorskip("lvis", reason="pip install --no-deps lvis")
+        write_as_lvis(tiny_dataset.folder / "instances.json")
     evaluators = evaluators_for(tiny_dataset.name, None, TASKS)
     assert kinds(evaluators) == [f"{name}Evaluator" for name in expected]
 
@@ -42,6 +56,50 @@ def test_the_whole_set_runs_on_perfect_outputs(tiny_dataset, tmp_path):
     results = tiny_dataset.evaluate(evaluators)
     assert {results[t][m] for t, m in (("panoptic_seg", "PQ"), ("sem_seg", "mIoU"))} == {100.0}
     assert results["segm"]["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic", "instance", "proposals"])
+def test_no_predictions_is_one_sentence(tiny_dataset, task):
+    evaluators = evaluators_for(tiny_dataset.name, None, [task])
+    evaluators.reset()
+    with pytest.raises(ValueError, match="no predictions to evaluate|no prediction for 3 of 3") as caught:
+        evaluators.evaluate()
+    assert "\n" not in str(caught.value)
+
+
+def edit_json(path, change):
+    content = json.loads(path.read_text())
+    change(content["annotations"])
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("task", ["instance", "proposals"])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda rows: rows[0].update(image_id=77), "annotations of image 77, which is not among its 3 images"),
+        (lambda rows: rows[0].update(category_id=2), "category id 2, which is not among the 2 things of dataset"),
+    ],
+    ids=["annotation without image", "category not in the table"],
+)
+def test_wrong_ground_truth_is_one_sentence(tiny_dataset, task, change, message):
+    edit_json(tiny_dataset.folder / "instances.json", change)
+    with pytest.raises(ValueError, match=message) as caught:
+        evaluators_for(tiny_dataset.name, None, [task])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_panoptic_category_that_is_not_in_the_table(tiny_dataset):
+    edit_json(tiny_dataset.folder / "panoptic.json", lambda rows: rows[0]["segments_info"][0].update(category_id=2))
+    with pytest.raises(ValueError, match="ground truth: segment 1005 has the unknown category_id 2"):
+        tiny_dataset.evaluate(evaluators_for(tiny_dataset.name, None, ["panoptic"]))
+
+
+@pytest.mark.parametrize("number", [0, 2.5, "all"])
+def test_detections_per_image_must_be_a_number(tiny_dataset, number):
+    tiny_dataset.metadata.detections_per_image = number
+    with pytest.raises(ValueError, match="'detections_per_image' must be a positive integer"):
+        evaluators_for(tiny_dataset.name, None, ["instance"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,144 @@
+"""Saved predictions give the numbers of the outputs they were made from, bit by bit, whatever these were."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, Instances
+from PIL import Image
+
+from masqclip_d2.evaluation import Origin, evaluate_saved, evaluators_for, prediction_folders, read_predictions
+from masqclip_d2.fusion import boxes_from_masks
+
+TASKS = ("panoptic", "semantic", "instance")
+
+
+def half_right(record, output):
+    """Moved segments, a class map shifted to "no category", and instances of many scores; the same on every call."""
+    generator = torch.Generator().manual_seed(record["image_id"])
+    segment_ids, segments = output["panoptic_seg"]
+    moved = segment_ids.roll(2, 1)
+    output["panoptic_seg"] = (moved, [s for s in segments if (moved == s["id"]).any()])
+    labels = output["sem_seg_labels"].roll(3, 0).clone()
+    labels[torch.rand(labels.shape, generator=generator) > 0.9] = 255
+    output["sem_seg_labels"] = labels
+    truth = output["instances"]
+    masks = torch.cat([truth.pred_masks.roll(shift, 2) for shift in (0, 1, 2)])
+    masks = torch.cat([masks, torch.rand(3, 24, 32, generator=generator) > 0.7])
+    found = Instances((24, 32), pred_masks=masks, scores=torch.rand(len(masks), generator=generator))
+    found.pred_classes = torch.randint(0, 2, (len(masks),), generator=generator)
+    found.pred_classes[: len(truth)] = truth.pred_classes
+    found.pred_boxes = Boxes(boxes_from_masks(masks))
+    output["instances"] = found
+
+
+def save(dataset, folder, change=half_right, tasks=TASKS):
+    evaluators = evaluators_for(dataset.name, folder, tasks, Origin("A: 1", 3, "w.pth"))
+    evaluators.reset()
+    return dataset.evaluate(evaluators, change)
+
+
+def strict(results):
+    return json.dumps(results, sort_keys=True)  # nan equals nan, and every bit counts
+
+
+def test_every_number_is_the_same(tiny_dataset, tmp_path):
+    expected = save(tiny_dataset, tmp_path / "out")
+    results, predictions = evaluate_saved(tmp_path / "out")
+    assert strict(results) == strict(expected)
+    for task, metric in (("panoptic_seg", "PQ"), ("sem_seg", "mIoU"), ("segm", "AP"), ("bbox", "AP")):
+        assert 0 < results[task][metric] < 100
+    assert predictions.origin == Origin("A: 1", 3, "w.pth") and predictions.tasks == TASKS
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_alone(tiny_dataset, tmp_path, task):
+    expected = save(tiny_dataset, tmp_path / "out", tasks=[task])
+    assert strict(evaluate_saved(tmp_path / "out")[0]) == strict(expected)
+
+
+def test_nothing_found_is_a_prediction(tiny_dataset, tmp_path):
+    def nothing(record, output):
+        output["panoptic_seg"] = (torch.zeros(24, 32, dtype=torch.int32), [])
+        output["sem_seg_labels"] = torch.full((24, 32), 255)
+        output["instances"] = output["instances"][torch.zeros(len(output["instances"]), dtype=torch.bool)]
+
+    expected = save(tiny_dataset, tmp_path / "out", nothing)
+    assert expected["segm"]["AP"] == expected["panoptic_seg"]["PQ"] == expected["sem_seg"]["mIoU"] == 0
+    assert strict(evaluate_saved(tmp_path / "out")[0]) == strict(expected)
+
+
+def test_class_scores_are_saved_as_labels(tiny_dataset, tmp_path):
+    def scores(record, output):
+        labels = output.pop("sem_seg_labels")
+        output["sem_seg"] = torch.nn.functional.one_hot(labels % 4, 4).permute(2, 0, 1).float()
+
+    expected = save(tiny_dataset, tmp_path / "out", scores, ["semantic"])
+    assert strict(evaluate_saved(tmp_path / "out")[0]) == strict(expected)
+    with Image.open(tmp_path / "out" / "sem_seg_png" / "7.png") as picture:
+        assert picture.mode == "L" and np.asarray(picture).max() == 3
+
+
+def test_many_categories_take_16_bits(tiny_dataset, tmp_path):
+    metadata = tiny_dataset.metadata
+    del metadata.ignore_label
+    metadata.ignore_label = 65535
+    for record in tiny_dataset.records:
+        path = record["sem_seg_file_name"]
+        labels = np.asarray(Image.open(path)).astype(np.uint16)
+        Image.fromarray(np.where(labels == 255, 65535, labels).astype(np.uint16)).save(path)
+
+    def no_category(record, output):
+        labels = output["sem_seg_labels"]
+        output["sem_seg_labels"] = torch.where(labels == 255, 65535, labels).roll(1, 0)
+
+    expected = save(tiny_dataset, tmp_path / "out", no_category, ["semantic"])
+    assert strict(evaluate_saved(tmp_path / "out")[0]) == strict(expected)
+    with Image.open(tmp_path / "out" / "sem_seg_png" / "7.png") as picture:
+        assert picture.mode.startswith("I") and np.asarray(picture).max() == 65535
+
+
+def test_a_new_evaluation_takes_the_old_manifest_away(tiny_dataset, tmp_path):
+    save(tiny_dataset, tmp_path)
+    assert prediction_folders(tmp_path) == [tmp_path]
+    evaluators_for(tiny_dataset.name, tmp_path, TASKS, Origin()).reset()  # and is broken off
+    with pytest.raises(FileNotFoundError, match="so its predictions are not finished"):
+        read_predictions(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no finished predictions"):
+        prediction_folders(tmp_path)
+
+
+def test_names_of_images_may_hold_anything(tiny_dataset, tmp_path):
+    for record in tiny_dataset.records:
+        record["image_id"] = f"street/../{record['image_id']} %"
+
+    evaluators = evaluators_for(tiny_dataset.name, tmp_path / "out", ["semantic"], Origin())
+    evaluators.reset()
+    for record, (segment_map, segments) in zip(tiny_dataset.records, tiny_dataset.maps.values(), strict=True):
+        labels = np.array([255] + [category for category, _ in segments])[segment_map]
+        evaluators.process([record], [{"sem_seg_labels": torch.from_numpy(labels)}])
+    expected = evaluators.evaluate()
+    assert expected["sem_seg"]["mIoU"] == 100
+    assert strict(evaluate_saved(tmp_path / "out")[0]) == strict(expected)
+    assert {path.parent for path in tmp_path.rglob("*%25.png")} == {tmp_path / "out" / "sem_seg_png"}
+
+
+def test_two_processes_leave_one_folder(tiny_dataset, tmp_path, two_processes, monkeypatch):
+    expected = save(tiny_dataset, tmp_path / "one")
+    parts = [evaluators_for(tiny_dataset.name, tmp_path / "two", TASKS, Origin("A: 1", 3, "w.pth")) for _ in range(2)]
+    for index, record in enumerate(tiny_dataset.records):
+        output = tiny_dataset.perfect(record)
+        half_right(record, output)
+        parts[index % 2].process([record], [output])
+    for first, second in zip(parts[0]._evaluators, parts[1]._evaluators, strict=True):
+        two_processes(first, second)
+    monkeypatch.undo()  # one process evaluates again
+    results, _ = evaluate_saved(tmp_path / "two")
+    for task, numbers in expected.items():
+        assert results[task] == pytest.approx(numbers, nan_ok=True)
+
+
+def test_a_folder_to_save_in_is_needed(tiny_dataset):
+    with pytest.raises(ValueError, match="there is no output_dir|needs an output_dir"):
+        evaluators_for(tiny_dataset.name, None, ["semantic"], Origin())
