@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from masqclip_d2 import Predictor, Vocabulary
+from masqclip_d2.segmentation import Segment, Segmentation, category_colors
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 
 
@@ -72,6 +73,30 @@ def test_masks_of_another_size_are_refused(predictor, image):
 def test_arrays_that_are_no_images_are_refused(predictor, array):
     with pytest.raises(ValueError, match="uint8 RGB"):
         predictor(array, "a")
+
+
+def test_words_may_come_from_a_file_or_a_shipped_vocabulary(predictor, image, tmp_path):
+    path = tmp_path / "words.json"
+    Vocabulary.from_words("a|b,c", stuff="d").to_file(path)
+    for vocab in (path, str(path)):
+        answer = predictor(image, vocab)
+        assert answer.vocabulary == Vocabulary.from_file(path)
+    assert predictor(image, "shapes/masqclip").vocabulary == Vocabulary.load("shapes/masqclip")
+    assert predictor(image, "shapes/other").vocabulary.names == ("shapes/other",)  # a word like any other
+    assert predictor.classify(torch.ones(2, 16), path).shape == (2, 3)
+    with pytest.raises(ValueError, match="`stuff` goes with words"):
+        predictor(image, path, stuff="d")
+
+
+def test_pictures_have_the_colors_of_the_vocabulary(image):
+    words = Vocabulary(("a", "b"), (False, False), colors=(None, (255, 0, 0)))
+    chosen = category_colors(2, words.colors)
+    assert chosen[0] == category_colors(2)[0] and chosen[1] == (1.0, 0.0, 0.0)
+    black = np.zeros((480, 480, 3), dtype=np.uint8)
+    whole = Segment("b", 1, False, 1.0, np.ones((480, 480), dtype=bool))
+    picture = Segmentation(black, words, "semantic", [whole]).draw()
+    red, green, blue = picture.reshape(-1, 3).mean(axis=0)  # the word is written in the middle
+    assert red > 60 and green < 20 and blue < 20
 
 
 def test_unknown_task_is_refused(predictor, image):

@@ -92,6 +92,46 @@ def test_bad_words_stop_before_a_model_is_built(vocab, message, capsys):
     assert stopped.value.code == 1 and message in capsys.readouterr().err
 
 
+def test_a_vocabulary_file_brings_words_things_and_colors(tiny, tmp_path):
+    words = tmp_path / "words.yaml"
+    words.write_text(
+        "categories: [striped circle, {name: grass, isthing: false, color: [255, 0, 0]}]\n"
+        "templates: ['a {}', 'the {}']\nensemble: max\nnegatives: [shadow]\n"
+    )
+    _image(tmp_path / "a.png")
+    head, tail = tiny
+    main(["--vocab-file", str(words), *head, "--input", str(tmp_path / "a.png"), "--task", "semantic", *tail])
+    content = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert content["vocabulary"] == ["striped circle", "grass"]
+    assert {s["label"]: s["isthing"] for s in content["segments"]}.items() <= {
+        "striped circle": True,
+        "grass": False,
+    }.items()
+
+
+def test_a_shipped_vocabulary(tiny, tmp_path):
+    _image(tmp_path / "a.png")
+    head, tail = tiny
+    main(["--vocab-file", "shapes/maskclip", *head, "--input", str(tmp_path / "a.png"), *tail])
+    assert len(json.loads((tmp_path / "out" / "a.json").read_text())["vocabulary"]) == 42
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--vocab-file", "missing.yaml"], 1, "error: There is no vocabulary file missing.yaml."),
+        (["--vocab-file", "shapes/opensegg"], 1, "Did you mean 'shapes/openseg'?"),
+        (["--vocab-file", "shapes/maskclip", "--stuff", "grass"], 1, "error: --stuff goes with --vocab"),
+        (["--vocab-file", "shapes/maskclip", "--vocab", "cat"], 2, "not allowed with argument"),
+        ([], 2, "one of the arguments --vocab --vocab-file is required"),
+    ],
+)
+def test_bad_vocabulary_files_stop_before_a_model_is_built(words, code, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--config-file", "shapes/no_such_config"])
+    assert stopped.value.code == code and message in capsys.readouterr().err
+
+
 def test_inputs_are_files_folders_and_globs(tmp_path):
     for name in ("b.png", "a.jpg", "notes.txt"):
         (tmp_path / name).touch()

@@ -9,7 +9,8 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.env import seed_all_rng
 
 from masqclip_d2.training.trainer import Trainer
-from tests.helpers import tiny_config
+from masqclip_d2.vocabulary import Vocabulary
+from tests.helpers import TINY_CLIP, tiny_config
 
 SHORT = (
     "SOLVER.MAX_ITER", "4",
@@ -106,6 +107,52 @@ def test_clip_pretraining_leaves_a_clip(tmp_path, mini_shapes):
     assert clip.architecture.image_resolution == 32
     trained = trainer.model.clip.openai_state_dict()
     assert all(torch.equal(value, trained[name]) for name, value in clip.openai_state_dict().items())
+
+
+def vocabularies_of_a_walk(tmp_path, monkeypatch, *opts):
+    """The vocabulary of the model on each test set."""
+    seen = {}
+    monkeypatch.setattr(
+        "masqclip_d2.training.trainer.inference_on_dataset",
+        lambda model, loader, name: seen.update({name: model.vocabulary}) or {"sem_seg": {"mIoU": 1.0}},
+    )
+    sets = ("mini_shapes_val", "mini_shapes_val_instances")
+    cfg = tiny_config(tmp_path, "MaskCLIP", "DATASETS.TEST", str(sets), "DATALOADER.NUM_WORKERS", "0", *opts)
+    Trainer.test(cfg, Trainer.build_model(cfg), evaluators=list(sets))
+    return seen
+
+
+def test_a_form_holds_for_every_test_set(tmp_path, mini_shapes, monkeypatch):
+    seen = vocabularies_of_a_walk(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", "openseg")
+    assert {name: (len(words), words.ensemble, words.templates) for name, words in seen.items()} == {
+        "mini_shapes_val": (42, "max", "vild_14"), "mini_shapes_val_instances": (36, "max", "vild_14"),
+    }  # fmt: skip
+    own = vocabularies_of_a_walk(tmp_path, monkeypatch)
+    assert {words.ensemble for words in own.values()} == {""}
+
+
+def test_a_file_must_fit_each_test_set(tmp_path, mini_shapes, monkeypatch):
+    Vocabulary.load("shapes/maskclip").to_file(tmp_path / "words.yaml")
+    with pytest.raises(
+        ValueError, match=r"words.yaml' has 42 categories, but dataset 'mini_shapes_val_instances' has 36"
+    ):
+        vocabularies_of_a_walk(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", str(tmp_path / "words.yaml"))
+
+
+def test_training_has_its_own_choice_of_words(tmp_path, mini_shapes):
+    (tmp_path / "reads_sentences.json").write_text(json.dumps({**TINY_CLIP, "context_length": 40}))
+    cfg = tiny_config(
+        tmp_path, "MasQCLIP", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)", "DATASETS.TEST", "()",
+        "MODEL.MASQCLIP.TEXT.VOCABULARY_TRAIN", "openseg", "SOLVER.MAX_ITER", "1",
+        "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tmp_path / "reads_sentences.json"),
+    )  # fmt: skip
+    trainer = Trainer(cfg)
+    words = trainer.model.vocabulary
+    assert len(words) == 25 and (words.ensemble, words.templates) == ("max", "vild_14")
+    trainer.train()
+    cfg.MODEL.MASQCLIP.TEXT.VOCABULARY_TRAIN = "shapes/openseg"
+    with pytest.raises(ValueError, match="'shapes/openseg' has 42 categories, but dataset 'mini_shapes_train' has 25"):
+        Trainer(cfg)
 
 
 def test_evaluation_walks_over_several_sets_with_their_own_vocabularies(tmp_path, mini_shapes):
