@@ -17,14 +17,13 @@ import argparse
 import os
 import statistics
 import sys
-import threading
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from benchmarks.measuring import measured
 from masqclip_d2.visual_encoder.clip_baseline import clip_baseline_embeddings
 from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
@@ -101,45 +100,6 @@ def build(architecture: str, rma_layers, device) -> MaskClassTokenEncoder:
     return (
         MaskClassTokenEncoder(visual, attentions_with_rma(visual, rma_layers)).eval().requires_grad_(False).to(device)
     )
-
-
-def measured(run, device):
-    """Result, seconds, and the peak of memory above what was there before, in bytes."""
-    if device.type == "cpu":
-        with PeakOfProcess() as peak:
-            start = time.perf_counter()
-            result = run()
-            took = time.perf_counter() - start
-        return result, took, peak.bytes
-    torch.accelerator.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before, start = torch.cuda.memory_allocated(), time.perf_counter()
-    result = run()
-    torch.accelerator.synchronize()
-    return result, time.perf_counter() - start, torch.cuda.max_memory_allocated() - before
-
-
-class PeakOfProcess:
-    """Samples the resident memory of this process every millisecond."""
-
-    def __enter__(self):
-        self._before, self.bytes, self._stop = self._resident(), 0, False
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop = True
-        self._thread.join()
-
-    def _watch(self):
-        while not self._stop:
-            self.bytes = max(self.bytes, self._resident() - self._before)
-            time.sleep(0.001)
-
-    @staticmethod
-    def _resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":
