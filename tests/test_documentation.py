@@ -14,20 +14,32 @@ import pytest
 from tests import original_formats
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "datasets/README.md", "docs/architecture.md"]
+PAGES = ["README.md", "datasets/README.md", "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md"]
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
 # Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
 SHOWN_ONLY = {
     "make test": "this very run",
     "make figures": "draws over the pictures in docs/; tests/figures draws each of them",
     "python -m masqclip_d2.check_data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
+    "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
+}
+# Too long for a key: the beginning is enough.
+SHOWN_ONLY_FROM = {
+    "python train_net.py --eval-only --config-file configs/masqclip_r50.yaml": "needs CLIP ViT-L/14@336px; "
+    "tests/evaluation/test_protocols.py does the same on miniatures",
 }
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """(language, text) of the fenced code blocks of a page."""
     return re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def files(page: str) -> dict[str, str]:
+    """Python that the page asks to save: blocks that begin with a comment which is nothing but a file's name."""
+    named = ((re.match(r"# (\w+\.py)\n", text), text) for language, text in blocks(page) if language == "python")
+    return {match[1]: text for match, text in named if match}
 
 
 def commands(page: str) -> list[str]:
@@ -56,8 +68,10 @@ def clone(tmp_path):
 
 def run(command: str, clone: Path) -> str:
     """Run a command with small numbers in `clone`; its standard output."""
-    words = shlex.split(re.sub(r"--num-(train|val|captions|closeups) (\d+)", r"--num-\1 8", command))
-    words = [str(match) for word in words for match in (sorted(clone.glob(word)) if "*" in word else [word])]
+    command = re.sub(r"--num-(train|val|captions|closeups) (\d+)", r"--num-\1 8", command)
+    unquoted = [word if "*" in word and "'" not in word else None for word in shlex.split(command, posix=False)]
+    globs = {word: sorted(map(str, clone.glob(word))) for word in unquoted if word}
+    words = [match for word in shlex.split(command) for match in globs.get(word, [word])]
     if words[0] == "python":
         words[0] = sys.executable
         if words[1] in ("train_net.py", "tools/run_stages.py"):
@@ -79,8 +93,10 @@ def makefile_commands(target: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_a_page_run(page, clone):
+    for name, text in files(page).items():
+        (clone / name).write_text(text)
     for command in commands(page):
-        if command in SHOWN_ONLY:
+        if command in SHOWN_ONLY or command.startswith(tuple(SHOWN_ONLY_FROM)):
             continue
         if command.startswith("make "):
             inner = makefile_commands(command.split()[1])
@@ -89,13 +105,12 @@ def test_commands_of_a_page_run(page, clone):
                 run(line, clone)
         else:
             run(command, clone)
+    run_python(page, clone)  # after the commands, whose results it may take up
 
 
-@pytest.mark.slow
-def test_python_of_the_readme_runs(clone):
-    code = [block for language, block in blocks("README.md") if language == "python"]
-    assert code
-    for block in code:
+def run_python(page: str, clone: Path) -> None:
+    """Run the Python of a page that is not saved as a file, a block at a time; each prints something."""
+    for block in (text for language, text in blocks(page) if language == "python" and text not in files(page).values()):
         done = subprocess.run(
             [sys.executable, "-c", block], cwd=clone, capture_output=True, text=True, timeout=300,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
