@@ -6,7 +6,7 @@ arrays and know no dataset.
 """
 
 from ..data.label_maps import id2rgb, rgb2id
-from .build import build_evaluator, evaluators_for
+from .build import answerable_tasks, build_evaluator, evaluators_for
 from .class_agnostic import ProposalRecallEvaluator
 from .evaluate_saved import evaluate_saved
 from .instance import InstanceEvaluator
@@ -29,6 +29,7 @@ __all__ = [
     "PredictionRecorder",
     "ProposalRecallEvaluator",
     "SemanticEvaluator",
+    "answerable_tasks",
     "build_evaluator",
     "comparison_text",
     "confusion_matrix",

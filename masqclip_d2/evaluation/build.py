@@ -90,16 +90,7 @@ def evaluators_for(
     unknown = sorted(set(tasks) - set(TASKS))
     if unknown:
         raise ValueError(f"Unknown tasks {unknown}; known: {', '.join(TASKS)}.")
-    metadata = MetadataCatalog.get(dataset_name)
-    evaluator_type = required(metadata, "evaluator_type", "evaluation")
-    if evaluator_type not in _TASKS_OF_TYPE:
-        raise ValueError(
-            f"Dataset {dataset_name!r} has evaluator_type {evaluator_type!r}, for which there is no evaluator; known: "
-            f"{', '.join(_TASKS_OF_TYPE)}."
-        )
-    answerable = list(_TASKS_OF_TYPE[evaluator_type])
-    if getattr(metadata, "json_file", None) is None:
-        answerable = [task for task in answerable if task not in _NEED_INSTANCES_JSON]
+    answerable = answerable_tasks(dataset_name)
     chosen = [task for task in TASKS if task in tasks and task in answerable]
     left_out = [task for task in TASKS if task in tasks and task not in answerable]
     if not chosen:
@@ -114,6 +105,25 @@ def evaluators_for(
     if save_as is not None:
         evaluators += _recorders(dataset_name, output_dir, chosen, save_as)
     return DatasetEvaluators(evaluators)
+
+
+def answerable_tasks(dataset_name: str) -> tuple[str, ...]:
+    """Which of `TASKS` a dataset has ground truth for, by its metadata `evaluator_type` and `json_file`.
+
+    Raises:
+        ValueError: the evaluator type is missing or unknown.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    evaluator_type = required(metadata, "evaluator_type", "evaluation")
+    if evaluator_type not in _TASKS_OF_TYPE:
+        raise ValueError(
+            f"Dataset {dataset_name!r} has evaluator_type {evaluator_type!r}, for which there is no evaluator; known: "
+            f"{', '.join(_TASKS_OF_TYPE)}."
+        )
+    answerable = _TASKS_OF_TYPE[evaluator_type]
+    if getattr(metadata, "json_file", None) is None:
+        answerable = tuple(task for task in answerable if task not in _NEED_INSTANCES_JSON)
+    return answerable
 
 
 def build_task_evaluator(

@@ -139,7 +139,7 @@ class OpenVocabularySegmenter(nn.Module):
             RuntimeError: no vocabulary was set, the model is in training mode and has nothing to learn, or memory ran
                 out (meta_arch/out_of_memory.py).
         """
-        vocabulary = self._known_vocabulary()
+        vocabulary = self.known_vocabulary()
         if self.training:
             return self.losses(batched_inputs, vocabulary)
         proposals = in_smaller_pieces(self.proposer.propose, batched_inputs, _size_of(batched_inputs))
@@ -169,8 +169,7 @@ class OpenVocabularySegmenter(nn.Module):
         image = record["image"]
         output_hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
         given = proposals
-        embeddings, proposals = self.encode_masks(image, given)
-        log_scores = self.class_log_scores(embeddings, proposals.object_scores, vocabulary, with_extra=True)
+        log_scores, proposals = self.classify(image, given, vocabulary)
         answers = fuse(log_scores.exp(), proposals, vocabulary, output_hw, tasks or self.tasks)
         if "instances" in record:
             truth = record["instances"]
@@ -181,6 +180,13 @@ class OpenVocabularySegmenter(nn.Module):
                     "gt_masks": given.mask_logits > 0,
                 }
         return answers
+
+    def classify(self, image: Tensor, proposals: MaskProposals, vocabulary: Vocabulary) -> tuple[Tensor, MaskProposals]:
+        """Log scores of the proposals of one image, as `class_log_scores` gives them with its extra column, and the
+        proposals as the visual encoder refined them.
+        """
+        embeddings, proposals = self.encode_masks(image, proposals)
+        return self.class_log_scores(embeddings, proposals.object_scores, vocabulary, with_extra=True), proposals
 
     @torch.no_grad()
     def encode_masks(self, image: Tensor, proposals: MaskProposals) -> tuple[Tensor, MaskProposals]:
@@ -267,7 +273,8 @@ class OpenVocabularySegmenter(nn.Module):
         none = logits[..., len(vocabulary) :].logsumexp(dim=-1, keepdim=True)
         return torch.cat([logits[..., : len(vocabulary)], none], dim=-1)
 
-    def _known_vocabulary(self) -> Vocabulary:
+    def known_vocabulary(self) -> Vocabulary:
+        """The words of `set_vocabulary`; RuntimeError that names it if there are none yet."""
         if self.vocabulary is None:
             raise RuntimeError(
                 f"{type(self).__name__} has no vocabulary yet: call model.set_vocabulary(Vocabulary.from_words(...)), "

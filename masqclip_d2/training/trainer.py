@@ -17,9 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import AccountingCheckpointer
 from ..data.mappers import build_mapper
-from ..evaluation import build_evaluator, report_results
+from ..evaluation import SemanticEvaluator, answerable_tasks, build_evaluator, report_results
 from ..meta_arch.clip_pretraining import ClipPretraining
 from ..meta_arch.open_vocabulary import OpenVocabularySegmenter, Tasks
+from ..meta_arch.semantic_augmentation import SemanticWithAugmentation
 from ..vocabulary import Vocabulary, choose_vocabulary
 from .best_checkpoint import BestCheckpoint
 from .clip_pretraining import ClipExporter
@@ -95,19 +96,23 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def evaluate_weights(cls, cfg, resume: bool = False) -> dict:
-        """Build the model, load MODEL.WEIGHTS (or the last checkpoint with `resume`) and test it."""
+        """Build the model, load MODEL.WEIGHTS (or the last checkpoint with `resume`) and test it.
+
+        With TEST.AUG.ENABLED, semantic answers are evaluated twice, see `test`.
+        """
         model = cls.build_model(cfg)
         AccountingCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-        return cls.test(cfg, model)
+        return cls.test(cfg, model, augmented=cfg.TEST.AUG.ENABLED)
 
     @classmethod
-    def test(cls, cfg, model: nn.Module, evaluators=None) -> dict:
+    def test(cls, cfg, model: nn.Module, evaluators=None, augmented: bool = False) -> dict:
         """Evaluate on every set of DATASETS.TEST; the vocabulary follows the set.
 
         Args:
             cfg: the configuration.
             model: as built by `build_model`, or wrapped for several processes.
             evaluators: one per test set; None: `build_evaluator` for each.
+            augmented: evaluate semantic answers once more with test-time augmentation (TEST.AUG), as `sem_seg_TTA`.
 
         Returns:
             The results of the one set, or {set: results}; empty on processes other than the first.
@@ -118,6 +123,7 @@ class Trainer(DefaultTrainer):
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
             raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets.")
         bare_model = bare(model)
+        augmented_model = SemanticWithAugmentation.from_config(cfg, bare_model) if augmented else None
         vocabulary_before = getattr(bare_model, "vocabulary", None)
         tasks_before = getattr(bare_model, "tasks", None)
         results: dict[str, dict] = {}
@@ -128,6 +134,8 @@ class Trainer(DefaultTrainer):
                 bare_model.tasks = tasks_on(name, tasks_before)
             evaluator = evaluators[index] if evaluators is not None else cls.build_evaluator(cfg, name)
             results[name] = inference_on_dataset(bare_model, loader, evaluator)
+            if augmented_model is not None:
+                results[name].update(cls._test_augmented(cfg, augmented_model, name))
             if comm.is_main_process():
                 logger.info("Results of %s on %s:", type(bare_model).__name__, name)
                 logger.info("copypaste: Dataset: %s", name)
@@ -143,6 +151,20 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process() and len(cfg.TEST.EXPECTED_RESULTS):
             verify_results(cfg, flat)
         return flat
+
+    @classmethod
+    def _test_augmented(cls, cfg, model: SemanticWithAugmentation, dataset_name: str) -> dict:
+        """{"sem_seg_TTA": numbers} of one test set; {} where it has no semantic ground truth."""
+        if "semantic" not in answerable_tasks(dataset_name):
+            logger.info("%s has no semantic ground truth: not evaluated with test-time augmentation.", dataset_name)
+            return {}
+        logger.info("%s with test-time augmentation (TEST.AUG): semantic answers alone.", dataset_name)
+        as_on_disk = cfg.clone()
+        as_on_disk.defrost()
+        as_on_disk.INPUT.MIN_SIZE_TEST = 0  # the model resizes
+        loader = cls.build_test_loader(as_on_disk, dataset_name)
+        results = inference_on_dataset(model, loader, SemanticEvaluator(dataset_name))
+        return {f"{task}_TTA": numbers for task, numbers in results.items()}
 
 
 def vocabulary_of(dataset_name: str, chosen: str = "") -> Vocabulary:

@@ -169,6 +169,19 @@ def test_evaluation_walks_over_several_sets_with_their_own_vocabularies(tmp_path
     assert set(written["results"]) == set(results)
 
 
+def test_augmentation_at_test_adds_semantic_numbers(tmp_path, mini_shapes):
+    cfg = tiny_config(
+        tmp_path, "MaskCLIP", "DATASETS.TEST", "('mini_shapes_val', 'mini_shapes_val_instances')",
+        "DATALOADER.NUM_WORKERS", "0", "TEST.AUG.ENABLED", "True", "TEST.AUG.FLIP", "False",
+        "INPUT.MIN_SIZE_TEST", "80", "INPUT.MAX_SIZE_TEST", "100",
+        "TEST.AUG.MIN_SIZES", "(80,)", "TEST.AUG.MAX_SIZE", "100",
+    )  # fmt: skip
+    results = Trainer.evaluate_weights(cfg)
+    assert {"panoptic_seg", "sem_seg", "sem_seg_TTA"} <= results["mini_shapes_val"].keys()
+    assert str(results["mini_shapes_val"]["sem_seg_TTA"]) == str(results["mini_shapes_val"]["sem_seg"])  # nan is nan
+    assert "sem_seg_TTA" not in results["mini_shapes_val_instances"]
+
+
 def test_ground_truth_masks_are_evaluated_by_their_words(tmp_path, mini_shapes):
     cfg = tiny_config(
         tmp_path, "ClipBaseline", "DATASETS.TEST", "('mini_shapes_val',)", "DATALOADER.NUM_WORKERS", "0",

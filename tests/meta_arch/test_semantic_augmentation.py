@@ -1,0 +1,98 @@
+"""Several views of an image, averaged: equal to the model where there is one view, and blind to mirrors."""
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from masqclip_d2.fusion import crop_and_resize
+from masqclip_d2.meta_arch.semantic_augmentation import SemanticWithAugmentation
+from tests.helpers import five_words, random_image, tiny_config
+
+
+@pytest.fixture(params=["MaskCLIP", "MasQCLIP"])
+def model(request, tmp_path):
+    opts = ("MODEL.MASQCLIP.TEST.CLASS_MAPS", "True", "MODEL.MASQCLIP.RMA.LAYERS", "[1]")
+    built = build_model(tiny_config(tmp_path, request.param, *opts if request.param == "MaskCLIP" else opts[:2]))
+    built.eval().set_vocabulary(five_words())
+    return built
+
+
+def smooth_image(height, width, seed=0):
+    """Without fine noise, so that resizing leaves something of it."""
+    coarse = random_image(5, 7, seed).float()
+    return crop_and_resize(coarse, (5, 7), (height, width)).to(torch.uint8)
+
+
+def assert_same(one, other):
+    torch.testing.assert_close(one["sem_seg_confidence"], other["sem_seg_confidence"], atol=1e-4, rtol=1e-4)
+    assert (one["sem_seg_labels"] == other["sem_seg_labels"]).float().mean() > 0.99
+
+
+def test_one_size_without_mirror_is_the_model_itself(model):
+    record = {"image": smooth_image(40, 72), "height": 50, "width": 91}
+    one_view = SemanticWithAugmentation(model, (40,), 1000, flip=False)([record])[0]
+    plain = model([record])[0]
+    assert set(one_view) == {"sem_seg", "sem_seg_labels", "sem_seg_confidence"}
+    assert all(torch.equal(one_view[name], plain[name]) for name in one_view)
+
+
+def test_scores_are_the_mean_of_those_of_the_views(model):
+    record = {"image": smooth_image(40, 72), "height": 50, "width": 91}
+    augmented = SemanticWithAugmentation(model, (40, 64), 1000, flip=True)([record])[0]
+    maps = []
+    for size in (40, 64):
+        alone = SemanticWithAugmentation(model, (size,), 1000, flip=False)
+        maps.append(alone([record])[0]["sem_seg"])
+        mirrored = {**record, "image": record["image"].flip(-1)}
+        maps.append(alone([mirrored])[0]["sem_seg"].flip(-1))
+    assert not torch.allclose(maps[0], maps[1], atol=1e-3) and not torch.allclose(maps[0], maps[2], atol=1e-3)
+    expected = torch.stack(maps).mean(0)
+    torch.testing.assert_close(augmented["sem_seg"], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(augmented["sem_seg_confidence"], expected.amax(0), atol=1e-4, rtol=1e-4)
+    assert (augmented["sem_seg_labels"] == expected.argmax(0)).float().mean() > 0.99
+
+
+def test_the_mirrored_image_gets_the_mirrored_answer(model):
+    """Also where the proposer pads: 47 pixels become 64, on the right of both."""
+    augmented = SemanticWithAugmentation(model, (33, 40), 1000, flip=True)
+    image = smooth_image(33, 47)
+    plain, mirrored = augmented([{"image": image}, {"image": image.flip(-1)}])
+    assert_same({name: value.flip(-1) for name, value in mirrored.items()}, plain)
+
+
+def test_a_symmetrical_image_gets_a_symmetrical_answer(model):
+    image = smooth_image(40, 30)
+    image = torch.cat([image, image.flip(-1)], dim=-1)
+    answer = SemanticWithAugmentation(model, (40,), 1000, flip=True)([{"image": image}])[0]
+    assert_same({name: value.flip(-1) for name, value in answer.items()}, answer)
+
+
+def test_views_are_those_of_the_configuration(model, monkeypatch, tmp_path):
+    opts = ("TEST.AUG.MIN_SIZES", "(20, 64)", "TEST.AUG.MAX_SIZE", "60")  # FLIP is True by default
+    seen = []
+    propose = model.proposer.propose
+    monkeypatch.setattr(
+        model.proposer, "propose", lambda batch: seen.append(tuple(batch[0]["image"].shape)) or propose(batch)
+    )
+    cfg = tiny_config(tmp_path, "MaskCLIP", *opts)
+    SemanticWithAugmentation.from_config(cfg, model)([{"image": smooth_image(20, 40)}])
+    assert seen == [(3, 20, 40)] * 2 + [(3, 30, 60)] * 2
+
+
+def test_refuses_what_it_cannot_average(tmp_path):
+    semantic_off = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "False"))
+    for other in (semantic_off, build_model(tiny_config(tmp_path, "MaskProposer"))):
+        with pytest.raises(ValueError, match=f"{type(other).__name__} gives none.*SEMANTIC_ON True"):
+            SemanticWithAugmentation(other, (40,), 1000, flip=True)
+    cfg = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")
+    with pytest.raises(ValueError, match="PROPOSER.SOURCE is 'ground_truth'"):
+        SemanticWithAugmentation.from_config(cfg, build_model(cfg))
+    cfg = tiny_config(tmp_path, "MaskCLIP", "TEST.AUG.MIN_SIZES", "()")
+    with pytest.raises(ValueError, match=r"MIN_SIZES is \(\)"):
+        SemanticWithAugmentation.from_config(cfg, build_model(cfg))
+
+
+def test_without_a_vocabulary_the_remedy_is_named(model):
+    model.vocabulary = None
+    with pytest.raises(RuntimeError, match="set_vocabulary"):
+        SemanticWithAugmentation(model, (40,), 1000, flip=True)([{"image": smooth_image(40, 40)}])
