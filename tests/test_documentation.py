@@ -14,7 +14,10 @@ import pytest
 from tests import original_formats
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "datasets/README.md", "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md"]
+PAGES = [
+    "README.md", "datasets/README.md", "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md",
+    "docs/vocabularies.md",
+]  # fmt: skip
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
 # Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
 SHOWN_ONLY = {
@@ -37,8 +40,8 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def files(page: str) -> dict[str, str]:
-    """Python that the page asks to save: blocks that begin with a comment which is nothing but a file's name."""
-    named = ((re.match(r"# (\w+\.py)\n", text), text) for language, text in blocks(page) if language == "python")
+    """Files that the page asks to save: blocks that begin with a comment which is nothing but a file's name."""
+    named = ((re.match(r"# (\w+\.(?:py|yaml))\n", text), text) for _, text in blocks(page))
     return {match[1]: text for match, text in named if match}
 
 
