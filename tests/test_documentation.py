@@ -10,20 +10,33 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from detectron2.modeling import build_model
 
+from masqclip_d2.config import load_config
+from masqclip_d2.data.preparation import prepare
+from masqclip_d2.visual_encoder import build_clip, save_clip
 from tests import original_formats
+from tests.helpers import TINY_CLIP, TINY_PROPOSER, published_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "README.md", "datasets/README.md", "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md",
-    "docs/vocabularies.md",
+    "docs/vocabularies.md", "docs/migration.md",
 ]  # fmt: skip
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
+# Configurations of real data on miniatures: smallest sizes, no weights to download.
+SMALL_MODEL = [
+    *TINY_PROPOSER, "MODEL.BACKBONE.NAME", "TinyBackbone", "MODEL.SEM_SEG_HEAD.CONVS_DIM", "64",
+    "MODEL.SEM_SEG_HEAD.MASK_DIM", "64", "MODEL.MASK_FORMER.HIDDEN_DIM", "64", "MODEL.MASK_FORMER.NHEADS", "4",
+    "MODEL.MASQCLIP.CLIP.NAME", "small_clip.safetensors", "INPUT.MIN_SIZE_TEST", "64",
+]  # fmt: skip
 # Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
 SHOWN_ONLY = {
     "make test": "this very run",
     "make figures": "draws over the pictures in docs/; tests/figures draws each of them",
     "python -m masqclip_d2.check_data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
+    "python -m masqclip_d2.check_data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
 }
@@ -66,6 +79,10 @@ def clone(tmp_path):
         (folder / "datasets" / entry.name).symlink_to(entry)
     for name in ("coco_panoptic", "coco_instances", "ade20k", "ade20k_full", "pascal_context", "pascal_voc"):
         getattr(original_formats, f"write_{name}")(folder / "datasets")
+    save_clip(
+        folder / "small_clip.safetensors",
+        build_clip({**TINY_CLIP, "vision_layers": 24, "context_length": 77, "vocab_size": 49408}),
+    )
     return folder
 
 
@@ -79,6 +96,8 @@ def run(command: str, clone: Path) -> str:
         words[0] = sys.executable
         if words[1] in ("train_net.py", "tools/run_stages.py"):
             words += FEWER_STEPS
+        if "_r50" in command:
+            words += (["--opts"] if words[1] == "tools/convert_checkpoint.py" else []) + SMALL_MODEL
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": "datasets"}
     done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
@@ -93,9 +112,32 @@ def makefile_commands(target: str) -> list[str]:
     return [line for line in commands if " pip " not in line]
 
 
+def write_published_checkpoints(clone: Path) -> None:
+    """Stand-ins of small sizes under the published names, as one has downloaded them."""
+    (clone / "downloads").mkdir()
+    names = {"maskclip": "maskclip_r50", "masqclip": "masqclip_r50", "student": "coco/teacher_r50"}
+    for kind, config in names.items():
+        model = build_model(load_config(config, [*SMALL_MODEL, *_small_clip(clone)]))
+        tensors = {n: t for n, t in model.state_dict().items() if not n.startswith("text_classifier.")}
+        published = {published_name(name, kind): tensor for name, tensor in tensors.items()}
+        torch.save({"model": published, "iteration": 9999}, clone / "downloads" / f"{kind}.pth")
+
+
+def _small_clip(clone: Path) -> list[str]:
+    return ["MODEL.MASQCLIP.CLIP.NAME", str(clone / "small_clip.safetensors")]
+
+
+def prepare_miniatures(clone: Path) -> None:
+    for name in ("coco_split", "ade20k", "ade20k_full", "pascal_context"):
+        prepare(name, clone / "datasets", splits=["val"], progress=False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_a_page_run(page, clone):
+    if page == "docs/migration.md":
+        write_published_checkpoints(clone)
+        prepare_miniatures(clone)
     for name, text in files(page).items():
         (clone / name).write_text(text)
     for command in commands(page):
