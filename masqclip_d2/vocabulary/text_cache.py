@@ -77,6 +77,7 @@ def cached(rows: Sequence[Sequence[str]], unit_first: bool, digest: str, embed: 
     path = folder / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
     embeddings = _read(path, len(rows))
     if embeddings is None:
+        logger.info("Embedding %d texts, to be kept in %s", sum(map(len, rows)), folder)
         embeddings = embed()
         _write(path, embeddings)
     return embeddings

@@ -6,6 +6,8 @@ from detectron2.data import MetadataCatalog
 from masqclip_d2.data import registration  # noqa: F401  (registers)
 from masqclip_d2.data.categories.lists import CATEGORY_LISTS, category_list
 from masqclip_d2.vocabulary import FORMS, Vocabulary, in_form, shipped_names
+from masqclip_d2.vocabulary.prompts import TEMPLATES
+from masqclip_d2.vocabulary.text_encoder import _tokenizer
 from masqclip_d2.vocabulary.vocabulary import fold
 
 OURS = "masqclip_"
@@ -73,6 +75,17 @@ def test_openseg_form(name, category, words):
     vocabulary = Vocabulary.load(f"{name}/openseg")
     assert word_of(vocabulary, category) == words
     assert (vocabulary.templates, vocabulary.ensemble) == ("vild_14", "max")
+
+
+def test_every_text_fits_the_77_tokens_of_published_clips():
+    tokenizer = _tokenizer(49408)
+    longest = set()
+    for name in shipped_names():
+        vocabulary = Vocabulary.load(name)
+        words = {word for synonyms in vocabulary.synonyms for word in synonyms}
+        longest.update(sorted(words, key=len)[-5:])
+    template = max(len(tokenizer.encode(text)) for text in TEMPLATES["vild_14"])
+    assert max(len(tokenizer.encode(word)) for word in longest) + template + 2 <= 77
 
 
 @pytest.mark.parametrize("dataset", VAL)
