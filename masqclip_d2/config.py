@@ -115,6 +115,9 @@ def add_masqclip_config(cfg: CN) -> None:
     # Keep the weights with the highest value of this metric as model_best.pth, such as "panoptic_seg/PQ_novel"; of
     # several test sets "NAME/panoptic_seg/PQ". "": keep none. Looked at after every evaluation (TEST.EVAL_PERIOD).
     cfg.TEST.BEST_CHECKPOINT_METRIC = ""
+    # Pictures of answers to the first images of each test set, for TensorBoard, at every evaluation in training
+    # (TEST.EVAL_PERIOD); 0: none.
+    cfg.TEST.PICTURES = 4
     _add_mask2former_keys(cfg)
     _add_masqclip_keys(cfg)
 

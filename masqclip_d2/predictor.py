@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .checkpoint import AccountingCheckpointer
 from .config import adapt_to_machine, load_config
-from .segmentation import Segment, Segmentation
+from .segmentation import Segmentation, segments_of
 from .vocabulary import Vocabulary, is_vocabulary_name
 
 TASKS = ("panoptic", "instance", "semantic")
@@ -95,7 +95,7 @@ class Predictor:
         proposals = self.model.proposer.propose([record])[0]
         only_task = replace(self.model.tasks, **{name: name == task for name in TASKS})
         answers = self.model.answer(record, proposals, vocabulary, only_task)
-        segments = _SEGMENTS_OF[task](answers, vocabulary)
+        segments = segments_of(task, answers, vocabulary)
         return Segmentation(
             image=pixels,
             vocabulary=vocabulary,
@@ -160,33 +160,3 @@ def _pixels(image: str | Path | np.ndarray) -> np.ndarray:
 
 def _to_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)
-
-
-def _panoptic_segments(answers: dict, vocabulary: Vocabulary) -> list[Segment]:
-    ids, found = answers["panoptic_seg"]
-    ids = ids.cpu().numpy()
-    return [_segment(vocabulary, s["category_id"], s["score"], ids == s["id"]) for s in found]
-
-
-def _instance_segments(answers: dict, vocabulary: Vocabulary) -> list[Segment]:
-    found = answers["instances"].to("cpu")
-    rows = zip(found.pred_classes.tolist(), found.scores.tolist(), found.pred_masks.numpy(), strict=True)
-    return [_segment(vocabulary, category, score, mask) for category, score, mask in rows if mask.any()]
-
-
-def _semantic_segments(answers: dict, vocabulary: Vocabulary) -> list[Segment]:
-    scores, labels = answers["sem_seg_confidence"].cpu().numpy(), answers["sem_seg_labels"].cpu().numpy()
-    labels = np.where(scores > 0, labels, -1)
-    segments = []
-    for category in np.unique(labels[labels >= 0]).tolist():
-        mask = labels == category
-        score = min(1.0, float(scores[mask].mean()))
-        segments.append(_segment(vocabulary, category, score, mask))
-    return segments
-
-
-def _segment(vocabulary: Vocabulary, category: int, score: float, mask: np.ndarray) -> Segment:
-    return Segment(vocabulary.names[category], category, bool(vocabulary.is_thing[category]), float(score), mask)
-
-
-_SEGMENTS_OF = {"panoptic": _panoptic_segments, "instance": _instance_segments, "semantic": _semantic_segments}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -112,6 +113,51 @@ class Segmentation:
             alpha=0.45,
         )
         return picture.get_image()
+
+
+def segments_of(task: str, answers: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
+    """The segments in a model's answers to one image (the outputs of `meta_arch.open_vocabulary`).
+
+    Args:
+        task: "panoptic", "instance" or "semantic", which the model was asked for.
+        answers: has `panoptic_seg`, `instances`, or `sem_seg_labels` and `sem_seg_confidence`.
+        vocabulary: the words of the answers.
+
+    Returns:
+        Those with at least one pixel. Semantic: one per category, whose score is the mean over its pixels, at most 1;
+        pixels that no word fits belong to none.
+    """
+    return _SEGMENTS_OF[task](answers, vocabulary)
+
+
+def _panoptic_segments(answers: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
+    ids, found = answers["panoptic_seg"]
+    ids = ids.cpu().numpy()
+    return [_segment(vocabulary, s["category_id"], s["score"], ids == s["id"]) for s in found]
+
+
+def _instance_segments(answers: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
+    found = answers["instances"].to("cpu")
+    rows = zip(found.pred_classes.tolist(), found.scores.tolist(), found.pred_masks.numpy(), strict=True)
+    return [_segment(vocabulary, category, score, mask) for category, score, mask in rows if mask.any()]
+
+
+def _semantic_segments(answers: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
+    scores, labels = answers["sem_seg_confidence"].cpu().numpy(), answers["sem_seg_labels"].cpu().numpy()
+    labels = np.where(scores > 0, labels, -1)
+    segments = []
+    for category in np.unique(labels[labels >= 0]).tolist():
+        mask = labels == category
+        score = min(1.0, float(scores[mask].mean()))
+        segments.append(_segment(vocabulary, category, score, mask))
+    return segments
+
+
+def _segment(vocabulary: Vocabulary, category: int, score: float, mask: np.ndarray) -> Segment:
+    return Segment(vocabulary.names[category], category, bool(vocabulary.is_thing[category]), float(score), mask)
+
+
+_SEGMENTS_OF = {"panoptic": _panoptic_segments, "instance": _instance_segments, "semantic": _semantic_segments}
 
 
 def category_colors(count: int, chosen: Sequence[tuple[int, int, int] | None] = ()) -> list[tuple[float, float, float]]:

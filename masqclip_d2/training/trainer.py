@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from detectron2.data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
-from detectron2.evaluation import inference_on_dataset, print_csv_format, verify_results
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset, print_csv_format, verify_results
 from detectron2.utils import comm
+from detectron2.utils.events import has_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,6 +26,7 @@ from ..vocabulary import Vocabulary, choose_vocabulary
 from .best_checkpoint import BestCheckpoint
 from .clip_pretraining import ClipExporter
 from .optimizer import build_lr_scheduler, build_optimizer
+from .result_pictures import ResultPictures
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +120,7 @@ class Trainer(DefaultTrainer):
             The results of the one set, or {set: results}; empty on processes other than the first.
 
         Prints Detectron2's "copypaste" lines for each set, which they name, then one table of all; writes results.json
-        to OUTPUT_DIR.
+        to OUTPUT_DIR. In training, the first TEST.PICTURES answers of each set are drawn for TensorBoard.
         """
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
             raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets.")
@@ -133,6 +135,9 @@ class Trainer(DefaultTrainer):
                 bare_model.set_vocabulary(vocabulary_of(name, cfg.MODEL.MASQCLIP.TEXT.VOCABULARY))
                 bare_model.tasks = tasks_on(name, tasks_before)
             evaluator = evaluators[index] if evaluators is not None else cls.build_evaluator(cfg, name)
+            if cfg.TEST.PICTURES > 0 and has_event_storage() and isinstance(bare_model, OpenVocabularySegmenter):
+                pictures = ResultPictures(name, bare_model.known_vocabulary(), cfg.TEST.PICTURES)
+                evaluator = DatasetEvaluators([evaluator, pictures])
             results[name] = inference_on_dataset(bare_model, loader, evaluator)
             if augmented_model is not None:
                 results[name].update(cls._test_augmented(cfg, augmented_model, name))
