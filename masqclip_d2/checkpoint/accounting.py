@@ -62,6 +62,7 @@ def account(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss
     own = model.state_dict(keep_vars=True)
     source, names = _our_names(state_dict, own)
     may_miss = (*source.may_miss, *may_miss)
+    may_leave = (*source.may_leave, *getattr(model, "may_leave_names", ()))
     renamed = {ours: state_dict[name] for name, ours in names.items()}
     missing = [name for name in own if name not in renamed]
     left = [name for name in renamed if name not in own]
@@ -69,7 +70,7 @@ def account(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss
     misshapen = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
     wrong = [
         [name for name in found if not matches(name, expected)]
-        for found, expected in ((misshapen, may_miss), (missing, may_miss), (left, source.may_leave))
+        for found, expected in ((misshapen, may_miss), (missing, may_miss), (left, may_leave))
     ]
     if any(wrong):
         raise ValueError(_disagreement(path, source.name, model, own, renamed, *wrong))

@@ -14,8 +14,9 @@ class AccountingCheckpointer(DetectionCheckpointer):
     """`DetectionCheckpointer` that reads through `read_checkpoint` and loads through `load_accounted`.
 
     A model may have `may_miss_names`: regular expressions for names that a checkpoint need not have, since the model
-    took them from elsewhere when it was built (CLIP by name); and `learned_names`: those that its own stage learns,
-    which the weights that the stage starts from do not have.
+    took them from elsewhere when it was built (CLIP by name); `may_leave_names`: for names that a checkpoint may have
+    and the model does not need (a proposer where masks are the annotated ones); and `learned_names`: those that its own
+    stage learns, which the weights that the stage starts from do not have.
 
     Args:
         starts_training: weights without `learned_names` are welcome. To evaluate, all must be there.

@@ -121,6 +121,8 @@ class OpenVocabularySegmenter(nn.Module):
         # The own position of mask class tokens starts as CLIP's.
         of_clip = (r"visual_encoder\.visual\.", r"visual_encoder\.mask_embeddings", r"text_classifier\.")
         self.may_miss_names = of_clip if clip_is_loaded else ()
+        # Annotated masks come from no network; the weights of a method have the one that it learned with.
+        self.may_leave_names = () if any(True for _ in proposer.parameters()) else (r"proposer\.",)
         self.vocabulary: Vocabulary | None = None
 
     @property

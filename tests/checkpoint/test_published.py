@@ -69,3 +69,20 @@ def test_values_arrive_where_they_belong(tmp_path, meta_architecture, opts, monk
     for name, tensor in model.state_dict().items():
         if name in expected:
             assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize("file", ["own", "published"])
+def test_annotated_masks_need_no_proposer_and_take_the_weights_of_the_method(tmp_path, monkeypatch, file):
+    """MaskCLIP, Table 7: the trained model with ground-truth masks instead of its proposals."""
+    monkeypatch.setitem(TINY_CLIP, "vision_layers", 24)
+    opts = ["MODEL.MASQCLIP.RMA.LAYERS", "[6, 12, 18, 24]", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "0"]
+    trained = build_model(tiny_config(tmp_path, "MaskCLIP", *opts)).state_dict()
+    state = trained if file == "own" else {published_name(name, "maskclip"): value for name, value in trained.items()}
+    torch.save({"model": state}, tmp_path / "f.pth")
+    model = build_model(tiny_config(tmp_path, "MaskCLIP", *opts, "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth"))
+    AccountingCheckpointer(model).load(str(tmp_path / "f.pth"))
+    assert all(torch.equal(trained[name], value) for name, value in model.state_dict().items())
+    assert not any(name.startswith("proposer.") for name in model.state_dict())
+    torch.save({"model": {**state, "stray": torch.zeros(1)}}, tmp_path / "f.pth")
+    with pytest.raises(ValueError, match="1 unexpected: stray"):
+        AccountingCheckpointer(model).load(str(tmp_path / "f.pth"))
