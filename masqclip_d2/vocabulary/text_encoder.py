@@ -113,10 +113,13 @@ class TextEncoder(nn.Module):
     def encode(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
         """Embeddings (T, E) of any number of texts, without gradient, in float32 whatever autocast is on."""
         tokens = self.tokenize(texts)
-        embeddings = [tokens.new_zeros(0, self.output_dim, dtype=self.positional_embedding.dtype)]
+        embeddings = self.positional_embedding.new_zeros(len(tokens), self.output_dim)
+        lengths = tokens.argmax(dim=1) + 1  # up to the end-of-text token
+        by_length = lengths.argsort()  # texts of a batch are as long as each other, or nearly so
         with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
-            embeddings += [self(batch) for batch in tokens.split(batch_size)]
-        return torch.cat(embeddings)
+            for rows in by_length.split(batch_size) if len(tokens) else ():
+                embeddings[rows] = self(tokens[rows, : int(lengths[rows[-1]])])
+        return embeddings
 
 
 @lru_cache(maxsize=4)
