@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -13,16 +14,16 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from masqclip_d2.config import load_config
+from masqclip_d2.config import load_config, shipped_configs
 from masqclip_d2.data.preparation import prepare
 from masqclip_d2.visual_encoder import build_clip, save_clip
 from tests import original_formats
-from tests.helpers import TINY_CLIP, TINY_PROPOSER, published_name
+from tests.helpers import TINY_CLIP, TINY_MASK_RCNN, TINY_PROPOSER, published_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "README.md", "datasets/README.md", "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md",
-    "docs/vocabularies.md", "docs/migration.md",
+    "docs/vocabularies.md", "docs/migration.md", "docs/paper_rows.md",
 ]  # fmt: skip
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
 # Configurations of real data on miniatures: smallest sizes, no weights to download.
@@ -31,6 +32,7 @@ SMALL_MODEL = [
     "MODEL.SEM_SEG_HEAD.MASK_DIM", "64", "MODEL.MASK_FORMER.HIDDEN_DIM", "64", "MODEL.MASK_FORMER.NHEADS", "4",
     "MODEL.MASQCLIP.CLIP.NAME", "small_clip.safetensors", "INPUT.MIN_SIZE_TEST", "64",
 ]  # fmt: skip
+SMALL_MASK_RCNN = [*TINY_MASK_RCNN, "MODEL.BACKBONE.NAME", "TorchvisionResNet"]
 # Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
 SHOWN_ONLY = {
     "make test": "this very run",
@@ -77,7 +79,7 @@ def clone(tmp_path):
     (folder / "datasets").mkdir()
     for entry in (ROOT / "datasets").glob("*.*"):
         (folder / "datasets" / entry.name).symlink_to(entry)
-    for name in ("coco_panoptic", "coco_instances", "ade20k", "ade20k_full", "pascal_context", "pascal_voc"):
+    for name in ("coco_panoptic", "coco_instances", "ade20k", "ade20k_full", "pascal_context", "pascal_voc", "lvis"):
         getattr(original_formats, f"write_{name}")(folder / "datasets")
     save_clip(
         folder / "small_clip.safetensors",
@@ -88,6 +90,29 @@ def clone(tmp_path):
 
 def run(command: str, clone: Path) -> str:
     """Run a command with small numbers in `clone`; its standard output."""
+    return run_words(words_of(command, clone), command, clone)
+
+
+# Scripts one after the other in one process: loading PyTorch takes longer than their work.
+ALL_IN_ONE = """
+import json, runpy, sys
+for words in json.load(open(sys.argv[1])):
+    print("now:", *words, flush=True)
+    sys.argv = words
+    runpy.run_path(words[0], run_name="__main__")
+"""
+
+
+def run_together(page: str, clone: Path) -> None:
+    """Run the commands of a page that has many, all of them scripts, in one process."""
+    scripts = [words_of(command, clone)[1:] for command in commands(page)]
+    (clone / "scripts.json").write_text(json.dumps(scripts))
+    run_words([sys.executable, "-c", ALL_IN_ONE, "scripts.json"], page, clone)
+    evaluated = {words[words.index("--config-file") + 1] for words in scripts if "--eval-only" in words}
+    assert len(list((clone / "output").rglob("results.json"))) == len(evaluated) > 10
+
+
+def words_of(command: str, clone: Path) -> list[str]:
     command = re.sub(r"--num-(train|val|captions|closeups) (\d+)", r"--num-\1 8", command)
     unquoted = [word if "*" in word and "'" not in word else None for word in shlex.split(command, posix=False)]
     globs = {word: sorted(map(str, clone.glob(word))) for word in unquoted if word}
@@ -97,10 +122,14 @@ def run(command: str, clone: Path) -> str:
         if words[1] in ("train_net.py", "tools/run_stages.py"):
             words += FEWER_STEPS
         if "_r50" in command:
-            words += (["--opts"] if words[1] == "tools/convert_checkpoint.py" else []) + SMALL_MODEL
+            words = for_real_data(words, clone)
+    return words
+
+
+def run_words(words: list[str], what: str, clone: Path) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": "datasets"}
     done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+    assert done.returncode == 0, f"{what}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
     return done.stdout
 
 
@@ -110,6 +139,31 @@ def makefile_commands(target: str) -> list[str]:
     lines = [line.strip() for line in done.stdout.splitlines()]
     commands = [re.sub(r"^\S*/python ", "python ", line) for line in lines if re.match(r"\S*/python ", line)]
     return [line for line in commands if " pip " not in line]
+
+
+def for_real_data(words: list[str], clone: Path) -> list[str]:
+    """A command on a configuration of real data with a small model, untrained weights where it wants trained ones, no
+    GPU; a plan of stages is only shown, as tests/cli/test_run_stages.py runs one."""
+    words = ["0" if before == "--num-gpus" else word for before, word in zip(["", *words], words, strict=False)]
+    small = SMALL_MODEL + (SMALL_MASK_RCNN if "mask_rcnn" in " ".join(words) else [])
+    if words[1] == "tools/convert_checkpoint.py":
+        return [*words, "--opts", *small]
+    if words[1] == "tools/run_stages.py":
+        return [*words[:2], "--dry-run", *(word for word in words[2:] if word != "--dry-run")]
+    if "MODEL.WEIGHTS" in words:
+        weights = clone / words[words.index("MODEL.WEIGHTS") + 1]
+        if not weights.is_file():
+            owner = next(name for name in shipped_configs() if leaves(name, weights.relative_to(clone)))
+            model = build_model(load_config(owner, [*small, *_small_clip(clone)]))
+            weights.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({"model": model.state_dict()}, weights)
+    return words + small
+
+
+def leaves(config: str, weights: Path) -> bool:
+    """Whether a configuration leaves these weights in its OUTPUT_DIR, a student in the folder of a round."""
+    folder = weights.parent.parent if weights.parent.name.startswith("round_") else weights.parent
+    return Path(load_config(config).OUTPUT_DIR) == folder
 
 
 def write_published_checkpoints(clone: Path) -> None:
@@ -135,9 +189,11 @@ def prepare_miniatures(clone: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_a_page_run(page, clone):
-    if page == "docs/migration.md":
+    if page in ("docs/migration.md", "docs/paper_rows.md"):
         write_published_checkpoints(clone)
         prepare_miniatures(clone)
+    if page == "docs/paper_rows.md":
+        return run_together(page, clone)
     for name, text in files(page).items():
         (clone / name).write_text(text)
     for command in commands(page):

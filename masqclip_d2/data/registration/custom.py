@@ -24,7 +24,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ...vocabulary import Vocabulary
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record
-from .custom_words import Words, words_and_ids, words_metadata
+from .custom_words import Words, vocabulary_of_words, words_and_ids, words_metadata
 from .records import instance_records, panoptic_records, read_annotations, require_entries, semantic_records
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -45,8 +45,9 @@ def register_instances(
         name: of the dataset, for DATASETS.TRAIN and DATASETS.TEST.
         images: folder that the file names of the json lie in.
         annotations: the json.
-        vocabulary: words for the categories of the json; None: their names. Words are compared with the names, letter
-            case, spaces and underscores apart, so that their order is free; for other words give {category id: words}.
+        vocabulary: words for the categories of the json, or a file or shipped name of a vocabulary; None: their names.
+            Words are compared with the names, letter case, spaces and underscores apart, so that their order is free;
+            for other words give {category id: words}.
         novel: which of the words are novel, for rows of base and novel categories in evaluations.
 
     Returns:
@@ -123,7 +124,7 @@ def register_semantic(
     name: str,
     images: str | os.PathLike,
     labels: str | os.PathLike,
-    vocabulary: Vocabulary | str | Sequence[str],
+    vocabulary: Vocabulary | str | Path | Sequence[str],
     *,
     stuff: str | Sequence[str] = (),
     novel: str | Sequence[str] = (),
@@ -138,8 +139,8 @@ def register_semantic(
     Args:
         name, novel: see `register_instances`.
         images, labels: folders.
-        vocabulary: the words of labels 0, 1, 2, ...
-        stuff: which of the words are stuff; a `Vocabulary` says so itself.
+        vocabulary: the words of labels 0, 1, 2, ..., or a file or shipped name of a vocabulary.
+        stuff: which of the words are stuff; a `Vocabulary` and a file say so themselves.
         ignore_label: of pixels without a category; None: 255, or 65535 where 255 is a category.
         image_ending, label_ending: what the file names end in, such as "_leftImg8bit.png"; `image_ending` None: the
             one that the images in the folder have.
@@ -154,9 +155,7 @@ def register_semantic(
     """
     images = _folder(name, images, "image folder")
     labels = _folder(name, labels, "folder of label maps")
-    if isinstance(vocabulary, Vocabulary) and stuff:
-        raise ValueError(f"Dataset {name!r}: a Vocabulary says itself which words are stuff; leave `stuff` out.")
-    words = vocabulary if isinstance(vocabulary, Vocabulary) else Vocabulary.from_words(vocabulary, stuff)
+    words = vocabulary_of_words(vocabulary, stuff)
     ignore_label = _usual_ignore_label(len(words)) if ignore_label is None else ignore_label
     if ignore_label < len(words):
         raise ValueError(

@@ -110,6 +110,19 @@ def test_words_are_given_in_any_order_and_keep_it(instances, words, names):
     assert scores_of_the_right_answer("parts")["segm"]["AP50"] == FULL
 
 
+def test_words_of_a_file(instances, semantic, tmp_path):
+    path = tmp_path / "words.yaml"
+    path.write_text("categories: [zebra, {name: sofa, synonyms: [couch, settee]}, traffic light]\nensemble: max\n")
+    register_instances("parts", *instances, path)
+    assert vocabulary_of("parts") == Vocabulary.from_file(path)
+    register_semantic("roads", *semantic, str(path))
+    assert vocabulary_of("roads").synonyms[1] == ("couch", "settee")
+    register_semantic("scenes", *semantic, "ade20k/maskclip")
+    assert len(vocabulary_of("scenes")) == 150
+    with pytest.raises(FileNotFoundError, match="no vocabulary file .*nowhere.yaml"):
+        register_instances("other", *instances, "nowhere.yaml")
+
+
 def test_novel_words_have_rows_of_their_own(instances):
     register_instances("parts", *instances, novel=["Zebra"])
     assert MetadataCatalog.get("parts").category_groups == {"base": [1, 2], "novel": [0]}
@@ -126,7 +139,7 @@ def test_a_vocabulary_keeps_its_groups(instances):
 
 def test_a_vocabulary_keeps_its_colors_templates_and_negatives(instances):
     words = Vocabulary(
-        ["zebra", "sofa", "traffic light"], [True] * 3, colors=[None, (9, 8, 7), None], templates="simple",
+        ["zebra", "sofa", "traffic light"], [True] * 3, colors=[None, (9, 8, 7), None], templates="single",
         negatives=("background",),
     )  # fmt: skip
     register_instances("parts", *instances, words)
