@@ -97,4 +97,4 @@ def test_a_python_without_any_package_is_told_what_is_missing():
     )
     assert done.returncode == 1 and not done.stderr
     assert re.search(r"WRONG +torch +is not installed: pip install 'torch>=2.6'", done.stdout)
-    assert "cannot be imported: No module named" in done.stdout
+    assert "WRONG  masqclip_d2 cannot be imported: " in done.stdout
