@@ -68,6 +68,9 @@ def report_results(results: Results, cfg: Any) -> None:
     path = Path(cfg.OUTPUT_DIR) / "results.json"
     row, difference = row_of(cfg)
     write_results(path, results, Origin.from_config(cfg), row)
+    if not any(_flat(results)):
+        logger.warning("No evaluator gave a number; %s says so too.", path)
+        return
     logger.info("Results (percent; nan: nothing to measure), also in %s:\n%s", path, results_table(results, row))
     comparison = comparison_text(results, row, difference)
     if comparison:

@@ -22,7 +22,7 @@ from ..evaluation import SemanticEvaluator, answerable_tasks, build_evaluator, r
 from ..meta_arch.clip_pretraining import ClipPretraining
 from ..meta_arch.open_vocabulary import OpenVocabularySegmenter, Tasks
 from ..meta_arch.semantic_augmentation import SemanticWithAugmentation
-from ..vocabulary import Vocabulary, choose_vocabulary
+from ..vocabulary import Vocabulary, check_choice, choose_vocabulary
 from .best_checkpoint import BestCheckpoint
 from .clip_pretraining import ClipExporter
 from .optimizer import build_lr_scheduler, build_optimizer
@@ -47,6 +47,7 @@ class Trainer(DefaultTrainer):
         data_loader = self.build_train_loader(cfg)
         if isinstance(model, OpenVocabularySegmenter):
             model.set_vocabulary(training_vocabulary(cfg))
+            check_choice(cfg.MODEL.MASQCLIP.TEXT.VOCABULARY)  # now, not at the first evaluation
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         if cfg.SOLVER.AMP.ENABLED and on_cpu:
             logger.warning("SOLVER.AMP.ENABLED on the CPU: the forward pass runs in bfloat16, without loss scaling.")

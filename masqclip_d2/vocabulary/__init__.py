@@ -1,6 +1,6 @@
 """Words -> categories -> text embeddings -> class logits."""
 
-from .choice import choose_vocabulary
+from .choice import check_choice, choose_vocabulary
 from .shipped import FORMS, in_form, is_vocabulary_name, shipped_names
 from .text_cache import text_cache_dir
 from .text_classifier import TextClassifier, class_logits
@@ -13,6 +13,7 @@ __all__ = [
     "TextClassifier",
     "TextEncoder",
     "Vocabulary",
+    "check_choice",
     "choose_vocabulary",
     "class_logits",
     "in_form",

@@ -45,6 +45,16 @@ def choose_vocabulary(own: Vocabulary, chosen: str, dataset: str) -> Vocabulary:
     return words
 
 
+def check_choice(chosen: str) -> None:
+    """Whether `choose_vocabulary` would find `chosen`, whatever the dataset.
+
+    Raises:
+        FileNotFoundError, ValueError: as there.
+    """
+    if chosen and chosen not in FORMS:
+        Vocabulary.load(chosen)
+
+
 def _check_fits(own: Vocabulary, words: Vocabulary, chosen: str, dataset: str) -> None:
     """The same number of categories, none of which has the name of another one's place.
 

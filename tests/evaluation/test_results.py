@@ -77,6 +77,13 @@ def test_report_prints_the_table_and_writes_to_the_output_folder(tmp_path, caplo
     assert content["seed"] == 5 and load_config("shapes/maskclip").load_cfg(content["config"]).SEED == 5
 
 
+def test_evaluators_without_a_number_are_reported(tmp_path, caplog):
+    cfg = load_config("shapes/maskclip", ["OUTPUT_DIR", str(tmp_path)])
+    report_results({"set_one": {}, "set_two": {"sem_seg": {}}}, cfg)
+    assert f"No evaluator gave a number; {tmp_path}" in caplog.text
+    assert json.loads((tmp_path / "results.json").read_text())["results"] == {"set_one": {}, "set_two": {"sem_seg": {}}}
+
+
 PAPER_RESULTS = {
     "ade20k_panoptic_val": {  # a customary name
         "sem_seg": {"mIoU": 20.5, "mIoU_gt_or_pred": 19.0},

@@ -139,6 +139,16 @@ def test_a_file_must_fit_each_test_set(tmp_path, mini_shapes, monkeypatch):
         vocabularies_of_a_walk(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", str(tmp_path / "words.yaml"))
 
 
+def test_words_for_the_test_that_do_not_exist_are_refused_before_the_training(tmp_path, mini_shapes):
+    cfg = tiny_config(
+        tmp_path, "MasQCLIP", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)",
+        "DATASETS.TEST", "('mini_shapes_val',)",
+        "MODEL.MASQCLIP.TEXT.VOCABULARY", "opensegg",
+    )  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="'opensegg'"):
+        Trainer(cfg)
+
+
 def test_training_has_its_own_choice_of_words(tmp_path, mini_shapes):
     (tmp_path / "reads_sentences.json").write_text(json.dumps({**TINY_CLIP, "context_length": 40}))
     cfg = tiny_config(
