@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export DETECTRON2_DATASETS ?= datasets
 # Free words for the demo's sample images, novel ones among them.
-WORDS := striped circle,dotted star,checkered circle,ringed square,plain cross,zigzag crescent
+WORDS := plain cross,plain square,ringed square,ringed circle,ringed triangle,zigzag circle,dotted circle,dotted star,checkered circle,checkered triangle,striped cross,ringed crescent
 STUFF := grass,sand
 
 .PHONY: demo figures test test-fast test-real lint golden clean
@@ -13,7 +13,7 @@ STUFF := grass,sand
 # From nothing to the answer: environment, data, evaluation table, pictures of free-text words.
 demo: $(INSTALLED)
 	$(BIN)/python datasets/make_shapes.py --output $(DETECTRON2_DATASETS)/shapes --num-train 400 --num-val 100 --num-captions 0 --seed 0 --exist-ok
-	$(BIN)/python train_net.py --config-file configs/shapes/maskclip_worma.yaml --eval-only --num-gpus 0 OUTPUT_DIR output/demo/evaluation
+	$(BIN)/python train_net.py --config-file configs/shapes/masqclip.yaml --eval-only --num-gpus 0 MODEL.WEIGHTS masqclip://shapes_masqclip OUTPUT_DIR output/demo/evaluation
 	$(BIN)/python demo/demo.py --vocab "$(WORDS)" --stuff "$(STUFF)" --output output/demo/pictures
 
 # The pictures of README and docs, from the weights in output/ or else those that ship.

@@ -134,13 +134,14 @@ def _ops() -> str:
 def _shipped_weights() -> str:
     """Raises ValueError or FileNotFoundError if the package lacks them, or they cannot be read."""
     from .config import load_config
-    from .predictor import DEFAULT_CONFIG
+    from .predictor import DEFAULT_CONFIG, DEFAULT_WEIGHTS
 
-    cfg = load_config(DEFAULT_CONFIG)
-    for name in (cfg.MODEL.WEIGHTS, cfg.MODEL.MASQCLIP.CLIP.NAME):
-        reading.read_checkpoint(reading.local_weights_path(name))
-    names = sorted(path.stem for path in reading.SHIPPED_DIR.glob("*.safetensors"))
-    return ", ".join(f"{reading.SHIPPED_PREFIX}{name}" for name in names)
+    for name in (DEFAULT_WEIGHTS, load_config(DEFAULT_CONFIG).MODEL.MASQCLIP.CLIP.NAME):
+        reading.local_weights_path(name)  # whether it is there
+    files = sorted(reading.SHIPPED_DIR.glob("*.safetensors"))
+    for path in files:
+        reading.read_checkpoint(path)
+    return ", ".join(f"{reading.SHIPPED_PREFIX}{path.stem}" for path in files)
 
 
 def _openai_weights() -> Finding:

@@ -25,15 +25,17 @@ from .segmentation import Segmentation, segments_of
 from .vocabulary import Vocabulary, is_vocabulary_name
 
 TASKS = ("panoptic", "instance", "semantic")
-DEFAULT_CONFIG = "shapes/maskclip_worma"
+# What a predictor is without a configuration.
+DEFAULT_CONFIG = "shapes/masqclip"
+DEFAULT_WEIGHTS = "masqclip://shapes_masqclip"
 
 
 class Predictor:
     """A model with its weights, ready for images and words.
 
     Args:
-        config: a YAML file or the name of a shipped configuration.
-        weights: checkpoint; None: MODEL.WEIGHTS of the configuration.
+        config: a YAML file or the name of a shipped configuration; None: the shipped MasQCLIP of Shapes.
+        weights: checkpoint; None: MODEL.WEIGHTS of the configuration, those that ship where there is none.
         device: e.g. "cpu"; None: the configuration's, or the CPU where that is missing.
         opts: KEY VALUE overrides of the configuration.
 
@@ -43,7 +45,7 @@ class Predictor:
 
     def __init__(
         self,
-        config: str | Path = DEFAULT_CONFIG,
+        config: str | Path | None = None,
         weights: str | Path | None = None,
         device: str | None = None,
         opts: Sequence[str] = (),
@@ -52,6 +54,8 @@ class Predictor:
 
         from .data.augmentation import evaluation_augmentations
 
+        if config is None:
+            config, opts = DEFAULT_CONFIG, ["MODEL.WEIGHTS", DEFAULT_WEIGHTS, *opts]
         cfg = load_config(config, list(opts))
         if weights is not None:
             cfg.MODEL.WEIGHTS = str(weights)

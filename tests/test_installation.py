@@ -96,7 +96,7 @@ def test_weights_that_ship(monkeypatch, tmp_path):
     monkeypatch.setattr(installation.reading, "SHIPPED_DIR", tmp_path)
     finding = findings()["weights"]
     assert not finding.right and "no shipped weights named" in finding.text
-    for name in ("shapes_clip", "shapes_teacher"):
+    for name in ("shapes_clip", "shapes_masqclip"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"cut")
     finding = findings()["weights"]
     assert not finding.right and "cannot be read: it is truncated" in finding.text

@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--stuff", default="", help="which of --vocab are stuff (grass, sky), not things; others are added"
     )
     parser.add_argument("--task", choices=("panoptic", "instance", "semantic"), default="panoptic")
-    parser.add_argument("--config-file", default=None, help="YAML file or shipped name; default: %(default)s (Shapes)")
+    parser.add_argument("--config-file", default=None, help="YAML file or shipped name; default: MasQCLIP of Shapes")
     parser.add_argument(
         "--input", nargs="+", default=None, help="image files, folders, or one quoted glob; default: the sample images"
     )
@@ -53,7 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    from ..predictor import DEFAULT_CONFIG, Predictor
+    from ..predictor import Predictor
     from ..vocabulary import Vocabulary
 
     if args.vocab_file and args.stuff:
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     is_file = args.vocab_file is not None
     vocabulary = Vocabulary.load(args.vocab_file) if is_file else Vocabulary.from_words(args.vocab, args.stuff)
     inputs = find_images(args.input or [str(SAMPLES)])
-    predictor = Predictor(args.config_file or DEFAULT_CONFIG, opts=args.opts)
+    predictor = Predictor(args.config_file, opts=args.opts)
 
     failures = []
     for path, target in zip(inputs, target_paths(inputs, args.output), strict=True):

@@ -21,7 +21,7 @@ from .user_code import add_import_option, import_user_code
 _EPILOG = """examples:
   train_net.py --config-file shapes/teacher --num-gpus 0
   train_net.py --config-file configs/shapes/teacher.yaml --num-gpus 8 --resume
-  train_net.py --config-file shapes/maskclip_worma --eval-only MODEL.WEIGHTS output/shapes/teacher/model_final.pth
+  train_net.py --config-file shapes/masqclip --eval-only MODEL.WEIGHTS masqclip://shapes_masqclip
   train_net.py --import my_data.py --config-file shapes/teacher DATASETS.TRAIN "('my_train',)"
 """
 
