@@ -29,7 +29,10 @@ def write_safetensors(
     if path.suffix != ".safetensors":
         raise ValueError(f"Weights are written as .safetensors, got {path}.")
     with written_whole(path) as temporary:
+        temporary.touch()
+        permissions = temporary.stat().st_mode  # the library lets nobody else read its files
         save_file(_with_own_memory(tensors), temporary, metadata=dict(metadata or {}))
+        temporary.chmod(permissions)
 
 
 def _with_own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

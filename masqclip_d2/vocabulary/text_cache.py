@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import written_whole
+from ..checkpoint.writing import write_safetensors
 from .text_encoder import TextEncoder
 
 LEAST_TEXTS = 64
@@ -102,13 +102,10 @@ def _read(path: Path, num_rows: int) -> Tensor | None:
 
 def _write(path: Path, embeddings: Tensor) -> None:
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
-    embeddings = embeddings.cpu().contiguous()
     metadata = {"sha256": hashlib.sha256(_bytes(embeddings)).hexdigest()}
     try:
-        with written_whole(path) as temporary:
-            save_file({_NAME: embeddings}, temporary, metadata)
+        write_safetensors(path, {_NAME: embeddings}, metadata)
     except (SafetensorError, OSError) as error:
         logger.warning(
             "Text embeddings cannot be kept in %s (%s) and are computed at each start. Set MASQCLIP_TEXT_CACHE to a "
