@@ -81,7 +81,7 @@ class ProposalRecallEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: a registered dataset.
-        limits: numbers of proposals per image, increasing; size and group rows use the last.
+        limits: numbers of proposals per image, increasing; numbers of sizes use the last.
 
     Raises:
         ValueError: the metadata lacks something, or limits do not increase.
@@ -134,7 +134,7 @@ class ProposalRecallEvaluator(DatasetEvaluator):
     def evaluate(self) -> dict | None:
         """{"proposals": numbers}; None on processes other than the first.
 
-        Keys: AR@n for every limit n; for the largest ARs@n, ARm@n, ARl@n and AR@n_<group>. nan without such objects.
+        Keys: AR@n and AR@n_<group> for every limit n; for the largest ARs@n, ARm@n, ARl@n. nan without such objects.
 
         Raises:
             ValueError: no image at all was predicted.
@@ -151,9 +151,10 @@ class ProposalRecallEvaluator(DatasetEvaluator):
         ]
         largest = self._limits[-1]
         numbers = {f"AR@{limit}": recall for limit, recall in zip(self._limits, recalls[0], strict=True)}
-        names = [f"AR{_AREA_SUFFIX[name]}@{largest}" for name in self._ranges if name != "all"]
-        names += [f"AR@{largest}_{name}" for name in self._groups]
-        numbers.update({name: recall[-1] for name, recall in zip(names, recalls[1:], strict=True)})
+        sizes = [f"AR{_AREA_SUFFIX[name]}@{largest}" for name in self._ranges if name != "all"]
+        numbers.update({name: recall[-1] for name, recall in zip(sizes, recalls[1:], strict=False)})
+        for group, recall in zip(self._groups, recalls[1 + len(sizes) :], strict=True):
+            numbers.update({f"AR@{limit}_{group}": part for limit, part in zip(self._limits, recall, strict=True)})
         return {"proposals": numbers}
 
     def _ground_truth(self, record: dict) -> tuple[list[dict], Tensor]:

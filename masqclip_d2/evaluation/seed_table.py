@@ -20,14 +20,17 @@ METRICS = {
     "mIoU": ("sem_seg", "mIoU"),
     "AP": ("segm", "AP"),
     "AP50": ("segm", "AP50"),
+    "AR@10": ("proposals", "AR@10"),
     "AR@100": ("proposals", "AR@100"),
 }
-"""Metric -> task and key of it in the results of an evaluation; AR@100 is that of the proposals alone."""
+"""Metric -> task and key of it in the results of an evaluation; AR@n are those of the proposals alone."""
 
 SUBSETS = {"base": "_base", "novel": "_novel", "all": ""}
 """Which categories -> the ending of a key for them."""
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "not measured"
+SETTLED_FROM = 2.0
+"""A gap of so many deviations between seeds is taken for more than chance."""
 
 Numbers = Mapping[str, float | None]
 
@@ -62,12 +65,22 @@ def judge(ordering: Ordering, measured: Mapping[str, Mapping[int, Numbers]]) -> 
         measured: row -> seed -> numbers.
 
     Returns:
-        claim, source, verdict ("holds", "does not hold", "not measured"), and one dict per comparison: see `compare`.
+        claim, source, verdict ("holds", "does not hold", "not measured"), settled, and one dict per comparison: see
+        `compare`. Settled are an ordering that holds if all of its comparisons are, and one that does not hold if one
+        of those that do not is; None where a deviation is not known.
     """
     comparisons = [compare(comparison, measured) for comparison in ordering.comparisons]
     verdicts = {comparison["verdict"] for comparison in comparisons}
     verdict = next(verdict for verdict in (FAILS, UNKNOWN, HOLDS) if verdict in verdicts)
-    return {"claim": ordering.claim, "source": ordering.source, "verdict": verdict, "comparisons": comparisons}
+    decisive = [comparison["settled"] for comparison in comparisons if comparison["verdict"] == verdict]
+    settled = None if None in decisive else (any if verdict == FAILS else all)(decisive)
+    return {
+        "claim": ordering.claim,
+        "source": ordering.source,
+        "verdict": verdict,
+        "settled": settled,
+        "comparisons": comparisons,
+    }
 
 
 def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Numbers]]) -> dict[str, Any]:
@@ -75,7 +88,8 @@ def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Numbers]
 
     Returns:
         better, worse, number, verdict; values (means of the two rows), gap (their difference), deviation (root mean
-        square of the two rows' sample standard deviations), gap_in_deviations; None where that is not defined.
+        square of the two rows' sample standard deviations), gap_in_deviations, settled (whether these are at least
+        `SETTLED_FROM`); None where that is not defined.
     """
     rows = [measured.get(key, {}) for key in (comparison.better, comparison.worse)]
     values = [{seed: numbers.get(comparison.number) for seed, numbers in row.items()} for row in rows]
@@ -83,7 +97,8 @@ def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Numbers]
     summary = {"better": comparison.better, "worse": comparison.worse, "number": comparison.number, "seeds": len(seeds)}
     if not seeds:
         return summary | {
-            "verdict": UNKNOWN, "values": None, "gap": None, "deviation": None, "gap_in_deviations": None
+            "verdict": UNKNOWN, "settled": None, "values": None, "gap": None, "deviation": None,
+            "gap_in_deviations": None,
         }  # fmt: skip
     common = [[row[seed] for seed in seeds] for row in values]
     means = [statistics.fmean(row) for row in common]
@@ -91,6 +106,7 @@ def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Numbers]
     deviation = math.sqrt(statistics.fmean(statistics.variance(row) for row in common)) if len(seeds) > 1 else None
     return summary | {
         "verdict": HOLDS if gap > 0 else FAILS,
+        "settled": abs(gap) >= SETTLED_FROM * deviation if deviation is not None else None,
         "values": means,
         "gap": gap,
         "deviation": deviation,
@@ -130,7 +146,7 @@ def _facts(document: Mapping[str, Any]) -> list[str]:
     return [
         f"- Numbers in percent: mean over seeds {seeds}, in brackets the sample standard deviation. `-`: not measured.",
         f"- Validation: {document['num_images']} images of `{document['dataset']}`. Shapes: {world}.",
-        "- AR@100: class-agnostic mask recall of the row's proposals, by themselves.",
+        "- AR@10, AR@100: class-agnostic mask recall of the row's best 10 or 100 proposals, by themselves.",
         f"- CLIP: {document['clip']}, the same for every row and seed, as the papers share OpenAI's.",
         f"- It took {document['hours']:.2f} hours, stages that rows share counted once, attempts that were killed not "
         "counted.",
@@ -151,12 +167,13 @@ def _table(rows: Iterable[Mapping[str, Any]], subset: str) -> list[str]:
 def _orderings(document: Mapping[str, Any]) -> list[str]:
     titles = {row["key"]: row["title"] for row in document["rows"]}
     lines = [_line(["ordering", "published", "here"]), _line(["---"] * 3)]
-    lines += [_line([one["claim"], one["source"], one["verdict"]]) for one in document["orderings"]]
+    lines += [_line([one["claim"], one["source"], _verdict(one)]) for one in document["orderings"]]
     lines += [
         "",
         "An ordering holds if every line of it below does. Gap: difference of the two rows' means over the seeds that",
-        "both have; deviation: root mean square of their standard deviations over these seeds. A gap that is not",
-        "several times the deviation is not settled by these seeds.",
+        "both have; deviation: root mean square of their standard deviations over these seeds. A gap of less than",
+        f"{SETTLED_FROM:g} deviations is not settled by these seeds. What explains those that do not hold:",
+        "[shapes_training.md](shapes_training.md).",
         "",
         _line(["rows", "number", "values", "gap", "deviation", "gap / deviation", "here", "seeds"]),
         _line(["---"] * 8),
@@ -165,8 +182,12 @@ def _orderings(document: Mapping[str, Any]) -> list[str]:
         rows = f"{titles[one['better']]} > {titles[one['worse']]}"
         values = " / ".join(_number(value) for value in one["values"] or (None, None))
         cells = [_number(one["gap"]), _number(one["deviation"]), _number(one["gap_in_deviations"], 1)]
-        lines.append(_line([rows, one["number"].replace("_", " "), values, *cells, one["verdict"], str(one["seeds"])]))
+        lines.append(_line([rows, one["number"].replace("_", " "), values, *cells, _verdict(one), str(one["seeds"])]))
     return lines
+
+
+def _verdict(judged: Mapping[str, Any]) -> str:
+    return judged["verdict"] + (", not settled" if judged["settled"] is False else "")
 
 
 def _commands(document: Mapping[str, Any]) -> list[str]:

@@ -15,12 +15,13 @@ def test_numbers_are_read_by_metric_and_subset():
         "panoptic_seg": {"PQ": 6.0, "PQ_base": 8.0, "PQ_novel": 3.0, "PQ_th": 1.0},
         "segm": {"AP": 2.0, "AP50_novel": 5.0},
         "bbox": {"AP": 99.0},
-        "proposals": {"AR@100": 30.0, "AR@100_novel": None},
+        "proposals": {"AR@100": 30.0, "AR@10_base": 4.0, "AR@100_novel": None},
     }
     numbers = read_numbers(tasks)
     assert len(numbers) == len(METRICS) * len(SUBSETS)
     assert (numbers["PQ_all"], numbers["PQ_base"], numbers["PQ_novel"]) == (6.0, 8.0, 3.0)
     assert numbers["AP_all"] == 2.0 and numbers["AP50_novel"] == 5.0 and numbers["AR@100_all"] == 30.0
+    assert numbers["AR@10_base"] == 4.0
     assert numbers["AR@100_novel"] is None and numbers["mIoU_all"] is None
 
 
@@ -41,6 +42,7 @@ def test_a_comparison_is_over_the_seeds_that_both_have():
     assert found["values"] == [12.0, 7.0] and found["gap"] == 5.0 and found["seeds"] == 2
     assert found["deviation"] == pytest.approx(2.0)  # variances 8 and 0
     assert found["gap_in_deviations"] == pytest.approx(2.5) and found["verdict"] == "holds"
+    assert found["settled"]
     reverse = compare(Comparison("b", "a", "PQ_novel"), rows)
     assert reverse["gap"] == -5.0 and reverse["verdict"] == "does not hold"
 
@@ -49,6 +51,28 @@ def test_one_seed_has_a_gap_but_no_deviation():
     found = compare(A_BEATS_B, {"a": {0: {"PQ_novel": 2.0}}, "b": {0: {"PQ_novel": 2.0}}})
     assert found["gap"] == 0.0 and found["verdict"] == "does not hold"
     assert found["deviation"] is None and found["gap_in_deviations"] is None
+    assert found["settled"] is None
+
+
+def test_a_gap_within_the_deviations_is_not_settled():
+    rows = {
+        "a": {0: {"PQ_novel": 10.0}, 1: {"PQ_novel": 14.0}},
+        "b": {0: {"PQ_novel": 10.0}, 1: {"PQ_novel": 12.0}},
+        "c": {0: {"PQ_novel": 30.0}, 1: {"PQ_novel": 31.0}},
+        "d": {0: {"PQ_novel": 1.0}},
+    }
+    assert not compare(A_BEATS_B, rows)["settled"]
+
+    def judged(*pairs):
+        found = judge(Ordering("", "", tuple(Comparison(*pair, "PQ_novel") for pair in pairs)), rows)
+        return found["verdict"], found["settled"]
+
+    assert judged("ab") == ("holds", False)
+    assert judged("ab", "cb") == ("holds", False)
+    assert judged("ba", "cb") == ("does not hold", False)
+    assert judged("ba", "bc") == ("does not hold", True)
+    assert judged("cb", "ca") == ("holds", True)
+    assert judged("cb", "cd") == ("holds", None)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +127,16 @@ def test_the_page_has_tables_orderings_and_commands():
     text = page(document({"a": {0: {"PQ_novel": 10.0}, 1: {"PQ_novel": 14.0}}, "b": {}}))
     assert text.isascii()
     novel = text.split("## Novel categories")[1].split("##")[0]
-    assert "| row | PQ | SQ | RQ | mIoU | AP | AR@100 | seeds |" in novel
-    assert "| A | 12.00 (2.83) | - | - | - | - | - | 2 |" in novel
-    assert "| B | - | - | - | - | - | - | 0 |" in novel
+    assert "| row | PQ | SQ | RQ | mIoU | AP | AR@10 | AR@100 | seeds |" in novel
+    assert "| A | 12.00 (2.83) | - | - | - | - | - | - | 2 |" in novel
+    assert "| B | - | - | - | - | - | - | - | 0 |" in novel
     assert "| A first | Table 1 | not measured |" in text and "| A > B | PQ novel | - / - | - | - | - |" in text
     assert "1.50 hours" in text and "300 images of `masqclip_shapes_val`" in text and "CPU, 2 cores" in text
     assert text.count("python train_net.py shared") == 1 and "# B\npython train_net.py b" in text
+    near = page(
+        document({"a": {0: {"PQ_novel": 1.0}, 1: {"PQ_novel": 3.0}}, "b": {0: {"PQ_novel": 1.0}, 1: {"PQ_novel": 2.0}}})
+    )
+    assert "| A first | Table 1 | holds, not settled |" in near
     held = page(document({"a": {0: {"PQ_novel": 10.0}}, "b": {0: {"PQ_novel": 7.5}}}))
     assert "| A first | Table 1 | holds |" in held
     assert "| A > B | PQ novel | 10.00 / 7.50 | 2.50 | - | - | holds | 1 |" in held
