@@ -192,6 +192,9 @@ def _add_masqclip_keys(cfg: CN) -> None:
     rcnn.BOX_HEAD_DIM = 1024
     rcnn.ANCHOR_SIZES = [32, 64, 128, 256, 512]  # pixels, one per level of the pyramid: strides 4, 8, 16, 32 and half
     rcnn.ROIS_PER_IMAGE = 512  # regions of an image that the losses of box and mask head look at
+    # Proposals with a lower object score are left out. MaskCLIP does not use that score, so each doubtful proposal that
+    # stays can win against a good one; a weak Mask R-CNN needs more (docs/shapes_training.md).
+    rcnn.SCORE_THRESHOLD = 0.05
 
     # What an image is padded to, for the proposer and for CLIP. "image": each image for itself, and CLIP sees no
     # padding, so that its result does not depend on its batch mates; "batch": the largest of the batch, which CLIP

@@ -55,6 +55,7 @@ class MaskRcnnProposer(NetworkProposer):
             box_head_dim=sizes.BOX_HEAD_DIM,
             anchor_sizes=sizes.ANCHOR_SIZES,
             rois_per_image=sizes.ROIS_PER_IMAGE,
+            score_threshold=sizes.SCORE_THRESHOLD,
             max_proposals=cfg.TEST.DETECTIONS_PER_IMAGE,
         )
         return {"network": network, **cls.input_arguments(cfg)}
@@ -131,6 +132,7 @@ def build_mask_rcnn(
     box_head_dim: int,
     anchor_sizes: Sequence[int],
     rois_per_image: int,
+    score_threshold: float,
     max_proposals: int,
 ) -> nn.Module:
     """torchvision's `MaskRCNN` on a Detectron2 backbone, with fresh weights.
@@ -145,6 +147,7 @@ def build_mask_rcnn(
         box_head_dim: width of the box head.
         anchor_sizes: pixels, one for each level and one for the coarsest level's half.
         rois_per_image: regions per image that the losses of the heads look at.
+        score_threshold: least object score of a proposal, in [0, 1].
         max_proposals: largest Q.
 
     Raises:
@@ -174,6 +177,7 @@ def build_mask_rcnn(
         box_head=TwoMLPHead(channels * 7**2, box_head_dim),
         box_predictor=FastRCNNPredictor(box_head_dim, num_classes),
         box_batch_size_per_image=rois_per_image,
+        box_score_thresh=score_threshold,
         box_detections_per_img=max_proposals,
         mask_roi_pool=mask_pool,
         mask_head=MaskRCNNHeads(channels, (channels,) * 4, dilation=1),

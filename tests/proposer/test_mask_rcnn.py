@@ -56,6 +56,7 @@ def test_boxes_scores_and_masks_are_those_of_torchvision():
         box_head_dim=sizes.BOX_HEAD_DIM,
         anchor_sizes=sizes.ANCHOR_SIZES,
         rois_per_image=16,
+        score_threshold=0.05,
         max_proposals=20,
     ).eval()
     torch.nn.init.normal_(network.roi_heads.box_predictor.cls_score.weight, std=0.5)
@@ -141,6 +142,13 @@ def test_no_proposals():
     set_scores(proposer, 10.0, 0.0)
     for found in proposer.propose(records((40, 40), (64, 90))):
         assert len(found) == 0 and found.mask_logits.shape == (0, *found.padded_hw)
+
+
+def test_doubtful_proposals_are_left_out():
+    [found] = make().propose(records((64, 64)))
+    threshold = found.object_scores.median().item()
+    [kept] = make("MODEL.MASQCLIP.PROPOSER.MASK_RCNN.SCORE_THRESHOLD", str(threshold)).propose(records((64, 64)))
+    assert 0 < len(kept) < len(found) and kept.object_scores.min() > threshold
 
 
 def test_no_more_proposals_than_asked_for():
