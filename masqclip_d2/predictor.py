@@ -22,7 +22,7 @@ from torch import Tensor
 from .checkpoint import AccountingCheckpointer
 from .config import adapt_to_machine, load_config
 from .segmentation import Segmentation, segments_of
-from .vocabulary import Vocabulary, is_vocabulary_name
+from .vocabulary import Vocabulary, given_vocabulary
 
 TASKS = ("panoptic", "instance", "semantic")
 # What a predictor is without a configuration.
@@ -81,9 +81,8 @@ class Predictor:
 
         Args:
             image: a file, or (H, W, 3) uint8 RGB.
-            vocab: the words, see `Vocabulary.from_words`; or a `Vocabulary`; or one by its file (.yaml, .yml, .json) or
-                shipped name ("coco_panoptic/openseg").
-            stuff: which of the words are stuff; a vocabulary says that itself.
+            vocab, stuff: see `given_vocabulary`: words, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name
+                ("coco_panoptic/openseg").
             task: "panoptic", "instance" or "semantic".
             confidence_threshold: segments with a lower score are left out, in [0, 1].
 
@@ -93,7 +92,7 @@ class Predictor:
         """
         if task not in TASKS:
             raise ValueError(f"task is {task!r}; expected one of {', '.join(TASKS)}.")
-        vocabulary = _vocabulary(vocab, stuff)
+        vocabulary = given_vocabulary(vocab, stuff)
         pixels = _pixels(image)
         record = self._record(pixels)
         proposals = self.model.proposer.propose([record])[0]
@@ -134,22 +133,13 @@ class Predictor:
     def classify(self, embeddings: Tensor, vocab: str | Path | Sequence[str] | Vocabulary) -> Tensor:
         """Probabilities (Q, K) of the words for mask embeddings (Q, E) of `encode_masks`; `vocab` as in a call."""
         ones = embeddings.new_ones(len(embeddings))
-        return self.model.class_log_scores(embeddings, ones, _vocabulary(vocab)).exp()
+        return self.model.class_log_scores(embeddings, ones, given_vocabulary(vocab)).exp()
 
     def _record(self, pixels: np.ndarray) -> dict:
         from detectron2.data.transforms import apply_augmentations
 
         resized, _ = apply_augmentations(self._augmentations, pixels)
         return {"image": _to_tensor(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
-
-
-def _vocabulary(vocab: str | Path | Sequence[str] | Vocabulary, stuff: str | Sequence[str] = ()) -> Vocabulary:
-    is_name = isinstance(vocab, (str, Path)) and is_vocabulary_name(vocab)
-    if not is_name and not isinstance(vocab, Vocabulary):
-        return Vocabulary.from_words(vocab, stuff)
-    if stuff:
-        raise ValueError("`stuff` goes with words; a vocabulary says itself which of its categories are stuff.")
-    return Vocabulary.load(vocab) if is_name else vocab
 
 
 def _pixels(image: str | Path | np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..data.label_maps import read_label_map, read_panoptic_png
-from ..data.registration import CUSTOMARY_NAMES, register_customary_names
+from ..data.registration import our_name, register_customary_names
 from ..vocabulary import Vocabulary
 from .build import build_task_evaluator
 from .saved_predictions import SEMANTIC_FOLDER, Predictions, image_id_of, read_predictions
@@ -66,7 +66,7 @@ def _instance(evaluator: Any, predictions: Predictions, records: dict[Any, dict]
 def _matching_records(predictions: Predictions, dataset_name: str | None) -> dict[Any, dict]:
     """The dataset's records by image; all images must be predicted, and all predictions be of its images."""
     name, folder = predictions.dataset, predictions.folder
-    if dataset_name is not None and _ours(dataset_name) != _ours(name):
+    if dataset_name is not None and our_name(dataset_name) != our_name(name):
         raise ValueError(f"The predictions in {folder} are of dataset {name!r}, not of {dataset_name!r}.")
     register_customary_names([name])
     if name not in DatasetCatalog.list():
@@ -91,10 +91,6 @@ def _matching_records(predictions: Predictions, dataset_name: str | None) -> dic
     if Vocabulary.from_metadata(MetadataCatalog.get(name)).names != predictions.categories:
         raise ValueError(f"The predictions in {folder} were made with other categories than dataset {name!r} has here.")
     return records
-
-
-def _ours(name: str) -> str:
-    return CUSTOMARY_NAMES.get(name, name)
 
 
 def _read_json(path: Path) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import flat_items, load_config
-from ..data.registration.customary import CUSTOMARY_NAMES
+from ..data.registration.customary import our_name
 from ..visual_encoder.clip_sources import OPENAI_MODELS
 
 _FILE = Path(__file__).with_name("published.json")
@@ -97,7 +97,7 @@ def tables() -> tuple[Table, ...]:
 
 def has_published_numbers(dataset: str) -> bool:
     """Whether a dataset, by our name or a customary one, is in a table."""
-    return any(_ours(dataset) in column.datasets for table in tables() for column in table.columns)
+    return any(our_name(dataset) in column.datasets for table in tables() for column in table.columns)
 
 
 def published_numbers(config: str) -> dict[tuple[str, str, str], Published]:
@@ -114,7 +114,7 @@ def published_numbers(config: str) -> dict[tuple[str, str, str], Published]:
 
 def published_number(config: str | None, dataset: str, task: str, metric: str) -> Published | None:
     """The number of a configuration's row, if there is one; `dataset` may be a customary name."""
-    return None if config is None else published_numbers(config).get((_ours(dataset), task, metric))
+    return None if config is None else published_numbers(config).get((our_name(dataset), task, metric))
 
 
 def row_of(cfg: Any) -> tuple[str | None, str]:
@@ -168,7 +168,7 @@ def _cells(values: Iterable[float | None], form: str) -> list[str]:
 def _measured(column: Column, results: Mapping, metric: str) -> float | None:
     metric = metric if column.metric == "mIoU" else column.metric
     for dataset in results:
-        value = results[dataset].get(column.task, {}).get(metric) if _ours(dataset) in column.datasets else None
+        value = results[dataset].get(column.task, {}).get(metric) if our_name(dataset) in column.datasets else None
         if value is not None:
             return value
     return None
@@ -203,7 +203,7 @@ def _compared(cfg: Any) -> dict[str, Any]:
         if key.startswith("MODEL.") and not key.startswith(_OF_THE_RUN) or key in _BESIDE_THE_MODEL
     }
     items["MODEL.MASQCLIP.CLIP.NAME"] = _clip_name(items.get("MODEL.MASQCLIP.CLIP.NAME", ""))
-    items["DATASETS.TRAIN"] = [_ours(name) for name in cfg.DATASETS.TRAIN]
+    items["DATASETS.TRAIN"] = [our_name(name) for name in cfg.DATASETS.TRAIN]
     return items
 
 
@@ -215,7 +215,3 @@ def _clip_name(name: str) -> str:
     """OpenAI's name of a file that has OpenAI's name; all else as it is."""
     by_stem = {Path(model["url"]).stem: known for known, model in OPENAI_MODELS.items()}
     return by_stem.get(Path(name).stem, name)
-
-
-def _ours(dataset: str) -> str:
-    return CUSTOMARY_NAMES.get(dataset, dataset)

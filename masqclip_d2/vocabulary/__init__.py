@@ -1,7 +1,7 @@
 """Words -> categories -> text embeddings -> class logits."""
 
 from .choice import check_choice, choose_vocabulary
-from .shipped import FORMS, in_form, is_vocabulary_name, shipped_names
+from .shipped import FORMS, given_vocabulary, in_form, is_vocabulary_name, shipped_names
 from .text_cache import text_cache_dir
 from .text_classifier import TextClassifier, class_logits
 from .text_encoder import TextEncoder
@@ -16,6 +16,7 @@ __all__ = [
     "check_choice",
     "choose_vocabulary",
     "class_logits",
+    "given_vocabulary",
     "in_form",
     "is_vocabulary_name",
     "shipped_names",

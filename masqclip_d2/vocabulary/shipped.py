@@ -12,7 +12,7 @@ OpenSeg has no list for PASCAL VOC; its categories have their words of Pascal Co
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -62,6 +62,28 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
         f"There is no vocabulary {name!r}: neither a file nor a shipped one, LIST/FORM with LIST one of {lists} and "
         f"FORM one of {', '.join(FORMS)}.{near_match(name, shipped_names())}"
     )
+
+
+def given_vocabulary(words: Vocabulary | str | Path | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
+    """Words in any of the ways a user gives them.
+
+    Args:
+        words: a `Vocabulary`; one by its file or shipped name, see `is_vocabulary_name`; else words, see
+            `Vocabulary.from_words`.
+        stuff: which of the words are stuff; a vocabulary says that itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no valid vocabulary, or `stuff` beside one that says itself what is stuff.
+    """
+    is_name = isinstance(words, (str, Path)) and is_vocabulary_name(words)
+    if not is_name and not isinstance(words, Vocabulary):
+        return Vocabulary.from_words(words, stuff)
+    if stuff:
+        raise ValueError(
+            "`stuff` goes with words; a vocabulary, and a vocabulary file, says itself which categories are stuff."
+        )
+    return Vocabulary.load(words) if is_name else words
 
 
 def in_form(vocabulary: Vocabulary, form: str) -> Vocabulary:

@@ -33,7 +33,7 @@ from .coco_panoptic import register_coco_panoptic
 from .coco_split import register_coco_split
 from .common import category_metadata, datasets_root
 from .custom import register_instances, register_panoptic, register_semantic
-from .customary import CUSTOMARY_NAMES, register_customary_names
+from .customary import CUSTOMARY_NAMES, our_name, register_customary_names
 from .lvis import register_lvis
 from .pascal_context import register_pascal_context
 from .pascal_voc import register_pascal_voc
@@ -43,6 +43,7 @@ __all__ = [
     "CUSTOMARY_NAMES",
     "category_metadata",
     "datasets_root",
+    "our_name",
     "register_ade20k",
     "register_ade20k_full",
     "register_coco_panoptic",

@@ -21,10 +21,10 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...vocabulary import Vocabulary
+from ...vocabulary import Vocabulary, given_vocabulary
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record
-from .custom_words import Words, vocabulary_of_words, words_and_ids, words_metadata
+from .custom_words import Words, words_and_ids, words_metadata
 from .records import instance_records, panoptic_records, read_annotations, require_entries, semantic_records
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -155,7 +155,7 @@ def register_semantic(
     """
     images = _folder(name, images, "image folder")
     labels = _folder(name, labels, "folder of label maps")
-    words = vocabulary_of_words(vocabulary, stuff)
+    words = given_vocabulary(vocabulary, stuff)
     ignore_label = _usual_ignore_label(len(words)) if ignore_label is None else ignore_label
     if ignore_label < len(words):
         raise ValueError(

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...vocabulary import Vocabulary
-from ...vocabulary.shipped import is_vocabulary_name
+from ...vocabulary import Vocabulary, given_vocabulary
 from ...vocabulary.vocabulary import fold
 from ..categories import Category, label_color
 from .common import category_metadata
@@ -43,25 +42,8 @@ def words_and_ids(rows: Sequence[Mapping[str, Any]], words: Words | None, where:
                 "for each of them and no other."
             )
         return Vocabulary.from_words(list(words.values())), list(words)
-    vocabulary = vocabulary_of_words(words)
+    vocabulary = given_vocabulary(words)
     return vocabulary, _ids_by_name(rows, vocabulary, where)
-
-
-def vocabulary_of_words(words: Vocabulary | str | Path | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
-    """Words as a user gives them: a `Vocabulary`, a text or list, the name of a shipped vocabulary or of a file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: no valid vocabulary, or `stuff` beside one that says itself what is stuff.
-    """
-    ready = words if isinstance(words, Vocabulary) else None
-    if isinstance(words, (str, Path)) and is_vocabulary_name(words):
-        ready = Vocabulary.load(words)
-    if ready is None:
-        return Vocabulary.from_words(words, stuff)
-    if stuff:
-        raise ValueError("A Vocabulary and a vocabulary file say themselves which words are stuff; leave `stuff` out.")
-    return ready
 
 
 def words_metadata(

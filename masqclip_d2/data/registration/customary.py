@@ -50,6 +50,11 @@ CUSTOMARY_NAMES = {
 """Customary name -> our dataset."""
 
 
+def our_name(dataset: str) -> str:
+    """Our name of a dataset that is asked for by a customary one; others stay as they are."""
+    return CUSTOMARY_NAMES.get(dataset, dataset)
+
+
 def register_customary_names(names: Iterable[str]) -> list[str]:
     """Register those of some names that are customary and free, as further names of our datasets.
 

@@ -332,7 +332,7 @@ def test_faults_of_semantic_labels(semantic, tmp_path):
     write_image(images / "d.png", 4, 2)
     with pytest.raises(ValueError, match=r"have the endings: \.jpg, \.png; give image_ending"):
         register_semantic("roads", images, labels, "road")
-    with pytest.raises(ValueError, match="leave `stuff` out"):
+    with pytest.raises(ValueError, match="`stuff` goes with words"):
         register_semantic("roads", images, labels, Vocabulary.from_words("road"), stuff="road")
 
 
