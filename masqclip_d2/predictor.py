@@ -81,8 +81,8 @@ class Predictor:
 
         Args:
             image: a file, or (H, W, 3) uint8 RGB.
-            vocab, stuff: see `given_vocabulary`: words, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name
-                ("coco_panoptic/openseg").
+            vocab, stuff: words, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name
+                ("coco_panoptic/openseg"); see `given_vocabulary`.
             task: "panoptic", "instance" or "semantic".
             confidence_threshold: segments with a lower score are left out, in [0, 1].
 
