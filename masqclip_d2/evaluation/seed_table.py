@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .shapes_rows import Comparison, Ordering
+from .shapes_rows import SHORT_NUMBERS, SHORT_ROWS, Comparison, Ordering
 
 METRICS = {
     "PQ": ("panoptic_seg", "PQ"),
@@ -127,12 +127,28 @@ def page(document: Mapping[str, Any]) -> str:
         "```",
         "",
         *_facts(document),
+        "",
+        "## In short",
+        "",
+        summary(document),
     ]
     for subset in SUBSETS:
         parts += ["", f"## {subset.capitalize()} categories", "", *_table(document["rows"], subset)]
     parts += ["", "## Orderings the papers report", "", *_orderings(document)]
     parts += ["", "## Commands", "", *_commands(document)]
     return "\n".join(parts) + "\n"
+
+
+def summary(document: Mapping[str, Any]) -> str:
+    """The rows and numbers that tell most, and the orderings with their verdicts; README has it, too."""
+    named = [row for row in document["rows"] if row["key"] in SHORT_ROWS]
+    lines = [_line(["row", *(name.replace("_", " ") for name in SHORT_NUMBERS)])]
+    lines.append(_line(["---"] * (len(SHORT_NUMBERS) + 1)))
+    for row in named:
+        cells = [_cell(row["mean"].get(name), row["deviation"].get(name), digits=1) for name in SHORT_NUMBERS]
+        lines.append(_line([row["title"], *cells]))
+    verdicts = [f"- {one['claim']}: {_verdict(one)}." for one in document["orderings"]]
+    return "\n".join([*lines, "", "What the papers report:", "", *verdicts])
 
 
 def _facts(document: Mapping[str, Any]) -> list[str]:
@@ -213,5 +229,5 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _cell(mean: float | None, deviation: float | None) -> str:
-    return _number(mean) if deviation is None else f"{_number(mean)} ({_number(deviation)})"
+def _cell(mean: float | None, deviation: float | None, digits: int = 2) -> str:
+    return _number(mean, digits) + ("" if deviation is None else f" ({_number(deviation, digits)})")

@@ -82,6 +82,13 @@ ROWS = (
     Row("masqclip_value", "MasQCLIP, values tuned instead of queries", "shapes/masqclip_value", _STUDENT),
 )
 
+SHORT_ROWS = (
+    "clip_baseline", "maskclip_worma", "maskclip_no_refinement", "maskclip", "maskclip_gt", "masqclip_rounds_0",
+    "masqclip", "masqclip_no_object_score", "masqclip_no_tuning", "masqclip_value",
+)  # fmt: skip
+SHORT_NUMBERS = ("PQ_base", "PQ_novel", "SQ_all", "mIoU_all", "AP50_novel", "AP50_all")
+"""Rows and numbers of the short table, which README has."""
+
 
 @dataclass(frozen=True)
 class Comparison:

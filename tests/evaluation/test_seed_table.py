@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from masqclip_d2.evaluation.seed_table import METRICS, SUBSETS, compare, judge, over_seeds, page, read_numbers
-from masqclip_d2.evaluation.shapes_rows import ORDERINGS, ROWS, Comparison, Ordering
+from masqclip_d2.evaluation.seed_table import METRICS, SUBSETS, compare, judge, over_seeds, page, read_numbers, summary
+from masqclip_d2.evaluation.shapes_rows import ORDERINGS, ROWS, SHORT_NUMBERS, SHORT_ROWS, Comparison, Ordering
 
 A_BEATS_B = Comparison("a", "b", "PQ_novel")
 
@@ -93,6 +93,7 @@ def test_every_ordering_is_about_rows_and_numbers_that_exist():
     keys = [row.key for row in ROWS]
     assert len(set(keys)) == len(keys)
     numbers = set(read_numbers({}))
+    assert set(SHORT_ROWS) <= set(keys) and set(SHORT_NUMBERS) <= numbers
     for ordering in ORDERINGS:
         for one in ordering.comparisons:
             assert {one.better, one.worse} <= set(keys) and one.number in numbers, one
@@ -140,3 +141,15 @@ def test_the_page_has_tables_orderings_and_commands():
     held = page(document({"a": {0: {"PQ_novel": 10.0}}, "b": {0: {"PQ_novel": 7.5}}}))
     assert "| A first | Table 1 | holds |" in held
     assert "| A > B | PQ novel | 10.00 / 7.50 | 2.50 | - | - | holds | 1 |" in held
+
+
+def test_the_summary_has_chosen_rows_and_every_verdict():
+    numbers = {0: {"PQ_novel": 10.0, "SQ_all": 70.04}, 1: {"PQ_novel": 14.0, "SQ_all": None}}
+    made = document({"maskclip": numbers, "a": numbers, "b": {}, "masqclip": {}})
+    text = summary(made)
+    assert text.splitlines()[2:4] == [
+        "| MASKCLIP | - | 12.0 (2.8) | 70.0 | - | - | - |",
+        "| MASQCLIP | - | - | - | - | - | - |",
+    ]
+    assert "- A first: not measured." in text
+    assert text in page(made)

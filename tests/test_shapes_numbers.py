@@ -1,0 +1,26 @@
+"""What README and the page say of Shapes is what docs/shapes_results.json holds."""
+
+import json
+from pathlib import Path
+
+from masqclip_d2.evaluation.seed_table import page, summary
+from masqclip_d2.evaluation.shapes_rows import ROWS
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = json.loads((ROOT / "docs" / "shapes_results.json").read_text())
+
+
+def test_every_row_is_measured():
+    assert [row["key"] for row in DOCUMENT["rows"]] == [row.key for row in ROWS]
+    for row in DOCUMENT["rows"]:
+        assert row["commands"] and row["mean"]["AP50_novel"] is not None, row["title"]
+        assert list(row["seeds"]) == list(map(str, DOCUMENT["seeds"])), row["title"]
+    assert DOCUMENT["hours"] > 0
+
+
+def test_the_page_is_made_of_the_json():
+    assert (ROOT / "docs" / "shapes_results.md").read_text() == page(DOCUMENT)
+
+
+def test_the_readme_has_the_summary():
+    assert summary(DOCUMENT) in (ROOT / "README.md").read_text()
