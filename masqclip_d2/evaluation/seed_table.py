@@ -30,7 +30,7 @@ SUBSETS = {"base": "_base", "novel": "_novel", "all": ""}
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "not measured"
 SETTLED_FROM = 2.0
-"""A gap of so many deviations between seeds is taken for more than chance."""
+"""A mean gap of so many deviations of the single seeds' gaps is taken for more than chance."""
 
 Numbers = Mapping[str, float | None]
 
@@ -87,9 +87,9 @@ def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Numbers]
     """Two rows by one number, over the seeds that both have.
 
     Returns:
-        better, worse, number, verdict; values (means of the two rows), gap (their difference), deviation (root mean
-        square of the two rows' sample standard deviations), gap_in_deviations, settled (whether these are at least
-        `SETTLED_FROM`); None where that is not defined.
+        better, worse, number, verdict; values (means of the two rows), gap (their difference), gap_deviation (sample
+        standard deviation of the gaps of single seeds), row_deviation (root mean square of the two rows' own), settled
+        (whether the gap is at least `SETTLED_FROM` of its deviations); None where that is not defined.
     """
     rows = [measured.get(key, {}) for key in (comparison.better, comparison.worse)]
     values = [{seed: numbers.get(comparison.number) for seed, numbers in row.items()} for row in rows]
@@ -97,20 +97,23 @@ def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Numbers]
     summary = {"better": comparison.better, "worse": comparison.worse, "number": comparison.number, "seeds": len(seeds)}
     if not seeds:
         return summary | {
-            "verdict": UNKNOWN, "settled": None, "values": None, "gap": None, "deviation": None,
-            "gap_in_deviations": None,
+            "verdict": UNKNOWN, "settled": None, "values": None, "gap": None, "gap_deviation": None,
+            "row_deviation": None,
         }  # fmt: skip
     common = [[row[seed] for seed in seeds] for row in values]
     means = [statistics.fmean(row) for row in common]
     gap = means[0] - means[1]
-    deviation = math.sqrt(statistics.fmean(statistics.variance(row) for row in common)) if len(seeds) > 1 else None
+    gap_deviation = row_deviation = None
+    if len(seeds) > 1:
+        gap_deviation = statistics.stdev(one - other for one, other in zip(*common, strict=True))
+        row_deviation = math.sqrt(statistics.fmean(statistics.variance(row) for row in common))
     return summary | {
         "verdict": HOLDS if gap > 0 else FAILS,
-        "settled": abs(gap) >= SETTLED_FROM * deviation if deviation is not None else None,
+        "settled": abs(gap) >= SETTLED_FROM * gap_deviation if gap_deviation is not None else None,
         "values": means,
         "gap": gap,
-        "deviation": deviation,
-        "gap_in_deviations": gap / deviation if deviation else None,
+        "gap_deviation": gap_deviation,
+        "row_deviation": row_deviation,
     }
 
 
@@ -187,17 +190,19 @@ def _orderings(document: Mapping[str, Any]) -> list[str]:
     lines += [
         "",
         "An ordering holds if every line of it below does. Gap: difference of the two rows' means over the seeds that",
-        "both have; deviation: root mean square of their standard deviations over these seeds. A gap of less than",
-        f"{SETTLED_FROM:g} deviations is not settled by these seeds. What explains those that do not hold:",
+        "both have, in brackets the standard deviation of the gaps of single seeds; rows' deviation: root mean square",
+        "of their own, which is larger, since the rows of a seed share its teacher. A gap of less than "
+        f"{SETTLED_FROM:g} of its",
+        "deviations is not settled by these seeds. What explains those that do not hold:",
         "[shapes_training.md](shapes_training.md).",
         "",
-        _line(["rows", "number", "values", "gap", "deviation", "gap / deviation", "here", "seeds"]),
-        _line(["---"] * 8),
+        _line(["rows", "number", "values", "gap", "rows' deviation", "here", "seeds"]),
+        _line(["---"] * 7),
     ]
     for one in (comparison for ordering in document["orderings"] for comparison in ordering["comparisons"]):
         rows = f"{titles[one['better']]} > {titles[one['worse']]}"
         values = " / ".join(_number(value) for value in one["values"] or (None, None))
-        cells = [_number(one["gap"]), _number(one["deviation"]), _number(one["gap_in_deviations"], 1)]
+        cells = [_cell(one["gap"], one["gap_deviation"]), _number(one["row_deviation"])]
         lines.append(_line([rows, one["number"].replace("_", " "), values, *cells, _verdict(one), str(one["seeds"])]))
     return lines
 

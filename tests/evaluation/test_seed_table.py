@@ -40,9 +40,9 @@ def test_a_comparison_is_over_the_seeds_that_both_have():
     }
     found = compare(A_BEATS_B, rows)
     assert found["values"] == [12.0, 7.0] and found["gap"] == 5.0 and found["seeds"] == 2
-    assert found["deviation"] == pytest.approx(2.0)  # variances 8 and 0
-    assert found["gap_in_deviations"] == pytest.approx(2.5) and found["verdict"] == "holds"
-    assert found["settled"]
+    assert found["row_deviation"] == pytest.approx(2.0)  # variances 8 and 0
+    assert found["gap_deviation"] == pytest.approx(math.sqrt(8))  # of 3 and 7
+    assert found["verdict"] == "holds" and not found["settled"]
     reverse = compare(Comparison("b", "a", "PQ_novel"), rows)
     assert reverse["gap"] == -5.0 and reverse["verdict"] == "does not hold"
 
@@ -50,7 +50,7 @@ def test_a_comparison_is_over_the_seeds_that_both_have():
 def test_one_seed_has_a_gap_but_no_deviation():
     found = compare(A_BEATS_B, {"a": {0: {"PQ_novel": 2.0}}, "b": {0: {"PQ_novel": 2.0}}})
     assert found["gap"] == 0.0 and found["verdict"] == "does not hold"
-    assert found["deviation"] is None and found["gap_in_deviations"] is None
+    assert found["gap_deviation"] is None and found["row_deviation"] is None
     assert found["settled"] is None
 
 
@@ -131,7 +131,9 @@ def test_the_page_has_tables_orderings_and_commands():
     assert "| row | PQ | SQ | RQ | mIoU | AP | AR@10 | AR@100 | seeds |" in novel
     assert "| A | 12.00 (2.83) | - | - | - | - | - | - | 2 |" in novel
     assert "| B | - | - | - | - | - | - | - | 0 |" in novel
-    assert "| A first | Table 1 | not measured |" in text and "| A > B | PQ novel | - / - | - | - | - |" in text
+    assert (
+        "| A first | Table 1 | not measured |" in text and "| A > B | PQ novel | - / - | - | - | not measured |" in text
+    )
     assert "1.50 hours" in text and "300 images of `masqclip_shapes_val`" in text and "CPU, 2 cores" in text
     assert text.count("python train_net.py shared") == 1 and "# B\npython train_net.py b" in text
     near = page(
@@ -140,7 +142,7 @@ def test_the_page_has_tables_orderings_and_commands():
     assert "| A first | Table 1 | holds, not settled |" in near
     held = page(document({"a": {0: {"PQ_novel": 10.0}}, "b": {0: {"PQ_novel": 7.5}}}))
     assert "| A first | Table 1 | holds |" in held
-    assert "| A > B | PQ novel | 10.00 / 7.50 | 2.50 | - | - | holds | 1 |" in held
+    assert "| A > B | PQ novel | 10.00 / 7.50 | 2.50 | - | holds | 1 |" in held
 
 
 def test_the_summary_has_chosen_rows_and_every_verdict():
