@@ -184,17 +184,7 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.PROPOSER.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
     ours.PROPOSER.TINY_BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
 
-    # Mask R-CNN; the sizes are those of torchvision's maskrcnn_resnet50_fpn, which is also Detectron2's R50-FPN.
-    rcnn = ours.PROPOSER.MASK_RCNN = CN()
-    rcnn.NUM_CLASSES = 2  # background and object; 91 for torchvision's released weights, whose labels are ignored
-    rcnn.FROZEN_BN_EPS = 1e-5  # of TorchvisionResNet; 0.0 for torchvision's released weights, which learned with that
-    rcnn.CHANNELS = 256  # of feature pyramid, region proposals and mask head
-    rcnn.BOX_HEAD_DIM = 1024
-    rcnn.ANCHOR_SIZES = [32, 64, 128, 256, 512]  # pixels, one per level of the pyramid: strides 4, 8, 16, 32 and half
-    rcnn.ROIS_PER_IMAGE = 512  # regions of an image that the losses of box and mask head look at
-    # Proposals with a lower object score are left out. MaskCLIP does not use that score, so each doubtful proposal that
-    # stays can win against a good one; a weak Mask R-CNN needs more (docs/shapes_training.md).
-    rcnn.SCORE_THRESHOLD = 0.05
+    _add_mask_rcnn_keys(ours.PROPOSER)
 
     # What an image is padded to, for the proposer and for CLIP. "image": each image for itself, and CLIP sees no
     # padding, so that its result does not depend on its batch mates; "batch": the largest of the batch, which CLIP
@@ -210,6 +200,45 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.CLIP.ARCHITECTURE = ""
     ours.CLIP.ANTIALIAS = False  # resize of the image for CLIP; published weights were trained without
 
+    ours.TEXT = CN()
+    # Words of every test set: "": the set's own; "maskclip", "masqclip" or "openseg": these in another form
+    # (vocabulary/shipped.py); a vocabulary file or shipped name ("coco_panoptic/openseg"): words that fit the set.
+    ours.TEXT.VOCABULARY = ""
+    ours.TEXT.VOCABULARY_TRAIN = ""  # the same for the training sets
+    # For vocabularies that do not say theirs, as the forms do:
+    ours.TEXT.TEMPLATES = "name"  # template set of vocabulary/prompts.py; MaskCLIP uses the bare name
+    # "first": a category's name alone (MaskCLIP); "mean": its synonyms averaged (MasQCLIP); "max": the synonym with the
+    # largest logit.
+    ours.TEXT.SYNONYMS = "first"
+
+    ours.TEST = CN()
+    # Text of an extra class that competes at test and whose column is then dropped; "": none. MaskCLIP: none;
+    # MasQCLIP: "background".
+    ours.TEST.EXTRA_CLASS = ""
+    ours.TEST.OBJECT_SCORE = False  # multiply p_obj into the final score (MasQCLIP: True)
+    ours.TEST.BASELINE_BATCH_SIZE = 32  # masked images per CLIP pass of the CLIP baseline
+    # Semantic output is the label map `sem_seg_labels`. True: also `sem_seg`, (K, H, W) class scores, for Detectron2's
+    # own SemSegEvaluator and for code that reads it; 3.5 GB for 847 words at 1024 x 1024 pixels.
+    ours.TEST.CLASS_MAPS = False
+    _add_stage_keys(ours)
+
+
+def _add_mask_rcnn_keys(proposer: CN) -> None:
+    """Mask R-CNN; the sizes are those of torchvision's maskrcnn_resnet50_fpn, which is also Detectron2's R50-FPN."""
+    rcnn = proposer.MASK_RCNN = CN()
+    rcnn.NUM_CLASSES = 2  # background and object; 91 for torchvision's released weights, whose labels are ignored
+    rcnn.FROZEN_BN_EPS = 1e-5  # of TorchvisionResNet; 0.0 for torchvision's released weights, which learned with that
+    rcnn.CHANNELS = 256  # of feature pyramid, region proposals and mask head
+    rcnn.BOX_HEAD_DIM = 1024
+    rcnn.ANCHOR_SIZES = [32, 64, 128, 256, 512]  # pixels, one per level of the pyramid: strides 4, 8, 16, 32 and half
+    rcnn.ROIS_PER_IMAGE = 512  # regions of an image that the losses of box and mask head look at
+    # Proposals with a lower object score are left out. MaskCLIP does not use that score, so each doubtful proposal that
+    # stays can win against a good one; a weak Mask R-CNN needs more (docs/shapes_training.md).
+    rcnn.SCORE_THRESHOLD = 0.05
+
+
+def _add_stage_keys(ours: CN) -> None:
+    """What the trained stages learn, and from what."""
     # Relative Mask Attention (MaskCLIP, Sec. 3.3).
     ours.RMA = CN()
     ours.RMA.LAYERS = []  # blocks of CLIP with RMA, counted from 1 (the paper: 6, 12, 18, 24); empty: w/o RMA
@@ -234,27 +263,6 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.DISTILLATION.SCORE_THRESHOLD = 0.8  # a teacher's mask must score above this
     ours.DISTILLATION.BASE_OVERLAP_LIMIT = 0.1  # its dice with every base mask must be below this
     ours.DISTILLATION.PSEUDO_OVERLAP_LIMIT = 0.1  # and with every better pseudo mask below this
-
-    ours.TEXT = CN()
-    # Words of every test set: "": the set's own; "maskclip", "masqclip" or "openseg": these in another form
-    # (vocabulary/shipped.py); a vocabulary file or shipped name ("coco_panoptic/openseg"): words that fit the set.
-    ours.TEXT.VOCABULARY = ""
-    ours.TEXT.VOCABULARY_TRAIN = ""  # the same for the training sets
-    # For vocabularies that do not say theirs, as the forms do:
-    ours.TEXT.TEMPLATES = "name"  # template set of vocabulary/prompts.py; MaskCLIP uses the bare name
-    # "first": a category's name alone (MaskCLIP); "mean": its synonyms averaged (MasQCLIP); "max": the synonym with the
-    # largest logit.
-    ours.TEXT.SYNONYMS = "first"
-
-    ours.TEST = CN()
-    # Text of an extra class that competes at test and whose column is then dropped; "": none. MaskCLIP: none;
-    # MasQCLIP: "background".
-    ours.TEST.EXTRA_CLASS = ""
-    ours.TEST.OBJECT_SCORE = False  # multiply p_obj into the final score (MasQCLIP: True)
-    ours.TEST.BASELINE_BATCH_SIZE = 32  # masked images per CLIP pass of the CLIP baseline
-    # Semantic output is the label map `sem_seg_labels`. True: also `sem_seg`, (K, H, W) class scores, for Detectron2's
-    # own SemSegEvaluator and for code that reads it; 3.5 GB for 847 words at 1024 x 1024 pixels.
-    ours.TEST.CLASS_MAPS = False
 
     ours.CLIP_PRETRAINING = CN()
     ours.CLIP_PRETRAINING.PATCH_DROPOUT = 0.0  # share of patches left out of each training image, in [0, 1)
