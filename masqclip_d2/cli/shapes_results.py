@@ -80,7 +80,7 @@ class Experiment:
         return {}
 
     def stages(self, row: Row, seed: int) -> list[Stage]:
-        """All stages of a row in order, the shared ones and the evaluation of its proposer among them."""
+        """All stages of a row in order, shared ones too, and the evaluation of its proposer if it has one."""
         if (row.key, seed) not in self._plans:
             self._plans[row.key, seed] = self._plan(row, seed)
         return self._plans[row.key, seed]
@@ -100,7 +100,7 @@ class Experiment:
             train=row.train,
         )
         proposers = [stage for stage in planned if stage.proposes]
-        if proposers:
+        if proposers and _has_proposals(row):
             planned.insert(planned.index(proposers[-1]) + 1, proposers[-1].evaluation())
         return [*self.clip_stages, *planned]
 
@@ -242,6 +242,11 @@ def chosen_rows(keys: Sequence[str]) -> list[Row]:
     if unknown:
         raise ValueError(f"There is no row {', '.join(map(repr, unknown))}; --rows takes {', '.join(known)}.")
     return [row for row in ROWS if not keys or row.key in keys]
+
+
+def _has_proposals(row: Row) -> bool:
+    """Whether a row's masks are proposals, whose recall is to be measured."""
+    return load_config(row.config, row.opts).MODEL.MASQCLIP.PROPOSER.SOURCE != "ground_truth"
 
 
 def _distinct(items) -> list:

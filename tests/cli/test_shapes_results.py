@@ -114,7 +114,11 @@ def test_what_a_row_is_made_of():
         ("masqclip_no_object_score", "masqclip/model_final.pth"),
     ]
     assert made_of("masqclip_no_tuning")[-1] == ("masqclip_no_tuning", "student/round_2/model_final.pth")
-    assert made_of("maskclip_gt")[-1] == ("maskclip_gt", "maskclip/model_final.pth")
+    assert made_of("maskclip_gt") == [  # no recall: the masks that it classifies are not the teacher's
+        ("teacher", ""),
+        ("maskclip", "teacher/model_final.pth"),
+        ("maskclip_gt", "maskclip/model_final.pth"),
+    ]
     assert made_of("maskclip_mask_rcnn")[0] == ("teacher_mask_rcnn", "")
     assert made_of("clip_baseline_gt") == [("clip_baseline_gt", "")]
 
