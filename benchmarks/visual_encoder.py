@@ -57,11 +57,12 @@ def main() -> None:
         os.environ["MASQCLIP_OPS"] = form
         return encoder(image, masks)
 
+    baseline_masks = min(args.masks, BASELINE_MASKS)
     rows = {
         "floor": lambda: encode(floor, "auto"),
         "RMA": lambda: encode(rma, "auto"),
         "plain": lambda: encode(rma, "reference"),
-        "baseline": lambda: clip_baseline_embeddings(floor.visual, image[0], masks[0, :BASELINE_MASKS], BASELINE_MASKS),
+        "baseline": lambda: clip_baseline_embeddings(floor.visual, image[0], masks[0, :baseline_masks], baseline_masks),
     }
     low = torch.autocast(device.type, torch.bfloat16, enabled=args.dtype == "bf16")
     seconds, memory, results = {name: [] for name in rows}, {}, {}
@@ -74,7 +75,7 @@ def main() -> None:
                 print(f"\rround {round_} of {args.repeats}: {name:10}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    median["baseline"] *= args.masks / BASELINE_MASKS
+    median["baseline"] *= args.masks / baseline_masks
     print(f"{args.architecture}, {args.masks} masks, {args.dtype}, {device}, torch {torch.__version__}, "
           f"{torch.get_num_threads()} threads")  # fmt: skip
     for name, value in median.items():
