@@ -23,7 +23,7 @@ from tests.helpers import TINY_CLIP, TINY_MASK_RCNN, TINY_PROPOSER, published_na
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "README.md", "datasets/README.md", "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md",
-    "docs/vocabularies.md", "docs/migration.md", "docs/paper_rows.md",
+    "docs/vocabularies.md", "docs/migration.md", "docs/paper_rows.md", "docs/shapes_training.md",
 ]  # fmt: skip
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
 # Configurations of real data on miniatures: smallest sizes, no weights to download.

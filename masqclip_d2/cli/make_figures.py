@@ -98,10 +98,7 @@ def _pseudo_masks(sources: Sources, path: Path) -> None:
     from ..figures import draw_pseudo_masks
     from ..training.progressive_distillation import PseudoMaskRules
 
-    distillation = load_config("shapes/student").MODEL.MASQCLIP.DISTILLATION
-    rules = PseudoMaskRules(
-        distillation.SCORE_THRESHOLD, distillation.BASE_OVERLAP_LIMIT, distillation.PSEUDO_OVERLAP_LIMIT
-    )
+    rules = PseudoMaskRules.from_config(load_config("shapes/student"))
     draw_pseudo_masks(sources.predictor("teacher", "shapes/teacher").model, rules, path)
 
 

@@ -46,16 +46,10 @@ class MaskDistiller(MaskProposer):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        distillation = cfg.MODEL.MASQCLIP.DISTILLATION
         return {
             **super().from_config(cfg),
             "make_teacher": lambda: _load_teacher(cfg),
-            "rules": PseudoMaskRules(
-                distillation.SCORE_THRESHOLD,
-                distillation.BASE_OVERLAP_LIMIT,
-                distillation.PSEUDO_OVERLAP_LIMIT,
-                cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS,
-            ),
+            "rules": PseudoMaskRules.from_config(cfg),
             "picture_period": cfg.VIS_PERIOD,
         }
 

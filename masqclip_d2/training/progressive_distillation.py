@@ -32,6 +32,17 @@ class PseudoMaskRules:
     pseudo_overlap_limit: float = 0.1
     num_points: int = 112 * 112
 
+    @classmethod
+    def from_config(cls, cfg) -> PseudoMaskRules:
+        """The rules of stage `student`; as many points as the mask losses take."""
+        distillation = cfg.MODEL.MASQCLIP.DISTILLATION
+        return cls(
+            distillation.SCORE_THRESHOLD,
+            distillation.BASE_OVERLAP_LIMIT,
+            distillation.PSEUDO_OVERLAP_LIMIT,
+            cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS,
+        )
+
 
 @dataclass(frozen=True)
 class PseudoMaskChoice:
