@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "README.md", "datasets/README.md", "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md",
     "docs/vocabularies.md", "docs/migration.md", "docs/paper_rows.md", "docs/shapes_training.md",
+    "masqclip_d2/weights/README.md",
 ]  # fmt: skip
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
 # Configurations of real data on miniatures: smallest sizes, no weights to download.
@@ -121,6 +122,10 @@ def words_of(command: str, clone: Path) -> list[str]:
         words[0] = sys.executable
         if words[1] in ("train_net.py", "tools/run_stages.py"):
             words += FEWER_STEPS
+        if words[1] == "tools/shapes_results.py":
+            words += ["--opts", *FEWER_STEPS]
+        if words[1] == "tools/convert_checkpoint.py":  # what ships stays
+            words = [re.sub(r"^masqclip_d2/weights/", "output/", word) for word in words]
         if "_r50" in command:
             words = for_real_data(words, clone)
     return words
