@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from .checkpoint import AccountingCheckpointer
 from .config import adapt_to_machine, load_config
+from .data.images import image_pixels
 from .segmentation import Segmentation, segments_of
 from .vocabulary import Vocabulary, given_vocabulary
 
@@ -71,7 +73,7 @@ class Predictor:
     @torch.no_grad()
     def __call__(
         self,
-        image: str | Path | np.ndarray,
+        image: str | Path | Image.Image | np.ndarray,
         vocab: str | Path | Sequence[str] | Vocabulary,
         stuff: str | Sequence[str] = (),
         task: str = "panoptic",
@@ -80,7 +82,7 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: a file, or (H, W, 3) uint8 RGB.
+            image: a file, a PIL image, or (H, W, 3) uint8 RGB.
             vocab, stuff: words, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name
                 ("coco_panoptic/openseg"); see `given_vocabulary`.
             task: "panoptic", "instance" or "semantic".
@@ -93,7 +95,7 @@ class Predictor:
         if task not in TASKS:
             raise ValueError(f"task is {task!r}; expected one of {', '.join(TASKS)}.")
         vocabulary = given_vocabulary(vocab, stuff)
-        pixels = _pixels(image)
+        pixels = image_pixels(image)
         record = self._record(pixels)
         proposals = self.model.proposer.propose([record])[0]
         only_task = replace(self.model.tasks, **{name: name == task for name in TASKS})
@@ -107,11 +109,11 @@ class Predictor:
         )
 
     @torch.no_grad()
-    def encode_masks(self, image: str | Path | np.ndarray, masks: np.ndarray | Tensor) -> Tensor:
+    def encode_masks(self, image: str | Path | Image.Image | np.ndarray, masks: np.ndarray | Tensor) -> Tensor:
         """CLIP-space embeddings of your own masks (SAM's, annotated ones, ...).
 
         Args:
-            image: a file, or (H, W, 3) uint8 RGB.
+            image: a file, a PIL image, or (H, W, 3) uint8 RGB.
             masks: (Q, H, W) bool or 0/1 at the size of the image.
 
         Returns:
@@ -119,7 +121,7 @@ class Predictor:
         """
         from .structures import MaskProposals
 
-        pixels = _pixels(image)
+        pixels = image_pixels(image)
         masks = torch.as_tensor(np.asarray(masks), device=self.model.padding_rgb.device)
         if masks.dim() != 3 or tuple(masks.shape[-2:]) != pixels.shape[:2]:
             raise ValueError(
@@ -140,16 +142,6 @@ class Predictor:
 
         resized, _ = apply_augmentations(self._augmentations, pixels)
         return {"image": _to_tensor(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
-
-
-def _pixels(image: str | Path | np.ndarray) -> np.ndarray:
-    from .data.images import read_image
-
-    if isinstance(image, (str, Path)):
-        return read_image(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(f"An image array is (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}.")
-    return image
 
 
 def _to_tensor(pixels: np.ndarray) -> Tensor:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from masqclip_d2 import Predictor, Vocabulary
 from masqclip_d2.segmentation import Segment, Segmentation, category_colors
@@ -67,6 +68,22 @@ def test_own_masks_are_encoded_and_classified(predictor, image):
 def test_masks_of_another_size_are_refused(predictor, image):
     with pytest.raises(ValueError, match=r"\(Q, 33, 47\)"):
         predictor.encode_masks(image, np.zeros((1, 10, 10), dtype=bool))
+
+
+def test_files_pil_images_and_arrays_are_the_same(predictor, image, tmp_path):
+    picture = Image.fromarray(image)
+    picture.save(tmp_path / "image.png")
+    given = (picture, picture.convert("RGBA"), str(tmp_path / "image.png"), tmp_path / "image.png")
+    expected = predictor(image, "a,b").to_dict()
+    for one in given:
+        assert predictor(one, "a,b").to_dict() == expected
+    masks = np.ones((1, *image.shape[:2]), dtype=bool)
+    assert torch.equal(predictor.encode_masks(picture, masks), predictor.encode_masks(image, masks))
+
+
+def test_what_is_no_image_is_refused(predictor, image):
+    with pytest.raises(ValueError, match="a PIL image or an array, got a Tensor"):
+        predictor(torch.from_numpy(image), "a")
 
 
 @pytest.mark.parametrize("array", [np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), np.uint8)])

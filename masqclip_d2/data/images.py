@@ -1,4 +1,4 @@
-"""Reads any image file as RGB bytes: grey, 16-bit, palette, transparent, CMYK, turned by EXIF."""
+"""Reads any image as RGB bytes: grey, 16-bit, palette, transparent, CMYK, turned by EXIF."""
 
 from __future__ import annotations
 
@@ -43,13 +43,29 @@ def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             image.load()
-            image = _upright(image)
-            return _rgb(image)
+            return _rgb(_upright(image))
     except UnidentifiedImageError:
         raise ValueError(f"Image {path} is damaged, or in no image format that Pillow knows.") from None
     except _DAMAGED as error:
         reason = str(error).rstrip(".")
         raise ValueError(f"Image {path} cannot be read: {reason}.") from error
+
+
+def image_pixels(image: str | os.PathLike | Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of an image that is given as a file, by Pillow, or as such an array, which is not copied.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_image`; an array of another shape or dtype, or none of these.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return _rgb(_upright(image))
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"An image is a file, a PIL image or an array, got a {type(image).__name__}.")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(f"An image array is (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}.")
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:
