@@ -150,7 +150,7 @@ def summary(document: Mapping[str, Any]) -> str:
     for row in named:
         cells = [_cell(row["mean"].get(name), row["deviation"].get(name), digits=1) for name in SHORT_NUMBERS]
         lines.append(_line([row["title"], *cells]))
-    verdicts = [f"- {one['claim']}: {_verdict(one)}." for one in document["orderings"]]
+    verdicts = [f"- {one['claim']}: {_verdict_by_numbers(one)}." for one in document["orderings"]]
     return "\n".join([*lines, "", "What the papers report:", "", *verdicts])
 
 
@@ -208,7 +208,24 @@ def _orderings(document: Mapping[str, Any]) -> list[str]:
 
 
 def _verdict(judged: Mapping[str, Any]) -> str:
-    return judged["verdict"] + (", not settled" if judged["settled"] is False else "")
+    return judged["verdict"] + _doubt(judged)
+
+
+def _doubt(judged: Mapping[str, Any]) -> str:
+    return ", not settled" if judged["settled"] is False else ""
+
+
+def _verdict_by_numbers(ordering: Mapping[str, Any]) -> str:
+    """The verdict; of an ordering that holds in part, by which numbers, or in how many comparisons if rows differ."""
+    comparisons = ordering["comparisons"]
+    holding = [one for one in comparisons if one["verdict"] == HOLDS]
+    if ordering["verdict"] != FAILS or not holding:
+        return _verdict(ordering)
+    if len({(one["better"], one["worse"]) for one in comparisons}) > 1:
+        return f"{_verdict(ordering)} ({HOLDS} in {len(holding)} of {len(comparisons)} comparisons)"
+    others = [one for one in comparisons if one["verdict"] != HOLDS]
+    by, not_by = (", ".join(one["number"].replace("_", " ") for one in some) for some in (holding, others))
+    return f"{HOLDS} by {by}; {FAILS} by {not_by}{_doubt(ordering)}"
 
 
 def _commands(document: Mapping[str, Any]) -> list[str]:

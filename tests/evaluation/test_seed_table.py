@@ -155,3 +155,22 @@ def test_the_summary_has_chosen_rows_and_every_verdict():
     ]
     assert "- A first: not measured." in text
     assert text in page(made)
+
+
+def test_the_summary_says_by_which_numbers_an_ordering_holds_in_part():
+    rows = {
+        "a": {0: {"PQ_all": 5.0, "PQ_novel": 1.0, "AP_all": 3.0}, 1: {"PQ_all": 6.0, "PQ_novel": 3.0, "AP_all": 3.0}},
+        "b": {0: {"PQ_all": 1.0, "PQ_novel": 2.0, "AP_all": 2.0}, 1: {"PQ_all": 2.0, "PQ_novel": 2.5, "AP_all": 2.0}},
+    }
+
+    def said(*comparisons):
+        ordering = judge(Ordering("It", "", tuple(Comparison(*words.split()) for words in comparisons)), rows)
+        return summary({"rows": [], "orderings": [ordering]}).splitlines()[-1]
+
+    assert said("a b PQ_all", "a b AP_all") == "- It: holds."
+    assert (
+        said("a b PQ_all", "a b PQ_novel", "a b AP_all")
+        == "- It: holds by PQ all, AP all; does not hold by PQ novel, not settled."
+    )
+    assert said("b a PQ_all", "a b AP_all") == "- It: does not hold (holds in 1 of 2 comparisons)."
+    assert said("b a PQ_all", "b a AP_all") == "- It: does not hold."
