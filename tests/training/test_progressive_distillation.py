@@ -1,5 +1,6 @@
 import torch
 
+from masqclip_d2.config import load_config
 from masqclip_d2.training.progressive_distillation import PseudoMaskRules, choose_pseudo_masks
 
 
@@ -37,3 +38,10 @@ def test_no_base_masks_and_no_teacher_masks():
     rules = PseudoMaskRules(num_points=100)
     assert choose_pseudo_masks(bars(), bars((0, 4)), torch.tensor([0.9]), rules).kept.tolist() == [0]
     assert choose_pseudo_masks(bars((0, 4)), bars(), torch.zeros(0), rules).kept.tolist() == []
+
+
+def test_rules_are_those_of_the_configuration():
+    distillation = "MODEL.MASQCLIP.DISTILLATION."
+    opts = [f"{distillation}SCORE_THRESHOLD", "0.7", f"{distillation}BASE_OVERLAP_LIMIT", "0.2"]
+    opts += [f"{distillation}PSEUDO_OVERLAP_LIMIT", "0.3", "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "50"]
+    assert PseudoMaskRules.from_config(load_config("shapes/student", opts)) == PseudoMaskRules(0.7, 0.2, 0.3, 50)
