@@ -10,11 +10,11 @@ STUFF := grass,sand
 
 .PHONY: demo figures test test-fast test-real lint golden clean
 
-# From nothing to the answer: environment, data, evaluation table, pictures of free-text words.
+# From nothing to the answer: environment, pictures of free-text words, data, evaluation table.
 demo: $(INSTALLED)
+	$(BIN)/python demo/demo.py --vocab "$(WORDS)" --stuff "$(STUFF)" --output output/demo/pictures
 	$(BIN)/python datasets/make_shapes.py --output $(DETECTRON2_DATASETS)/shapes --num-train 400 --num-val 100 --num-captions 0 --seed 0 --exist-ok
 	$(BIN)/python train_net.py --config-file configs/shapes/masqclip.yaml --eval-only --num-gpus 0 MODEL.WEIGHTS masqclip://shapes_masqclip OUTPUT_DIR output/demo/evaluation
-	$(BIN)/python demo/demo.py --vocab "$(WORDS)" --stuff "$(STUFF)" --output output/demo/pictures
 
 # The pictures of README and docs, from the weights in output/ or else those that ship.
 figures: $(INSTALLED)
