@@ -100,7 +100,7 @@ class Experiment:
             train=row.train,
         )
         proposers = [stage for stage in planned if stage.proposes]
-        if proposers and _has_proposals(row):
+        if proposers and _has_proposals(row, self.opts):
             planned.insert(planned.index(proposers[-1]) + 1, proposers[-1].evaluation())
         return [*self.clip_stages, *planned]
 
@@ -244,9 +244,9 @@ def chosen_rows(keys: Sequence[str]) -> list[Row]:
     return [row for row in ROWS if not keys or row.key in keys]
 
 
-def _has_proposals(row: Row) -> bool:
-    """Whether a row's masks are proposals, whose recall is to be measured."""
-    return load_config(row.config, row.opts).MODEL.MASQCLIP.PROPOSER.SOURCE != "ground_truth"
+def _has_proposals(row: Row, opts: Sequence[str]) -> bool:
+    """Whether a row's masks are proposals, whose recall is to be measured; `opts` are those of every stage."""
+    return load_config(row.config, (*opts, *row.opts)).MODEL.MASQCLIP.PROPOSER.SOURCE != "ground_truth"
 
 
 def _distinct(items) -> list:

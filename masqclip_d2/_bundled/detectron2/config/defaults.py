@@ -17,7 +17,7 @@ _C = CfgNode(
         "FLOAT32_PRECISION": "",
         "VIS_PERIOD": 0,
         "MODEL": {
-            "DEVICE": "cuda",
+            "DEVICE": "cuda",  # as the real one; adapted where there is none
             "META_ARCHITECTURE": "GeneralizedRCNN",
             "WEIGHTS": "",
             "PIXEL_MEAN": [103.530, 116.280, 123.675],  # in the channel order of INPUT.FORMAT

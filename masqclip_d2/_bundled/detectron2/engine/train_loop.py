@@ -230,6 +230,7 @@ class AMPTrainer(SimpleTrainer):
     ) -> None:
         super().__init__(model, data_loader, optimizer)
         self._device_type = next(model.parameters()).device.type
+        # The one device on which float16 with a scaled loss is Detectron2's own way.
         if precision == torch.float16 and self._device_type != "cuda":
             log_first_n(
                 logging.WARNING, f"Mixed precision on {self._device_type}: bfloat16 is used instead of float16.", 1
