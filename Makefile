@@ -38,7 +38,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-$(INSTALLED): setup.py pyproject.toml masqclip_d2/requirements.txt
+$(INSTALLED): setup.py pyproject.toml masqclip_d2/diagnostics/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip
 	$(BIN)/python -m pip install -e ".[dev]"

@@ -16,7 +16,7 @@ def version() -> str:
 
 
 def requirements() -> list[str]:
-    lines = (ROOT / "masqclip_d2" / "requirements.txt").read_text().splitlines()
+    lines = (ROOT / "masqclip_d2" / "diagnostics" / "requirements.txt").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -37,7 +37,13 @@ setup(
     packages=packages,
     package_dir={"masqclip_d2.configs": "configs"},
     package_data={
-        "masqclip_d2": ["**/*.json", "requirements.txt", "data/samples/*.png", "weights/*.safetensors", "weights/*.md"],
+        "masqclip_d2": [
+            "**/*.json",
+            "diagnostics/requirements.txt",
+            "shapes/samples/*.png",
+            "weights/*.safetensors",
+            "weights/*.md",
+        ],
         "masqclip_d2.configs": ["**/*.yaml"],
     },
     install_requires=requirements(),
@@ -56,12 +62,12 @@ setup(
             "masqclip-train = masqclip_d2.cli.train:main",
             "masqclip-demo = masqclip_d2.cli.demo:main",
             "masqclip-make-shapes = masqclip_d2.cli.make_shapes:main",
-            "masqclip-doctor = masqclip_d2.doctor:main",
-            "masqclip-check-data = masqclip_d2.check_data:main",
+            "masqclip-doctor = masqclip_d2.cli.doctor:main",
+            "masqclip-check-data = masqclip_d2.cli.check_data:main",
             "masqclip-prepare = masqclip_d2.cli.prepare:main",
             "masqclip-run-stages = masqclip_d2.cli.run_stages:main",
-            "masqclip-shapes-results = masqclip_d2.cli.shapes_results:main",
-            "masqclip-make-figures = masqclip_d2.cli.make_figures:main",
+            "masqclip-shapes-results = projects.shapes_results.run:main",
+            "masqclip-make-figures = projects.figures.make_figures:main",
             "masqclip-evaluate-predictions = masqclip_d2.cli.evaluate_predictions:main",
             "masqclip-convert-checkpoint = masqclip_d2.cli.convert_checkpoint:main",
         ]

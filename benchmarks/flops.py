@@ -28,7 +28,9 @@ from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import get_shape
 from torch import nn
 
-from masqclip_d2.visual_encoder import ClipArchitecture, ClipVisualTransformer, MaskClassTokenEncoder
+from masqclip_d2.clip.architecture import ClipArchitecture
+from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+from masqclip_d2.visual_encoder import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.clip_baseline import ClipBaselineEncoder
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from PIL import Image
 
-from masqclip_d2.data.categories import load_categories
+from masqclip_d2.categories import load_categories
 from masqclip_d2.data.label_maps import id2rgb
 from masqclip_d2.data.preparation import prepare
 from tests.original_formats import compressed, write_image, write_json, write_pixels

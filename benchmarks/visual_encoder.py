@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.measuring import measured
+from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
 from masqclip_d2.visual_encoder.clip_baseline import clip_baseline_embeddings
-from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
 

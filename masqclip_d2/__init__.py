@@ -10,7 +10,7 @@ install()  # before anything that says `import detectron2`
 
 __version__ = "0.1.0"
 
-from . import meta_arch, proposer  # noqa: E402  (registers on import)
+from . import meta_arch, proposer, shapes  # noqa: E402  (registers on import)
 from .config import add_masqclip_config, load_config  # noqa: E402
 from .data import registration  # noqa: E402  (registers on import)
 from .data.registration import register_instances, register_panoptic, register_semantic  # noqa: E402
@@ -34,4 +34,5 @@ __all__ = [
     "register_panoptic",
     "register_semantic",
     "registration",
+    "shapes",
 ]

@@ -11,8 +11,9 @@ from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
 from masqclip_d2.checkpoint import AccountingCheckpointer
+from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
 from masqclip_d2.structures import MaskProposals
-from masqclip_d2.visual_encoder import ClipVisualTransformer, MaskClassTokenEncoder
+from masqclip_d2.visual_encoder import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.masq_attention import MasqAttention
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
 from tests.helpers import TINY_CLIP, five_words, random_image, tiny_config

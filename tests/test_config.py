@@ -8,10 +8,10 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
+from masqclip_d2.clip.architecture import ClipArchitecture
+from masqclip_d2.clip.model import ClipModel
 from masqclip_d2.config import adapt_to_machine, find_config, get_masqclip_cfg, load_config, shipped_configs
 from masqclip_d2.data.mappers import MAPPERS
-from masqclip_d2.visual_encoder.clip_architecture import ClipArchitecture
-from masqclip_d2.visual_encoder.clip_weights import ClipModel
 from tests.helpers import VIT_L_336
 
 ROOT = Path(__file__).resolve().parent.parent

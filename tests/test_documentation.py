@@ -14,9 +14,9 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from masqclip_d2.clip.model import build_clip, save_clip
 from masqclip_d2.config import load_config, shipped_configs
 from masqclip_d2.data.preparation import prepare
-from masqclip_d2.visual_encoder import build_clip, save_clip
 from tests import original_formats
 from tests.helpers import TINY_CLIP, TINY_MASK_RCNN, TINY_PROPOSER, published_name
 
@@ -38,8 +38,8 @@ SMALL_MASK_RCNN = [*TINY_MASK_RCNN, "MODEL.BACKBONE.NAME", "TorchvisionResNet"]
 SHOWN_ONLY = {
     "make test": "this very run",
     "make figures": "draws over the pictures in docs/; tests/figures draws each of them",
-    "python -m masqclip_d2.check_data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
-    "python -m masqclip_d2.check_data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
+    "python -m masqclip_d2.cli.check_data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
+    "python -m masqclip_d2.cli.check_data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
 }

@@ -10,7 +10,7 @@ import json
 import pytest
 from detectron2.data import MetadataCatalog
 
-from masqclip_d2.check_data import main as check_data
+from masqclip_d2.cli.check_data import main as check_data
 from masqclip_d2.cli.prepare import main as prepare
 from masqclip_d2.cli.train import main as train
 from masqclip_d2.data import registration

@@ -33,7 +33,7 @@ def test_wheel_works_in_an_empty_directory(tmp_path):
         names = archive.namelist()
         scripts = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
-    assert "masqclip_d2/requirements.txt" in names  # the doctor reads it
+    assert "masqclip_d2/diagnostics/requirements.txt" in names  # the doctor reads it
     assert {"masqclip-train", "masqclip-demo", "masqclip-doctor", "masqclip-check-data", "masqclip-make-shapes"} <= {
         line.split(" ")[0] for line in scripts.split("\n")
     }

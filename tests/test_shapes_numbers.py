@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from masqclip_d2.evaluation.seed_table import page, summary
-from masqclip_d2.evaluation.shapes_rows import ROWS
+from projects.shapes_results.rows import ROWS
+from projects.shapes_results.seed_table import page, summary
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = json.loads((ROOT / "docs" / "shapes_results.json").read_text())

@@ -9,9 +9,9 @@ from detectron2.data import DatasetCatalog
 import masqclip_d2
 from masqclip_d2.checkpoint.reading import SHIPPED_PREFIX
 from masqclip_d2.config import adapt_to_machine, load_config
-from masqclip_d2.data.registration import register_shapes
-from masqclip_d2.data.shapes import ShapesSpec, write_shapes
 from masqclip_d2.predictor import Predictor
+from masqclip_d2.shapes.registration import register_shapes
+from masqclip_d2.shapes.rendering import ShapesSpec, write_shapes
 
 WEIGHTS = Path(masqclip_d2.__file__).parent / "weights"
 CARD = (WEIGHTS / "README.md").read_text()
@@ -52,7 +52,7 @@ def test_card_names_every_file_and_says_how_it_was_made():
 @pytest.mark.slow
 @pytest.mark.parametrize(("config", "weights"), card_rows())
 def test_numbers_are_those_of_the_card(config, weights, scenes, tmp_path):
-    from masqclip_d2.training.trainer import Trainer
+    from masqclip_d2.engine.trainer import Trainer
 
     opts = ["DATASETS.TEST", f"('{scenes}',)", "OUTPUT_DIR", str(tmp_path), "DATALOADER.NUM_WORKERS", "0"]
     cfg = load_config(config, [*opts, "MODEL.WEIGHTS", weights])

@@ -10,9 +10,11 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     try:
-        from masqclip_d2.doctor import main
+        from masqclip_d2.cli.doctor import main
     except ImportError as error:
-        for name, right, text in runpy.run_path(str(ROOT / "masqclip_d2" / "requirements.py"))["package_states"]():
+        for name, right, text in runpy.run_path(str(ROOT / "masqclip_d2" / "diagnostics" / "requirements.py"))[
+            "package_states"
+        ]():
             print(f"  {'ok' if right else 'WRONG':5}  {name}  {text}")
         print(f"  WRONG  masqclip_d2 cannot be imported: {error}")
         sys.exit(1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from masqclip_d2.cli.make_figures import main
+from projects.figures.make_figures import main
 
 if __name__ == "__main__":
     main()

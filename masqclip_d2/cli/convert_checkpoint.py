@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from ..checkpoint import account, account_alone, local_weights_path, read_checkpoint, write_safetensors
 from ..checkpoint.accounting import Accounted, matches
+from ..clip.model import load_clip, save_clip
+from ..clip.pretrained import OPEN_CLIP_PREFIX, OPENAI_MODELS, is_torchscript
 from ..config import load_config
 from ..meta_arch.build import clip_from_config
-from ..visual_encoder import load_clip, save_clip
-from ..visual_encoder.clip_sources import OPEN_CLIP_PREFIX, OPENAI_MODELS, is_torchscript
 from .command import command
 
 _EPILOG = """examples:

@@ -11,7 +11,7 @@ from pathlib import Path
 from .command import command, sentence
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
+SAMPLES = Path(__file__).resolve().parent.parent / "shapes" / "samples"
 
 _EPILOG = """examples:
   demo.py --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"

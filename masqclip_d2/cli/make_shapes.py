@@ -6,7 +6,7 @@ import argparse
 import logging
 import os
 
-from ..data.shapes import ShapesSpec, write_shapes
+from ..shapes.rendering import ShapesSpec, write_shapes
 from .command import command
 
 _EPILOG = """examples:

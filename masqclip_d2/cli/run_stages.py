@@ -18,8 +18,8 @@ from pathlib import Path
 
 from ..config import config_dir, find_config, load_config
 from ..evaluation.build import answers_proposals
+from ..user_code import add_import_option
 from .command import command
-from .user_code import add_import_option
 
 
 @dataclass(frozen=True)

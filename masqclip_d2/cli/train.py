@@ -15,8 +15,8 @@ import masqclip_d2
 
 from ..config import adapt_to_machine, find_config, load_config
 from ..data.registration import register_customary_names
+from ..user_code import add_import_option, import_user_code
 from .command import command
-from .user_code import add_import_option, import_user_code
 
 _EPILOG = """examples:
   train_net.py --config-file shapes/teacher --num-gpus 0
@@ -42,7 +42,7 @@ def setup(args):
 
 def run(args):
     """What each process does."""
-    from ..training.trainer import Trainer
+    from ..engine.trainer import Trainer
 
     cfg = setup(args)
     if args.eval_only:

@@ -8,15 +8,15 @@ arrays and know no dataset.
 from ..data.label_maps import id2rgb, rgb2id
 from .build import answerable_tasks, build_evaluator, evaluators_for
 from .class_agnostic import ProposalRecallEvaluator
-from .evaluate_saved import evaluate_saved
 from .instance import InstanceEvaluator
 from .lvis import LvisEvaluator
 from .mask_classification import MaskClassificationEvaluator
 from .panoptic import PanopticEvaluator
 from .panoptic_quality import PanopticQuality
-from .published import row_of
-from .results import comparison_text, report_results, results_table, write_results
-from .saved_predictions import Origin, PredictionRecorder, prediction_folders, read_predictions
+from .report.published import row_of
+from .report.results import comparison_text, report_results, results_table, write_results
+from .report.saved_evaluation import evaluate_saved
+from .report.saved_predictions import Origin, PredictionRecorder, prediction_folders, read_predictions
 from .semantic import SemanticEvaluator, confusion_matrix, semantic_numbers
 
 __all__ = [

@@ -17,7 +17,7 @@ from .instance import InstanceEvaluator
 from .lvis import LvisEvaluator
 from .mask_classification import MaskClassificationEvaluator
 from .panoptic import PanopticEvaluator
-from .saved_predictions import SAVED_TASKS, Origin, PredictionRecorder
+from .report.saved_predictions import SAVED_TASKS, Origin, PredictionRecorder
 from .semantic import SemanticEvaluator
 
 logger = logging.getLogger(__name__)

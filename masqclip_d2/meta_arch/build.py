@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..clip.architecture import ClipArchitecture
+from ..clip.model import ClipModel, build_clip, load_clip
+from ..clip.vision_transformer import ClipVisualTransformer
 from ..proposer import GroundTruthProposer, MaskFormerProposer, MaskRcnnProposer
 from ..proposer.network_proposer import PADDINGS
-from ..visual_encoder.clip_architecture import ClipArchitecture
-from ..visual_encoder.clip_vit import ClipVisualTransformer
-from ..visual_encoder.clip_weights import ClipModel, build_clip, load_clip
 from ..vocabulary import TextClassifier
 from .open_vocabulary import Tasks
 

@@ -17,8 +17,8 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
 from ..checkpoint import AccountingCheckpointer
+from ..losses.pseudo_masks import PseudoMaskRules, choose_pseudo_masks
 from ..structures import annotated_masks
-from ..training.progressive_distillation import PseudoMaskRules, choose_pseudo_masks
 from .mask_proposer import MaskProposer
 
 

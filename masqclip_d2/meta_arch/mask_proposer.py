@@ -7,7 +7,8 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ..proposer import MaskFormerProposer, SetCriterion
+from ..losses.criterion import SetCriterion
+from ..proposer import MaskFormerProposer
 from ..structures import padded_masks
 from .proposal_network import ProposalNetwork
 

@@ -12,8 +12,8 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
-from ..proposer import SetCriterion
-from ..training.relative_mask_attention import rma_criterion, rma_losses
+from ..losses.criterion import SetCriterion
+from ..losses.relative_mask_attention import rma_criterion, rma_losses
 from ..visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from ..visual_encoder.relative_mask_attention import attentions_with_rma
 from ..vocabulary import Vocabulary

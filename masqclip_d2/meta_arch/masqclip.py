@@ -8,7 +8,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..training.masq_tuning import IGNORED, assign_labels, masq_tuning_loss
+from ..losses.masq_tuning import IGNORED, assign_labels, masq_tuning_loss
 from ..visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from ..visual_encoder.masq_attention import MasqAttention
 from ..vocabulary import Vocabulary

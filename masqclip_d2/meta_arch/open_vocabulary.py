@@ -26,6 +26,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ..clip.preprocessing import clip_image
 from ..fusion import (
     MaskView,
     class_log_scores,
@@ -35,9 +36,8 @@ from ..fusion import (
     semantic_labels,
     semantic_scores,
 )
+from ..losses.targets import encoder_targets
 from ..structures import CERTAIN_LOGIT, MaskProposals
-from ..training.targets import encoder_targets
-from ..visual_encoder.clip_image import clip_image
 from ..vocabulary import TextClassifier, Vocabulary
 from .out_of_memory import in_smaller_pieces
 

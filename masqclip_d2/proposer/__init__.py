@@ -1,13 +1,11 @@
-"""Where: class-agnostic mask proposals. Importing this registers `MaskProposalHead` and the backbones of this room."""
+"""Class-agnostic mask proposals. Importing this package registers the proposers, heads and backbones in it."""
 
-from .criterion import SetCriterion
 from .ground_truth import GroundTruthProposer
-from .head import MaskProposalHead
-from .mask_rcnn import MaskRcnnProposer
+from .mask2former.head import MaskProposalHead
+from .mask2former.proposer import MaskFormerProposer
+from .mask_rcnn.proposer import MaskRcnnProposer
+from .mask_rcnn.torchvision_resnet import TorchvisionResNet
 from .network_proposer import NetworkProposer
-from .proposer import MaskFormerProposer
-from .tiny_backbone import TinyBackbone
-from .torchvision_resnet import TorchvisionResNet
 
 __all__ = [
     "GroundTruthProposer",
@@ -15,7 +13,5 @@ __all__ = [
     "MaskProposalHead",
     "MaskRcnnProposer",
     "NetworkProposer",
-    "SetCriterion",
-    "TinyBackbone",
     "TorchvisionResNet",
 ]

@@ -1,23 +1,18 @@
-"""CLIP's visual tower with mask class tokens: one image and Q masks -> Q embeddings ("what")."""
+"""CLIP embeddings of masks: Q masks of one image -> Q embeddings (mask class tokens, and the CLIP baseline)."""
 
-from .clip_architecture import ClipArchitecture
+from .attend_mask import attend_mask, touched_patches
 from .clip_baseline import ClipBaselineEncoder, clip_baseline_embeddings
-from .clip_image import clip_image, masks_to_encoder
-from .clip_vit import ClipVisualTransformer
-from .clip_weights import ClipModel, build_clip, load_clip, save_clip
 from .mask_class_tokens import MaskClassTokenEncoder, MaskEmbeddings
+from .masq_attention import MasqAttention
+from .relative_mask_attention import RelativeMaskAttention
 
 __all__ = [
-    "ClipArchitecture",
     "ClipBaselineEncoder",
-    "ClipModel",
-    "ClipVisualTransformer",
     "MaskClassTokenEncoder",
     "MaskEmbeddings",
-    "build_clip",
+    "MasqAttention",
+    "RelativeMaskAttention",
+    "attend_mask",
     "clip_baseline_embeddings",
-    "clip_image",
-    "load_clip",
-    "masks_to_encoder",
-    "save_clip",
+    "touched_patches",
 ]

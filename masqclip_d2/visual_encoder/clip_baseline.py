@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .clip_image import normalise_rgb
-from .clip_vit import ClipVisualTransformer
+from ..clip.preprocessing import normalise_rgb
+from ..clip.vision_transformer import ClipVisualTransformer
 
 
 def clip_baseline_embeddings(

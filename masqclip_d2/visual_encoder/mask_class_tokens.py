@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..clip.vision_transformer import AttentionInputs, ClipAttention, ClipVisualTransformer
 from ..ops.masked_attention import masked_attention
 from .attend_mask import attend_mask
-from .clip_vit import AttentionInputs, ClipAttention, ClipVisualTransformer
 
 
 @dataclass(frozen=True)

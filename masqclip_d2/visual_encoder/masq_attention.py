@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..clip.vision_transformer import AttentionInputs, ClipAttention
 from ..ops.masked_attention import masked_attention
-from .clip_vit import AttentionInputs, ClipAttention
 
 PROJECTIONS = ("query", "key", "value")  # in the order of CLIP's packed input projection
 

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..clip.vision_transformer import AttentionInputs, ClipAttention, ClipVisualTransformer
 from ..ops.mask_refinement import mask_refinement
 from ..ops.masked_attention import masked_attention
 from ..ops.relative_scores import relative_scores
-from .clip_vit import AttentionInputs, ClipAttention, ClipVisualTransformer
 from .mask_class_tokens import MaskClassAttention
 
 

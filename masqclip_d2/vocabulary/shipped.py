@@ -17,10 +17,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ..data.categories import Category, load_categories
-from ..data.categories.lists import CATEGORY_LISTS, category_list
+from ..categories import Category, load_categories
+from ..categories.lists import CATEGORY_LISTS, category_list
+from .io import ENDINGS, read_vocabulary
 from .vocabulary import Vocabulary, fold, near_match
-from .vocabulary_file import ENDINGS, read_vocabulary
 
 FORMS = ("maskclip", "masqclip", "openseg")
 

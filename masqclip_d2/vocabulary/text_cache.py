@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.writing import write_safetensors
-from .text_encoder import TextEncoder
+from ..clip.text_tower import TextEncoder
 
 LEAST_TEXTS = 64
 """Fewer texts take less time to embed than the weights take to be told apart by content."""

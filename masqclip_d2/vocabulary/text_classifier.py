@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..clip.text_tower import TextEncoder
 from . import text_cache
 from .prompts import TEMPLATES
-from .text_encoder import TextEncoder
 from .vocabulary import ENSEMBLES, Vocabulary, near_match
 
 # Vocabularies whose embeddings are kept; an evaluation walks over a handful of datasets.

@@ -150,7 +150,7 @@ class Vocabulary:
             FileNotFoundError: there is no such file.
             ValueError: it is no YAML or JSON, has unknown keys, or its content is no valid vocabulary.
         """
-        from .vocabulary_file import read_vocabulary
+        from .io import read_vocabulary
 
         return read_vocabulary(path)
 
@@ -160,7 +160,7 @@ class Vocabulary:
         Raises:
             ValueError: `path` has another ending than .yaml, .yml or .json.
         """
-        from .vocabulary_file import write_vocabulary
+        from .io import write_vocabulary
 
         write_vocabulary(path, self)
 

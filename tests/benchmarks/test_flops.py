@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from masqclip_d2.visual_encoder import ClipVisualTransformer, MaskClassTokenEncoder
+from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+from masqclip_d2.visual_encoder import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "flops.py"

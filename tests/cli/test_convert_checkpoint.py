@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from masqclip_d2.checkpoint import AccountingCheckpointer
 from masqclip_d2.cli.convert_checkpoint import convert_checkpoint, main
+from masqclip_d2.clip import pretrained as clip_sources
+from masqclip_d2.clip.model import build_clip, load_clip, save_clip
 from masqclip_d2.config import load_config
-from masqclip_d2.visual_encoder import build_clip, clip_sources, load_clip, save_clip
 from tests.helpers import TINY_CLIP, VIT_L_336, published_name, tiny_config, write_torchscript
 
 ROOT = Path(__file__).resolve().parents[2]

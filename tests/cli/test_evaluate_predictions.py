@@ -8,9 +8,9 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from masqclip_d2.cli.evaluate_predictions import evaluate_predictions, main
-from masqclip_d2.data.registration import register_shapes
-from masqclip_d2.evaluation.saved_predictions import MANIFEST
-from masqclip_d2.training.trainer import Trainer
+from masqclip_d2.engine.trainer import Trainer
+from masqclip_d2.evaluation.report.saved_predictions import MANIFEST
+from masqclip_d2.shapes.registration import register_shapes
 from tests.helpers import tiny_config
 
 SETS = ("mini_shapes_val", "mini_shapes_val_instances")

@@ -61,7 +61,7 @@ def test_checkpoint_of_another_architecture(capsys, tmp_path, mini_shapes):
 
 
 def test_missing_data_name_the_command_that_makes_them(capsys, tmp_path, mini_shapes, monkeypatch):
-    from masqclip_d2.data.registration import register_shapes
+    from masqclip_d2.shapes.registration import register_shapes
 
     register_shapes(tmp_path / "nowhere", prefix="missing_")
     error = fails(capsys, *evaluate(tmp_path, "DATASETS.TEST", "('missing_shapes_val',)"))
@@ -76,7 +76,7 @@ def test_more_gpus_than_there_are(capsys, monkeypatch):
 def test_class_count_that_disagrees_with_the_vocabulary(capsys, tmp_path, shapes_root):
     from detectron2.data import MetadataCatalog
 
-    from masqclip_d2.data.registration import register_shapes
+    from masqclip_d2.shapes.registration import register_shapes
 
     register_shapes(shapes_root, prefix="wrong_")
     del MetadataCatalog.get("wrong_shapes_val").vocabulary

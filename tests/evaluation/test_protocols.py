@@ -13,10 +13,10 @@ from detectron2.structures import Boxes, Instances
 
 from masqclip_d2.data import registration
 from masqclip_d2.data.preparation import prepare
+from masqclip_d2.engine.trainer import Trainer
 from masqclip_d2.evaluation import InstanceEvaluator
 from masqclip_d2.fusion import boxes_from_masks
 from masqclip_d2.meta_arch.open_vocabulary import OpenVocabularySegmenter
-from masqclip_d2.training.trainer import Trainer
 from tests import original_formats
 from tests.helpers import TINY_CLIP, tiny_config
 

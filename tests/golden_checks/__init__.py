@@ -51,7 +51,7 @@ def differing_fraction(actual, expected) -> float:
 
 def visual_tower(meta):
     """CLIP's visual tower of the sizes in `meta`, frozen."""
-    from masqclip_d2.visual_encoder.clip_vit import ClipVisualTransformer
+    from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
 
     return ClipVisualTransformer(
         input_resolution=meta["input_resolution"],

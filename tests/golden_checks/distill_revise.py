@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from masqclip_d2.training.progressive_distillation import PseudoMaskRules, choose_pseudo_masks
+from masqclip_d2.losses.pseudo_masks import PseudoMaskRules, choose_pseudo_masks
 
 from . import GoldenRow, max_abs_error
 

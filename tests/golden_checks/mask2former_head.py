@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 from detectron2.layers import ShapeSpec
 
-from masqclip_d2.proposer.head import MaskProposalHead
-from masqclip_d2.proposer.mask_decoder import MaskDecoder
-from masqclip_d2.proposer.pixel_decoder import PixelDecoder
-from masqclip_d2.proposer.position_encoding import sine_position_map
+from masqclip_d2.proposer.mask2former.head import MaskProposalHead
+from masqclip_d2.proposer.mask2former.mask_decoder import MaskDecoder
+from masqclip_d2.proposer.mask2former.pixel_decoder import PixelDecoder
+from masqclip_d2.proposer.mask2former.position_encoding import sine_position_map
 from tests.golden_checks import GoldenRow, max_abs_error
 
 WHAT = ("Mask2Former class-agnostic head",)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from masqclip_d2.proposer.criterion import SetCriterion, uncertain_points
-from masqclip_d2.proposer.matcher import FlatTargets, HungarianMatcher
+from masqclip_d2.losses.criterion import SetCriterion, uncertain_points
+from masqclip_d2.losses.matcher import FlatTargets, HungarianMatcher
 from tests.golden_checks import GoldenRow, max_abs_error
 
 WHAT = ("Mask2Former set criterion",)

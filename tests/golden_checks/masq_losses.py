@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from masqclip_d2.training.masq_tuning import assign_labels, masq_tuning_loss
+from masqclip_d2.losses.masq_tuning import assign_labels, masq_tuning_loss
 
 from . import GoldenRow, max_abs_error
 

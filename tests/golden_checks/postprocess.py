@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from detectron2.structures import ImageList
 
+from masqclip_d2.clip.preprocessing import clip_image
 from masqclip_d2.fusion import (
     class_log_scores,
     crop_and_resize,
@@ -22,7 +23,6 @@ from masqclip_d2.fusion import (
     resize_maps,
     semantic_inference,
 )
-from masqclip_d2.visual_encoder.clip_image import clip_image
 
 from . import GoldenRow, differing_fraction, max_abs_error
 

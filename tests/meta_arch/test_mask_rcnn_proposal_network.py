@@ -7,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
-from masqclip_d2.training.trainer import Trainer
+from masqclip_d2.engine.trainer import Trainer
 from tests.helpers import TINY_MASK_RCNN, five_words, random_image, tiny_config
 
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"}

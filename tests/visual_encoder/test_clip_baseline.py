@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from masqclip_d2.visual_encoder import ClipBaselineEncoder, clip_baseline_embeddings, clip_image
+from masqclip_d2.clip import clip_image
+from masqclip_d2.visual_encoder import ClipBaselineEncoder, clip_baseline_embeddings
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

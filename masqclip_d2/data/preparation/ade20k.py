@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ...categories import load_categories
+from ...categories.lists import category_list
 from ...files import save_image, save_json
-from ..categories import load_categories
-from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL, id2rgb, image_size, read_colors, read_label_map, rgb2id
 from ..masks import bbox_xywh, run_length
 from ..registration.ade20k import FOLDERS, SPLITS

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ...categories import load_categories
 from ...files import save_image
-from ..categories import load_categories
 from ..images import read_image
 from ..label_maps import read_colors
 from ..registration.ade20k import SPLITS

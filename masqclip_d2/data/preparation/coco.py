@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ...categories import load_categories
+from ...categories.lists import category_list
 from ...files import save_json
-from ..categories import load_categories
-from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL, read_panoptic_png
 from ..registration.coco_split import SUBSETS, split_file
 from ..registration.records import read_annotations

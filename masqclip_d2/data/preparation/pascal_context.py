@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...categories import load_categories, refuse_repeated
 from ...files import link_or_copy
-from ..categories import load_categories, refuse_repeated
 from ..label_maps import image_size
 from ..masks import from_run_length
 from ..registration.ade20k import SPLITS

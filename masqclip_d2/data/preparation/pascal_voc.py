@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from ...categories.lists import category_list
 from ...files import link_or_copy
-from ..categories.lists import category_list
 from ..label_maps import IGNORE_LABEL, image_size, read_label_map
 from ..registration.ade20k import SPLITS
 from ..registration.pascal_voc import FOLDER

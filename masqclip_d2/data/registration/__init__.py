@@ -2,7 +2,6 @@
 
 | file | datasets (all with the prefix masqclip_) |
 | --- | --- |
-| shapes | shapes_{train,train_all,val,train_instances,val_instances,captions,closeups} |
 | coco_panoptic | coco_panoptic_{train,val} |
 | coco_split | coco_instance_{train,val}_{base48,novel17,instances65} |
 | ade20k | ade20k_{sem_seg,instance,panoptic}_{train,val} |
@@ -11,7 +10,7 @@
 | pascal_voc | pascal_voc_{20,21}_sem_seg_{train,val} |
 | lvis | lvis_v1_val |
 
-`customary` gives some of them the names that other projects use, where a command asks for these and they are free.
+`aliases` gives some of them the names that other projects use, where a command asks for these and they are free.
 `custom` registers a user's own data.
 
 Metadata of each dataset (contiguous ids are positions in the category table):
@@ -29,15 +28,14 @@ Metadata of each dataset (contiguous ids are positions in the category table):
 
 from .ade20k import register_ade20k
 from .ade20k_full import register_ade20k_full
+from .aliases import CUSTOMARY_NAMES, our_name, register_customary_names
 from .coco_panoptic import register_coco_panoptic
 from .coco_split import register_coco_split
 from .common import category_metadata, datasets_root
 from .custom import register_instances, register_panoptic, register_semantic
-from .customary import CUSTOMARY_NAMES, our_name, register_customary_names
 from .lvis import register_lvis
 from .pascal_context import register_pascal_context
 from .pascal_voc import register_pascal_voc
-from .shapes import register_shapes
 
 __all__ = [
     "CUSTOMARY_NAMES",
@@ -55,10 +53,8 @@ __all__ = [
     "register_pascal_context",
     "register_pascal_voc",
     "register_semantic",
-    "register_shapes",
 ]
 
-register_shapes()
 register_coco_panoptic()
 register_coco_split()
 register_ade20k()

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..categories.lists import category_list
+from ...categories.lists import category_list
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
 from .records import instance_records, panoptic_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..categories.lists import category_list
+from ...categories.lists import category_list
 from .ade20k import SPLITS
 from .common import datasets_root
 from .sources import Habit, SemanticSet, prepare_command, register_semantic_sets

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..categories.lists import category_list
+from ...categories.lists import category_list
 from .common import Record, category_metadata, datasets_root, register_once
 from .records import instance_records
 from .sources import prepare_command, require_files

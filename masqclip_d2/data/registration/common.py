@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..categories import Category
+from ...categories import Category
 
 Record = dict[str, Any]
 

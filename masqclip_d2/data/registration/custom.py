@@ -24,7 +24,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ...vocabulary import Vocabulary, given_vocabulary
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record
-from .custom_words import Words, words_and_ids, words_metadata
+from .custom_categories import Words, words_and_ids, words_metadata
 from .records import instance_records, panoptic_records, read_annotations, require_entries, semantic_records
 
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

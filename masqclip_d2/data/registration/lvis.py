@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..categories.lists import category_list
+from ...categories.lists import category_list
 from .common import Record, category_metadata, datasets_root, register_once
 from .records import instance_records
 from .sources import require_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..categories.lists import category_list
+from ...categories.lists import category_list
 from ..label_maps import IGNORE_LABEL
 from .ade20k import SPLITS
 from .common import datasets_root

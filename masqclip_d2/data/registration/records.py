@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..categories import refuse_repeated
+from ...categories import refuse_repeated
 from .common import Record
 
 logger = logging.getLogger(__name__)

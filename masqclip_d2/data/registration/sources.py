@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..categories import Category
+from ...categories import Category
 from ..manifest import is_unfinished
 from .common import Record, category_metadata, register_once
 from .records import semantic_records

@@ -8,8 +8,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import masqclip_d2
 from masqclip_d2 import Vocabulary, register_instances, register_panoptic, register_semantic
-from masqclip_d2.data.checks import check_dataset
-from masqclip_d2.training.trainer import vocabulary_of
+from masqclip_d2.diagnostics.datasets import check_dataset
+from masqclip_d2.engine.trainer import vocabulary_of
 from tests.original_formats import (
     read_json,
     scores_of_the_right_answer,

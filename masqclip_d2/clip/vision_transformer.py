@@ -1,0 +1,221 @@
+"""CLIP's vision transformer: CLIP-normalised image -> image embedding. The parameter names are OpenAI's `visual.*`.
+
+Published weights of CLIP, MaskCLIP and MasQCLIP depend on these names (`conv1`, `ln_1`, `c_fc`, ...). Each block also
+shows its queries, keys and values, which mask class tokens share (mask_class_tokens.py).
+
+Shape shorthand: B images, P = h * w patches, L tokens, D width, N heads, d = D / N, E embedding, R input resolution.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the approximation of GELU that OpenAI's weights were trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
+
+
+class AttentionInputs(NamedTuple):
+    """What one block computes from all CLIP tokens before they attend."""
+
+    normed_tokens: Tensor  # (B, L, D) after `ln_1`
+    query: Tensor  # (B, N, L, d), not divided by sqrt(d)
+    key: Tensor  # (B, N, L, d)
+    value: Tensor  # (B, N, L, d)
+
+
+class ClipAttention(nn.Module):
+    """Multi-head attention with a packed input projection (query, key, value rows in this order)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def inputs(self, normed_tokens: Tensor) -> AttentionInputs:
+        """Queries, keys and values of (B, L, D) tokens."""
+        packed = F.linear(normed_tokens, self.in_proj_weight, self.in_proj_bias)
+        packed = packed.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, N, L, d), a view
+        return AttentionInputs(normed_tokens, *packed.unbind(0))
+
+    def query(self, normed_tokens: Tensor) -> Tensor:
+        """Queries (B, N, L, d) alone, not divided by sqrt(d)."""
+        width = normed_tokens.shape[-1]
+        query = F.linear(normed_tokens, self.in_proj_weight[:width], self.in_proj_bias[:width])
+        return query.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, N, L, d)
+
+    def output(self, attended: Tensor) -> Tensor:
+        """Concatenated heads of (B, N, L, d) through the output projection: (B, L, D)."""
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+class ResidualAttentionBlock(nn.Module):
+    """x + attention(ln_1(x)), then x + mlp(ln_2(x)), in two steps so that other tokens can join in between."""
+
+    def __init__(self, width: int, heads: int, mlp_width: int, activation: str) -> None:
+        super().__init__()
+        self.attn = ClipAttention(width, heads)
+        self.ln_1 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                c_fc=nn.Linear(width, mlp_width),
+                gelu=ACTIVATIONS[activation](),
+                c_proj=nn.Linear(mlp_width, width),
+            )
+        )
+        self.ln_2 = nn.LayerNorm(width)
+
+    def attention_inputs(self, tokens: Tensor) -> AttentionInputs:
+        """First step: normalised tokens, queries, keys and values of (B, L, D) tokens."""
+        return self.attn.inputs(self.ln_1(tokens))
+
+    def finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        """Second step: add what (B, L, D) tokens gathered, `attended` (B, N, L, d), and apply the MLP."""
+        tokens = tokens + self.attn.output(attended)
+        return tokens + self.mlp(self.ln_2(tokens))
+
+    def attend(self, tokens: Tensor, inputs: AttentionInputs) -> Tensor:
+        """The whole block for the tokens that `inputs` come from: every token attends to every token."""
+        return self.finish(tokens, _self_attention(inputs.query, inputs.key, inputs.value))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.attend(tokens, self.attention_inputs(tokens))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks; exists for the names `transformer.resblocks.{i}`."""
+
+    def __init__(self, width: int, layers: int, heads: int, mlp_width: int, activation: str) -> None:
+        super().__init__()
+        blocks = (ResidualAttentionBlock(width, heads, mlp_width, activation) for _ in range(layers))
+        self.resblocks = nn.ModuleList(blocks)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        for block in self.resblocks:
+            tokens = block(tokens)
+        return tokens
+
+
+class ClipVisualTransformer(nn.Module):
+    """Vision transformer of CLIP (Radford et al., 2021, Sec. 2.4), batch first.
+
+    Args:
+        input_resolution: R, side of the square input in pixels; a multiple of `patch_size`.
+        patch_size: p, side of a patch in pixels.
+        width: D. A multiple of `heads`.
+        layers: number of blocks.
+        heads: N.
+        output_dim: E, length of the embedding.
+        activation: "quick_gelu" (OpenAI's weights) or "gelu".
+        mlp_width: hidden units of each MLP; None: 4 D, as in CLIP.
+
+    Raises:
+        ValueError: sizes that do not fit each other, or an unknown activation.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_resolution: int,
+        patch_size: int,
+        width: int,
+        layers: int,
+        heads: int,
+        output_dim: int,
+        activation: str = "quick_gelu",
+        mlp_width: int | None = None,
+    ) -> None:
+        super().__init__()
+        if input_resolution % patch_size or width % heads:
+            raise ValueError(
+                f"input_resolution {input_resolution} must be a multiple of patch_size {patch_size}, and width {width} "
+                f"a multiple of heads {heads}."
+            )
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"Unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}.")
+        self.input_resolution = input_resolution
+        self.patch_size = patch_size
+        self.width = width
+        self.layers = layers
+        self.heads = heads
+        self.output_dim = output_dim
+
+        num_patches = (input_resolution // patch_size) ** 2
+        self.conv1 = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(1 + num_patches, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = Transformer(width, layers, heads, mlp_width or 4 * width, activation)
+        self.ln_post = nn.LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, output_dim))
+        self._reset_parameters()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Embed images as plain CLIP does.
+
+        Args:
+            image: (B, 3, R, R) float, CLIP-normalised (`clip_image`).
+
+        Returns:
+            (B, E) float, not unit length.
+        """
+        tokens = self.transformer(self.embed(image))
+        return self.project(tokens[:, 0])
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Class token and patches as they enter the first block: (B, 1 + P, D), the class token at index 0.
+
+        Raises:
+            ValueError: `image` is not (B, 3, R, R).
+        """
+        resolution = self.input_resolution
+        if image.dim() != 4 or tuple(image.shape[1:]) != (3, resolution, resolution):
+            raise ValueError(
+                f"This CLIP takes images of shape (B, 3, {resolution}, {resolution}), got {tuple(image.shape)}; "
+                "make them with clip_image(image, visual.input_resolution)."
+            )
+        patches = self.conv1(image).flatten(2).transpose(1, 2) + self.positional_embedding[1:]  # (B, P, D)
+        class_token = (self.class_embedding + self.positional_embedding[0]).expand(len(image), 1, -1)
+        return self.ln_pre(torch.cat([class_token.to(patches.dtype), patches], dim=1))
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Tokens (..., D) after the last block -> embeddings (..., E), not unit length."""
+        return self.ln_post(tokens) @ self.proj
+
+    def _reset_parameters(self) -> None:
+        """Unit variance through each map, residual branches smaller by their number."""
+        scale = self.width**-0.5
+        residual_scale = scale * (2 * self.layers) ** -0.5
+        nn.init.normal_(self.class_embedding, std=scale)
+        nn.init.normal_(self.positional_embedding, std=scale)
+        nn.init.normal_(self.proj, std=scale)
+        for block in self.transformer.resblocks:
+            nn.init.normal_(block.attn.in_proj_weight, std=scale)
+            nn.init.normal_(block.attn.out_proj.weight, std=residual_scale)
+            nn.init.normal_(block.mlp.c_fc.weight, std=scale)
+            nn.init.normal_(block.mlp.c_proj.weight, std=residual_scale)
+            for linear in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):
+                nn.init.zeros_(linear.bias)
+
+
+def _self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Plain attention of (B, N, L, d) tokens to each other, scaled by 1 / sqrt(d)."""
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        # Two batched products are 2 to 4 times faster there than torch's fused kernel, forward and backward together
+        # (torch 2.14, AVX512-BF16, L = 129 and 257, d = 64); in float32 both are equal.
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (B, N, L, L)
+        return scores.softmax(dim=-1).to(value.dtype) @ value
+    return F.scaled_dot_product_attention(query, key, value)

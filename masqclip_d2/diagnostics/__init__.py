@@ -1,0 +1,1 @@
+"""Checks of the installation, of required packages and of datasets."""

@@ -1,0 +1,242 @@
+"""Looks at a dataset on disk before hours of evaluation do: files, counts, id maps, labels, decoded samples.
+
+Everything is found by metadata and records; nothing hangs on a dataset's name. Damage shows in the first files as a
+rule, so that labels are decoded for some pictures, spread over the split, while files are looked up for all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..data.ground_truth import instance_masks, panoptic_masks, refuse_wrong_labels
+from ..data.label_maps import IGNORE_LABEL, image_size, read_label_map, read_panoptic_png
+from ..data.registration.common import Record
+from ..data.registration.sources import require_files
+from .check_result import Finding, found
+
+_NUM_SAMPLES = 12  # pictures that are decoded
+_NUM_LABELS_16_BIT = 65536
+_LEAST_AGREEMENT = 0.5  # of two label maps of a picture, which may come from different files
+_OTHER_NAMES_SHARE = 0.2  # ADE20K calls 8 of its 100 things otherwise in its instance challenge
+_PATHS = ("panoptic_json", "json_file", "sem_seg_root", "panoptic_root", "image_root")
+_FILES = ("file_name", "pan_seg_file_name", "sem_seg_file_name")
+
+
+def check_dataset(name: str) -> list[Finding]:
+    """Look at a registered dataset; stops at the first fault that hides the others.
+
+    Raises:
+        ValueError: no dataset is registered under that name.
+    """
+    if name not in DatasetCatalog.list():
+        raise ValueError(f"There is no dataset {name!r}; registered are: {', '.join(sorted(DatasetCatalog.list()))}.")
+    metadata = MetadataCatalog.get(name)
+    findings = [_finding("files", lambda: _check_files(name, metadata))]
+    if not findings[0].right:
+        return findings
+    records: list[Record] = []
+    findings.append(_finding("records", lambda: _load(name, records)))
+    if not findings[1].right:
+        return findings
+    checks: dict[str, Callable[[], str]] = {
+        "images": lambda: _check_count(records, metadata),
+        "names": lambda: _check_files_of_records(records),
+        "id maps": lambda: _check_id_maps(metadata),
+        "samples": lambda: _check_samples(records, metadata),
+    }
+    if _may_have_another_order(metadata):
+        checks["class order"] = lambda: _check_class_order(records, metadata)
+    return findings + [_finding(what, check, metadata) for what, check in checks.items()]
+
+
+def is_present(name: str) -> bool:
+    """Whether the files and folders that a registered dataset names are there; what is in them is not looked at."""
+    paths = _paths(MetadataCatalog.get(name))
+    return bool(paths) and all(map(os.path.exists, paths))
+
+
+def _finding(what: str, check: Callable[[], str], metadata: Any = None) -> Finding:
+    finding = found(what, check)
+    return finding if finding.right else replace(finding, text=finding.text + _remedy(metadata, finding.text))
+
+
+def _remedy(metadata: Any, text: str) -> str:
+    remedy = getattr(metadata, "remedy", None)
+    if remedy is None or remedy in text:
+        return ""
+    made = [getattr(metadata, key, None) for key in ("sem_seg_root", "panoptic_root", "json_file")]
+    named = next((path for path in made if path and path in text), None)
+    return f" To mend it, {f'move {named} away and ' if named else ''}{remedy}."
+
+
+def _paths(metadata: Any) -> list[str]:
+    paths = [path for key in _PATHS if (path := getattr(metadata, key, None))]
+    if getattr(metadata, "evaluator_type", None) == "coco_panoptic_seg":  # semantic maps say what panoptic pngs say
+        semantic = getattr(metadata, "sem_seg_root", None)
+        paths = [path for path in paths if path != semantic or os.path.exists(path)]
+    return paths
+
+
+def _check_files(name: str, metadata: Any) -> str:
+    paths = _paths(metadata)
+    if getattr(metadata, "remedy", None) is not None:
+        require_files(name, metadata.as_dict(), paths)
+    return ", ".join(paths) or "the dataset names none"
+
+
+def _load(name: str, records: list[Record]) -> str:
+    records += DatasetCatalog.get(name)
+    if not records:
+        raise ValueError("the dataset is empty.")
+    annotations = sum(len(record.get("annotations", record.get("segments_info", ()))) for record in records)
+    return f"{len(records)} images" + (f", {annotations} annotations" if annotations else "")
+
+
+def _check_count(records: list[Record], metadata: Any) -> str:
+    published = getattr(metadata, "published_images", None)
+    if published is not None and len(records) not in published:
+        raise ValueError(
+            f"there are {len(records)} labelled images, but the published set has {' or '.join(map(str, published))}; "
+            "the download or the preparation is incomplete."
+        )
+    return f"{len(records)}, as published" if published else str(len(records))
+
+
+def _check_files_of_records(records: list[Record]) -> str:
+    listings: dict[str, set[str]] = {}
+    number = 0
+    missing = []
+    for record in records:
+        for key in _FILES:
+            if key in record:
+                folder, file_name = os.path.split(record[key])
+                if folder not in listings:
+                    listings[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+                number += 1
+                if file_name not in listings[folder]:
+                    missing.append(record[key])
+    if missing:
+        raise ValueError(f"{len(missing)} of {number} files are missing, the first being {missing[0]}.")
+    return f"all {number} files are there"
+
+
+def _check_id_maps(metadata: Any) -> str:
+    """Contiguous ids are 0..K-1, the ignore label is none of them, annotation files mean the same by their ids."""
+    names = getattr(metadata, "stuff_classes", None) or getattr(metadata, "thing_classes", None)
+    if not names:
+        return "the dataset has no categories"
+    ignore_label = getattr(metadata, "ignore_label", IGNORE_LABEL)
+    if getattr(metadata, "sem_seg_root", None) and ignore_label < len(names):
+        raise ValueError(f"the ignore label {ignore_label} is also category {names[ignore_label]!r}; set it to 65535.")
+    ids = getattr(metadata, "stuff_dataset_id_to_contiguous_id", None)
+    if ids is None or getattr(metadata, "vocabulary", None) is None:
+        return f"{len(names)} categories"
+    if sorted(ids.values()) != list(range(len(names))):
+        raise ValueError(f"the contiguous ids of {len(names)} categories are not 0..{len(names) - 1}.")
+    for key in ("json_file", "panoptic_json"):
+        path = getattr(metadata, key, None)
+        if path and os.path.isfile(path):
+            _compare_names(path, ids, metadata.vocabulary)
+    return f"{len(names)} categories, {len(metadata.thing_classes)} of them things"
+
+
+def _compare_names(path: str, ids: dict[int, int], vocabulary: dict[str, Any]) -> None:
+    """Raise ValueError if a file has other names for its category ids than a few that are merely called otherwise."""
+    with open(path, encoding="utf-8") as file:
+        rows = json.load(file)["categories"]
+    other = []
+    # A file may list more categories; that its annotations use only known ids was seen when they were loaded.
+    for row in (row for row in rows if row["id"] in ids):
+        index = ids[row["id"]]
+        found = row["name"].replace("_", " ").strip()
+        if not {found, *found.split(", ")} & {vocabulary["names"][index], *vocabulary["synonyms"][index]}:
+            other.append((row["id"], row["name"], vocabulary["names"][index]))
+    if len(other) > _OTHER_NAMES_SHARE * len(rows):
+        raise ValueError(
+            f"{path} has other names for {len(other)} of {len(rows)} category ids, such as {other[0][0]}: "
+            f"{other[0][1]!r}, which should be {other[0][2]!r}; it numbers its categories in another way."
+        )
+
+
+def _check_samples(records: list[Record], metadata: Any) -> str:
+    from detectron2.data import transforms as T
+
+    unchanged = T.TransformList([])
+    seen: set[int] = set()
+    chosen = samples(records)
+    for record in chosen:
+        width, height = image_size(record["file_name"])
+        if (record.get("height", height), record.get("width", width)) != (height, width):
+            raise ValueError(
+                f"{record['file_name']} is {width}x{height}, but {record['width']}x{record['height']} in its record "
+                "(width x height)."
+            )
+        if "sem_seg_file_name" in record:
+            seen |= _check_label_map(record["sem_seg_file_name"], (height, width), metadata)
+        if "pan_seg_file_name" in record:
+            _check_panoptic_png(record)
+            seen |= set(panoptic_masks(record, (height, width), unchanged).classes.tolist())
+        if "annotations" in record:
+            seen |= set(instance_masks(record, (height, width), unchanged).classes.tolist())
+    first = chosen[0]
+    width, height = image_size(first["file_name"])
+    return f"{len(chosen)} decoded, {len(seen)} categories in them; {Path(first['file_name']).name}: {width}x{height}"
+
+
+def samples(records: list[Record]) -> list[Record]:
+    """Some records, spread over all, the first and the last among them."""
+    positions = np.linspace(0, len(records) - 1, min(len(records), _NUM_SAMPLES)).round().astype(int)
+    return [records[position] for position in positions]
+
+
+def _check_label_map(path: str, hw: tuple[int, int], metadata: Any) -> set[int]:
+    labels = read_label_map(path)
+    if labels.shape != hw:
+        raise ValueError(f"{path} has {labels.shape[1]}x{labels.shape[0]} pixels, its image {hw[1]}x{hw[0]}.")
+    ignore_label = getattr(metadata, "ignore_label", IGNORE_LABEL)
+    return refuse_wrong_labels(labels, len(metadata.stuff_classes), ignore_label, path)
+
+
+def _check_panoptic_png(record: Record) -> None:
+    path = record["pan_seg_file_name"]
+    unlisted = set(np.unique(read_panoptic_png(path)).tolist()) - {0, *(info["id"] for info in record["segments_info"])}
+    if unlisted:
+        raise ValueError(
+            f"{path} has {len(unlisted)} segment ids, such as {min(unlisted)}, that its annotation file does not list."
+        )
+
+
+def _may_have_another_order(metadata: Any) -> bool:
+    """Whether these are OVSeg's or CAT-Seg's label maps of Pascal Context's 59 categories, which lie in one place."""
+    return Path(getattr(metadata, "sem_seg_root", None) or "").name.startswith("pc59_")
+
+
+def _check_class_order(records: list[Record], metadata: Any) -> str:
+    """Compare with the label maps of all 459 categories beside them."""
+    from ..categories import load_categories
+
+    root = Path(metadata.sem_seg_root)
+    beside = root.with_name(root.name.replace("pc59_", "pc459_"))
+    if not beside.is_dir():
+        return f"cannot be told: OVSeg's is not ours, CAT-Seg's is, and only label maps in {beside} would tell"
+    ranks = {row.attributes["label_459"] - 1: row.id for row in load_categories("pascal_context_59")}
+    expected_of = np.array([ranks.get(label, metadata.ignore_label) for label in range(_NUM_LABELS_16_BIT)])
+    agreeing = compared = 0
+    for record in samples(records):
+        other = beside / f"{record['image_id']}.tif"
+        if not other.is_file():
+            continue
+        expected, found = expected_of[read_label_map(other)], read_label_map(record["sem_seg_file_name"])
+        known = expected != metadata.ignore_label
+        agreeing, compared = agreeing + (found[known] == expected[known]).sum(), compared + known.sum()
+    if agreeing < _LEAST_AGREEMENT * compared:
+        raise ValueError(f"{root} does not fit {beside}: its categories have OVSeg's order, not ours.")
+    return f"that of {beside}"

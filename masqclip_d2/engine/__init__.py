@@ -1,0 +1,1 @@
+"""Training and evaluation runs: trainer, optimizer, hooks, stages."""

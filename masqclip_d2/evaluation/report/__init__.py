@@ -1,0 +1,1 @@
+"""Reports: results table, published rows, saved predictions and their evaluation."""

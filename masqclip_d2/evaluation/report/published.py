@@ -1,0 +1,217 @@
+"""Published numbers beside our own: the tables of both papers, and which of their rows a configuration stands for.
+
+The numbers are in published.json, as printed; they were not measured here. A run is compared with a row only where its
+model, its training set and its test-time image sizes are those of the row's configuration; weights and the thresholds
+of panoptic output (which belong to a dataset) are not compared, so say what they were.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...clip.pretrained import OPENAI_MODELS
+from ...config import flat_items, load_config
+from ...data.registration.aliases import our_name
+
+_FILE = Path(__file__).with_name("published.json")
+# What may differ without being another row: where numbers come from, where they run, what belongs to a dataset.
+_OF_THE_RUN = (
+    "MODEL.WEIGHTS",
+    "MODEL.DEVICE",
+    "MODEL.MASK_FORMER.TEST.",
+    "MODEL.MASQCLIP.CLIP.ARCHITECTURE",
+    "MODEL.MASQCLIP.DISTILLATION.TEACHER",
+    "MODEL.MASQCLIP.TEST.BASELINE_BATCH_SIZE",
+    "MODEL.MASQCLIP.TEST.CLASS_MAPS",
+)
+_BESIDE_THE_MODEL = ("INPUT.FORMAT", "INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST")
+_BOTH_DEFINITIONS = ("mIoU", "mIoU_gt_or_pred")
+_MOST_DIFFERENCES = 3  # shown of a configuration that is no row
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its name there, our datasets that it can be measured on, and what to look up."""
+
+    name: str
+    datasets: tuple[str, ...]
+    task: str
+    metric: str
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Ours for it: mIoU is in the tables without its definition, so that both may be meant."""
+        return _BOTH_DEFINITIONS if self.metric == "mIoU" else (self.metric,)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a paper.
+
+    Args:
+        paper: its authors and place.
+        name: of the table.
+        note: what the paper leaves open about it; "" for nothing.
+        columns: of numbers.
+        rows: method -> configuration (None: another method), and one number or None per column; percent.
+    """
+
+    paper: str
+    name: str
+    note: str
+    columns: tuple[Column, ...]
+    rows: Mapping[str, tuple[str | None, tuple[float | None, ...]]]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One number of the row of a configuration, in percent, and its place."""
+
+    value: float
+    paper: str
+    table: str
+    method: str
+    note: str
+
+
+@functools.cache
+def tables() -> tuple[Table, ...]:
+    """The tables of both papers, in their order."""
+    content = json.loads(_FILE.read_text(encoding="utf-8"))
+    return tuple(
+        Table(
+            content["papers"][table["paper"]],
+            table["table"],
+            table["note"],
+            tuple(Column(**{**column, "datasets": tuple(column["datasets"])}) for column in table["columns"]),
+            {row["method"]: (row["config"], tuple(row["values"])) for row in table["rows"]},
+        )
+        for table in content["tables"]
+    )
+
+
+def has_published_numbers(dataset: str) -> bool:
+    """Whether a dataset, by our name or a customary one, is in a table."""
+    return any(our_name(dataset) in column.datasets for table in tables() for column in table.columns)
+
+
+def published_numbers(config: str) -> dict[tuple[str, str, str], Published]:
+    """The numbers of a configuration's rows by (our dataset, task, metric); of several tables the more precise."""
+    found: dict[tuple[str, str, str], Published] = {}
+    for table, method, column, value in _numbers_of(config):
+        for dataset in column.datasets:
+            for metric in column.metrics:
+                key = (dataset, column.task, metric)
+                if key not in found or len(str(value)) > len(str(found[key].value)):
+                    found[key] = Published(value, table.paper, table.name, method, table.note)
+    return found
+
+
+def published_number(config: str | None, dataset: str, task: str, metric: str) -> Published | None:
+    """The number of a configuration's row, if there is one; `dataset` may be a customary name."""
+    return None if config is None else published_numbers(config).get((our_name(dataset), task, metric))
+
+
+def row_of(cfg: Any) -> tuple[str | None, str]:
+    """Which configuration of a row a configuration is, all overrides applied.
+
+    Returns:
+        Its name, such as "coco/maskclip_worma_r50", and ""; or None, and what it differs in from the nearest one.
+    """
+    own = _compared(cfg)
+    differences = {
+        name: sorted(key for key in own.keys() | row.keys() if own.get(key) != row.get(key))
+        for name, row in _compared_rows().items()
+    }
+    nearest = min(differences, key=lambda name: len(differences[name]))
+    keys = differences[nearest]
+    if not keys:
+        return nearest, ""
+    more = f" and {len(keys) - _MOST_DIFFERENCES} more keys" if len(keys) > _MOST_DIFFERENCES else ""
+    return None, f"the nearest, configs/{nearest}.yaml, differs in {', '.join(keys[:_MOST_DIFFERENCES])}{more}"
+
+
+def side_by_side(results: Mapping[str, Mapping[str, Mapping[str, float]]], config: str) -> str:
+    """The papers' tables that the row of a configuration stands in, with the numbers of a run as further rows.
+
+    Args:
+        results: dataset -> task -> metric -> percent.
+        config: as `row_of` gives it.
+
+    Returns:
+        Markdown; "" where nothing of the tables was measured.
+    """
+    return "\n\n".join(_laid_out(table, results) for table in tables() if _is_measured(table, results, config))
+
+
+def _laid_out(table: Table, results: Mapping) -> str:
+    from tabulate import tabulate
+
+    rows = [[f"{method} (published)", *_cells(values, "g")] for method, (_, values) in table.rows.items()]
+    for definition in _BOTH_DEFINITIONS if any(column.metric == "mIoU" for column in table.columns) else ("",):
+        values = [_measured(column, results, definition or column.metric) for column in table.columns]
+        rows.append([f"this run, {definition}" if definition else "this run", *_cells(values, ".2f")])
+    headers = ("method", *(column.name for column in table.columns))
+    text = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
+    return f"{table.paper}, {table.name}. {table.note}".rstrip() + f"\n{text}"
+
+
+def _cells(values: Iterable[float | None], form: str) -> list[str]:
+    return ["-" if value is None else format(value, form) for value in values]
+
+
+def _measured(column: Column, results: Mapping, metric: str) -> float | None:
+    metric = metric if column.metric == "mIoU" else column.metric
+    for dataset in results:
+        value = results[dataset].get(column.task, {}).get(metric) if our_name(dataset) in column.datasets else None
+        if value is not None:
+            return value
+    return None
+
+
+def _is_measured(table: Table, results: Mapping, config: str) -> bool:
+    return any(of == config for of, _ in table.rows.values()) and any(
+        _measured(column, results, column.metric) is not None for column in table.columns
+    )
+
+
+def _numbers_of(config: str) -> Iterator[tuple[Table, str, Column, float]]:
+    for table in tables():
+        for method, (of, values) in table.rows.items():
+            if of == config:
+                for column, value in zip(table.columns, values, strict=True):
+                    if value is not None:
+                        yield table, method, column, value
+
+
+@functools.cache
+def _compared_rows() -> dict[str, dict[str, Any]]:
+    names = dict.fromkeys(config for table in tables() for config, _ in table.rows.values() if config is not None)
+    return {name: _compared(load_config(name)) for name in names}
+
+
+def _compared(cfg: Any) -> dict[str, Any]:
+    """What makes a configuration a row of the papers."""
+    items = {
+        key: _plain(value)
+        for key, value in flat_items(cfg)
+        if key.startswith("MODEL.") and not key.startswith(_OF_THE_RUN) or key in _BESIDE_THE_MODEL
+    }
+    items["MODEL.MASQCLIP.CLIP.NAME"] = _clip_name(items.get("MODEL.MASQCLIP.CLIP.NAME", ""))
+    items["DATASETS.TRAIN"] = [our_name(name) for name in cfg.DATASETS.TRAIN]
+    return items
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _clip_name(name: str) -> str:
+    """OpenAI's name of a file that has OpenAI's name; all else as it is."""
+    by_stem = {Path(model["url"]).stem: known for known, model in OPENAI_MODELS.items()}
+    return by_stem.get(Path(name).stem, name)

@@ -1,0 +1,105 @@
+"""Numbers from predictions on disk, without the model: the same evaluators, fed from files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ...data.label_maps import read_label_map, read_panoptic_png
+from ...data.registration import our_name, register_customary_names
+from ...vocabulary import Vocabulary
+from ..build import build_task_evaluator
+from .saved_predictions import SEMANTIC_FOLDER, Predictions, image_id_of, read_predictions
+
+
+def evaluate_saved(folder: str | Path, dataset_name: str | None = None) -> tuple[dict[str, dict], Predictions]:
+    """Evaluate a folder of predictions.
+
+    The numbers are those of the run that wrote it, to the last bit if that was one process; sums over the images of
+    several processes are added in another order.
+
+    Args:
+        folder: as TEST.SAVE_PREDICTIONS leaves it in OUTPUT_DIR/inference/<dataset>.
+        dataset_name: what the predictions must be of; None: what they say.
+
+    Returns:
+        {task: {metric: value}} as Detectron2's evaluators give it, and what was read.
+
+    Raises:
+        FileNotFoundError: something is missing in the folder, or of the dataset.
+        ValueError: the predictions are of another dataset, of other images of it, or of other words.
+    """
+    predictions = read_predictions(folder)
+    records = _matching_records(predictions, dataset_name)
+    evaluate = {"panoptic": _panoptic, "semantic": _semantic, "instance": _instance}
+    results: dict[str, dict] = {}
+    for task in predictions.tasks:
+        evaluator = build_task_evaluator(task, predictions.dataset, None)
+        results |= evaluate[task](evaluator, predictions, records)
+    return results, predictions
+
+
+def _panoptic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
+    for prediction in _read_json(predictions.folder / "predictions.json")["annotations"]:
+        segment_ids = read_panoptic_png(predictions.folder / "panoptic_png" / prediction["file_name"])
+        output = {"panoptic_seg": (segment_ids, prediction["segments_info"])}
+        evaluator.process([records[prediction["image_id"]]], [output])
+    return evaluator.evaluate()
+
+
+def _semantic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
+    for image in predictions.images:
+        path = predictions.folder / SEMANTIC_FOLDER / image["sem_seg"]
+        evaluator.process([records[image["image_id"]]], [{"sem_seg_labels": read_label_map(path, "Saved prediction")}])
+    return evaluator.evaluate()
+
+
+def _instance(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
+    results = _read_json(predictions.folder / evaluator.results_file)
+    evaluator.add_results(results, [image["image_id"] for image in predictions.images])
+    return evaluator.evaluate()
+
+
+def _matching_records(predictions: Predictions, dataset_name: str | None) -> dict[Any, dict]:
+    """The dataset's records by image; all images must be predicted, and all predictions be of its images."""
+    name, folder = predictions.dataset, predictions.folder
+    if dataset_name is not None and our_name(dataset_name) != our_name(name):
+        raise ValueError(f"The predictions in {folder} are of dataset {name!r}, not of {dataset_name!r}.")
+    register_customary_names([name])
+    if name not in DatasetCatalog.list():
+        raise ValueError(
+            f"The predictions in {folder} are of dataset {name!r}, which is not registered here; register it first, "
+            "as the program did that made them."
+        )
+    records = {image_id_of(record): record for record in DatasetCatalog.get(name)}
+    predicted = {image["image_id"] for image in predictions.images}
+    unknown = [i for i in predicted if i not in records]
+    missing = [i for i in records if i not in predicted]
+    if unknown:
+        raise ValueError(
+            f"The predictions in {folder} are of {len(unknown)} images that dataset {name!r} does not have here, "
+            f"{unknown[0]!r} among them; is DETECTRON2_DATASETS what it was?"
+        )
+    if missing:
+        raise ValueError(
+            f"The predictions in {folder} lack {len(missing)} of the {len(records)} images of dataset {name!r}, "
+            f"{missing[0]!r} among them; evaluate the model again with TEST.SAVE_PREDICTIONS True."
+        )
+    if Vocabulary.from_metadata(MetadataCatalog.get(name)).names != predictions.categories:
+        raise ValueError(f"The predictions in {folder} were made with other categories than dataset {name!r} has here.")
+    return records
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"The predictions in {path.parent} are not whole: {path.name} is missing; evaluate the model again with "
+            "TEST.SAVE_PREDICTIONS True."
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); evaluate the model again.") from None

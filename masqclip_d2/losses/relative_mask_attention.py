@@ -1,0 +1,61 @@
+"""Stage `rma` (MaskCLIP, Sec. 3.3 and 4.1): the loss that Relative Mask Attention learns from.
+
+2 CE + 5 dice + 5 BCE on the class and the last refined mask of each matched proposal, and the mask terms again on the
+masks of every earlier layer that refines. A proposal without a match adds nothing to the class loss.
+
+Differs from the published code, whose list of refined masks holds the last one every time: here, as in the paper, each
+layer has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..visual_encoder.mask_class_tokens import MaskEmbeddings
+from .criterion import SetCriterion
+
+
+def rma_criterion(cfg, num_classes: int) -> SetCriterion:
+    """The proposer's criterion for K categories, with what this stage changes.
+
+    Only the mask terms count for earlier layers, and none where no layer refines masks.
+    """
+    former, rma = cfg.MODEL.MASK_FORMER, cfg.MODEL.MASQCLIP.RMA
+    mask_weights = {"loss_mask": former.MASK_WEIGHT, "loss_dice": former.DICE_WEIGHT} if rma.REFINE_MASKS else {}
+    return SetCriterion(
+        cfg,
+        num_classes=num_classes,
+        weights={"loss_ce": former.CLASS_WEIGHT, **mask_weights},
+        aux_weights=mask_weights,
+        no_object_weight=rma.NO_OBJECT_WEIGHT,
+    )
+
+
+def rma_losses(
+    criterion: SetCriterion,
+    encoded: MaskEmbeddings,
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    num_proposals: Sequence[int],
+    targets: Sequence[dict[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Weighted losses of a batch.
+
+    Args:
+        criterion: `rma_criterion`.
+        encoded: of the visual encoder.
+        class_logits: (B, Q, K + 1) of its mask embeddings, extra class last.
+        mask_logits: (B, Q, R, R) that entered the encoder; used where no layer refines.
+        num_proposals: of each image; masks behind them only fill up the batch.
+        targets: see `encoder_targets`.
+    """
+    *earlier, last = encoded.refined_mask_logits or (mask_logits,)
+    outputs = {
+        "pred_logits": class_logits,
+        "pred_masks": last,
+        "num_queries": num_proposals,
+        "aux_outputs": [{"pred_logits": class_logits, "pred_masks": masks} for masks in earlier],
+    }
+    return criterion(outputs, targets)

@@ -1,0 +1,73 @@
+"""The class-agnostic proposer: images in, mask proposals out (box "proposals" of both papers' figures).
+
+Shape shorthand: B images, Q mask proposals, K classes, H, W pixels of the padded input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from detectron2.config import configurable
+from detectron2.modeling import Backbone, build_backbone, build_sem_seg_head
+from torch import Tensor, nn
+
+from ...structures import MaskProposals
+from ..network_proposer import NetworkProposer
+
+
+class MaskFormerProposer(NetworkProposer):
+    """Backbone and `MaskProposalHead`; names of the state dict as in published checkpoints.
+
+    Its proposals are mask logits at a quarter of the padded size; object score = 1 - P(no object), or 1 where the head
+    predicts no classes.
+
+    Args:
+        backbone: Detectron2 backbone.
+        sem_seg_head: features -> outputs of `MaskDecoder.forward`.
+        size_divisibility: see `NetworkProposer`; the backbone may ask for more.
+        inputs: further arguments of `NetworkProposer`.
+    """
+
+    @configurable
+    def __init__(self, *, backbone: Backbone, sem_seg_head: nn.Module, size_divisibility: int, **inputs) -> None:
+        # A backbone with 0 or less asks for nothing.
+        super().__init__(size_divisibility=max(size_divisibility, backbone.size_divisibility, 1), **inputs)
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        backbone = build_backbone(cfg)
+        return {
+            "backbone": backbone,
+            "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),
+            **cls.input_arguments(cfg),
+        }
+
+    def forward(self, images: Tensor) -> dict:
+        """Run the network.
+
+        Args:
+            images: (B, 3, H, W) float, normalised, H and W multiples of `size_divisibility` (see `preprocess`).
+
+        Returns:
+            "pred_masks" (B, Q, H / 4, W / 4) logits, "pred_logits" (B, Q, K + 1) or None; in training mode also
+            "aux_outputs", list of the same two for the earlier predictions.
+        """
+        return self.sem_seg_head(self.backbone(images))
+
+    def propose_in_batch(self, batch: Tensor, image_hw: Sequence[tuple[int, int]]) -> list[MaskProposals]:
+        """See `NetworkProposer.propose_in_batch`."""
+        outputs = MaskFormerProposer.forward(self, batch)  # a subclass may take records in its own `forward`
+        scores = object_scores(outputs["pred_logits"], outputs["pred_masks"])
+        return [
+            MaskProposals(mask_logits, object_scores, hw, tuple(batch.shape[-2:]))
+            for mask_logits, object_scores, hw in zip(outputs["pred_masks"], scores, image_hw, strict=True)
+        ]
+
+
+def object_scores(pred_logits: Tensor | None, pred_masks: Tensor) -> Tensor:
+    """p_obj (B, Q) in [0, 1]: 1 - P(no object) for any number of classes K >= 1; ones without class logits."""
+    if pred_logits is None:
+        return pred_masks.new_ones(pred_masks.shape[:2])
+    return 1 - pred_logits.float().softmax(-1)[..., -1]

@@ -1,0 +1,1 @@
+"""Class-agnostic Mask R-CNN, built on torchvision's, as a proposer."""

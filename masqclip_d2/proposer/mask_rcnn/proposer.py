@@ -1,0 +1,203 @@
+"""Class-agnostic Mask R-CNN with a feature pyramid as proposer (MaskCLIP, Sec. 3.1 and 4.2), built on torchvision's.
+
+The network, its names and its losses are torchvision's, so its released weights load. Which boxes are kept and how a
+mask becomes one of the image is ours: labels are ignored, an image does not depend on its batch mates, and inputs are
+not resized (the data loader does that).
+
+Shape shorthand: B images, R regions of an image, K classes with background, Q mask proposals, H, W pixels of the padded
+input.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling import Backbone, build_backbone
+from torch import Tensor, nn
+
+from ...structures import MaskProposals
+from ..network_proposer import NetworkProposer
+from .box_masks import paste_box_masks
+
+_ASPECT_RATIOS = (0.5, 1.0, 2.0)  # of anchors, height / width (torchvision's, and R50-FPN's in Detectron2)
+_SMALLEST_BOX = 1e-2  # pixels; a detection with a shorter side is dropped (torchvision's)
+
+
+class MaskRcnnProposer(NetworkProposer):
+    """Mask R-CNN whose labels are ignored; names of the state dict as torchvision's.
+
+    Its proposals are mask logits at the padded size (`paste_box_masks`), best first; the object score is the
+    probability of the best class but the background. Of two boxes that overlap (IoU above `roi_heads.nms_thresh`),
+    whatever their labels, only the better one is proposed.
+
+    Args:
+        network: a `torchvision.models.detection.MaskRCNN`; its `transform` is not used.
+        inputs: arguments of `NetworkProposer`.
+    """
+
+    @configurable
+    def __init__(self, *, network: nn.Module, **inputs) -> None:
+        super().__init__(**inputs)
+        self.backbone = network.backbone
+        self.rpn = network.rpn
+        self.roi_heads = network.roi_heads
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        sizes = cfg.MODEL.MASQCLIP.PROPOSER.MASK_RCNN
+        network = build_mask_rcnn(
+            build_backbone(cfg),
+            num_classes=sizes.NUM_CLASSES,
+            channels=sizes.CHANNELS,
+            box_head_dim=sizes.BOX_HEAD_DIM,
+            anchor_sizes=sizes.ANCHOR_SIZES,
+            rois_per_image=sizes.ROIS_PER_IMAGE,
+            score_threshold=sizes.SCORE_THRESHOLD,
+            max_proposals=cfg.TEST.DETECTIONS_PER_IMAGE,
+        )
+        return {"network": network, **cls.input_arguments(cfg)}
+
+    def features(self, batch: Tensor) -> OrderedDict[str, Tensor]:
+        """Feature pyramid of a padded batch (B, 3, H, W), float32.
+
+        Only this part may run in lower precision: torchvision computes boxes in the dtype of the features, in which
+        a bfloat16 coordinate of 1000 would be off by up to 4 pixels.
+        """
+        return OrderedDict((name, feature.float()) for name, feature in self.backbone(batch).items())
+
+    def propose_in_batch(self, batch: Tensor, image_hw: Sequence[tuple[int, int]]) -> list[MaskProposals]:
+        """See `NetworkProposer.propose_in_batch`."""
+        from torchvision.models.detection.image_list import ImageList
+
+        features = self.features(batch)
+        padded_hw = tuple(batch.shape[-2:])
+        with torch.autocast(batch.device.type, enabled=False):
+            regions, _ = self.rpn(ImageList(batch, list(image_hw)), features)
+            boxes, scores, labels = zip(*self._detect(features, regions, image_hw, padded_hw), strict=True)
+            masks = self._mask_probs(features, boxes, torch.cat(labels), padded_hw)
+        return [
+            MaskProposals(paste_box_masks(*of_image, padded_hw), object_scores, hw, padded_hw)
+            for *of_image, object_scores, hw in zip(masks, boxes, scores, image_hw, strict=True)
+        ]
+
+    def _detect(
+        self,
+        features: OrderedDict[str, Tensor],
+        regions: Sequence[Tensor],
+        image_hw: Sequence[tuple[int, int]],
+        padded_hw: tuple[int, int],
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Per image boxes (Q, 4) xyxy, scores (Q,) and labels (Q,) from 1, best first; `regions` are (R, 4) each."""
+        heads = self.roi_heads
+        pooled = heads.box_roi_pool(features, regions, [padded_hw])
+        class_logits, deltas = heads.box_predictor(heads.box_head(pooled))
+        boxes = heads.box_coder.decode(deltas, regions).reshape(*class_logits.shape, 4)  # (all R, K, 4)
+        scores, labels = class_logits.softmax(-1)[:, 1:].max(dim=1)
+        labels = labels + 1
+        boxes = boxes[torch.arange(len(boxes), device=boxes.device), labels]
+        per_image = (values.split([len(of_image) for of_image in regions]) for values in (boxes, scores, labels))
+        return [self._best(*found, hw) for *found, hw in zip(*per_image, image_hw, strict=True)]
+
+    def _best(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, image_hw: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Those detections of one image that are confident, not empty, and not seconds of a better one; clipped."""
+        from torchvision.ops import clip_boxes_to_image, nms
+
+        boxes = clip_boxes_to_image(boxes, image_hw)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        kept = ((scores > self.roi_heads.score_thresh) & (sides >= _SMALLEST_BOX).all(dim=1)).nonzero().flatten()
+        kept = kept[nms(boxes[kept], scores[kept], self.roi_heads.nms_thresh)][: self.roi_heads.detections_per_img]
+        return boxes[kept], scores[kept], labels[kept]
+
+    def _mask_probs(
+        self, features: OrderedDict[str, Tensor], boxes: Sequence[Tensor], labels: Tensor, padded_hw: tuple[int, int]
+    ) -> tuple[Tensor, ...]:
+        """Per image (Q, S, S) in [0, 1]: the mask of each box under its label."""
+        heads = self.roi_heads
+        pooled = heads.mask_roi_pool(features, boxes, [padded_hw])
+        mask_logits = heads.mask_predictor(heads.mask_head(pooled))  # (all Q, K, S, S)
+        mask_probs = mask_logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
+        return mask_probs.split([len(of_image) for of_image in boxes])
+
+
+def build_mask_rcnn(
+    body: Backbone,
+    *,
+    num_classes: int,
+    channels: int,
+    box_head_dim: int,
+    anchor_sizes: Sequence[int],
+    rois_per_image: int,
+    score_threshold: float,
+    max_proposals: int,
+) -> nn.Module:
+    """torchvision's `MaskRCNN` on a Detectron2 backbone, with fresh weights.
+
+    With `TorchvisionResNet` of depth 50 and torchvision's sizes, names and shapes are those of its
+    `maskrcnn_resnet50_fpn`. Thresholds and sampling are torchvision's defaults, but for those that are given.
+
+    Args:
+        body: gives the levels of the pyramid, finest first.
+        num_classes: K, with the background.
+        channels: of pyramid, region proposals and mask head.
+        box_head_dim: width of the box head.
+        anchor_sizes: pixels, one for each level and one for the coarsest level's half.
+        rois_per_image: regions per image that the losses of the heads look at.
+        score_threshold: least object score of a proposal, in [0, 1].
+        max_proposals: largest Q.
+
+    Raises:
+        ValueError: the number of anchor sizes does not fit the levels.
+    """
+    from torchvision.models.detection import MaskRCNN
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+    from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+    from torchvision.ops import MultiScaleRoIAlign
+
+    backbone = _FeaturePyramid(body, channels)
+    if len(anchor_sizes) != len(backbone.names) + 1:
+        raise ValueError(
+            f"MODEL.MASQCLIP.PROPOSER.MASK_RCNN.ANCHOR_SIZES has {len(anchor_sizes)} sizes; {type(body).__name__} has "
+            f"{len(backbone.names)} levels, which need {len(backbone.names) + 1}."
+        )
+    box_pool, mask_pool = (
+        MultiScaleRoIAlign(featmap_names=backbone.names, output_size=side, sampling_ratio=2) for side in (7, 14)
+    )
+    return MaskRCNN(
+        backbone,
+        rpn_anchor_generator=AnchorGenerator(
+            tuple((size,) for size in anchor_sizes), (_ASPECT_RATIOS,) * len(anchor_sizes)
+        ),
+        box_roi_pool=box_pool,
+        box_head=TwoMLPHead(channels * 7**2, box_head_dim),
+        box_predictor=FastRCNNPredictor(box_head_dim, num_classes),
+        box_batch_size_per_image=rois_per_image,
+        box_score_thresh=score_threshold,
+        box_detections_per_img=max_proposals,
+        mask_roi_pool=mask_pool,
+        mask_head=MaskRCNNHeads(channels, (channels,) * 4, dilation=1),
+        mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
+    )
+
+
+class _FeaturePyramid(nn.Module):
+    """A Detectron2 backbone below torchvision's feature pyramid; `body` and `fpn` are torchvision's names."""
+
+    def __init__(self, body: Backbone, channels: int) -> None:
+        from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+
+        super().__init__()
+        shapes = body.output_shape().values()
+        self.body = body
+        self.fpn = FeaturePyramidNetwork([shape.channels for shape in shapes], channels, LastLevelMaxPool())
+        self.names = [str(index) for index in range(len(shapes))]
+        self.out_channels = channels  # read by torchvision
+
+    def forward(self, batch: Tensor) -> OrderedDict[str, Tensor]:
+        """(B, 3, H, W) -> "0", "1", ... (B, C, H / 4, W / 4) and so on, then "pool", half of the last."""
+        return self.fpn(OrderedDict(zip(self.names, self.body(batch).values(), strict=True)))

@@ -1,0 +1,56 @@
+"""Image embeddings for the training of CLIP itself: fewer patches, and images that are windows of a larger grid.
+
+Shape shorthand: B images, P = h * w patches of the full input, P' patches of the given images, D width, E embedding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...clip.vision_transformer import ClipVisualTransformer
+
+
+def training_embeddings(
+    visual: ClipVisualTransformer, images: Tensor, patch_dropout: float = 0.0, positions: Tensor | None = None
+) -> Tensor:
+    """Embed images as `ClipVisualTransformer.forward` does, with fewer tokens.
+
+    Args:
+        visual: the vision tower.
+        images: (B, 3, R, R) float, CLIP-normalised; smaller with `positions`.
+        patch_dropout: share in [0, 1) of each image's patches that are left out at random (FLIP, Li et al., 2023,
+            Sec. 3).
+        positions: (B, P') int64 index of each patch in the full grid, see `random_windows`; None: the full grid.
+
+    Returns:
+        (B, E) float, not unit length.
+
+    Raises:
+        ValueError: `patch_dropout` is outside [0, 1).
+    """
+    return visual.project(visual.transformer(training_tokens(visual, images, patch_dropout, positions))[:, 0])
+
+
+def training_tokens(
+    visual: ClipVisualTransformer, images: Tensor, patch_dropout: float = 0.0, positions: Tensor | None = None
+) -> Tensor:
+    """Class token and patches (B, 1 + P', D) as they enter the first block; arguments as in `training_embeddings`."""
+    patch_positions = visual.positional_embedding[1:]
+    if positions is not None:
+        patch_positions = patch_positions[positions]  # (B, P', D)
+    patches = visual.conv1(images).flatten(2).transpose(1, 2) + patch_positions  # (B, P or P', D)
+    if patch_dropout:
+        patches = _random_subset(patches, patch_dropout)
+    class_token = (visual.class_embedding + visual.positional_embedding[0]).expand(len(images), 1, -1)
+    return visual.ln_pre(torch.cat([class_token.to(patches.dtype), patches], dim=1))
+
+
+def _random_subset(patches: Tensor, dropout: float) -> Tensor:
+    """At least one of (B, P, D) patches, chosen at random for each image."""
+    if not 0.0 < dropout < 1.0:
+        raise ValueError(f"patch_dropout is the share of patches left out, in [0, 1), got {dropout}.")
+    batch, num_patches, width = patches.shape
+    num_kept = max(1, round(num_patches * (1.0 - dropout)))
+    kept = torch.rand(batch, num_patches, device=patches.device).topk(num_kept, dim=1).indices  # (B, kept)
+    return patches.gather(1, kept[:, :, None].expand(-1, -1, width))

@@ -1,0 +1,211 @@
+"""Renders one scene of the Shapes world: patterned shapes and distractors over textured stuff.
+
+In: a random generator and what the scene may hold. Out: a `Scene`, that is the picture, which segment each pixel
+belongs to, and each segment's category.
+
+What makes the world hard, on purpose: colours say nothing about things; second colours and backgrounds may come close;
+objects are cut by the frame and by each other; small ones lose their pattern; some textures look like patterns; specks
+and lines without a label lie about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from ...categories import Category, load_categories
+from .canvas import Canvas, Patch, Segment
+from .objects import (
+    SCENE_SIZES,
+    SizeRanges,
+    clear_colors,
+    full_area,
+    line,
+    object_colors,
+    patterned_object,
+    random_object_size,
+    speck,
+)
+from .textures import TEXTURES, smooth_noise
+
+MIN_VISIBLE_AREA = 16  # pixels; about the smallest crescent
+MIN_VISIBLE_FRACTION = 0.35  # of the object's own area, so that what carries a label can be recognised
+_PLACEMENT_TRIES = 4
+_PORTRAIT_SIZE = (0.4, 0.97)  # of the frame's shorter side
+_PORTRAIT_SHIFT = 0.125  # of the frame, from its middle
+_MAX_SHADING = 0.18  # change of brightness from an object's middle to its side
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A rendered scene.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        segment_map: (H, W) uint8; 0 is void (a distractor), i > 0 is `segments[i - 1]`, which has 16 pixels or more.
+        segments: stuff by descending area, then things in the order in which they were drawn.
+    """
+
+    image: NDArray[np.uint8]
+    segment_map: NDArray[np.uint8]
+    segments: tuple[Segment, ...]
+
+
+def render_scene(
+    rng: Generator,
+    hw: tuple[int, int],
+    num_things: int,
+    num_stuff: int,
+    num_distractors: int,
+    object_sizes: SizeRanges = SCENE_SIZES,
+    clear: bool = False,
+) -> Scene:
+    """Render a scene of the given size.
+
+    Args:
+        rng: everything random comes from here; the same state gives the same scene.
+        hw: (height, width) in pixels.
+        num_things: how many things to try to place; one that finds no free place in four tries is left out.
+        num_stuff: 1 to 6 different kinds of stuff.
+        num_distractors: specks and lines without a label, which lie behind the things.
+        object_sizes: ranges of the things' longer sides in pixels.
+        clear: things have colours far from each other and from what lies behind them.
+    """
+    canvas = Canvas(*_draw_stuff(rng, hw, num_stuff))
+    for _ in range(num_distractors):
+        _draw_distractor(rng, canvas)
+    things = [category for category in load_categories("shapes") if category.isthing]
+    for _ in range(num_things):
+        category = things[rng.integers(len(things))]
+        _draw_thing(rng, canvas, category, random_object_size(rng, object_sizes), clear)
+    image = _photograph(rng, canvas.picture)
+    return Scene(image, *_drop_remnants(canvas.segment_map, canvas.segments))
+
+
+def render_portrait(rng: Generator, hw: tuple[int, int]) -> Scene:
+    """Render one thing, large and in the middle, in clear colours on one kind of stuff: the easy pictures of the world,
+    as pictures of a single object on the web are. Arguments as for `render_scene`."""
+    canvas = Canvas(*_draw_stuff(rng, hw, 1))
+    things = [category for category in load_categories("shapes") if category.isthing]
+    category = things[rng.integers(len(things))]
+    size = min(hw) * rng.uniform(*_PORTRAIT_SIZE)
+    x, y = (side * (0.5 + rng.uniform(-_PORTRAIT_SHIFT, _PORTRAIT_SHIFT)) for side in (hw[1], hw[0]))
+    membership = patterned_object(rng, category.attributes["shape"], category.attributes["pattern"], size)
+    patch = Patch(canvas.hw, x, y, size / 2 * np.sqrt(2), membership)
+    first, second = clear_colors(rng, canvas.mean_color_around(x, y, size / 2))
+    patch.paint(canvas, first, second, rng.uniform(-_MAX_SHADING, _MAX_SHADING, 2) / (size / 2))
+    canvas.add(patch, Segment(category, size))
+    return Scene(_photograph(rng, canvas.picture), *_drop_remnants(canvas.segment_map, canvas.segments))
+
+
+def _draw_stuff(
+    rng: Generator, hw: tuple[int, int], num_stuff: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[Segment]]:
+    """Fill the frame with regions that have wavy borders, one kind of stuff each."""
+    kinds = [category for category in load_categories("shapes") if not category.isthing]
+    chosen = [kinds[index] for index in rng.choice(len(kinds), num_stuff, replace=False)]
+    if num_stuff == 1:
+        region = np.zeros(hw, dtype=np.uint8)
+    else:
+        region = _wavy_regions(rng, hw, num_stuff)
+    picture = np.empty((*hw, 3), dtype=np.float32)
+    for index, kind in enumerate(chosen):
+        texture = TEXTURES[kind.name](rng, hw)
+        picture = texture if num_stuff == 1 else np.where((region == index)[..., None], texture, picture)
+    order = np.argsort(-np.bincount(region.ravel(), minlength=num_stuff), kind="stable")
+    new_label = np.empty(num_stuff, dtype=np.uint8)
+    new_label[order] = np.arange(1, num_stuff + 1)
+    return picture, new_label[region], [Segment(chosen[index], 0.0) for index in order]
+
+
+def _wavy_regions(rng: Generator, hw: tuple[int, int], count: int) -> NDArray[np.uint8]:
+    """Cut the frame into `count` bands along a random direction, borders bent by noise: (H, W), values 0..count-1."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.arange(hw[0], dtype=np.float32)[:, None], np.arange(hw[1], dtype=np.float32)
+    height = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
+    height = height + smooth_noise(rng, hw, (35, 35)) * np.float32(rng.uniform(20, 55))
+    height += smooth_noise(rng, hw, (9, 9)) * np.float32(rng.uniform(0, 8))
+    # Shares of the frame: cut points evenly spread, moved by at most a third of a band.
+    cuts = (np.arange(1, count) + rng.uniform(-1 / 3, 1 / 3, count - 1)) / count
+    return np.digitize(height, np.quantile(height, cuts)).astype(np.uint8)
+
+
+def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float, clear: bool) -> None:
+    """Draw a thing where it stays visible and hides no earlier thing too much; not at all if no such place is found."""
+    pattern = category.attributes["pattern"]
+    membership = patterned_object(rng, category.attributes["shape"], pattern, size)
+    min_area = max(MIN_VISIBLE_AREA, MIN_VISIBLE_FRACTION * full_area(membership, size))
+    for _ in range(_PLACEMENT_TRIES):
+        x, y = rng.uniform(0, canvas.hw[1]), rng.uniform(0, canvas.hw[0])
+        patch = Patch(canvas.hw, x, y, size / 2 * np.sqrt(2), membership)
+        if patch.mask.sum() < min_area or not _leaves_others_visible(canvas, patch):
+            continue
+        behind = canvas.mean_color_around(x, y, size / 2)
+        first, second = clear_colors(rng, behind) if clear else object_colors(rng, behind, pattern == "plain")
+        shade = rng.uniform(-_MAX_SHADING, _MAX_SHADING, 2) / (size / 2)
+        patch.paint(canvas, first, second, shade)
+        canvas.add(patch, Segment(category, size))
+        return
+
+
+def _leaves_others_visible(canvas: Canvas, patch: Patch) -> bool:
+    covered = canvas.covered_areas(patch)
+    for label, segment in enumerate(canvas.segments, start=1):
+        if segment.object_size == 0 or covered[label] == 0:
+            continue
+        left = canvas.areas[label] - covered[label]
+        if left < max(MIN_VISIBLE_AREA, MIN_VISIBLE_FRACTION * canvas.full_areas[label]):
+            return False
+    return True
+
+
+def _draw_distractor(rng: Generator, canvas: Canvas) -> None:
+    """A speck or a thin line in one colour; its pixels become void."""
+    x, y = rng.uniform(0, canvas.hw[1]), rng.uniform(0, canvas.hw[0])
+    if rng.random() < 0.5:
+        radius = rng.uniform(1.5, 4.0)
+        membership = speck(rng, radius)
+    else:
+        radius = rng.uniform(5.0, 18.0)
+        membership = line(rng, radius)
+    patch = Patch(canvas.hw, x, y, radius + 2, membership)
+    color = rng.uniform(0.03, 0.97, 3).astype(np.float32)
+    patch.paint(canvas, color, color, np.zeros(2))
+    canvas.make_void(patch)
+
+
+def _photograph(rng: Generator, picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Uneven light, a colour cast, sometimes blur and noise: (H, W, 3) uint8."""
+    height, width = picture.shape[:2]
+    slope_x, slope_y = rng.uniform(-0.25, 0.25, 2)
+    x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    light = np.float32(rng.uniform(0.85, 1.1)) + np.float32(slope_x) * x + np.float32(slope_y) * y
+    cast = rng.uniform(0.92, 1.08, 3).astype(np.float32)
+    picture = picture * (light[..., None] * cast)
+    if rng.random() < 0.3:
+        picture = _blurred(picture, np.float32(rng.uniform(0.10, 0.25)))
+    if rng.random() < 0.6:
+        noise = rng.standard_normal((height, width), dtype=np.float32) * np.float32(rng.uniform(0.005, 0.03))
+        picture = picture + noise[..., None]
+    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _blurred(picture: NDArray[np.float32], side: np.float32) -> NDArray[np.float32]:
+    """Three-tap filter (side, 1 - 2 side, side) along both axes."""
+    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = padded[1:-1] * (1 - 2 * side) + (padded[:-2] + padded[2:]) * side
+    return rows[:, 1:-1] * (1 - 2 * side) + (rows[:, :-2] + rows[:, 2:]) * side
+
+
+def _drop_remnants(
+    segment_map: NDArray[np.uint8], segments: list[Segment]
+) -> tuple[NDArray[np.uint8], tuple[Segment, ...]]:
+    """Make stuff of which hardly anything is left void, and number the segments without gaps."""
+    areas = np.bincount(segment_map.ravel(), minlength=len(segments) + 1)[1:]
+    kept = np.flatnonzero(areas >= MIN_VISIBLE_AREA)
+    new_label = np.zeros(len(segments) + 1, dtype=np.uint8)
+    new_label[kept + 1] = np.arange(1, len(kept) + 1)
+    return new_label[segment_map], tuple(segments[index] for index in kept)

@@ -1,0 +1,173 @@
+"""The command `tools/make_figures.py` (installed: `masqclip-make-figures`): the pictures of README and docs.
+
+Weights are those that `masqclip-run-stages` left in the output folder, else those that ship; metrics for the curves are
+in the output folder alone. A figure whose weights or metrics are not there is skipped, and a line says what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from masqclip_d2.checkpoint.reading import SHIPPED_PREFIX, local_weights_path
+from masqclip_d2.cli.command import command, sentence
+from masqclip_d2.cli.demo import SAMPLES, find_images
+from masqclip_d2.config import load_config
+
+# What segments pictures, best first: title, stage whose weights it takes, configuration.
+_METHODS = (
+    ("MasQCLIP", "masqclip", "shapes/masqclip"),
+    ("MaskCLIP", "maskclip", "shapes/maskclip"),
+    ("MaskCLIP w/o RMA", "teacher", "shapes/maskclip_worma"),
+)
+# Diagram of the training curves -> folders of its runs.
+_CURVES = {
+    "tiny CLIP": ("clip_closeups", "clip"),
+    "teacher": ("teacher", "teacher_mask_rcnn"),
+    "student": ("student/round_1", "student/round_2", "student/round_3"),
+    "Relative Mask Attention": ("maskclip", "maskclip_no_refinement"),
+    "MasQ-Tuning": ("masqclip", "masqclip_key", "masqclip_value"),
+}
+
+
+class Missing(FileNotFoundError):
+    """What a figure is made of is not there."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where figures come from and go to.
+
+    Args:
+        runs: folder of the stages' folders.
+        docs: folder of the figures.
+        vocab, stuff: words of the demo picture.
+    """
+
+    runs: Path
+    docs: Path
+    vocab: str
+    stuff: str
+
+    def weights(self, stage: str) -> str:
+        """The weights of a stage, trained here or shipped.
+
+        Raises:
+            Missing: neither is there.
+        """
+        trained, shipped = self.runs / stage / "model_final.pth", f"{SHIPPED_PREFIX}shapes_{stage}"
+        if trained.is_file():
+            return str(trained)
+        try:
+            local_weights_path(shipped)
+        except FileNotFoundError:
+            raise Missing(f"there are no weights of stage {stage!r}: neither {trained} nor {shipped}.") from None
+        return shipped
+
+    def predictor(self, stage: str, config: str):
+        """A model of Shapes with the weights of a stage and, if there is one, the CLIP trained here."""
+        from masqclip_d2.predictor import Predictor
+
+        clip = self.runs / "clip" / "clip.safetensors"
+        opts = ["MODEL.MASQCLIP.CLIP.NAME", str(clip)] if clip.is_file() else []
+        weights = self.weights(stage)
+        print(f"  from {weights}" + (f" and {clip}" if opts else ""), flush=True)
+        return Predictor(config, weights, opts=opts)
+
+    def method(self):
+        """Title and model of the best method whose weights are there."""
+        for title, stage, config in _METHODS:
+            try:
+                self.weights(stage)
+            except Missing as error:
+                missing = error
+            else:
+                return title, self.predictor(stage, config)
+        raise missing
+
+
+def _proposals(sources: Sources, path: Path) -> None:
+    from projects.figures import draw_proposals
+
+    draw_proposals(sources.predictor("teacher", "shapes/teacher").model, path)
+
+
+def _pseudo_masks(sources: Sources, path: Path) -> None:
+    from masqclip_d2.losses.pseudo_masks import PseudoMaskRules
+    from projects.figures import draw_pseudo_masks
+
+    rules = PseudoMaskRules.from_config(load_config("shapes/student"))
+    draw_pseudo_masks(sources.predictor("teacher", "shapes/teacher").model, rules, path)
+
+
+def _refinement(sources: Sources, path: Path) -> None:
+    from projects.figures import draw_refinement
+
+    draw_refinement(sources.predictor("maskclip", "shapes/maskclip").model, path)
+
+
+def _panoptic(sources: Sources, path: Path) -> None:
+    from projects.figures import draw_panoptic
+
+    title, predictor = sources.method()
+    draw_panoptic(predictor, title, path)
+
+
+def _curves(sources: Sources, path: Path) -> None:
+    from projects.figures import draw_training_curves
+
+    found = {
+        title: {folder: sources.runs / folder / "metrics.json" for folder in folders}
+        for title, folders in _CURVES.items()
+    }
+    found = {title: {name: file for name, file in runs.items() if file.is_file()} for title, runs in found.items()}
+    found = {title: runs for title, runs in found.items() if runs}
+    if not found:
+        raise Missing(f"there is no metrics.json in the folder of any stage in {sources.runs}.")
+    draw_training_curves(found, path)
+
+
+def _demo(sources: Sources, path: Path) -> None:
+    from masqclip_d2.cli.vocabulary import Vocabulary
+    from projects.figures import draw_demo
+
+    if not sources.vocab:
+        raise Missing("there are no words: give --vocab.")
+    vocabulary = Vocabulary.from_words(sources.vocab, sources.stuff)
+    draw_demo(sources.method()[1], find_images([str(SAMPLES)]), vocabulary, path)
+
+
+FIGURES: dict[str, Callable[[Sources, Path], None]] = {
+    "proposals": _proposals,
+    "pseudo_masks": _pseudo_masks,
+    "refinement": _refinement,
+    "panoptic": _panoptic,
+    "training_curves": _curves,
+    "demo": _demo,
+}
+"""Name of a figure -> what draws it; raises `Missing`."""
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), help="these figures; default: all")
+    parser.add_argument("--output-root", type=Path, default=Path("output"), help="of run_stages; default: %(default)s")
+    parser.add_argument("--docs", type=Path, default=Path("docs/figures"), help="folder to write; default: %(default)s")
+    parser.add_argument("--vocab", default="", help="words of the demo picture")
+    parser.add_argument("--stuff", default="", help="which of them are stuff")
+    args = parser.parse_args(argv)
+    sources = Sources(args.output_root / "shapes", args.docs, args.vocab, args.stuff)
+    for name in args.only:
+        path = args.docs / f"{name}.png"
+        print(f"{path}:", flush=True)
+        try:
+            FIGURES[name](sources, path)
+        except Missing as error:
+            print(f"  skipped, since {sentence(error)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

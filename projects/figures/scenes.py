@@ -1,0 +1,53 @@
+"""Scenes of Shapes for figures, rendered here: the first ones that have what a figure is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from masqclip_d2.categories import Category, load_categories
+from masqclip_d2.cli.vocabulary import Vocabulary
+from masqclip_d2.shapes.rendering import Scene, render_image
+
+SEED = 0  # of the world; the figures show the scenes of the default folder
+
+
+def scenes(split: str, wanted: Callable[[Scene], bool] = lambda scene: True) -> Iterator[Scene]:
+    """Scenes of "train" or "val" in order, those that are wanted; without end."""
+    index = 0
+    while True:
+        scene, _ = render_image(split, index, SEED)
+        if wanted(scene):
+            yield scene
+        index += 1
+
+
+def first_scenes(count: int, split: str, wanted: Callable[[Scene], bool] = lambda scene: True) -> list[Scene]:
+    """The first ones of `scenes`."""
+    return list(islice(scenes(split, wanted), count))
+
+
+def things(scene: Scene) -> list[Category]:
+    """Categories of the things of a scene."""
+    return [segment.category for segment in scene.segments if segment.category.isthing]
+
+
+def segment_masks(scene: Scene) -> list[tuple[Category, NDArray[np.bool_]]]:
+    """Category and (H, W) mask of each segment, stuff first."""
+    return [(segment.category, scene.segment_map == label) for label, segment in enumerate(scene.segments, start=1)]
+
+
+def record(scene: Scene) -> dict[str, Tensor]:
+    """Detectron2's input for a scene."""
+    return {"image": torch.from_numpy(np.ascontiguousarray(scene.image.transpose(2, 0, 1)))}
+
+
+def shapes_vocabulary() -> Vocabulary:
+    """All words of Shapes."""
+    categories = load_categories("shapes")
+    return Vocabulary(tuple(c.name for c in categories), tuple(c.isthing for c in categories))

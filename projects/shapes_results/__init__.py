@@ -1,0 +1,1 @@
+"""Rows of both papers on Shapes: trainings, seeds and the tables of results."""

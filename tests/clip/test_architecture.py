@@ -1,0 +1,91 @@
+import json
+
+import pytest
+import torch
+
+from masqclip_d2.clip.architecture import ClipArchitecture
+from masqclip_d2.clip.model import build_clip
+
+SIZES = {
+    "image_resolution": 16,
+    "patch_size": 8,
+    "vision_width": 64,
+    "vision_layers": 2,
+    "vision_heads": 1,
+    "embed_dim": 24,
+    "text_width": 128,
+    "text_layers": 1,
+    "text_heads": 2,
+    "context_length": 12,
+    "vocab_size": 600,
+    "activation": "quick_gelu",
+}
+
+
+def test_sizes_come_from_the_weights():
+    model = build_clip({**SIZES, "vision_mlp_width": 100})
+    found = ClipArchitecture.from_state_dict(model.openai_state_dict())
+    assert found == model.architecture and found.vision_mlp_width == 100
+
+
+def test_mlp_width_is_four_times_the_width_unless_given():
+    assert ClipArchitecture.from_dict(SIZES).vision_mlp_width == 256
+
+
+def test_dictionary_round_trip():
+    architecture = ClipArchitecture.from_dict(SIZES)
+    assert ClipArchitecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture
+
+
+def test_shipped_architecture_builds():
+    model = build_clip("shapes-tiny")
+    assert model.visual.input_resolution == 128 and model.visual.patch_size == 8
+    assert sum(p.numel() for p in model.parameters()) < 6e6
+    assert all(p.requires_grad for p in model.parameters()) and model.training
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patch_size": 0}, "patch_size of a CLIP architecture must be a positive integer, got 0"),
+        ({"vision_layers": 2.0}, "vision_layers .* got 2.0"),
+        ({"image_resolution": 20}, "image_resolution 20 is not a multiple of 8"),
+        ({"text_heads": 3}, "text_width 128 is not a multiple of 3"),
+        ({"activation": "relu"}, "Unknown activation 'relu'"),
+        ({"depth": 3}, r"missing nothing, unknown \['depth'\]"),
+    ],
+)
+def test_bad_sizes_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        ClipArchitecture.from_dict({**SIZES, **change})
+
+
+def test_missing_sizes_are_named():
+    sizes = {name: size for name, size in SIZES.items() if name != "embed_dim"}
+    with pytest.raises(ValueError, match=r"missing \['embed_dim'\]"):
+        ClipArchitecture.from_dict(sizes)
+
+
+def test_names_and_files(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(SIZES))
+    assert ClipArchitecture.from_name(path) == ClipArchitecture.from_dict(SIZES)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="mine.json"):
+        ClipArchitecture.from_name(path)
+    with pytest.raises(FileNotFoundError, match="'nix' is neither a JSON file nor a known name .*tiny, ViT-B/32"):
+        ClipArchitecture.from_name("nix")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["visual.layer1.0.conv1.weight"], "The visual tower is a ResNet"),
+        (["visual.trunk.blocks.0.attn.qkv.weight"], "a tower of timm"),
+        (["vision_model.embeddings.class_embedding"], "a Hugging Face model"),
+        (["stem.conv1.weight"], "no weights of a CLIP: visual.conv1.weight, .* They begin with: stem.conv1.weight"),
+    ],
+)
+def test_other_towers_are_refused_by_what_they_are(names, message):
+    with pytest.raises(ValueError, match=message):
+        ClipArchitecture.from_state_dict(dict.fromkeys(names, torch.zeros(1)))

@@ -1,0 +1,217 @@
+"""Each fault that costs hours elsewhere is found in a prepared miniature that was right before."""
+
+import shutil
+
+import numpy as np
+import pytest
+from detectron2.data import MetadataCatalog
+
+from masqclip_d2.cli.check_data import main
+from masqclip_d2.data import registration
+from masqclip_d2.data.preparation import prepare
+from masqclip_d2.diagnostics.datasets import check_dataset, samples
+from tests.original_formats import (
+    ADE_VAL,
+    read_json,
+    write_ade20k,
+    write_ade20k_full,
+    write_coco_instances,
+    write_coco_panoptic,
+    write_image,
+    write_json,
+    write_lvis,
+    write_pascal_context,
+    write_pascal_voc,
+    write_pixels,
+)
+
+WRITERS = {
+    "ade20k": write_ade20k,
+    "ade20k_full": write_ade20k_full,
+    "coco": write_coco_panoptic,
+    "coco_split": write_coco_instances,
+    "pascal_context": write_pascal_context,
+    "pascal_voc": write_pascal_voc,
+}
+REGISTRATIONS = {"coco": "register_coco_panoptic"}
+NAMES = {
+    "ade20k": ["ade20k_sem_seg_val", "ade20k_instance_val", "ade20k_panoptic_val"],
+    "ade20k_full": ["ade20k_full_sem_seg_val"],
+    "coco": ["coco_panoptic_val"],
+    "coco_split": ["coco_instance_val_base48", "coco_instance_val_instances65"],
+    "pascal_context": ["pascal_context_59_sem_seg_val", "pascal_context_459_sem_seg_val"],
+    "pascal_voc": ["pascal_voc_20_sem_seg_val", "pascal_voc_21_sem_seg_val"],
+}
+
+
+def register(preparation, root, prefix):
+    """Register as if the published sets had one validation image."""
+    function = getattr(registration, REGISTRATIONS.get(preparation, f"register_{preparation}"))
+    for name in function(root, prefix=prefix):
+        metadata = MetadataCatalog.get(name)
+        if hasattr(metadata, "published_images"):
+            del metadata.published_images
+            metadata.published_images = (1,)
+
+
+def prepared(preparation, root, prefix):
+    WRITERS[preparation](root)
+    prepare(preparation, root, splits=["val"], progress=False)
+    register(preparation, root, prefix)
+
+
+def faults(name):
+    return [(finding.what, finding.text) for finding in check_dataset(name) if not finding.right]
+
+
+@pytest.mark.parametrize("preparation", NAMES)
+def test_what_was_prepared_is_right(preparation, tmp_path, capsys):
+    prefix = f"right_{preparation}_"
+    prepared(preparation, tmp_path, prefix)
+    names = [prefix + name for name in NAMES[preparation]]
+    main(names)
+    output = capsys.readouterr().out
+    assert "WRONG" not in output and all(name in output for name in names)
+    assert output.endswith(f"{len(names)} of {len(names)} datasets are right.\n")
+    whats = [finding.what for finding in check_dataset(names[0])]
+    assert whats == ["files", "records", "images", "names", "id maps", "samples"]
+
+
+def test_lvis_and_shapes(tmp_path, shapes_datasets):
+    write_lvis(tmp_path)
+    registration.register_lvis(tmp_path, prefix="right_")
+    assert faults("right_lvis_v1_val") == []
+    for name in shapes_datasets.values():
+        assert faults(name) == []
+
+
+def test_the_command_reports_by_its_exit_code(tmp_path, capsys):
+    prepared("pascal_voc", tmp_path, "code_")
+    shutil.rmtree(tmp_path / "pascal_voc_d2" / "annotations_pascal21")
+    with pytest.raises(SystemExit) as caught:
+        main(["code_pascal_voc_2?_sem_seg_val"])
+    assert caught.value.code == 1
+    output = capsys.readouterr().out
+    assert "1 of 2 datasets are right." in output
+    (line,) = [line for line in output.splitlines() if "WRONG" in line]
+    assert f"prepare it with: python datasets/prepare_pascal_voc.py --root {tmp_path}" in line
+
+
+def test_a_customary_name_and_an_unknown_one(capsys):
+    with pytest.raises(SystemExit):
+        main(["openvocab_pascal_ctx59_sem_seg_val"])
+    assert "annotations_ctx59/validation" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as caught:
+        main(["ade20k_everything"])
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert "No dataset is called 'ade20k_everything'; ours are: masqclip_ade20k_full_sem_seg_train" in error
+
+
+def ade20k(folder, what):
+    """A change to the prepared folder of ADE20K -> what the check says."""
+    labels = folder / "annotations_detectron2" / "validation"
+    image = folder / "images" / "validation" / f"{ADE_VAL}.jpg"
+    panoptic = folder / "ade20k_panoptic_val.json"
+    if what == "label out of range":
+        write_pixels(labels / f"{ADE_VAL}.png", [[150] * 4] * 3)
+        return "samples", rf"holds the label 150, but labels are 0..149.*move {labels} away and prepare it with"
+    if what == "not reduced by one":
+        shutil.copy(folder / "annotations" / "validation" / f"{ADE_VAL}.png", labels)
+        write_pixels(labels / f"{ADE_VAL}.png", [[150, 0, 1, 2]] * 3)
+        return "samples", "holds the label 150"
+    if what == "wrong mode":
+        write_pixels(labels / f"{ADE_VAL}.png", np.zeros((3, 4, 3)))
+        return "samples", "has mode RGB; expected one channel"
+    if what == "other size":
+        write_image(image, 5, 3)
+        return "samples", r"jpg is 5x3, but 4x3 in its record"
+    if what == "missing image":
+        image.unlink()
+        return "names", "1 of 3 files are missing, the first being .*images/validation/"
+    if what == "too few":
+        metadata = MetadataCatalog.get(f"{folder.parent.name}_ade20k_panoptic_val")
+        del metadata.published_images
+        metadata.published_images = (2000,)
+        return (
+            "images",
+            "there are 1 labelled images, but the published set has 2000; .* incomplete. To mend it, prepare",
+        )
+    content = read_json(panoptic)
+    if what == "segments not listed":
+        content["annotations"][0]["segments_info"].pop()
+    if what == "ids of another kind":
+        content["categories"] = [{"id": i, "name": f"{i}"} for i in range(150)]
+    if what == "id not in the table":
+        content["annotations"][0]["segments_info"][0]["category_id"] = 150
+    write_json(panoptic, content)
+    return {
+        "segments not listed": ("samples", r"ade20k_panoptic_val/.*png has 1 segment ids, such as \d+, that its ann"),
+        "ids of another kind": ("id maps", r"other names for 150 of 150 category ids, such as 0: '0', which .* 'wall'"),
+        "id not in the table": ("records", "has category id 150, which is not in the dataset's category table of 150"),
+    }[what]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "label out of range",
+        "not reduced by one",
+        "wrong mode",
+        "other size",
+        "missing image",
+        "too few",
+        "segments not listed",
+        "ids of another kind",
+        "id not in the table",
+    ],
+)
+def test_faults_are_found_and_told(tmp_path, what):
+    import re
+
+    prefix = f"{tmp_path.name}_"
+    prepared("ade20k", tmp_path, prefix)
+    place, match = ade20k(tmp_path / "ADEChallengeData2016", what)
+    found = faults(f"{prefix}ade20k_panoptic_val")
+    assert place in dict(found)
+    assert re.search(match, dict(found)[place]), found
+    assert all("\n" not in text for _, text in found)
+
+
+def test_a_half_prepared_set_names_the_command_that_goes_on(tmp_path):
+    folder = write_ade20k(tmp_path)
+    (folder / "annotations" / "validation" / f"{ADE_VAL}.png").write_bytes(b"damaged")
+    with pytest.raises(ValueError):
+        prepare("ade20k", tmp_path, splits=["val"], progress=False)
+    register("ade20k", tmp_path, "half_checked_")
+    ((what, text),) = faults("half_checked_ade20k_sem_seg_val")
+    assert what == "files" and "half prepared; go on with: python datasets/prepare_ade20k.py --root" in text
+
+
+@pytest.mark.parametrize("order, right", [("ours", True), ("OVSeg's", False)])
+def test_the_order_of_pascal_contexts_59_categories(tmp_path, order, right):
+    prepared("pascal_context", tmp_path, "unused_" + order[:1])
+    made, theirs = tmp_path / "pascal_ctx_d2", tmp_path / "VOCdevkit" / "VOC2010" / "annotations_detectron2"
+    for number in (59, 459):
+        shutil.copytree(made / f"annotations_ctx{number}" / "validation", theirs / f"pc{number}_val")
+    # An aeroplane, which is 0 in either order, accordion, which is in neither, and bags.
+    write_pixels(theirs / "pc459_val" / "2008_000008.tif", [[1, 0, 8], [8, 8, 8]], np.uint16)
+    bag = 1 if order == "ours" else 20
+    write_pixels(theirs / "pc59_val" / "2008_000008.png", [[0, 255, bag], [bag, bag, bag]])
+    shutil.rmtree(made)
+    register("pascal_context", tmp_path, f"order_{order[:1]}_")
+    found = {f.what: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
+    assert found["class order"].right is right
+    if not right:
+        assert "have OVSeg's order, not ours" in found["class order"].text
+    shutil.rmtree(theirs / "pc459_val")
+    found = {f.what: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
+    assert found["class order"].text.startswith("cannot be told")
+
+
+def test_samples_are_spread():
+    records = [{"n": n} for n in range(100)]
+    chosen = [record["n"] for record in samples(records)]
+    assert chosen[0] == 0 and chosen[-1] == 99 and len(chosen) == 12
+    assert max(np.diff(chosen)) == 9
+    assert samples(records[:2]) == records[:2]

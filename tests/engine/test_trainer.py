@@ -1,0 +1,226 @@
+"""Stages train, checkpoint, resume and are evaluated on one or several sets; two processes do what one does."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils.env import seed_all_rng
+
+from masqclip_d2.cli.vocabulary import Vocabulary
+from masqclip_d2.engine.trainer import Trainer
+from tests.helpers import TINY_CLIP, tiny_config
+
+SHORT = (
+    "SOLVER.MAX_ITER", "4",
+    "SOLVER.IMS_PER_BATCH", "2",
+    "SOLVER.CHECKPOINT_PERIOD", "2",
+    "SOLVER.STEPS", "()",
+    "DATALOADER.NUM_WORKERS", "0",
+    "SEED", "3",
+)  # fmt: skip
+
+
+def teacher_config(folder, *opts):
+    return tiny_config(
+        folder, "MaskProposer", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)", "DATASETS.TEST", "()", *opts
+    )
+
+
+def weights_of(folder, name="model_final.pth"):
+    return torch.load(Path(folder) / "output" / name, weights_only=True)["model"]
+
+
+def test_teacher_trains_and_leaves_checkpoints_and_metrics(tmp_path, mini_shapes):
+    cfg = teacher_config(tmp_path)
+    trainer = Trainer(cfg)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    output = Path(cfg.OUTPUT_DIR)
+    assert {"model_0000001.pth", "model_0000003.pth", "model_final.pth"} <= {file.name for file in output.iterdir()}
+    assert (output / "last_checkpoint").read_text() == "model_final.pth"
+    lines = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert {"loss_ce", "loss_mask", "loss_dice", "loss_ce_0", "total_loss", "lr"} <= lines[-1].keys()
+    assert any(file.name.startswith("events.out.tfevents") for file in output.iterdir())
+    after = weights_of(tmp_path)
+    unchanged = [name for name in after if torch.equal(after[name], before[name]) and name != "criterion.empty_weight"]
+    assert unchanged == []
+
+
+def test_resumed_run_goes_on_where_it_stopped(tmp_path, mini_shapes):
+    first = Trainer(teacher_config(tmp_path, "SOLVER.MAX_ITER", "2"))
+    first.resume_or_load(resume=True)
+    first.train()
+    second = Trainer(teacher_config(tmp_path))
+    second.resume_or_load(resume=True)
+    assert second.start_iter == 2
+    assert all(torch.equal(v, weights_of(tmp_path)[k]) for k, v in second.model.state_dict().items())
+    second.train()
+    assert second.iter == 4  # TrainerBase leaves it one past the last
+
+
+@pytest.mark.parametrize("schedule", ["WarmupPolyLR", "WarmupCosineLR"])
+def test_run_can_be_resumed_with_more_iterations(tmp_path, mini_shapes, schedule):
+    opts = ("SOLVER.LR_SCHEDULER_NAME", schedule)
+    first = Trainer(teacher_config(tmp_path, *opts, "SOLVER.MAX_ITER", "2"))
+    first.train()
+    second = Trainer(teacher_config(tmp_path, *opts, "SOLVER.MAX_ITER", "5"))
+    second.resume_or_load(resume=True)
+    second.train()
+    assert second.scheduler.last_epoch == 5
+
+
+def test_same_seed_gives_the_same_weights(tmp_path, mini_shapes):
+    runs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        seed_all_rng(7)
+        trainer = Trainer(teacher_config(tmp_path / name))
+        trainer.train()
+        runs.append(weights_of(tmp_path / name))
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+def test_mixed_precision_on_the_cpu_is_bfloat16(tmp_path, mini_shapes):
+    trainer = Trainer(teacher_config(tmp_path, "SOLVER.AMP.ENABLED", "True"))
+    seen = []
+    trainer.model.backbone.res2.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    trainer.train()
+    assert set(seen) == {torch.bfloat16}
+    assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
+    assert all(value.dtype != torch.bfloat16 for value in trainer.model.state_dict().values())
+
+
+def test_clip_pretraining_leaves_a_clip(tmp_path, mini_shapes):
+    from masqclip_d2.clip.model import load_clip
+
+    cfg = tiny_config(
+        tmp_path, "ClipPretraining", *SHORT, "DATASETS.TRAIN", "('mini_shapes_closeups',)", "DATASETS.TEST", "()",
+        "INPUT.DATASET_MAPPER_NAME", "captions", "INPUT.IMAGE_SIZE", "16",
+        "MODEL.MASQCLIP.CLIP_PRETRAINING.PATCH_DROPOUT", "0.5",
+    )  # fmt: skip
+    trainer = Trainer(cfg)
+    trainer.train()
+    clip = load_clip(Path(cfg.OUTPUT_DIR) / "clip.safetensors")
+    assert clip.architecture.image_resolution == 32
+    trained = trainer.model.clip.openai_state_dict()
+    assert all(torch.equal(value, trained[name]) for name, value in clip.openai_state_dict().items())
+
+
+def vocabularies_of_a_walk(tmp_path, monkeypatch, *opts):
+    """The vocabulary of the model on each test set."""
+    seen = {}
+    monkeypatch.setattr(
+        "masqclip_d2.engine.trainer.inference_on_dataset",
+        lambda model, loader, name: seen.update({name: model.vocabulary}) or {"sem_seg": {"mIoU": 1.0}},
+    )
+    sets = ("mini_shapes_val", "mini_shapes_val_instances")
+    cfg = tiny_config(tmp_path, "MaskCLIP", "DATASETS.TEST", str(sets), "DATALOADER.NUM_WORKERS", "0", *opts)
+    Trainer.test(cfg, Trainer.build_model(cfg), evaluators=list(sets))
+    return seen
+
+
+def test_a_form_holds_for_every_test_set(tmp_path, mini_shapes, monkeypatch):
+    seen = vocabularies_of_a_walk(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", "openseg")
+    assert {name: (len(words), words.ensemble, words.templates) for name, words in seen.items()} == {
+        "mini_shapes_val": (42, "max", "vild_14"), "mini_shapes_val_instances": (36, "max", "vild_14"),
+    }  # fmt: skip
+    own = vocabularies_of_a_walk(tmp_path, monkeypatch)
+    assert {words.ensemble for words in own.values()} == {""}
+
+
+def test_a_file_must_fit_each_test_set(tmp_path, mini_shapes, monkeypatch):
+    Vocabulary.load("shapes/maskclip").to_file(tmp_path / "words.yaml")
+    with pytest.raises(
+        ValueError, match=r"words.yaml' has 42 categories, but dataset 'mini_shapes_val_instances' has 36"
+    ):
+        vocabularies_of_a_walk(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", str(tmp_path / "words.yaml"))
+
+
+def test_words_for_the_test_that_do_not_exist_are_refused_before_the_training(tmp_path, mini_shapes):
+    cfg = tiny_config(
+        tmp_path, "MasQCLIP", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)",
+        "DATASETS.TEST", "('mini_shapes_val',)",
+        "MODEL.MASQCLIP.TEXT.VOCABULARY", "opensegg",
+    )  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="'opensegg'"):
+        Trainer(cfg)
+
+
+def test_training_has_its_own_choice_of_words(tmp_path, mini_shapes):
+    (tmp_path / "reads_sentences.json").write_text(json.dumps({**TINY_CLIP, "context_length": 40}))
+    cfg = tiny_config(
+        tmp_path, "MasQCLIP", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)", "DATASETS.TEST", "()",
+        "MODEL.MASQCLIP.TEXT.VOCABULARY_TRAIN", "openseg", "SOLVER.MAX_ITER", "1",
+        "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tmp_path / "reads_sentences.json"),
+    )  # fmt: skip
+    trainer = Trainer(cfg)
+    words = trainer.model.vocabulary
+    assert len(words) == 25 and (words.ensemble, words.templates) == ("max", "vild_14")
+    trainer.train()
+    cfg.MODEL.MASQCLIP.TEXT.VOCABULARY_TRAIN = "shapes/openseg"
+    with pytest.raises(ValueError, match="'shapes/openseg' has 42 categories, but dataset 'mini_shapes_train' has 25"):
+        Trainer(cfg)
+
+
+def test_evaluation_walks_over_several_sets_with_their_own_vocabularies(tmp_path, mini_shapes):
+    cfg = tiny_config(
+        tmp_path, "MaskCLIP", "DATASETS.TEST", "('mini_shapes_val', 'mini_shapes_val_instances')",
+        "DATALOADER.NUM_WORKERS", "0",
+    )  # fmt: skip
+    results = Trainer.evaluate_weights(cfg)
+    assert set(results) == {"mini_shapes_val", "mini_shapes_val_instances"}
+    assert {"panoptic_seg", "sem_seg"} <= results["mini_shapes_val"].keys()
+    assert {"PQ", "PQ_base", "PQ_novel"} <= results["mini_shapes_val"]["panoptic_seg"].keys()
+    assert "AP" in results["mini_shapes_val_instances"]["segm"]
+    written = json.loads((Path(cfg.OUTPUT_DIR) / "results.json").read_text())
+    assert set(written["results"]) == set(results)
+
+
+def test_augmentation_at_test_adds_semantic_numbers(tmp_path, mini_shapes):
+    cfg = tiny_config(
+        tmp_path, "MaskCLIP", "DATASETS.TEST", "('mini_shapes_val', 'mini_shapes_val_instances')",
+        "DATALOADER.NUM_WORKERS", "0", "TEST.AUG.ENABLED", "True", "TEST.AUG.FLIP", "False",
+        "INPUT.MIN_SIZE_TEST", "80", "INPUT.MAX_SIZE_TEST", "100",
+        "TEST.AUG.MIN_SIZES", "(80,)", "TEST.AUG.MAX_SIZE", "100",
+    )  # fmt: skip
+    results = Trainer.evaluate_weights(cfg)
+    assert {"panoptic_seg", "sem_seg", "sem_seg_TTA"} <= results["mini_shapes_val"].keys()
+    assert str(results["mini_shapes_val"]["sem_seg_TTA"]) == str(results["mini_shapes_val"]["sem_seg"])  # nan is nan
+    assert "sem_seg_TTA" not in results["mini_shapes_val_instances"]
+
+
+def test_ground_truth_masks_are_evaluated_by_their_words(tmp_path, mini_shapes):
+    cfg = tiny_config(
+        tmp_path, "ClipBaseline", "DATASETS.TEST", "('mini_shapes_val',)", "DATALOADER.NUM_WORKERS", "0",
+        "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth",
+    )  # fmt: skip
+    results = Trainer.evaluate_weights(cfg)
+    assert 0 <= results["mask_classification"]["top1"] <= 100
+
+
+class _CountingEvaluator(DatasetEvaluator):
+    def reset(self):
+        self.seen = []
+
+    def process(self, inputs, outputs):
+        self.seen += [record["image_id"] for record in inputs]
+
+    def evaluate(self):
+        return {"counted": {"images": float(len(self.seen))}}
+
+
+def test_own_evaluators_can_be_passed(tmp_path, mini_shapes):
+    cfg = teacher_config(tmp_path, "DATASETS.TEST", "('mini_shapes_val',)")
+    results = Trainer.test(cfg, Trainer.build_model(cfg), [_CountingEvaluator()])
+    assert results == {"counted": {"images": 6.0}}
+
+
+def test_expected_results_stop_a_run_that_misses_them(tmp_path, mini_shapes):
+    cfg = teacher_config(
+        tmp_path, "DATASETS.TEST", "('mini_shapes_val',)", "TEST.EXPECTED_RESULTS", "[['counted', 'images', 5.0, 0.5]]"
+    )
+    with pytest.raises(SystemExit):
+        Trainer.test(cfg, Trainer.build_model(cfg), [_CountingEvaluator()])
