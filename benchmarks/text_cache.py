@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from masqclip_d2.cli.vocabulary import TextClassifier, Vocabulary, text_cache
-from masqclip_d2.cli.vocabulary.prompts import TEMPLATES
 from masqclip_d2.clip.architecture import ClipArchitecture
 from masqclip_d2.clip.text_tower import TextEncoder
+from masqclip_d2.vocabulary import TextClassifier, Vocabulary, text_cache
+from masqclip_d2.vocabulary.prompts import TEMPLATES
 
 
 def main() -> None:

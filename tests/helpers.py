@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.config import load_config
+from masqclip_d2.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parent.parent  # of the checkout
 # A two-layer CLIP of width 32 for 32 x 32 pixels.

@@ -1,4 +1,4 @@
-"""The command `python -m masqclip_d2.cli.vocabulary`: lists the shipped vocabularies, or writes one as a file to edit."""
+"""The command `vocabulary`: list the shipped vocabularies, or write one as a file to edit."""
 
 from __future__ import annotations
 

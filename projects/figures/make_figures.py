@@ -130,7 +130,7 @@ def _curves(sources: Sources, path: Path) -> None:
 
 
 def _demo(sources: Sources, path: Path) -> None:
-    from masqclip_d2.cli.vocabulary import Vocabulary
+    from masqclip_d2.vocabulary import Vocabulary
     from projects.figures import draw_demo
 
     if not sources.vocab:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masqclip_d2.categories import load_categories
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.evaluation.class_agnostic import mask_iou
 from masqclip_d2.losses.pseudo_masks import PseudoMaskRules, choose_pseudo_masks
 from masqclip_d2.meta_arch.maskclip import MaskCLIP
 from masqclip_d2.predictor import Predictor
 from masqclip_d2.segmentation import Segmentation
 from masqclip_d2.shapes.rendering import Scene
+from masqclip_d2.vocabulary import Vocabulary
 from projects.figures.drawing import Colors, Mark, panel, panel_side, sheet, write_png
 from projects.figures.scenes import first_scenes, record, scenes, segment_masks, shapes_vocabulary, things
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masqclip_d2.categories import Category, load_categories
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.shapes.rendering import Scene, render_image
+from masqclip_d2.vocabulary import Vocabulary
 
 SEED = 0  # of the world; the figures show the scenes of the default folder
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masqclip_d2.cli.vocabulary import Vocabulary, main
+from masqclip_d2.vocabulary import Vocabulary, main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,10 +7,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from masqclip_d2.categories import load_categories
 from masqclip_d2.categories.lists import category_list
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.data import registration
 from masqclip_d2.data.registration import register_coco_split
 from masqclip_d2.shapes.registration import register_shapes
+from masqclip_d2.vocabulary import Vocabulary
 
 NAMES = ["shapes_train", "shapes_train_all", "shapes_val", "shapes_train_instances", "shapes_val_instances"]
 

@@ -8,8 +8,8 @@ import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.env import seed_all_rng
 
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.engine.trainer import Trainer
+from masqclip_d2.vocabulary import Vocabulary
 from tests.helpers import TINY_CLIP, tiny_config
 
 SHORT = (

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from masqclip_d2.cli.vocabulary.text_classifier import class_logits
 from masqclip_d2.visual_encoder.attend_mask import touched_patches
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
+from masqclip_d2.vocabulary.text_classifier import class_logits
 
 from . import GoldenRow, max_abs_error, visual_tower
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import torch
 
 from masqclip_d2.checkpoint.sources import MASQ_RENAMES, apply_renames
-from masqclip_d2.cli.vocabulary.text_classifier import class_logits
 from masqclip_d2.clip.preprocessing import clip_image, masks_to_encoder
 from masqclip_d2.visual_encoder.attend_mask import attend_mask
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.masq_attention import MasqAttention
+from masqclip_d2.vocabulary.text_classifier import class_logits
 
 from . import GoldenRow, gradient_rows, max_abs_error, visual_tower
 

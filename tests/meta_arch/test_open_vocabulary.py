@@ -8,12 +8,12 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.clip.architecture import ClipArchitecture
 from masqclip_d2.clip.model import build_clip
 from masqclip_d2.meta_arch.build import clip_from_config
 from masqclip_d2.meta_arch.open_vocabulary import Tasks, fuse
 from masqclip_d2.structures import MaskProposals
+from masqclip_d2.vocabulary import Vocabulary
 from tests.helpers import five_words, random_image, tiny_config
 
 

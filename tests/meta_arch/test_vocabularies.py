@@ -7,8 +7,8 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.structures import MaskProposals
+from masqclip_d2.vocabulary import Vocabulary
 from tests.helpers import random_image, tiny_config
 
 ALL_TASKS = (

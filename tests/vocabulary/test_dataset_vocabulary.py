@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from masqclip_d2.cli.vocabulary import Vocabulary, choose_vocabulary
+from masqclip_d2.vocabulary import Vocabulary, choose_vocabulary
 
 OWN = Vocabulary(
     ("cat", "building, edifice", "grass-merged"),

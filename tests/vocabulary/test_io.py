@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from masqclip_d2.cli.vocabulary import Vocabulary
+from masqclip_d2.vocabulary import Vocabulary
 
 YAML = """
 categories:

@@ -4,11 +4,11 @@ import pytest
 from detectron2.data import MetadataCatalog
 
 from masqclip_d2.categories.lists import CATEGORY_LISTS, category_list
-from masqclip_d2.cli.vocabulary import FORMS, Vocabulary, in_form, shipped_names
-from masqclip_d2.cli.vocabulary.prompts import TEMPLATES
-from masqclip_d2.cli.vocabulary.vocabulary import fold
 from masqclip_d2.clip.text_tower import _tokenizer
 from masqclip_d2.data import registration  # noqa: F401  (registers)
+from masqclip_d2.vocabulary import FORMS, Vocabulary, in_form, shipped_names
+from masqclip_d2.vocabulary.prompts import TEMPLATES
+from masqclip_d2.vocabulary.vocabulary import fold
 
 OURS = "masqclip_"
 VAL = [

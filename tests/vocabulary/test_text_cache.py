@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from masqclip_d2.cli.vocabulary import TextClassifier, Vocabulary, text_cache, text_cache_dir
+from masqclip_d2.vocabulary import TextClassifier, Vocabulary, text_cache, text_cache_dir
 
 MANY = Vocabulary.from_words([f"word {index}|thing {index}" for index in range(text_cache.LEAST_TEXTS)])
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from masqclip_d2.cli.vocabulary import TextClassifier, Vocabulary, class_logits
-from masqclip_d2.cli.vocabulary.prompts import TEMPLATES
 from masqclip_d2.clip.text_tower import TextEncoder
+from masqclip_d2.vocabulary import TextClassifier, Vocabulary, class_logits
+from masqclip_d2.vocabulary.prompts import TEMPLATES
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from masqclip_d2.cli.vocabulary import Vocabulary
+from masqclip_d2.vocabulary import Vocabulary
 
 
 def test_free_words_are_things_unless_said_to_be_stuff():

@@ -6,8 +6,8 @@ import sys
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.data.registration import CUSTOMARY_NAMES, register_customary_names
+from masqclip_d2.vocabulary import Vocabulary
 
 
 def test_all_of_them_stand_for_registered_datasets():

@@ -1,10 +1,10 @@
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from masqclip_d2.cli.vocabulary import Vocabulary
 from masqclip_d2.config import load_config
 from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.data.registration import register_lvis
+from masqclip_d2.vocabulary import Vocabulary
 from tests.original_formats import read_json, scores_of_the_right_answer, write_json, write_lvis
 
 
