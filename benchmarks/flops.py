@@ -29,7 +29,7 @@ from fvcore.nn.jit_handles import get_shape
 from torch import nn
 
 from masqclip_d2.clip.architecture import ClipArchitecture
-from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
 from masqclip_d2.visual_encoder import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.clip_baseline import ClipBaselineEncoder
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
@@ -191,7 +191,7 @@ def checked(name: str, encoder: nn.Module, sizes: Sizes, formula: Callable[[Size
 
 def methods(sizes: Sizes) -> dict[str, int]:
     """FLOPs of the rows of the table."""
-    visual = ClipVisualTransformer(
+    visual = ClipVisionTransformer(
         input_resolution=sizes.resolution,
         patch_size=sizes.patch_size,
         width=sizes.width,

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from masqclip_d2.clip.architecture import ClipArchitecture
-from masqclip_d2.clip.text_tower import TextEncoder
+from masqclip_d2.clip.text_tower import TextTower
 from masqclip_d2.vocabulary import TextClassifier, Vocabulary, text_cache
 from masqclip_d2.vocabulary.prompts import TEMPLATES
 
@@ -38,7 +38,7 @@ def main() -> None:
     there = torch.accelerator.is_available()
     device = torch.accelerator.current_accelerator() if there else torch.device("cpu")
     torch.manual_seed(0)
-    tower = text_tower(ClipArchitecture.from_name(args.architecture)).to(device)
+    tower = text_encoder(ClipArchitecture.from_name(args.architecture)).to(device)
     vocabulary = dataclasses.replace(Vocabulary.load(args.vocabulary), templates=args.templates)
     tower.encode(["one text, so that nothing is done for the first time"])
     with tempfile.TemporaryDirectory() as folder:
@@ -60,9 +60,9 @@ def main() -> None:
     print(f"the second start is {first / second:.1f} times faster")
 
 
-def text_tower(sizes: ClipArchitecture) -> TextEncoder:
+def text_encoder(sizes: ClipArchitecture) -> TextTower:
     """Frozen, with random weights."""
-    return TextEncoder(
+    return TextTower(
         context_length=sizes.context_length,
         vocab_size=sizes.vocab_size,
         width=sizes.text_width,
@@ -73,7 +73,7 @@ def text_tower(sizes: ClipArchitecture) -> TextEncoder:
     ).requires_grad_(False)
 
 
-def start(tower: TextEncoder, vocabulary: Vocabulary, device: torch.device) -> tuple[float, torch.Tensor]:
+def start(tower: TextTower, vocabulary: Vocabulary, device: torch.device) -> tuple[float, torch.Tensor]:
     """Seconds until a model that was just made has its text embeddings, and these."""
     classifier = TextClassifier(tower, 100.0)
     return timed(lambda: classifier.text_embeddings(vocabulary), device)

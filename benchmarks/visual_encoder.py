@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.measuring import measured
-from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
 from masqclip_d2.visual_encoder.clip_baseline import clip_baseline_embeddings
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
@@ -95,7 +95,7 @@ def main() -> None:
 def build(architecture: str, rma_layers, device) -> MaskClassTokenEncoder:
     resolution, patch, width, layers, heads, output, _ = ARCHITECTURES[architecture]
     torch.manual_seed(0)
-    visual = ClipVisualTransformer(
+    visual = ClipVisionTransformer(
         input_resolution=resolution, patch_size=patch, width=width, layers=layers, heads=heads, output_dim=output
     )
     return (

@@ -15,7 +15,7 @@ from PIL import Image
 
 
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, which becomes `path` if the block succeeds; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -27,7 +27,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def save_text(path: Path, text: str) -> None:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -38,13 +38,13 @@ def save_json(path: Path, content: Any) -> None:
 def save_image(path: Path, pixels: np.ndarray | Image.Image, **options: Any) -> None:
     """Write a picture in the format of its ending; `options` are those of Pillow's writer."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         image.save(temporary, format=Image.registered_extensions()[path.suffix], **options)
 
 
 def link_or_copy(source: Path, path: Path) -> None:
     """The same file under another name where the file system can do that (no space is taken), else a copy."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             os.link(source, temporary)
         except OSError:

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .checkpoint import AccountingCheckpointer
+from .checkpoint import StrictCheckpointer
 from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
 from .segmentation import Segmentation, segments_of
-from .vocabulary import Vocabulary, given_vocabulary
+from .vocabulary import Vocabulary, as_vocabulary
 
 TASKS = ("panoptic", "instance", "semantic")
 # What a predictor is without a configuration.
@@ -42,7 +42,7 @@ class Predictor:
         opts: KEY VALUE overrides of the configuration.
 
     Raises:
-        FileNotFoundError, KeyError, ValueError: see `load_config` and `AccountingCheckpointer`.
+        FileNotFoundError, KeyError, ValueError: see `load_config` and `StrictCheckpointer`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Predictor:
         cfg.freeze()
         self.cfg = cfg
         self.model = build_model(cfg).eval()
-        AccountingCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        StrictCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         self._augmentations = evaluation_augmentations(cfg)
 
     @torch.no_grad()
@@ -84,7 +84,7 @@ class Predictor:
         Args:
             image: a file, a PIL image, or (H, W, 3) uint8 RGB.
             vocab, stuff: words, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name
-                ("coco_panoptic/openseg"); see `given_vocabulary`.
+                ("coco_panoptic/openseg"); see `as_vocabulary`.
             task: "panoptic", "instance" or "semantic".
             confidence_threshold: segments with a lower score are left out, in [0, 1].
 
@@ -94,7 +94,7 @@ class Predictor:
         """
         if task not in TASKS:
             raise ValueError(f"task is {task!r}; expected one of {', '.join(TASKS)}.")
-        vocabulary = given_vocabulary(vocab, stuff)
+        vocabulary = as_vocabulary(vocab, stuff)
         pixels = image_pixels(image)
         record = self._record(pixels)
         proposals = self.model.proposer.propose([record])[0]
@@ -135,7 +135,7 @@ class Predictor:
     def classify(self, embeddings: Tensor, vocab: str | Path | Sequence[str] | Vocabulary) -> Tensor:
         """Probabilities (Q, K) of the words for mask embeddings (Q, E) of `encode_masks`; `vocab` as in a call."""
         ones = embeddings.new_ones(len(embeddings))
-        return self.model.class_log_scores(embeddings, ones, given_vocabulary(vocab)).exp()
+        return self.model.class_log_scores(embeddings, ones, as_vocabulary(vocab)).exp()
 
     def _record(self, pixels: np.ndarray) -> dict:
         from detectron2.data.transforms import apply_augmentations

@@ -4,8 +4,8 @@ import masqclip_d2  # noqa: F401  isort: skip  (decides which Detectron2 is used
 import pytest
 import torch
 
-from masqclip_d2.clip.text_tower import TextEncoder
-from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+from masqclip_d2.clip.text_tower import TextTower
+from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
 from masqclip_d2.config import get_masqclip_cfg
 from masqclip_d2.shapes.rendering import ShapesSpec, write_shapes
 
@@ -55,7 +55,7 @@ def make_visual():
             "output_dim": 16,
             **changes,
         }
-        visual = ClipVisualTransformer(**sizes).eval()
+        visual = ClipVisionTransformer(**sizes).eval()
         with torch.no_grad():  # biases and norms start at 0 and 1, which would hide a missing one
             for name, parameter in visual.named_parameters():
                 if name.endswith("bias") or ".ln" in name or name.startswith("ln"):
@@ -74,7 +74,7 @@ def visual(make_visual):
 def make_text_encoder():
     def make(**changes):
         sizes = {"context_length": 16, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2, "output_dim": 24}
-        return TextEncoder(**{**sizes, **changes}).eval()
+        return TextTower(**{**sizes, **changes}).eval()
 
     return make
 

@@ -78,9 +78,9 @@ def tiny_config(folder: Path, meta_architecture: str, *opts: str):
     )
 
 
-def five_words() -> Vocabulary:
+def five_categories() -> Vocabulary:
     """Five categories, the last two stuff."""
-    return Vocabulary.from_words("striped circle,dotted star,plain cross", stuff="grass,sky")
+    return Vocabulary.from_names("striped circle,dotted star,plain cross", stuff="grass,sky")
 
 
 def random_image(height: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -10,13 +10,13 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
-from masqclip_d2.checkpoint import AccountingCheckpointer
-from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+from masqclip_d2.checkpoint import StrictCheckpointer
+from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
 from masqclip_d2.structures import MaskProposals
 from masqclip_d2.visual_encoder import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.masq_attention import MasqAttention
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
-from tests.helpers import TINY_CLIP, five_words, random_image, tiny_config
+from tests.helpers import TINY_CLIP, five_categories, random_image, tiny_config
 
 ALL_TASKS = ("MODEL.MASK_FORMER.TEST.INSTANCE_ON", "True", "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True")
 RMA = ("MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "0")
@@ -28,7 +28,7 @@ FROM_GROUND_TRUTH = ("MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")
 def make_method(request, tmp_path):
     def make(*opts):
         model = build_model(tiny_config(tmp_path, request.param, *METHODS[request.param], *ALL_TASKS, *opts))
-        model.set_vocabulary(five_words())
+        model.set_vocabulary(five_categories())
         return model
 
     return make
@@ -151,7 +151,7 @@ def test_nan_is_refused_at_test_and_in_training(make_method):
 
 @pytest.mark.parametrize("kind", ["plain", "rma", "masq"])
 def test_in_the_encoder_nan_stays_with_its_mask_and_counts_as_outside(kind):
-    visual = ClipVisualTransformer(input_resolution=24, patch_size=8, width=32, layers=2, heads=2, output_dim=16)
+    visual = ClipVisionTransformer(input_resolution=24, patch_size=8, width=32, layers=2, heads=2, output_dim=16)
     attentions = {
         "plain": None,
         "rma": attentions_with_rma(visual, [1], refine=False),
@@ -173,7 +173,7 @@ def test_in_the_encoder_nan_stays_with_its_mask_and_counts_as_outside(kind):
 
 def test_weights_of_rma_that_refine_to_nan_stop(tmp_path):
     model = build_model(tiny_config(tmp_path, "MaskCLIP", *RMA))
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     with torch.no_grad():
         model.visual_encoder.mask_attentions[0].refinement.proj.bias.fill_(torch.nan)
     with pytest.raises(ValueError, match="NaN in masks.*training may have diverged"):
@@ -207,18 +207,18 @@ def test_a_proposer_that_gives_nan_stops(broken_proposer, tmp_path):
 
 def test_rma_learns_nothing_from_an_image_without_objects(tmp_path):
     model = build_model(tiny_config(tmp_path, "MaskCLIP", *RMA))
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     assert all(loss == 0 for loss in train_step(model, [record(0)]).values())
     assert train_step(model, [record(0), record(2)])["loss_mask"] > 0
 
 
 def test_masq_tuning_learns_background_from_an_image_without_objects(tmp_path):
     model = build_model(tiny_config(tmp_path, "MasQCLIP"))
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     loss = train_step(model, [record(0)])["loss_ce"]
     images, masks, _, _ = model.training_batch([record(0)])
     embeddings = model.visual_encoder(images, masks).mask_embeddings
-    logits = model.text_classifier.class_logits(embeddings, five_words(), "background")
+    logits = model.text_classifier.class_logits(embeddings, five_categories(), "background")
     background = logits.log_softmax(-1)[..., -1]
     torch.testing.assert_close(loss, -2.0 * background.mean())  # LOSS_WEIGHT, and one label for all
 
@@ -263,9 +263,9 @@ def test_what_was_learned_serves_any_number_of_proposals(make_method):
 def test_weights_with_another_number_of_queries_are_named(tmp_path):
     torch.save(build_model(tiny_config(tmp_path, "MaskProposer")).state_dict(), tmp_path / "six.pth")
     other = build_model(tiny_config(tmp_path, "MasQCLIP", "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9"))
-    other.may_miss_names = (r"visual_encoder\.", r"text_classifier\.")
+    other.allow_missing = (r"visual_encoder\.", r"text_classifier\.")
     with pytest.raises(ValueError, match=r"query_feat\.weight \(6, 64\) instead of \(9, 64\).*Use the config"):
-        AccountingCheckpointer(other).load(str(tmp_path / "six.pth"))
+        StrictCheckpointer(other).load(str(tmp_path / "six.pth"))
 
 
 # Sizes that do not fit.
@@ -276,7 +276,7 @@ def test_a_patch_size_that_does_not_divide_the_resolution_is_named(make_method, 
     with pytest.raises(ValueError, match=r"odd\.json: image_resolution 30 is not a multiple of 8"):
         make_method("MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tmp_path / "odd.json"))
     with pytest.raises(ValueError, match="input_resolution 30 must be a multiple of patch_size 8"):
-        ClipVisualTransformer(input_resolution=30, patch_size=8, width=8, layers=1, heads=1, output_dim=4)
+        ClipVisionTransformer(input_resolution=30, patch_size=8, width=8, layers=1, heads=1, output_dim=4)
 
 
 @pytest.mark.parametrize("layers", ["[3]", "[0]", "[-1]", "[1, 2, 24]"])

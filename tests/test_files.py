@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masqclip_d2.files import link_or_copy, save_image, save_json, written_whole
+from masqclip_d2.files import atomic_write, link_or_copy, save_image, save_json
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "labels.json"
     save_json(path, [1])
-    with pytest.raises(RuntimeError), written_whole(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert json.loads(path.read_text()) == [1]

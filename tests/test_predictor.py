@@ -34,7 +34,7 @@ def test_answer_covers_the_image(predictor, image):
 
 
 def test_panoptic_and_semantic_answers_agree_with_the_model(predictor, image):
-    vocabulary = Vocabulary.from_words("a,b,c")
+    vocabulary = Vocabulary.from_names("a,b,c")
     semantic = predictor(image, vocabulary, task="semantic")
     predictor.model.set_vocabulary(vocabulary)
     record = {"image": torch.from_numpy(image.transpose(2, 0, 1).copy())}
@@ -94,7 +94,7 @@ def test_arrays_that_are_no_images_are_refused(predictor, array):
 
 def test_words_may_come_from_a_file_or_a_shipped_vocabulary(predictor, image, tmp_path):
     path = tmp_path / "words.json"
-    Vocabulary.from_words("a|b,c", stuff="d").to_file(path)
+    Vocabulary.from_names("a|b,c", stuff="d").to_file(path)
     for vocab in (path, str(path)):
         answer = predictor(image, vocab)
         assert answer.vocabulary == Vocabulary.from_file(path)

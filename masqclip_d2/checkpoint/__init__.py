@@ -1,15 +1,15 @@
 """Reading every weight format safely, with every name accounted for; writing safetensors."""
 
-from .accounting import account, account_alone, load_accounted
-from .checkpointer import AccountingCheckpointer
+from .checkpointer import StrictCheckpointer
 from .reading import local_weights_path, read_checkpoint
+from .strict_loading import load_strict, match_keys, match_keys_without_model
 from .writing import write_safetensors
 
 __all__ = [
-    "AccountingCheckpointer",
-    "account",
-    "account_alone",
-    "load_accounted",
+    "StrictCheckpointer",
+    "match_keys",
+    "match_keys_without_model",
+    "load_strict",
     "local_weights_path",
     "read_checkpoint",
     "write_safetensors",

@@ -6,20 +6,20 @@ from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 
-from .accounting import load_accounted
 from .reading import local_weights_path, read_checkpoint
+from .strict_loading import load_strict
 
 
-class AccountingCheckpointer(DetectionCheckpointer):
-    """`DetectionCheckpointer` that reads through `read_checkpoint` and loads through `load_accounted`.
+class StrictCheckpointer(DetectionCheckpointer):
+    """`DetectionCheckpointer` that reads through `read_checkpoint` and loads through `load_strict`.
 
-    A model may have `may_miss_names`: regular expressions for names that a checkpoint need not have, since the model
-    took them from elsewhere when it was built (CLIP by name); `may_leave_names`: for names that a checkpoint may have
-    and the model does not need (a proposer where masks are the annotated ones); and `learned_names`: those that its own
+    A model may have `allow_missing`: regular expressions for names that a checkpoint need not have, since the model
+    took them from elsewhere when it was built (CLIP by name); `allow_unexpected`: for names that a checkpoint may have
+    and the model does not need (a proposer where masks are the annotated ones); and `trained_names`: those that its own
     stage learns, which the weights that the stage starts from do not have.
 
     Args:
-        starts_training: weights without `learned_names` are welcome. To evaluate, all must be there.
+        starts_training: weights without `trained_names` are welcome. To evaluate, all must be there.
         arguments: of `DetectionCheckpointer`.
     """
 
@@ -40,7 +40,7 @@ class AccountingCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> None:
         path = checkpoint.pop("__path__")
-        may_miss = getattr(self.model, "may_miss_names", ())
+        allow_missing = getattr(self.model, "allow_missing", ())
         if self._starts_training:
-            may_miss = (*may_miss, *getattr(self.model, "learned_names", ()))
-        load_accounted(self.model, checkpoint.pop("model"), path, may_miss)
+            allow_missing = (*allow_missing, *getattr(self.model, "trained_names", ()))
+        load_strict(self.model, checkpoint.pop("model"), path, allow_missing)

@@ -1,7 +1,7 @@
 """Where a state dict may come from, and what its names mean here: written patterns, one entry per source.
 
 The names of a file become ours by `renames`; what then is missing or left over must be expected by a pattern of the
-entry, or loading stops (accounting.py).
+entry, or loading stops (strict_loading.py).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Source:
         only_for: names of the model; a model without a name that begins so does not need this entry.
         foreign_to: names of the model; a model with a name that begins so does not need this entry.
         renames: (pattern, replacement) applied to every name with `re.sub`, in order.
-        may_miss: beginnings (regular expressions) of the model's names that this source does not have.
-        may_leave: beginnings of the file's renamed names that no model here needs.
+        allow_missing: beginnings (regular expressions) of the model's names that this source does not have.
+        allow_unexpected: beginnings of the file's renamed names that no model here needs.
     """
 
     name: str
@@ -30,8 +30,8 @@ class Source:
     only_for: tuple[str, ...] = ()
     foreign_to: tuple[str, ...] = ()
     renames: tuple[tuple[str, str | Callable], ...] = ()
-    may_miss: tuple[str, ...] = ()
-    may_leave: tuple[str, ...] = ()
+    allow_missing: tuple[str, ...] = ()
+    allow_unexpected: tuple[str, ...] = ()
 
 
 # A criterion's class weights follow the number of categories, and are set by the config, not by a file.
@@ -84,8 +84,8 @@ SOURCES = (
             (r"shortcut", "downsample.0"),
             (r"^", "backbone.body."),
         ),
-        may_miss=(r"(?!backbone\.body\.)",),
-        may_leave=(r"backbone\.body\.fc\.", r".*\.num_batches_tracked"),
+        allow_missing=(r"(?!backbone\.body\.)",),
+        allow_unexpected=(r"backbone\.body\.fc\.", r".*\.num_batches_tracked"),
     ),
     Source(
         name="Mask R-CNN, as the proposer of another model",
@@ -102,8 +102,8 @@ SOURCES = (
         name="ImageNet backbone in Detectron2's names",
         recognised_by=(r"stem\.conv1\.weight",),
         renames=((r"^", "backbone."),),
-        may_miss=(r"(?!backbone\.)",),
-        may_leave=(r"backbone\.(fc|stem\.fc)\.",),
+        allow_missing=(r"(?!backbone\.)",),
+        allow_unexpected=(r"backbone\.(fc|stem\.fc)\.",),
     ),
     Source(
         name="torchvision ResNet",
@@ -116,8 +116,8 @@ SOURCES = (
             (r"downsample\.1", "shortcut.norm"),
             (r"^", "backbone."),
         ),
-        may_miss=(r"(?!backbone\.)",),
-        may_leave=(r"backbone\.stem\.fc\.", r".*\.num_batches_tracked"),
+        allow_missing=(r"(?!backbone\.)",),
+        allow_unexpected=(r"backbone\.stem\.fc\.", r".*\.num_batches_tracked"),
     ),
     Source(
         name="published MaskCLIP",
@@ -127,8 +127,8 @@ SOURCES = (
             *rma_renames(),
             *_INTO_SEGMENTER,
         ),
-        may_miss=(r"text_classifier\.",),  # not stored; it comes with CLIP
-        may_leave=(r"criterion\.",),
+        allow_missing=(r"text_classifier\.",),  # not stored; it comes with CLIP
+        allow_unexpected=(r"criterion\.",),
     ),
     Source(
         name="published MasQCLIP",
@@ -138,8 +138,8 @@ SOURCES = (
             *MASQ_RENAMES,
             *_INTO_SEGMENTER,
         ),
-        may_miss=(r"text_classifier\.",),
-        may_leave=(r"criterion\.",),
+        allow_missing=(r"text_classifier\.",),
+        allow_unexpected=(r"criterion\.",),
     ),
     Source(
         name="class-agnostic proposer",
@@ -147,10 +147,12 @@ SOURCES = (
         foreign_to=(r"backbone\.",),  # the proposer itself has these names already
         renames=((r"^(?=backbone\.|sem_seg_head\.)", "proposer."),),
         # A model without object score has no class head.
-        may_leave=(r"criterion\.", r"proposer\.sem_seg_head\.predictor\.class_embed\."),
+        allow_unexpected=(r"criterion\.", r"proposer\.sem_seg_head\.predictor\.class_embed\."),
     ),
 )
-OWN = Source(name="checkpoint of this model", recognised_by=(), may_miss=_CONFIG_BUFFERS, may_leave=_CONFIG_BUFFERS)
+OWN = Source(
+    name="checkpoint of this model", recognised_by=(), allow_missing=_CONFIG_BUFFERS, allow_unexpected=_CONFIG_BUFFERS
+)
 
 
 def source_of(file_names: Iterable[str], model_names: Iterable[str]) -> Source:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..files import written_whole
+from ..files import atomic_write
 
 
 def write_safetensors(
@@ -28,7 +28,7 @@ def write_safetensors(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"Weights are written as .safetensors, got {path}.")
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.touch()
         permissions = temporary.stat().st_mode  # the library lets nobody else read its files
         save_file(_with_own_memory(tensors), temporary, metadata=dict(metadata or {}))

@@ -8,7 +8,7 @@ import sys
 
 from detectron2.data import DatasetCatalog
 
-from ..data.registration import register_customary_names
+from ..data.registration import register_aliases
 from ..diagnostics.check_result import show
 from ..diagnostics.datasets import check_dataset
 from ..user_code import add_import_option, import_user_code
@@ -52,7 +52,7 @@ def matching_names(patterns: list[str]) -> list[str]:
     Raises:
         ValueError: a pattern matches none.
     """
-    register_customary_names(patterns)
+    register_aliases(patterns)
     names: dict[str, None] = {}
     for pattern in patterns:
         matched = sorted(fnmatch.filter(DatasetCatalog.list(), pattern))

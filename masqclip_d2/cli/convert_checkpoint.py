@@ -18,8 +18,8 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
-from ..checkpoint import account, account_alone, local_weights_path, read_checkpoint, write_safetensors
-from ..checkpoint.accounting import Accounted, matches
+from ..checkpoint import local_weights_path, match_keys, match_keys_without_model, read_checkpoint, write_safetensors
+from ..checkpoint.strict_loading import KeyMatch, matches
 from ..clip.model import load_clip, save_clip
 from ..clip.pretrained import OPEN_CLIP_PREFIX, OPENAI_MODELS, is_torchscript
 from ..config import load_config
@@ -108,7 +108,7 @@ def _convert_clip(name: str, output: Path, cfg, dtype: torch.dtype) -> str:
     return f"taken as a CLIP, for MODEL.MASQCLIP.CLIP.NAME\n{_written(output, len(clip.openai_state_dict()))}"
 
 
-def _accounted(tensors: dict[str, Tensor], weights: str, cfg, without_clip: bool) -> Accounted:
+def _accounted(tensors: dict[str, Tensor], weights: str, cfg, without_clip: bool) -> KeyMatch:
     """`tensors` in our names, such that MODEL.WEIGHTS takes the result wherever it takes `tensors`."""
     if without_clip and (cfg is None or not cfg.MODEL.MASQCLIP.CLIP.NAME):
         raise ValueError(
@@ -116,12 +116,12 @@ def _accounted(tensors: dict[str, Tensor], weights: str, cfg, without_clip: bool
             "MODEL.MASQCLIP.CLIP.NAME."
         )
     if cfg is None:
-        accounted = account_alone(tensors)
+        accounted = match_keys_without_model(tensors)
     else:
         cfg.MODEL.DEVICE = "meta"
         with torch.device("meta"):
             model = build_model(cfg)
-        accounted = account(model, tensors, weights, getattr(model, "may_miss_names", ()))
+        accounted = match_keys(model, tensors, weights, getattr(model, "allow_missing", ()))
     if without_clip:
         accounted = _without_clip(accounted, model)
     if all(name.startswith("backbone.") for name in accounted.tensors):
@@ -131,7 +131,7 @@ def _accounted(tensors: dict[str, Tensor], weights: str, cfg, without_clip: bool
         )
     if cfg is not None:
         try:
-            account(model, accounted.tensors, weights, getattr(model, "may_miss_names", ()))
+            match_keys(model, accounted.tensors, weights, getattr(model, "allow_missing", ()))
         except ValueError as error:
             raise ValueError(
                 f"{weights} ({accounted.source}) lacks what the converted file must have: {error} The missing "
@@ -140,8 +140,8 @@ def _accounted(tensors: dict[str, Tensor], weights: str, cfg, without_clip: bool
     return accounted
 
 
-def _without_clip(accounted: Accounted, model: nn.Module) -> Accounted:
-    of_clip, learned = getattr(model, "may_miss_names", ()), getattr(model, "learned_names", ())
+def _without_clip(accounted: KeyMatch, model: nn.Module) -> KeyMatch:
+    of_clip, learned = getattr(model, "allow_missing", ()), getattr(model, "trained_names", ())
     left_out = {name for name in accounted.tensors if matches(name, of_clip) and not matches(name, learned)}
     return replace(
         accounted,
@@ -150,7 +150,7 @@ def _without_clip(accounted: Accounted, model: nn.Module) -> Accounted:
     )
 
 
-def _report(accounted: Accounted, rest: Iterable[str]) -> list[str]:
+def _report(accounted: KeyMatch, rest: Iterable[str]) -> list[str]:
     lines = [f"taken as {accounted.source}"]
     renamed = Counter((_pattern(name), _pattern(ours)) for name, ours in accounted.renamed.items())
     lines += [f"  renamed: {name} -> {ours} ({count})" for (name, ours), count in renamed.items()]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import config_dir, find_config, load_config
-from ..evaluation.build import answers_proposals
+from ..evaluation.build import predicts_proposals
 from ..user_code import add_import_option
 from .command import command
 
@@ -133,7 +133,7 @@ def plan(
             settings = {**_pairs(words), **_wanted(cfg, handed_on)}
             settings.pop("OUTPUT_DIR", None)  # stands last, so that a stage of two methods is the same command
             opts_of_stage = _words({**settings, "OUTPUT_DIR": str(folder)})
-            stage = Stage(title, file, opts_of_stage, folder, not learns, answers_proposals(cfg))
+            stage = Stage(title, file, opts_of_stage, folder, not learns, predicts_proposals(cfg))
             planned.append(stage)
             if architecture == "ClipPretraining":
                 handed_on["MODEL.MASQCLIP.CLIP.NAME"] = str(folder / "clip.safetensors")
@@ -181,7 +181,7 @@ def _beside(config: Path, name: str) -> Path:
 def _wanted(cfg, handed_on: dict[str, str]) -> dict[str, str]:
     """What a stage takes over of the earlier ones: a proposer does not want a CLIP, nor CLIP a proposer's weights."""
     clip = cfg.MODEL.META_ARCHITECTURE == "ClipPretraining"
-    unwanted = "MODEL.WEIGHTS" if clip else "MODEL.MASQCLIP.CLIP." if answers_proposals(cfg) else None
+    unwanted = "MODEL.WEIGHTS" if clip else "MODEL.MASQCLIP.CLIP." if predicts_proposals(cfg) else None
     return {key: value for key, value in handed_on.items() if unwanted is None or not key.startswith(unwanted)}
 
 

@@ -14,7 +14,7 @@ from detectron2.utils.logger import setup_logger
 import masqclip_d2
 
 from ..config import adapt_to_machine, find_config, load_config
-from ..data.registration import register_customary_names
+from ..data.registration import register_aliases
 from ..user_code import add_import_option, import_user_code
 from .command import command
 
@@ -33,7 +33,7 @@ def setup(args):
     cfg = load_config(args.config_file, args.opts)
     setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="masqclip_d2", abbrev_name="masqclip")
     adapt_to_machine(cfg, args.num_gpus)
-    register_customary_names([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+    register_aliases([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     cfg.freeze()
     default_setup(cfg, args)
     logging.getLogger("masqclip_d2").info("Detectron2: %s", masqclip_d2.detectron2_backend())

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..categories.lists import CATEGORY_LISTS, category_list
-from ..vocabulary import FORMS, Vocabulary
+from ..vocabulary import STYLES, Vocabulary
 from .command import command
 
 _EPILOG = """examples:
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.name is None:
         for name in CATEGORY_LISTS:
-            print(f"{name}/{{{','.join(FORMS)}}}: {len(category_list(name))} categories")
+            print(f"{name}/{{{','.join(STYLES)}}}: {len(category_list(name))} categories")
         return
     vocabulary = Vocabulary.load(args.name)
     if args.output is None:

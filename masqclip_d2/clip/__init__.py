@@ -3,14 +3,14 @@
 from .architecture import ClipArchitecture
 from .model import ClipModel, build_clip, load_clip, save_clip
 from .preprocessing import clip_image, masks_to_encoder
-from .text_tower import TextEncoder
-from .vision_transformer import ClipVisualTransformer
+from .text_tower import TextTower
+from .vision_transformer import ClipVisionTransformer
 
 __all__ = [
     "ClipArchitecture",
     "ClipModel",
-    "ClipVisualTransformer",
-    "TextEncoder",
+    "ClipVisionTransformer",
+    "TextTower",
     "build_clip",
     "clip_image",
     "load_clip",

@@ -24,8 +24,8 @@ from .pretrained import (
     read_open_clip,
     read_openai_archive,
 )
-from .text_tower import TextEncoder
-from .vision_transformer import ClipVisualTransformer
+from .text_tower import TextTower
+from .vision_transformer import ClipVisionTransformer
 
 # Entry of a .safetensors file's metadata with our `ClipArchitecture` as JSON.
 _METADATA_KEY = "clip_architecture"
@@ -43,7 +43,7 @@ class ClipModel(nn.Module):
     def __init__(self, architecture: ClipArchitecture) -> None:
         super().__init__()
         sizes = self.architecture = architecture
-        self.visual = ClipVisualTransformer(
+        self.visual = ClipVisionTransformer(
             input_resolution=sizes.image_resolution,
             patch_size=sizes.patch_size,
             width=sizes.vision_width,
@@ -53,7 +53,7 @@ class ClipModel(nn.Module):
             activation=sizes.activation,
             mlp_width=sizes.vision_mlp_width,
         )
-        self.text = TextEncoder(
+        self.text = TextTower(
             context_length=sizes.context_length,
             vocab_size=sizes.vocab_size,
             width=sizes.text_width,

@@ -35,10 +35,10 @@ def clip_image(image: Tensor, resolution: int, antialias: bool = False) -> Tenso
     image = image.to(torch.promote_types(image.dtype, torch.float32)) / 255
     size = (resolution, resolution)
     image = F.interpolate(image[None], size, mode="bicubic", align_corners=False, antialias=antialias)[0]
-    return normalise_rgb(image)
+    return normalize_rgb(image)
 
 
-def normalise_rgb(image: Tensor) -> Tensor:
+def normalize_rgb(image: Tensor) -> Tensor:
     """CLIP normalisation of (..., 3, H, W) RGB in 0..1."""
     mean, std = (image.new_tensor(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
     return (image - mean) / std

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..files import written_whole
+from ..files import atomic_write
 
 OPEN_CLIP_PREFIX = "open_clip:"
 OPENAI_MODELS: dict[str, dict[str, Any]] = json.loads(
@@ -158,7 +158,7 @@ def _download(url: str, path: Path, sha256: str) -> None:
     """Fetch into a temporary file beside `path`, check it, then move it there, so that `path` is always whole."""
     from tqdm import tqdm
 
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         digest = hashlib.sha256()
         with temporary.open("wb") as file, urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as source:
             total = int(source.headers.get("Content-Length", 0)) or None

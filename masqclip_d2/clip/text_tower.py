@@ -17,7 +17,7 @@ from torch import Tensor, nn
 _TOKENS_WITHOUT_MERGES = 514
 
 
-class TextEncoder(nn.Module):
+class TextTower(nn.Module):
     """Causal transformer of CLIP; the embedding is read at the end-of-text token (Radford et al., 2021, Sec. 2.4).
 
     Args:

@@ -109,7 +109,7 @@ class Transformer(nn.Module):
         return tokens
 
 
-class ClipVisualTransformer(nn.Module):
+class ClipVisionTransformer(nn.Module):
     """Vision transformer of CLIP (Radford et al., 2021, Sec. 2.4), batch first.
 
     Args:

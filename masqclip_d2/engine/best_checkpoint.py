@@ -18,7 +18,7 @@ from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from torch import nn
 
-from ..files import save_json, written_whole
+from ..files import atomic_write, save_json
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class BestCheckpoint(HookBase):
             return
         self._best = value
         facts = {"metric": self._metric, "value": value, "iteration": iteration}
-        with written_whole(self._folder / WEIGHTS) as temporary:
+        with atomic_write(self._folder / WEIGHTS) as temporary:
             torch.save({"model": self._model.state_dict(), **facts}, temporary)
         save_json(self._folder / RECORD, facts)
         logger.info(

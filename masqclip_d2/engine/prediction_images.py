@@ -18,7 +18,7 @@ from ..vocabulary import Vocabulary
 _ANSWERS = {"panoptic": "panoptic_seg", "semantic": "sem_seg_labels", "instance": "instances"}
 
 
-class ResultPictures(DatasetEvaluator):
+class PredictionImages(DatasetEvaluator):
     """Draws the answers to the first images of a test set into Detectron2's event storage; it has no numbers.
 
     It looks on while other evaluators count, so that no image is answered twice. Detectron2's TensorboardXWriter then

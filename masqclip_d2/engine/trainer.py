@@ -16,17 +16,17 @@ from detectron2.utils.events import has_event_storage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..checkpoint import AccountingCheckpointer
+from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
 from ..evaluation import SemanticEvaluator, answerable_tasks, build_evaluator, report_results
 from ..meta_arch.open_vocabulary import OpenVocabularySegmenter, Tasks
 from ..meta_arch.semantic_augmentation import SemanticWithAugmentation
 from ..shapes.clip_pretraining.contrastive_loss import ClipExporter
 from ..shapes.clip_pretraining.model import ClipPretraining
-from ..vocabulary import Vocabulary, check_choice, choose_vocabulary
+from ..vocabulary import Vocabulary, check_vocabulary_option, resolve_vocabulary
 from .best_checkpoint import BestCheckpoint
 from .optimizer import build_lr_scheduler, build_optimizer
-from .prediction_images import ResultPictures
+from .prediction_images import PredictionImages
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Trainer(DefaultTrainer):
         data_loader = self.build_train_loader(cfg)
         if isinstance(model, OpenVocabularySegmenter):
             model.set_vocabulary(training_vocabulary(cfg))
-            check_choice(cfg.MODEL.MASQCLIP.TEXT.VOCABULARY)  # now, not at the first evaluation
+            check_vocabulary_option(cfg.MODEL.MASQCLIP.TEXT.VOCABULARY)  # now, not at the first evaluation
         on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         if cfg.SOLVER.AMP.ENABLED and on_cpu:
             logger.warning("SOLVER.AMP.ENABLED on the CPU: the forward pass runs in bfloat16, without loss scaling.")
@@ -56,9 +56,7 @@ class Trainer(DefaultTrainer):
         model = wrap_for_processes(model)
         self._trainer = inner(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = AccountingCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self), starts_training=True
-        )
+        self.checkpointer = StrictCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self), starts_training=True)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
@@ -104,7 +102,7 @@ class Trainer(DefaultTrainer):
         With TEST.AUG.ENABLED, semantic answers are evaluated twice, see `test`.
         """
         model = cls.build_model(cfg)
-        AccountingCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+        StrictCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
         return cls.test(cfg, model, augmented=cfg.TEST.AUG.ENABLED)
 
     @classmethod
@@ -137,7 +135,7 @@ class Trainer(DefaultTrainer):
                 bare_model.tasks = tasks_on(name, tasks_before)
             evaluator = evaluators[index] if evaluators is not None else cls.build_evaluator(cfg, name)
             if cfg.TEST.PICTURES > 0 and has_event_storage() and isinstance(bare_model, OpenVocabularySegmenter):
-                pictures = ResultPictures(name, bare_model.known_vocabulary(), cfg.TEST.PICTURES)
+                pictures = PredictionImages(name, bare_model.require_vocabulary(), cfg.TEST.PICTURES)
                 evaluator = DatasetEvaluators([evaluator, pictures])
             results[name] = inference_on_dataset(bare_model, loader, evaluator)
             if augmented_model is not None:
@@ -193,7 +191,7 @@ def vocabulary_of(dataset_name: str, chosen: str = "") -> Vocabulary:
             f"The vocabulary of dataset {dataset_name!r} has {len(vocabulary)} words, but its ground truth has "
             f"{max(ids) + 1} categories; give one name per category, in contiguous order, in its metadata 'vocabulary'."
         )
-    return choose_vocabulary(vocabulary, chosen, dataset_name)
+    return resolve_vocabulary(vocabulary, chosen, dataset_name)
 
 
 def tasks_on(dataset_name: str, tasks: Tasks) -> Tasks:

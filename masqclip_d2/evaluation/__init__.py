@@ -1,7 +1,7 @@
 """Evaluation on Detectron2's interface: panoptic, semantic, instance, class-agnostic recall, mask classification.
 
 `build_evaluator` chooses by metadata; `report_results` prints the tables of a run; `evaluate_saved` repeats it from
-saved predictions. The cores (`PanopticQuality`, `confusion_matrix`, `semantic_numbers`, `mask_iou`, `count_found`) take
+saved predictions. The cores (`PanopticQuality`, `confusion_matrix`, `semantic_metrics`, `mask_iou`, `count_found`) take
 arrays and know no dataset.
 """
 
@@ -17,7 +17,7 @@ from .report.published import row_of
 from .report.results import comparison_text, report_results, results_table, write_results
 from .report.saved_evaluation import evaluate_saved
 from .report.saved_predictions import Origin, PredictionRecorder, prediction_folders, read_predictions
-from .semantic import SemanticEvaluator, confusion_matrix, semantic_numbers
+from .semantic import SemanticEvaluator, confusion_matrix, semantic_metrics
 
 __all__ = [
     "InstanceEvaluator",
@@ -42,6 +42,6 @@ __all__ = [
     "results_table",
     "rgb2id",
     "row_of",
-    "semantic_numbers",
+    "semantic_metrics",
     "write_results",
 ]

@@ -54,14 +54,14 @@ def build_evaluator(cfg: Any, dataset_name: str, output_dir: str | None = None) 
     return evaluators_for(dataset_name, output_dir, tasks_of_config(cfg), origin)
 
 
-def answers_proposals(cfg: Any) -> bool:
+def predicts_proposals(cfg: Any) -> bool:
     """Whether the model of a configuration is a proposer: masks without words are all that it answers."""
-    return getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "answers_proposals", False)
+    return getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "predicts_proposals", False)
 
 
 def tasks_of_config(cfg: Any) -> tuple[str, ...]:
     """Which of `TASKS` the model of a configuration answers."""
-    if answers_proposals(cfg):
+    if predicts_proposals(cfg):
         return ("proposals",)
     test = cfg.MODEL.MASK_FORMER.TEST
     switches = {

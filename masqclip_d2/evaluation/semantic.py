@@ -59,7 +59,7 @@ def confusion_matrix(gt: np.ndarray, prediction: np.ndarray, num_categories: int
     return pairs.reshape(num_categories, num_categories + 1)
 
 
-def semantic_numbers(
+def semantic_metrics(
     confusion: np.ndarray, names: Sequence[str], groups: Mapping[str, Sequence[int]] | None = None
 ) -> dict[str, float]:
     """Read the usual numbers from a confusion matrix.
@@ -116,7 +116,7 @@ def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
 
 
 class SemanticEvaluator(DatasetEvaluator):
-    """mIoU and its relatives on a Detectron2 dataset; see `semantic_numbers`.
+    """mIoU and its relatives on a Detectron2 dataset; see `semantic_metrics`.
 
     Takes outputs as `predicted_labels` does. Ground truth is the picture `sem_seg_file_name` of the input, or of the
     dataset's record with the same `file_name`; without it, `pan_seg_file_name` with `segments_info`. Metadata: the
@@ -162,7 +162,7 @@ class SemanticEvaluator(DatasetEvaluator):
             self._num_done += 1
 
     def evaluate(self) -> dict | None:
-        """{"sem_seg": `semantic_numbers`}; None on processes other than the first.
+        """{"sem_seg": `semantic_metrics`}; None on processes other than the first.
 
         Raises:
             ValueError: no image at all was predicted.
@@ -173,7 +173,7 @@ class SemanticEvaluator(DatasetEvaluator):
             return None
         confusions, num_done = zip(*gathered, strict=True)
         require_predictions(self._dataset_name, sum(num_done))
-        return {"sem_seg": semantic_numbers(sum(confusions), self._names, self._groups)}
+        return {"sem_seg": semantic_metrics(sum(confusions), self._names, self._groups)}
 
     def _check_channels(self, output: Mapping[str, Any]) -> None:
         sem_seg = output.get("sem_seg")

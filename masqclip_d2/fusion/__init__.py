@@ -7,7 +7,7 @@ proposals and K = 1 category, on any device, and leave their arguments unchanged
 from .instance import InstancePredictions, boxes_from_masks, instance_inference
 from .panoptic import panoptic_inference
 from .resize import crop_and_resize, masks_to_output, resize_maps, rows_to_output
-from .score_fusion import class_log_scores
+from .scores import class_log_scores
 from .semantic import MaskView, semantic_inference, semantic_labels, semantic_scores
 
 __all__ = [

@@ -6,14 +6,14 @@ from torch import nn
 
 from ..clip.architecture import ClipArchitecture
 from ..clip.model import ClipModel, build_clip, load_clip
-from ..clip.vision_transformer import ClipVisualTransformer
-from ..proposer import GroundTruthProposer, MaskFormerProposer, MaskRcnnProposer
+from ..clip.vision_transformer import ClipVisionTransformer
+from ..proposer import GroundTruthProposer, Mask2FormerProposer, MaskRcnnProposer
 from ..proposer.network_proposer import PADDINGS
 from ..vocabulary import TextClassifier
 from .open_vocabulary import Tasks
 
 
-def open_vocabulary_arguments(cfg) -> tuple[dict, ClipVisualTransformer]:
+def open_vocabulary_arguments(cfg) -> tuple[dict, ClipVisionTransformer]:
     """Arguments of `OpenVocabularySegmenter` but for its visual encoder, and CLIP's visual tower to make that of."""
     ours = cfg.MODEL.MASQCLIP
     if ours.PADDING not in PADDINGS:
@@ -53,7 +53,7 @@ def build_proposer(cfg) -> nn.Module:
     """The source of masks that MODEL.MASQCLIP.PROPOSER.SOURCE names; frozen."""
     source = cfg.MODEL.MASQCLIP.PROPOSER.SOURCE
     sources = {
-        "mask2former": MaskFormerProposer,
+        "mask2former": Mask2FormerProposer,
         "mask_rcnn": MaskRcnnProposer,
         "ground_truth": lambda cfg: GroundTruthProposer(),
     }

@@ -16,7 +16,7 @@ from detectron2.structures import BitMasks, Instances
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor
 
-from ..checkpoint import AccountingCheckpointer
+from ..checkpoint import StrictCheckpointer
 from ..losses.pseudo_masks import PseudoMaskRules, choose_pseudo_masks
 from ..structures import annotated_masks
 from .mask_proposer import MaskProposer
@@ -93,7 +93,7 @@ def _load_teacher(cfg) -> MaskProposer:
             "from them) or MODEL.MASQCLIP.DISTILLATION.TEACHER."
         )
     teacher = MaskProposer(cfg)
-    AccountingCheckpointer(teacher).load(weights)
+    StrictCheckpointer(teacher).load(weights)
     return teacher
 
 

@@ -8,19 +8,19 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ..losses.criterion import SetCriterion
-from ..proposer import MaskFormerProposer
+from ..proposer import Mask2FormerProposer
 from ..structures import padded_masks
 from .proposal_network import ProposalNetwork
 
 
 @META_ARCH_REGISTRY.register()
-class MaskProposer(ProposalNetwork, MaskFormerProposer):
+class MaskProposer(ProposalNetwork, Mask2FormerProposer):
     """Class-agnostic Mask2Former with its losses (MaskCLIP, Sec. 3.1; MasQCLIP, stage 1).
 
     Args:
         criterion: `SetCriterion` with one class, "object".
         topk: see `ProposalNetwork`.
-        proposer: arguments of `MaskFormerProposer`.
+        proposer: arguments of `Mask2FormerProposer`.
     """
 
     @configurable
@@ -44,4 +44,4 @@ class MaskProposer(ProposalNetwork, MaskFormerProposer):
             {"labels": torch.zeros(len(of_image), dtype=torch.int64, device=of_image.device), "masks": of_image}
             for of_image in masks
         ]
-        return self.criterion(MaskFormerProposer.forward(self, images), targets)
+        return self.criterion(Mask2FormerProposer.forward(self, images), targets)

@@ -79,7 +79,7 @@ class OpenVocabularySegmenter(nn.Module):
     Args:
         proposer: `propose(batched_inputs) -> list[MaskProposals]`.
         visual_encoder: (image (B, 3, R, R), mask_logits (B, Q, R, R)) -> object with `mask_embeddings` (B, Q, E); has
-            `visual`, a `ClipVisualTransformer`.
+            `visual`, a `ClipVisionTransformer`.
         text_classifier: words -> text embeddings, and the cosine with them.
         tasks: which answers to give.
         extra_class: text of a class that competes in the soft-max and is then dropped; None: the K categories alone.
@@ -120,13 +120,13 @@ class OpenVocabularySegmenter(nn.Module):
         self.register_buffer("padding_rgb", torch.tensor(padding_rgb).view(3, 1, 1), persistent=False)
         # The own position of mask class tokens starts as CLIP's.
         of_clip = (r"visual_encoder\.visual\.", r"visual_encoder\.mask_embeddings", r"text_classifier\.")
-        self.may_miss_names = of_clip if clip_is_loaded else ()
+        self.allow_missing = of_clip if clip_is_loaded else ()
         # Annotated masks come from no network; the weights of a method have the one that it learned with.
-        self.may_leave_names = () if any(True for _ in proposer.parameters()) else (r"proposer\.",)
+        self.allow_unexpected = () if any(True for _ in proposer.parameters()) else (r"proposer\.",)
         self.vocabulary: Vocabulary | None = None
 
     @property
-    def learned_names(self) -> tuple[str, ...]:
+    def trained_names(self) -> tuple[str, ...]:
         """Regular expressions for the parameters that this model's own stage learns."""
         return tuple(re.escape(name) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
@@ -141,7 +141,7 @@ class OpenVocabularySegmenter(nn.Module):
             RuntimeError: no vocabulary was set, the model is in training mode and has nothing to learn, or memory ran
                 out (meta_arch/out_of_memory.py).
         """
-        vocabulary = self.known_vocabulary()
+        vocabulary = self.require_vocabulary()
         if self.training:
             return self.losses(batched_inputs, vocabulary)
         proposals = in_smaller_pieces(self.proposer.propose, batched_inputs, _size_of(batched_inputs))
@@ -252,7 +252,7 @@ class OpenVocabularySegmenter(nn.Module):
         """(Q, K) log scores of mask embeddings (Q, E) over the words of `vocabulary`.
 
         `with_extra` adds a column, (Q, K + 1), if there is something that panoptic inference should discard proposals
-        for: the best of the vocabulary's negatives and, in models that say so, the extra class.
+        for: the best of the vocabulary's background_prompts and, in models that say so, the extra class.
         """
         log_scores = class_log_scores(
             self.text_classifier.class_logits(embeddings, vocabulary, self.extra_class),
@@ -267,19 +267,19 @@ class OpenVocabularySegmenter(nn.Module):
     def training_class_logits(self, embeddings: Tensor, vocabulary: Vocabulary, extra_class: str) -> Tensor:
         """(..., K + 1) class logits of mask embeddings (..., E): the categories, and "none of them" as the last.
 
-        That is the extra class together with the vocabulary's negatives, so that the soft-max gives it their sum.
+        That is the extra class together with the vocabulary's background_prompts, so that the soft-max gives it their sum.
         """
         logits = self.text_classifier.class_logits(embeddings, vocabulary, extra_class)
-        if not vocabulary.negatives:
+        if not vocabulary.background_prompts:
             return logits
         none = logits[..., len(vocabulary) :].logsumexp(dim=-1, keepdim=True)
         return torch.cat([logits[..., : len(vocabulary)], none], dim=-1)
 
-    def known_vocabulary(self) -> Vocabulary:
+    def require_vocabulary(self) -> Vocabulary:
         """The words of `set_vocabulary`; RuntimeError that names it if there are none yet."""
         if self.vocabulary is None:
             raise RuntimeError(
-                f"{type(self).__name__} has no vocabulary yet: call model.set_vocabulary(Vocabulary.from_words(...)), "
+                f"{type(self).__name__} has no vocabulary yet: call model.set_vocabulary(Vocabulary.from_names(...)), "
                 "or Vocabulary.from_metadata(MetadataCatalog.get(name)) for a dataset."
             )
         return self.vocabulary

@@ -29,7 +29,7 @@ class ProposalNetwork(nn.Module):
         proposer: arguments of the proposer.
     """
 
-    answers_proposals = True  # and nothing else, so it is evaluated by their recall and needs no CLIP
+    predicts_proposals = True  # and nothing else, so it is evaluated by their recall and needs no CLIP
 
     def __init__(self, *, topk: int, **proposer) -> None:
         super().__init__(**proposer)

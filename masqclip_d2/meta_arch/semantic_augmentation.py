@@ -80,7 +80,7 @@ class SemanticWithAugmentation(nn.Module):
 
     def _view(self, image: Tensor, mirrored: bool) -> MaskView:
         image = image.flip(-1) if mirrored else image
-        vocabulary = self.model.known_vocabulary()
+        vocabulary = self.model.require_vocabulary()
         size = f"images of {image.shape[-2]} x {image.shape[-1]} pixels (TEST.AUG.MIN_SIZES)"
         [found] = in_smaller_pieces(self.model.proposer.propose, [{"image": image}], size)
         log_scores, found = self.model.classify(image, found, vocabulary)

@@ -2,14 +2,14 @@
 
 from .ground_truth import GroundTruthProposer
 from .mask2former.head import MaskProposalHead
-from .mask2former.proposer import MaskFormerProposer
+from .mask2former.proposer import Mask2FormerProposer
 from .mask_rcnn.proposer import MaskRcnnProposer
 from .mask_rcnn.torchvision_resnet import TorchvisionResNet
 from .network_proposer import NetworkProposer
 
 __all__ = [
     "GroundTruthProposer",
-    "MaskFormerProposer",
+    "Mask2FormerProposer",
     "MaskProposalHead",
     "MaskRcnnProposer",
     "NetworkProposer",

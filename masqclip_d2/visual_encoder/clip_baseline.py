@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..clip.preprocessing import normalise_rgb
-from ..clip.vision_transformer import ClipVisualTransformer
+from ..clip.preprocessing import normalize_rgb
+from ..clip.vision_transformer import ClipVisionTransformer
 
 
 def clip_baseline_embeddings(
-    visual: ClipVisualTransformer, image: Tensor, mask_logits: Tensor, batch_size: int
+    visual: ClipVisionTransformer, image: Tensor, mask_logits: Tensor, batch_size: int
 ) -> Tensor:
     """CLIP embedding of the image under each mask.
 
@@ -32,7 +32,7 @@ def clip_baseline_embeddings(
     Returns:
         (Q, E) float, not unit length.
     """
-    black = normalise_rgb(image.new_zeros(3, 1, 1))
+    black = normalize_rgb(image.new_zeros(3, 1, 1))
     embeddings = [image.new_zeros(0, visual.output_dim)]
     for masks in mask_logits.split(batch_size):
         embeddings.append(visual(torch.where(masks[:, None] >= 0, image, black)))
@@ -55,7 +55,7 @@ class ClipBaselineEncoder(nn.Module):
         batch_size: masked images per CLIP pass.
     """
 
-    def __init__(self, visual: ClipVisualTransformer, batch_size: int) -> None:
+    def __init__(self, visual: ClipVisionTransformer, batch_size: int) -> None:
         super().__init__()
         self.visual = visual
         self.batch_size = batch_size

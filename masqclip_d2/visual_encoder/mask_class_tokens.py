@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..clip.vision_transformer import AttentionInputs, ClipAttention, ClipVisualTransformer
+from ..clip.vision_transformer import AttentionInputs, ClipAttention, ClipVisionTransformer
 from ..ops.masked_attention import masked_attention
 from .attend_mask import attend_mask
 
@@ -79,7 +79,7 @@ class MaskClassTokenEncoder(nn.Module):
 
     def __init__(
         self,
-        visual: ClipVisualTransformer,
+        visual: ClipVisionTransformer,
         mask_attentions: Sequence[nn.Module] | None = None,
         zero_is_inside: bool = True,
         own_position: bool = False,

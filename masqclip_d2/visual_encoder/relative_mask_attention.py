@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip.vision_transformer import AttentionInputs, ClipAttention, ClipVisualTransformer
+from ..clip.vision_transformer import AttentionInputs, ClipAttention, ClipVisionTransformer
 from ..ops.mask_refinement import mask_refinement
 from ..ops.masked_attention import masked_attention
 from ..ops.relative_scores import relative_scores
@@ -22,7 +22,7 @@ from .mask_class_tokens import MaskClassAttention
 
 
 def attentions_with_rma(
-    visual: ClipVisualTransformer, rma_layers: Collection[int], refine: bool = True
+    visual: ClipVisionTransformer, rma_layers: Collection[int], refine: bool = True
 ) -> list[nn.Module]:
     """One attention per block of `visual`, for `MaskClassTokenEncoder`.
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from .shipped import FORMS, in_form
+from .shipped import STYLES, in_style
 from .vocabulary import Vocabulary, fold
 
 logger = logging.getLogger(__name__)
 
 
-def choose_vocabulary(own: Vocabulary, chosen: str, dataset: str) -> Vocabulary:
+def resolve_vocabulary(own: Vocabulary, chosen: str, dataset: str) -> Vocabulary:
     """The words that a dataset is trained or evaluated with.
 
     Args:
         own: the dataset's.
-        chosen: "" for these, one of `FORMS`, or a file or shipped name (`Vocabulary.load`) for this number of
+        chosen: "" for these, one of `STYLES`, or a file or shipped name (`Vocabulary.load`) for this number of
             categories in this order.
         dataset: its name.
 
@@ -29,9 +29,9 @@ def choose_vocabulary(own: Vocabulary, chosen: str, dataset: str) -> Vocabulary:
     """
     if not chosen:
         return own
-    if chosen in FORMS:
+    if chosen in STYLES:
         try:
-            words = in_form(own, chosen)
+            words = in_style(own, chosen)
         except ValueError as error:
             raise ValueError(f"Dataset {dataset!r}: {error}") from error
     else:
@@ -45,13 +45,13 @@ def choose_vocabulary(own: Vocabulary, chosen: str, dataset: str) -> Vocabulary:
     return words
 
 
-def check_choice(chosen: str) -> None:
-    """Whether `choose_vocabulary` would find `chosen`, whatever the dataset.
+def check_vocabulary_option(chosen: str) -> None:
+    """Whether `resolve_vocabulary` would find `chosen`, whatever the dataset.
 
     Raises:
         FileNotFoundError, ValueError: as there.
     """
-    if chosen and chosen not in FORMS:
+    if chosen and chosen not in STYLES:
         Vocabulary.load(chosen)
 
 

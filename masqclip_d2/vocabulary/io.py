@@ -9,7 +9,7 @@
         color: [60, 120, 40]              # in pictures; default: chosen there
     templates: vild_14                    # name of a set, or a list of sentences with {}; default: those of the model
     ensemble: max                         # first, mean or max over synonyms; default: that of the model
-    negatives: [shadow, reflection]       # texts that compete and are never an answer
+    background_prompts: [shadow, reflection]       # texts that compete and are never an answer
     groups: {base: [striped circle]}      # categories that are evaluated on their own, by name
 
 A file that is nothing but a list holds the categories.
@@ -27,8 +27,8 @@ import yaml
 from ..files import save_text
 from .vocabulary import Vocabulary, fold, near_match, refuse_repeated, split_categories
 
-ENDINGS = (".yaml", ".yml", ".json")
-_KEYS = ("categories", "templates", "ensemble", "negatives", "groups")
+SUFFIXES = (".yaml", ".yml", ".json")
+_KEYS = ("categories", "templates", "ensemble", "background_prompts", "groups")
 _CATEGORY_KEYS = ("name", "synonyms", "isthing", "color")
 _SEPARATORS = ",|"  # of synonyms, in a category that is nothing but a text
 
@@ -66,8 +66,8 @@ def _parsed(path: Path) -> Any:
 
 
 def _check_ending(path: Path) -> None:
-    if path.suffix not in ENDINGS:
-        raise ValueError(f"A vocabulary file ends in {', '.join(ENDINGS)}; got {path.name!r}.")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"A vocabulary file ends in {', '.join(SUFFIXES)}; got {path.name!r}.")
 
 
 def _from_content(content: Any) -> Vocabulary:
@@ -87,7 +87,7 @@ def _from_content(content: Any) -> Vocabulary:
         {name: _indices(name, members, names) for name, members in _mapped(content.get("groups", {})).items()},
         templates=templates if isinstance(templates, str) else tuple(_texts(templates, "templates")),
         ensemble=content.get("ensemble", ""),
-        negatives=tuple(_texts(content.get("negatives", []), "negatives")),
+        background_prompts=tuple(_texts(content.get("background_prompts", []), "background_prompts")),
         colors=tuple(row["color"] for row in rows),
     )
 
@@ -163,7 +163,7 @@ def _to_content(vocabulary: Vocabulary) -> dict[str, Any]:
     optional = {
         "templates": templates if isinstance(templates, str) else list(templates),
         "ensemble": vocabulary.ensemble,
-        "negatives": list(vocabulary.negatives),
+        "background_prompts": list(vocabulary.background_prompts),
         "groups": {group: [vocabulary.names[index] for index in ids] for group, ids in vocabulary.groups.items()},
     }
     return content | {key: value for key, value in optional.items() if value}

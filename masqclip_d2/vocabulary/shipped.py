@@ -19,10 +19,10 @@ from pathlib import Path
 
 from ..categories import Category, load_categories
 from ..categories.lists import CATEGORY_LISTS, category_list
-from .io import ENDINGS, read_vocabulary
+from .io import SUFFIXES, read_vocabulary
 from .vocabulary import Vocabulary, fold, near_match
 
-FORMS = ("maskclip", "masqclip", "openseg")
+STYLES = ("maskclip", "masqclip", "openseg")
 
 _OPENSEG = Path(__file__).parent / "openseg.json"
 # List -> category table that its rows are from and whose ids they have. The others' synonyms are the best there are.
@@ -41,12 +41,12 @@ _OPENSEG_TABLES = {
 
 def shipped_names() -> list[str]:
     """All names that `load_vocabulary` knows beside files."""
-    return [f"{name}/{form}" for name in CATEGORY_LISTS for form in FORMS]
+    return [f"{name}/{form}" for name in CATEGORY_LISTS for form in STYLES]
 
 
 def is_vocabulary_name(name_or_path: str | Path) -> bool:
     """Whether this is what `load_vocabulary` takes, by its looks (a file need not exist), not the words of a user."""
-    return isinstance(name_or_path, Path) or name_or_path.endswith(ENDINGS) or name_or_path in shipped_names()
+    return isinstance(name_or_path, Path) or name_or_path.endswith(SUFFIXES) or name_or_path in shipped_names()
 
 
 def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
@@ -60,16 +60,16 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     lists = ", ".join(CATEGORY_LISTS)
     raise FileNotFoundError(
         f"There is no vocabulary {name!r}: neither a file nor a shipped one, LIST/FORM with LIST one of {lists} and "
-        f"FORM one of {', '.join(FORMS)}.{near_match(name, shipped_names())}"
+        f"FORM one of {', '.join(STYLES)}.{near_match(name, shipped_names())}"
     )
 
 
-def given_vocabulary(words: Vocabulary | str | Path | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
+def as_vocabulary(words: Vocabulary | str | Path | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
     """Words in any of the ways a user gives them.
 
     Args:
         words: a `Vocabulary`; one by its file or shipped name, see `is_vocabulary_name`; else words, see
-            `Vocabulary.from_words`.
+            `Vocabulary.from_names`.
         stuff: which of the words are stuff; a vocabulary says that itself.
 
     Raises:
@@ -78,7 +78,7 @@ def given_vocabulary(words: Vocabulary | str | Path | Sequence[str], stuff: str 
     """
     is_name = isinstance(words, (str, Path)) and is_vocabulary_name(words)
     if not is_name and not isinstance(words, Vocabulary):
-        return Vocabulary.from_words(words, stuff)
+        return Vocabulary.from_names(words, stuff)
     if stuff:
         raise ValueError(
             "`stuff` goes with words; a vocabulary, and a vocabulary file, says itself which categories are stuff."
@@ -86,13 +86,13 @@ def given_vocabulary(words: Vocabulary | str | Path | Sequence[str], stuff: str 
     return Vocabulary.load(words) if is_name else words
 
 
-def in_form(vocabulary: Vocabulary, form: str) -> Vocabulary:
+def in_style(vocabulary: Vocabulary, form: str) -> Vocabulary:
     """The categories of a vocabulary in another form.
 
     Args:
         vocabulary: a dataset's own. If it has the names of one of `CATEGORY_LISTS`, whatever the dataset is called, its
             words are that list's.
-        form: one of `FORMS`.
+        form: one of `STYLES`.
 
     Returns:
         The same names, things and groups.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.writing import write_safetensors
-from ..clip.text_tower import TextEncoder
+from ..clip.text_tower import TextTower
 
 LEAST_TEXTS = 64
 """Fewer texts take less time to embed than the weights take to be told apart by content."""
@@ -44,7 +44,7 @@ def text_cache_dir() -> Path | None:
     return user / "masqclip_d2" / "text"
 
 
-def weights_digest(text_encoder: TextEncoder) -> str:
+def weights_digest(text_encoder: TextTower) -> str:
     """sha256, in hex, of a text tower: its sizes, its weights as they are in memory, and its tokenizer."""
     import open_clip
 

@@ -1,6 +1,6 @@
 """Text classifier: words -> text embeddings, and cosine similarity to them -> class logits.
 
-Shape shorthand: K categories, N negatives, C columns of class logits (categories, negatives, extra class), T rows of
+Shape shorthand: K categories, N background_prompts, C columns of class logits (categories, background_prompts, extra class), T rows of
 text embeddings, E embedding.
 """
 
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip.text_tower import TextEncoder
+from ..clip.text_tower import TextTower
 from . import text_cache
 from .prompts import TEMPLATES
 from .vocabulary import ENSEMBLES, Vocabulary, near_match
@@ -62,7 +62,7 @@ class TextClassifier(nn.Module):
 
     def __init__(
         self,
-        text_encoder: TextEncoder,
+        text_encoder: TextTower,
         logit_scale: Tensor | float,
         templates: str = "name",
         synonyms: str = "first",
@@ -91,7 +91,7 @@ class TextClassifier(nn.Module):
         """Embed the words; the result of equal words and weights is computed once.
 
         Args:
-            vocabulary: K categories and N negatives.
+            vocabulary: K categories and N background_prompts.
             extra_class: text of one more class at the end, such as "background" (MasQCLIP) or "other" (MaskCLIP).
 
         Returns:
@@ -112,7 +112,7 @@ class TextClassifier(nn.Module):
             vocabulary, extra_class: see `text_embeddings`.
 
         Returns:
-            (..., C) float: K categories, N negatives, the extra class.
+            (..., C) float: K categories, N background_prompts, the extra class.
 
         Raises:
             ValueError: a word is longer than the text encoder can read.
@@ -126,7 +126,7 @@ class TextClassifier(nn.Module):
         ensemble = vocabulary.ensemble or self.synonyms
         templates = vocabulary.templates or self.templates
         columns = tuple((name,) for name in vocabulary.names) if ensemble == "first" else vocabulary.synonyms
-        columns += tuple((word,) for word in vocabulary.negatives)
+        columns += tuple((word,) for word in vocabulary.background_prompts)
         if extra_class:
             columns += ((extra_class,),)
         templates = TEMPLATES[templates] if isinstance(templates, str) else templates

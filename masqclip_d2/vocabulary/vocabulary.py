@@ -32,7 +32,7 @@ class Vocabulary:
         templates: sentences that the words are put into: the name of a set of `prompts.TEMPLATES`, or own ones with
             `{}` for the word (and `{article}` for "a" or "an"). "": those of the model.
         ensemble: one of `ENSEMBLES`; "": that of the model.
-        negatives: texts that compete with the categories in the soft-max and are never an answer.
+        background_prompts: texts that compete with the categories in the soft-max and are never an answer.
         colors: for each category (red, green, blue), 0..255, or None: pictures choose one. Empty: all None.
 
     Raises:
@@ -46,11 +46,11 @@ class Vocabulary:
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     templates: str | tuple[str, ...] = ""
     ensemble: str = ""
-    negatives: tuple[str, ...] = ()
+    background_prompts: tuple[str, ...] = ()
     colors: tuple[tuple[int, int, int] | None, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("names", "is_thing", "negatives"):
+        for name in ("names", "is_thing", "background_prompts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         synonyms = self.synonyms or ((name,) for name in self.names)
         object.__setattr__(self, "synonyms", tuple(tuple(words) for words in synonyms))
@@ -66,7 +66,7 @@ class Vocabulary:
         return len(self.names)
 
     @classmethod
-    def from_words(cls, words: str | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
+    def from_names(cls, words: str | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
         """Take a user's words.
 
         A text separates categories by commas, and the synonyms of one by bars: "cat|kitten,sofa|couch". Where it has a
@@ -201,7 +201,7 @@ class Vocabulary:
                 f"A vocabulary needs one entry of is_thing, synonyms and colors per name: {len(self.names)} names, "
                 f"{len(self.is_thing)} is_thing, {len(self.synonyms)} synonyms, {len(self.colors)} colors."
             )
-        words = [*self.names, *self.negatives, *(word for words in self.synonyms for word in words)]
+        words = [*self.names, *self.background_prompts, *(word for words in self.synonyms for word in words)]
         no_text = next((word for word in words if not isinstance(word, str)), None)
         if no_text is not None:
             raise ValueError(f"Words are texts, got {no_text!r} ({type(no_text).__name__}); put it in quotes.")
@@ -221,13 +221,13 @@ class Vocabulary:
             _check_color(name, color)
 
     def _check_negatives(self) -> None:
-        if not all(map(fold, self.negatives)):
-            raise ValueError(f"The negatives {list(self.negatives)} have blank words; remove them.")
-        refuse_repeated([(word,) for word in self.negatives], "list of negatives")
+        if not all(map(fold, self.background_prompts)):
+            raise ValueError(f"The background_prompts {list(self.background_prompts)} have blank words; remove them.")
+        refuse_repeated([(word,) for word in self.background_prompts], "list of background_prompts")
         category_of = {fold(name): name for name in self.names}
         for name, words in zip(self.names, self.synonyms, strict=True):
             category_of |= {fold(word): name for word in words}
-        both = [word for word in self.negatives if fold(word) in category_of]
+        both = [word for word in self.background_prompts if fold(word) in category_of]
         if both:
             raise ValueError(
                 f"{both[0]!r} is a negative and a word of category {category_of[fold(both[0])]!r}; remove one of them."
@@ -240,7 +240,7 @@ def fold(word: str) -> str:
 
 
 def split_categories(words: str | Iterable[str], what: str) -> list[tuple[str, ...]]:
-    """Categories as tuples of synonyms; the syntax is that of `Vocabulary.from_words`."""
+    """Categories as tuples of synonyms; the syntax is that of `Vocabulary.from_names`."""
     if isinstance(words, str):
         separator = ";" if ";" in words else ","
         # A closing semicolon is a terminator: "cat,kitten;" is one category.

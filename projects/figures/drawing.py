@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from masqclip_d2.files import written_whole
+from masqclip_d2.files import atomic_write
 
 SHEET_WIDTH = 1600  # pixels
 MAX_FILE_SIZE = 400_000  # bytes
@@ -130,7 +130,7 @@ def sheet(
 
 def write_png(picture: Image.Image, path: Path) -> None:
     """Write with as many colours, at most 256, as keep the file below `MAX_FILE_SIZE`; whole or not at all."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         for num_colors in _PALETTE_SIZES:
             picture.convert("RGB").quantize(num_colors, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
             if temporary.stat().st_size < MAX_FILE_SIZE:

@@ -135,7 +135,7 @@ def _demo(sources: Sources, path: Path) -> None:
 
     if not sources.vocab:
         raise Missing("there are no words: give --vocab.")
-    vocabulary = Vocabulary.from_words(sources.vocab, sources.stuff)
+    vocabulary = Vocabulary.from_names(sources.vocab, sources.stuff)
     draw_demo(sources.method()[1], find_images([str(SAMPLES)]), vocabulary, path)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
 from masqclip_d2.visual_encoder import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
 
@@ -70,7 +70,7 @@ def test_what_others_count_of_the_same_towers(flops, monkeypatch):
 
 def test_nothing_is_lost_on_the_meta_device(flops, sizes):
     """The tower as it is, convolution and numbers included, counts the same."""
-    visual = ClipVisualTransformer(
+    visual = ClipVisionTransformer(
         input_resolution=24, patch_size=8, width=30, layers=5, heads=3, mlp_width=70, output_dim=14
     )
     encoder = MaskClassTokenEncoder(visual, attentions_with_rma(visual, sizes.rma_layers))

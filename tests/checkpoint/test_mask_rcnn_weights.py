@@ -10,7 +10,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from masqclip_d2.checkpoint import AccountingCheckpointer
+from masqclip_d2.checkpoint import StrictCheckpointer
 from masqclip_d2.config import load_config
 from masqclip_d2.proposer import TorchvisionResNet
 from tests.helpers import TINY_MASK_RCNN, tiny_clip_file, tiny_config
@@ -44,7 +44,7 @@ def test_every_name_of_the_released_file_finds_its_place_alone(tmp_path, renamed
     names = full_size_file(tmp_path / "released.pth", renamed=renamed)
     assert ("rpn.head.conv.weight" in names) == ("roi_heads.mask_head.mask_fcn1.weight" in names) == renamed
     model = build_model(load_config("coco/teacher_mask_rcnn_r50", RELEASED))
-    AccountingCheckpointer(model).load(str(tmp_path / "released.pth"))
+    StrictCheckpointer(model).load(str(tmp_path / "released.pth"))
     assert all((tensor == 0.125).all() for tensor in model.state_dict().values())
     assert len(model.state_dict()) == len(names)
 
@@ -54,8 +54,8 @@ def test_every_name_of_the_released_file_finds_its_place_in_maskclip(tmp_path):
     clip = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path))]
     layers = ["MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]"]
     model = build_model(load_config("coco/maskclip_mask_rcnn_r50", [*RELEASED, *clip, *layers]))
-    model.may_miss_names = (r"visual_encoder\.visual\.", r"text_classifier\.")  # as with a CLIP by name
-    AccountingCheckpointer(model, starts_training=True).load(str(tmp_path / "released.pth"))
+    model.allow_missing = (r"visual_encoder\.visual\.", r"text_classifier\.")  # as with a CLIP by name
+    StrictCheckpointer(model, starts_training=True).load(str(tmp_path / "released.pth"))
     loaded = {name for name, tensor in model.state_dict().items() if (tensor == 0.125).all()}
     assert loaded == {name for name in model.state_dict() if name.startswith("proposer.")}
     assert len(loaded) == len(names)
@@ -65,7 +65,7 @@ def test_without_its_number_of_classes_the_released_file_is_refused(tmp_path):
     full_size_file(tmp_path / "released.pth")
     model = build_model(load_config("coco/teacher_mask_rcnn_r50", ["MODEL.DEVICE", "cpu"]))
     with pytest.raises(ValueError, match=r"taken as Mask R-CNN.*cls_score.weight \(91, 1024\) instead of \(2, 1024\)"):
-        AccountingCheckpointer(model).load(str(tmp_path / "released.pth"))
+        StrictCheckpointer(model).load(str(tmp_path / "released.pth"))
 
 
 @pytest.mark.parametrize("meta_architecture", ["MaskRcnnProposalNetwork", "MaskCLIP"])
@@ -75,8 +75,8 @@ def test_values_arrive_where_they_belong(tmp_path, meta_architecture):
     network = getattr(model, "proposer", model)
     expected = {name: torch.randn_like(tensor) for name, tensor in network.state_dict().items()}
     torch.save({released_name(name): tensor for name, tensor in expected.items()}, tmp_path / "small.pth")
-    model.may_miss_names = (r"visual_encoder\.", r"text_classifier\.")
-    AccountingCheckpointer(model).load(str(tmp_path / "small.pth"))
+    model.allow_missing = (r"visual_encoder\.", r"text_classifier\.")
+    StrictCheckpointer(model).load(str(tmp_path / "small.pth"))
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
 
@@ -84,8 +84,8 @@ def test_values_arrive_where_they_belong(tmp_path, meta_architecture):
 def test_own_checkpoint_comes_back(tmp_path):
     cfg = tiny_config(tmp_path, "MaskRcnnProposalNetwork", *TINY_MASK_RCNN)
     one, other = build_model(cfg), build_model(cfg)
-    AccountingCheckpointer(one, str(tmp_path)).save("model_final", iteration=3)
-    AccountingCheckpointer(other).load(str(tmp_path / "model_final.pth"))
+    StrictCheckpointer(one, str(tmp_path)).save("model_final", iteration=3)
+    StrictCheckpointer(other).load(str(tmp_path / "model_final.pth"))
     assert all(torch.equal(value, one.state_dict()[name]) for name, value in other.state_dict().items())
 
 
@@ -112,7 +112,7 @@ def test_imagenet_backbone_weights(tmp_path, style):
     torch.save(state, tmp_path / "r18.pth")
     model = build_model(load_config("coco/teacher_mask_rcnn_r50", ["MODEL.DEVICE", "cpu", "MODEL.RESNETS.DEPTH", "18"]))
     head = model.rpn.head.cls_logits.weight.clone()
-    AccountingCheckpointer(model, starts_training=True).load(str(tmp_path / "r18.pth"))
+    StrictCheckpointer(model, starts_training=True).load(str(tmp_path / "r18.pth"))
     assert isinstance(model.backbone.body, TorchvisionResNet) and torch.equal(model.rpn.head.cls_logits.weight, head)
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

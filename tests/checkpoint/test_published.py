@@ -11,7 +11,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from masqclip_d2.checkpoint import AccountingCheckpointer
+from masqclip_d2.checkpoint import StrictCheckpointer
 from masqclip_d2.config import load_config
 from tests.helpers import TINY_CLIP, VIT_L_336, published_name, tiny_config
 
@@ -33,7 +33,7 @@ def test_every_published_name_finds_its_place_in_the_full_size_model(tmp_path, e
     path = tmp_path / "published.pth"
     torch.save({"model": published, "iteration": 9999}, path)
     assert path.stat().st_size < 2**20
-    AccountingCheckpointer(model).load(str(path))
+    StrictCheckpointer(model).load(str(path))
     loaded = {name for name, tensor in model.state_dict().items() if (tensor == value).all()}
     expected = [name for name, _ in entries if not name.startswith("criterion.")]
     own = {name for name in model.state_dict() if not name.startswith(("text_classifier.", "criterion."))}
@@ -65,7 +65,7 @@ def test_values_arrive_where_they_belong(tmp_path, meta_architecture, opts, monk
     }
     path = tmp_path / "published.pth"
     torch.save({"model": {**published, "criterion.empty_weight": torch.ones(134)}}, path)
-    AccountingCheckpointer(model).load(str(path))
+    StrictCheckpointer(model).load(str(path))
     for name, tensor in model.state_dict().items():
         if name in expected:
             assert torch.equal(tensor, expected[name]), name
@@ -80,9 +80,9 @@ def test_annotated_masks_need_no_proposer_and_take_the_weights_of_the_method(tmp
     state = trained if file == "own" else {published_name(name, "maskclip"): value for name, value in trained.items()}
     torch.save({"model": state}, tmp_path / "f.pth")
     model = build_model(tiny_config(tmp_path, "MaskCLIP", *opts, "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth"))
-    AccountingCheckpointer(model).load(str(tmp_path / "f.pth"))
+    StrictCheckpointer(model).load(str(tmp_path / "f.pth"))
     assert all(torch.equal(trained[name], value) for name, value in model.state_dict().items())
     assert not any(name.startswith("proposer.") for name in model.state_dict())
     torch.save({"model": {**state, "stray": torch.zeros(1)}}, tmp_path / "f.pth")
     with pytest.raises(ValueError, match="1 unexpected: stray"):
-        AccountingCheckpointer(model).load(str(tmp_path / "f.pth"))
+        StrictCheckpointer(model).load(str(tmp_path / "f.pth"))

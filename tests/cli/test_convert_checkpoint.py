@@ -12,7 +12,7 @@ import torch
 from detectron2.modeling import build_model
 from safetensors.torch import load_file, save_file
 
-from masqclip_d2.checkpoint import AccountingCheckpointer
+from masqclip_d2.checkpoint import StrictCheckpointer
 from masqclip_d2.cli.convert_checkpoint import convert_checkpoint, main
 from masqclip_d2.clip import pretrained as clip_sources
 from masqclip_d2.clip.model import build_clip, load_clip, save_clip
@@ -65,10 +65,10 @@ def test_published_file_loads_the_same_before_and_after(tmp_path, meta_architect
     torch.save({"model": published, "iteration": 9999}, tmp_path / "published.pth")
     text = convert_checkpoint(str(tmp_path / "published.pth"), tmp_path / "new.safetensors", config)
 
-    AccountingCheckpointer(model).load(str(tmp_path / "published.pth"))
+    StrictCheckpointer(model).load(str(tmp_path / "published.pth"))
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     other = build_model(load_config(config))
-    AccountingCheckpointer(other).load(str(tmp_path / "new.safetensors"))
+    StrictCheckpointer(other).load(str(tmp_path / "new.safetensors"))
     assert all(torch.equal(tensor, expected[name]) for name, tensor in other.state_dict().items())
     written = load_file(tmp_path / "new.safetensors")
     assert set(written) == {name for name in expected if not name.startswith("text_classifier.")}
@@ -118,7 +118,7 @@ def test_proposer_from_every_format(tmp_path, teacher, suffix):
     assert written.keys() == state.keys()
     assert all(torch.equal(written[name], tensor) for name, tensor in state.items())
     model = build_model(load_config(config))
-    AccountingCheckpointer(model).load(str(tmp_path / "new.safetensors"))
+    StrictCheckpointer(model).load(str(tmp_path / "new.safetensors"))
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
 
@@ -288,7 +288,7 @@ def test_half_without_clip_keeps_what_was_learned(tmp_path, meta_architecture, o
     assert {tensor.dtype for tensor in written.values() if tensor.is_floating_point()} == {torch.float16}
     assert "left out, as expected: visual_encoder.visual.conv1.weight (1)" in text
     other = build_model(load_config(config))  # with the same CLIP, by its name
-    AccountingCheckpointer(other).load(str(output))
+    StrictCheckpointer(other).load(str(output))
     expected = model.state_dict()
     for name, tensor in other.state_dict().items():
         torch.testing.assert_close(tensor, expected[name], atol=5e-4, rtol=1e-3, msg=name)

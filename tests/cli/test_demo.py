@@ -96,7 +96,7 @@ def test_a_vocabulary_file_brings_words_things_and_colors(tiny, tmp_path):
     words = tmp_path / "words.yaml"
     words.write_text(
         "categories: [striped circle, {name: grass, isthing: false, color: [255, 0, 0]}]\n"
-        "templates: ['a {}', 'the {}']\nensemble: max\nnegatives: [shadow]\n"
+        "templates: ['a {}', 'the {}']\nensemble: max\nbackground_prompts: [shadow]\n"
     )
     _image(tmp_path / "a.png")
     head, tail = tiny

@@ -3,7 +3,7 @@ import pytest
 import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
 
-from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
 
 
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
@@ -28,7 +28,7 @@ def test_names_are_those_of_openai():
     config = open_clip.get_model_config("ViT-B-32")
     with torch.device("meta"):
         theirs = open_clip.CLIP(**{k: v for k, v in config.items()})
-        ours = ClipVisualTransformer(
+        ours = ClipVisionTransformer(
             input_resolution=224, patch_size=32, width=768, layers=12, heads=12, output_dim=512
         )
     shapes = {name: tensor.shape for name, tensor in theirs.visual.state_dict().items()}

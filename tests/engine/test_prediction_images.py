@@ -8,10 +8,10 @@ import torch
 from detectron2.utils.events import EventStorage, TensorboardXWriter
 from PIL import Image
 
-from masqclip_d2.engine.prediction_images import ResultPictures
+from masqclip_d2.engine.prediction_images import PredictionImages
 from masqclip_d2.engine.trainer import Trainer
 from masqclip_d2.segmentation import category_colors
-from tests.helpers import five_words, random_image, tiny_config
+from tests.helpers import five_categories, random_image, tiny_config
 
 
 def pictures_in(folder):
@@ -38,7 +38,7 @@ def grey(name, height=40, width=60):
 
 
 def test_the_event_file_holds_the_first_answers(tmp_path):
-    evaluator = ResultPictures("some_set", five_words(), count=2)
+    evaluator = PredictionImages("some_set", five_categories(), count=2)
     with EventStorage(7):
         evaluator.process([grey("a")], [answer(0)])
         evaluator.process([grey("b"), grey("c")], [answer(1), answer(2)])
@@ -58,7 +58,7 @@ def test_the_event_file_holds_the_first_answers(tmp_path):
 
 
 def test_a_second_evaluation_draws_again_and_other_models_nothing():
-    evaluator = ResultPictures("some_set", five_words(), count=1)
+    evaluator = PredictionImages("some_set", five_categories(), count=1)
     labels = {"sem_seg_labels": torch.zeros(40, 60, dtype=torch.int64), "sem_seg_confidence": torch.ones(40, 60)}
     drawn = []
     with EventStorage() as storage:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from masqclip_d2.evaluation import SemanticEvaluator, confusion_matrix, semantic_numbers
+from masqclip_d2.evaluation import SemanticEvaluator, confusion_matrix, semantic_metrics
 from masqclip_d2.evaluation.semantic import read_label_map
 
 NAMES = ("a", "b", "c", "d")
@@ -16,7 +16,7 @@ def test_numbers_by_hand():
     gt, prediction = np.array([[0, 0, 0, 1, 1, 255]]), np.array([[0, 0, 1, 1, 2, 3]])
     confusion = confusion_matrix(gt, prediction, 4, 255)
     assert confusion.sum() == 5
-    numbers = semantic_numbers(confusion, NAMES, {"base": [0, 3], "novel": [1, 2], "unseen": [3]})
+    numbers = semantic_metrics(confusion, NAMES, {"base": [0, 3], "novel": [1, 2], "unseen": [3]})
     iou_a, iou_b = 2 / 3, 1 / 3
     expected = {
         "mIoU": 50.0,  # a and b
@@ -41,19 +41,19 @@ def test_numbers_by_hand():
 
 def test_no_category_is_a_miss_and_belongs_to_no_prediction():
     confusion = confusion_matrix(np.array([[0, 0, 1, 1]]), np.array([[0, 255, 1, 255]]), 2, 255)
-    numbers = semantic_numbers(confusion, ("a", "b"))
+    numbers = semantic_metrics(confusion, ("a", "b"))
     assert numbers["mIoU"] == 50.0 and numbers["pACC"] == 50.0
 
 
 def test_without_any_ground_truth_everything_is_nan():
-    numbers = semantic_numbers(np.zeros((2, 3), dtype=np.int64), ("a", "b"), {"base": [0]})
+    numbers = semantic_metrics(np.zeros((2, 3), dtype=np.int64), ("a", "b"), {"base": [0]})
     assert all(math.isnan(value) for value in numbers.values())
 
 
 def test_equals_the_sum_over_pixels_on_random_maps():
     rng = np.random.default_rng(0)
     gt, prediction = rng.integers(0, 5, (2, 30, 40))
-    numbers = semantic_numbers(confusion_matrix(gt, prediction, 5, 255), list("abcde"))
+    numbers = semantic_metrics(confusion_matrix(gt, prediction, 5, 255), list("abcde"))
     for index, name in enumerate("abcde"):
         both, either = ((gt == index) & (prediction == index)).sum(), ((gt == index) | (prediction == index)).sum()
         assert numbers[f"IoU-{name}"] == pytest.approx(100 * both / either)

@@ -51,9 +51,9 @@ def differing_fraction(actual, expected) -> float:
 
 def visual_tower(meta):
     """CLIP's visual tower of the sizes in `meta`, frozen."""
-    from masqclip_d2.clip.vision_transformer import ClipVisualTransformer
+    from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
 
-    return ClipVisualTransformer(
+    return ClipVisionTransformer(
         input_resolution=meta["input_resolution"],
         patch_size=meta["patch_size"],
         width=meta["width"],

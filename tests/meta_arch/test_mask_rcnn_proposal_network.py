@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Instances
 
 from masqclip_d2.engine.trainer import Trainer
-from tests.helpers import TINY_MASK_RCNN, five_words, random_image, tiny_config
+from tests.helpers import TINY_MASK_RCNN, five_categories, random_image, tiny_config
 
 LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"}
 AS_PROPOSER = (*TINY_MASK_RCNN, "MODEL.MASQCLIP.PROPOSER.SOURCE", "mask_rcnn")
@@ -134,15 +134,15 @@ def test_our_trainer_trains_and_evaluates_it_by_recall(tmp_path, mini_shapes, am
 
 @pytest.mark.parametrize("meta_architecture", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
 def test_other_models_take_it_as_their_proposer(tmp_path, network, meta_architecture):
-    from masqclip_d2.checkpoint import AccountingCheckpointer
+    from masqclip_d2.checkpoint import StrictCheckpointer
 
     torch.save({"model": network.state_dict()}, tmp_path / "teacher.pth")
     model = build_model(tiny_config(tmp_path, meta_architecture, *AS_PROPOSER)).eval()
-    model.may_miss_names = (r"visual_encoder\.", r"text_classifier\.")  # CLIP's numbers are fresh here
-    AccountingCheckpointer(model).load(str(tmp_path / "teacher.pth"))
+    model.allow_missing = (r"visual_encoder\.", r"text_classifier\.")  # CLIP's numbers are fresh here
+    StrictCheckpointer(model).load(str(tmp_path / "teacher.pth"))
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in model.proposer.state_dict().items())
     assert not any(parameter.requires_grad for parameter in model.proposer.parameters())
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     records = [{**record((40, 72)), "height": 55, "width": 31}, record((1, 1))]
     for image, answer in zip(records, model(records), strict=True):
         hw = (image.get("height", 1), image.get("width", 1))
@@ -160,7 +160,7 @@ def nothing_found(model):
 @pytest.mark.parametrize("meta_architecture", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
 def test_an_image_without_proposals_is_answered_with_nothing(tmp_path, meta_architecture):
     model = nothing_found(build_model(tiny_config(tmp_path, meta_architecture, *AS_PROPOSER)).eval())
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     [answer] = model([{"image": random_image(40, 72)}])
     assert answer["panoptic_seg"][1] == [] and not answer["panoptic_seg"][0].any()
     assert len(answer["instances"]) == 0 and answer["sem_seg_labels"].shape == (40, 72)
@@ -175,7 +175,7 @@ def test_stages_train_on_its_proposals(tmp_path, meta_architecture, opts, found)
     model = build_model(tiny_config(tmp_path, meta_architecture, *AS_PROPOSER, *opts)).train()
     if not found:
         nothing_found(model)
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     batch = [record((64, 96), (20, 40, 50, 80)), record((48, 32), (4, 4, 20, 20))]
     for image in batch:
         image["instances"].gt_classes = torch.tensor([1])

@@ -14,14 +14,14 @@ from masqclip_d2.meta_arch.build import clip_from_config
 from masqclip_d2.meta_arch.open_vocabulary import Tasks, fuse
 from masqclip_d2.structures import MaskProposals
 from masqclip_d2.vocabulary import Vocabulary
-from tests.helpers import five_words, random_image, tiny_config
+from tests.helpers import five_categories, random_image, tiny_config
 
 
 @pytest.fixture(params=["MaskCLIP", "ClipBaseline"])
 def model(request, tmp_path):
     opts = ("MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0", "MODEL.MASQCLIP.TEST.CLASS_MAPS", "True")
     built = build_model(tiny_config(tmp_path, request.param, *opts))
-    built.eval().set_vocabulary(five_words())
+    built.eval().set_vocabulary(five_categories())
     return built
 
 
@@ -81,7 +81,7 @@ def test_no_answer_depends_on_which_others_are_given(model, resize_masks_first):
 def test_order_of_resizing_and_summing_is_that_of_the_key():
     """One mask whose edge lies between pixels, shown twice as large: a sigmoid of means is no mean of sigmoids."""
     proposals = MaskProposals(torch.tensor([[[-8.0, 8.0, 8.0, 8.0]]]), torch.ones(1), (1, 3), (1, 4))
-    probs, vocabulary = torch.tensor([[1.0]]), Vocabulary.from_words("thing")
+    probs, vocabulary = torch.tensor([[1.0]]), Vocabulary.from_names("thing")
     tasks = Tasks(panoptic=False, instance=False, class_maps=True)
     first = fuse(probs, proposals, vocabulary, (1, 6), tasks)
     later = fuse(probs, proposals, vocabulary, (1, 6), replace(tasks, resize_masks_first=False))
@@ -102,25 +102,25 @@ def test_batch_of_differing_sizes_equals_one_by_one(model):
 
 
 def test_one_word_vocabulary(model):
-    model.set_vocabulary(Vocabulary.from_words("thing"))
+    model.set_vocabulary(Vocabulary.from_names("thing"))
     answer = model(_records()[:1])[0]
     assert answer["sem_seg"].shape[0] == 1 and (answer["instances"].pred_classes == 0).all()
 
 
 def test_vocabulary_switches_between_calls(model):
     first = model(_records()[:1])[0]["sem_seg"]
-    model.set_vocabulary(Vocabulary.from_words("a,b,c"))
+    model.set_vocabulary(Vocabulary.from_names("a,b,c"))
     assert model(_records()[:1])[0]["sem_seg"].shape[0] == 3
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     torch.testing.assert_close(model(_records()[:1])[0]["sem_seg"], first)
 
 
 def test_order_of_words_permutes_the_answer(model):
     """One class map per word: reversing the words reverses the maps."""
     words = ["striped circle", "dotted star", "plain cross"]
-    model.set_vocabulary(Vocabulary.from_words(words))
+    model.set_vocabulary(Vocabulary.from_names(words))
     forwards = model(_records()[:1])[0]["sem_seg"]
-    model.set_vocabulary(Vocabulary.from_words(words[::-1]))
+    model.set_vocabulary(Vocabulary.from_names(words[::-1]))
     torch.testing.assert_close(model(_records()[:1])[0]["sem_seg"].flip(0), forwards, atol=1e-5, rtol=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_nothing_requires_a_gradient(model):
 @pytest.mark.parametrize("extra", ["", "background"])
 def test_extra_class_competes_and_is_dropped(tmp_path, extra):
     model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.TEST.EXTRA_CLASS", extra)).eval()
-    scores = model.class_log_scores(torch.randn(4, 16), torch.ones(4), five_words())
+    scores = model.class_log_scores(torch.randn(4, 16), torch.ones(4), five_categories())
     total = scores.exp().sum(1)
     assert scores.shape == (4, 5)
     assert (total < 1 - 1e-6).all() if extra else torch.allclose(total, torch.ones(4))
@@ -152,7 +152,7 @@ def test_object_score_multiplies(tmp_path):
     opts = ("MODEL.MASQCLIP.TEST.OBJECT_SCORE", "True")
     model = build_model(tiny_config(tmp_path, "MaskCLIP", *opts)).eval()
     embeddings, scores = torch.randn(2, 16), torch.tensor([0.25, 1.0])
-    total = model.class_log_scores(embeddings, scores, five_words()).exp().sum(1)
+    total = model.class_log_scores(embeddings, scores, five_categories()).exp().sum(1)
     torch.testing.assert_close(total, scores)
 
 
@@ -165,7 +165,7 @@ def _annotated(hw):
 
 def test_ground_truth_proposals_are_classified_one_by_one(tmp_path):
     model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")).eval()
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     record = _annotated((24, 32))
     answer = model([record])[0]
     assert answer["mask_classification"]["scores"].shape == (2, 5)
@@ -175,7 +175,7 @@ def test_ground_truth_proposals_are_classified_one_by_one(tmp_path):
 
 def test_ground_truth_proposals_without_annotation_are_refused(tmp_path):
     model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")).eval()
-    model.set_vocabulary(five_words())
+    model.set_vocabulary(five_categories())
     with pytest.raises(ValueError, match="photo.jpg"):
         model([{"image": random_image(8, 8), "file_name": "photo.jpg"}])
 

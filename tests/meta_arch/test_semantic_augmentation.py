@@ -6,14 +6,14 @@ from detectron2.modeling import build_model
 
 from masqclip_d2.fusion import crop_and_resize
 from masqclip_d2.meta_arch.semantic_augmentation import SemanticWithAugmentation
-from tests.helpers import five_words, random_image, tiny_config
+from tests.helpers import five_categories, random_image, tiny_config
 
 
 @pytest.fixture(params=["MaskCLIP", "MasQCLIP"])
 def model(request, tmp_path):
     opts = ("MODEL.MASQCLIP.TEST.CLASS_MAPS", "True", "MODEL.MASQCLIP.RMA.LAYERS", "[1]")
     built = build_model(tiny_config(tmp_path, request.param, *opts if request.param == "MaskCLIP" else opts[:2]))
-    built.eval().set_vocabulary(five_words())
+    built.eval().set_vocabulary(five_categories())
     return built
 
 

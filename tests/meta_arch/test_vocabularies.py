@@ -18,7 +18,7 @@ ALL_TASKS = (
     "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True",
 )  # fmt: skip
 WORDS = Vocabulary(("cat", "grass"), (True, False))
-# Class logits of four masks by hand: cat, grass, the negatives shadow and hand, the extra class.
+# Class logits of four masks by hand: cat, grass, the background_prompts shadow and hand, the extra class.
 LOGITS = torch.tensor([
     [3.0, 1.0, 0.0, 0.0, 0.0],  # cat
     [1.0, 0.0, 2.0, 0.0, 0.0],  # shadow
@@ -29,17 +29,17 @@ LOGITS = torch.tensor([
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    def make(name, extra="", negatives=("shadow", "hand")):
+    def make(name, extra="", background_prompts=("shadow", "hand")):
         """A model whose class logits are those above, and a vocabulary for it."""
         model = build_model(tiny_config(tmp_path, name, *ALL_TASKS, "MODEL.MASQCLIP.TEST.EXTRA_CLASS", extra)).eval()
-        columns = [0, 1, *range(2, 2 + len(negatives)), *([4] if extra else [])]
+        columns = [0, 1, *range(2, 2 + len(background_prompts)), *([4] if extra else [])]
 
         def class_logits(embeddings, vocabulary, extra_class=None):
-            assert vocabulary.negatives == negatives and extra_class == (extra or None)
+            assert vocabulary.background_prompts == background_prompts and extra_class == (extra or None)
             return LOGITS[: len(embeddings), columns]
 
         monkeypatch.setattr(model.text_classifier, "class_logits", class_logits)
-        return model, replace(WORDS, negatives=negatives)
+        return model, replace(WORDS, background_prompts=background_prompts)
 
     return make
 
@@ -73,7 +73,7 @@ def kept(model, vocabulary):
 
 
 @pytest.mark.parametrize(
-    ("name", "extra", "negatives", "expected"),
+    ("name", "extra", "background_prompts", "expected"),
     [
         ("MaskCLIP", "", (), [True, True, True, True]),
         ("MaskCLIP", "", ("shadow", "hand"), [True, False, True, False]),
@@ -84,8 +84,8 @@ def kept(model, vocabulary):
         ("MasQCLIP", "background", ("shadow", "hand"), [True, False, True, False]),
     ],
 )
-def test_panoptic_segments_are_not_won_by_negatives(make, name, extra, negatives, expected):
-    assert kept(*make(name, extra, negatives)) == expected
+def test_panoptic_segments_are_not_won_by_negatives(make, name, extra, background_prompts, expected):
+    assert kept(*make(name, extra, background_prompts)) == expected
 
 
 def test_no_masks(make):
@@ -95,7 +95,7 @@ def test_no_masks(make):
 
 
 def test_negatives_in_training_are_a_part_of_none(make):
-    """The soft-max gives the last column the sum of the extra class and the negatives."""
+    """The soft-max gives the last column the sum of the extra class and the background_prompts."""
     model, vocabulary = make("MasQCLIP", "background")
     logits = model.training_class_logits(torch.zeros(4, 16), vocabulary, "background")
     probs = LOGITS.softmax(1)
@@ -110,8 +110,8 @@ def test_negatives_in_training_are_a_part_of_none(make):
 @pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP"])
 def test_models_learn_with_every_ensemble_templates_and_negatives(tmp_path, name, ensemble):
     model = build_model(tiny_config(tmp_path, name, "MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]"))
-    words = Vocabulary.from_words("cat|kitten,dog|puppy|hound", stuff="grass")
-    model.set_vocabulary(replace(words, ensemble=ensemble, templates=("a {}", "the {}"), negatives=("hand",)))
+    words = Vocabulary.from_names("cat|kitten,dog|puppy|hound", stuff="grass")
+    model.set_vocabulary(replace(words, ensemble=ensemble, templates=("a {}", "the {}"), background_prompts=("hand",)))
     masks = torch.zeros(2, 32, 40, dtype=torch.bool)
     masks[0, :10, :12] = masks[1, 12:, 5:] = True
     instances = Instances((32, 40), gt_masks=BitMasks(masks), gt_classes=torch.tensor([1, 2]))
@@ -128,7 +128,7 @@ def test_max_is_the_best_of_vocabularies_with_one_synonym_each(tmp_path, name):
     embeddings = torch.randn(5, 16)
 
     def logits(words):
-        return model.text_classifier.class_logits(embeddings, Vocabulary.from_words(words), "other")
+        return model.text_classifier.class_logits(embeddings, Vocabulary.from_names(words), "other")
 
     best = torch.maximum(logits("cat,dog"), logits("kitten,hound"))
     best = torch.maximum(best, logits("cat,puppy"))

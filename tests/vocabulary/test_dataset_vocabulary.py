@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from masqclip_d2.vocabulary import Vocabulary, choose_vocabulary
+from masqclip_d2.vocabulary import Vocabulary, resolve_vocabulary
 
 OWN = Vocabulary(
     ("cat", "building, edifice", "grass-merged"),
@@ -17,32 +17,32 @@ def choose(tmp_path):
     def choose(words):
         path = tmp_path / "words.yaml"
         path.write_text(words)
-        return choose_vocabulary(OWN, str(path), "my_val")
+        return resolve_vocabulary(OWN, str(path), "my_val")
 
     return choose
 
 
 def test_nothing_chosen_is_the_datasets_own():
-    assert choose_vocabulary(OWN, "", "my_val") is OWN
+    assert resolve_vocabulary(OWN, "", "my_val") is OWN
 
 
 def test_a_form(caplog):
     with caplog.at_level(logging.INFO):
-        words = choose_vocabulary(OWN, "maskclip", "my_val")
+        words = resolve_vocabulary(OWN, "maskclip", "my_val")
     assert words.synonyms[1] == ("building, edifice",) and words.ensemble == "first"
     assert "my_val: words of 'maskclip', templates name, first of synonyms" in caplog.text
 
 
 def test_a_file_keeps_its_words_and_the_things_and_groups_of_the_dataset(choose):
-    words = choose("{categories: [cat|kitten, building, grass], ensemble: max, negatives: [shadow]}")
+    words = choose("{categories: [cat|kitten, building, grass], ensemble: max, background_prompts: [shadow]}")
     assert words.names == ("cat", "building", "grass") and words.synonyms[0] == ("cat", "kitten")
     assert words.is_thing == OWN.is_thing and words.groups == OWN.groups
-    assert words.ensemble == "max" and words.negatives == ("shadow",)
+    assert words.ensemble == "max" and words.background_prompts == ("shadow",)
 
 
 def test_a_shipped_name_in_full():
     own = Vocabulary.load("coco_novel17/masqclip")
-    assert choose_vocabulary(own, "coco_novel17/openseg", "coco").ensemble == "max"
+    assert resolve_vocabulary(own, "coco_novel17/openseg", "coco").ensemble == "max"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,6 @@ def test_words_that_do_not_fit(choose, words, message):
 
 def test_an_unknown_form_and_one_without_words():
     with pytest.raises(FileNotFoundError, match="no vocabulary 'openseg2'.* FORM one of maskclip, masqclip, openseg"):
-        choose_vocabulary(OWN, "openseg2", "my_val")
+        resolve_vocabulary(OWN, "openseg2", "my_val")
     with pytest.raises(ValueError, match="Dataset 'my_val': There are no OpenSeg names for these 3 categories"):
-        choose_vocabulary(OWN, "openseg", "my_val")
+        resolve_vocabulary(OWN, "openseg", "my_val")

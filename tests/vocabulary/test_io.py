@@ -12,7 +12,7 @@ categories:
   - {name: tree-merged, synonyms: [tree, palm tree], isthing: false, color: [60, 120, 40]}
 templates: vild_14
 ensemble: max
-negatives: [shadow]
+background_prompts: [shadow]
 groups: {base: [tree-merged, striped circle]}
 """
 EXPECTED = Vocabulary(
@@ -22,7 +22,7 @@ EXPECTED = Vocabulary(
     {"base": (2, 0)},
     templates="vild_14",
     ensemble="max",
-    negatives=("shadow",),
+    background_prompts=("shadow",),
     colors=(None, None, (60, 120, 40)),
 )
 
@@ -43,8 +43,13 @@ def test_yaml_and_json_say_the_same(read):
 
 def test_a_list_is_the_categories_and_the_rest_has_defaults(read):
     vocabulary = read("- cat, kitten\n- 'no'\n")
-    assert vocabulary == Vocabulary.from_words(["cat,kitten", "no"])
-    assert (vocabulary.templates, vocabulary.ensemble, vocabulary.negatives, vocabulary.colors) == ("", "", (), ())
+    assert vocabulary == Vocabulary.from_names(["cat,kitten", "no"])
+    assert (vocabulary.templates, vocabulary.ensemble, vocabulary.background_prompts, vocabulary.colors) == (
+        "",
+        "",
+        (),
+        (),
+    )
 
 
 def test_own_templates_and_isthing_as_in_coco(read):
@@ -60,7 +65,7 @@ def test_written_files_are_read_again(tmp_path, ending):
         (True, False, True, True, True, True),
         (("sofa", "couch"), ("a|b",), ("no",), ("k\u00e4tzchen",), ("two  spaces",), ("plain",)),
         templates=("a {}: yes",),
-        negatives=("off",),
+        background_prompts=("off",),
     )
     for number, vocabulary in enumerate((EXPECTED, odd)):
         path = tmp_path / "new folder" / f"{number}{ending}"
@@ -69,7 +74,7 @@ def test_written_files_are_read_again(tmp_path, ending):
 
 
 def test_written_files_are_short(tmp_path):
-    Vocabulary.from_words("cat,dog|puppy", stuff="grass").to_file(tmp_path / "words.yaml")
+    Vocabulary.from_names("cat,dog|puppy", stuff="grass").to_file(tmp_path / "words.yaml")
     assert yaml.safe_load((tmp_path / "words.yaml").read_text()) == {
         "categories": ["cat", {"name": "dog", "synonyms": ["dog", "puppy"]}, {"name": "grass", "isthing": False}]
     }
@@ -112,10 +117,13 @@ def test_written_files_are_short(tmp_path):
         ("{categories: [cat], templates: []}", "The list of templates is empty"),
         ("{categories: [cat], templates: ['a {}', 'A {}']}", "The list of templates has duplicate words"),
         ("{categories: [cat], ensemble: median}", "ensemble is one of first, mean, max; got 'median'"),
-        ("{categories: [cat], negatives: shadow}", "negatives must be a list"),
-        ("{categories: [cat], negatives: [' ']}", r"The negatives \[' '\] have blank words"),
-        ("{categories: [cat], negatives: [a, A]}", "The list of negatives has duplicate words: 'a'"),
-        ("{categories: ['cat|kitten'], negatives: [Kitten]}", "'Kitten' is a negative and a word of category 'cat'"),
+        ("{categories: [cat], background_prompts: shadow}", "background_prompts must be a list"),
+        ("{categories: [cat], background_prompts: [' ']}", r"The background_prompts \[' '\] have blank words"),
+        ("{categories: [cat], background_prompts: [a, A]}", "The list of background_prompts has duplicate words: 'a'"),
+        (
+            "{categories: ['cat|kitten'], background_prompts: [Kitten]}",
+            "'Kitten' is a negative and a word of category 'cat'",
+        ),
         ("{categories: [cat], groups: {base: [cta]}}", "group 'base' names 'cta', which is no .* Did you mean 'cat'"),
         ("{categories: [cat], groups: [cat]}", "groups must be a mapping"),
         ("{categories: [cat], groups: {base: cat}}", "group 'base' must be a list"),

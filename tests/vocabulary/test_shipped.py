@@ -6,7 +6,7 @@ from detectron2.data import MetadataCatalog
 from masqclip_d2.categories.lists import CATEGORY_LISTS, category_list
 from masqclip_d2.clip.text_tower import _tokenizer
 from masqclip_d2.data import registration  # noqa: F401  (registers)
-from masqclip_d2.vocabulary import FORMS, Vocabulary, in_form, shipped_names
+from masqclip_d2.vocabulary import STYLES, Vocabulary, in_style, shipped_names
 from masqclip_d2.vocabulary.prompts import TEMPLATES
 from masqclip_d2.vocabulary.vocabulary import fold
 
@@ -25,7 +25,7 @@ def word_of(vocabulary, name):
 
 
 def test_every_list_ships_in_every_form():
-    assert shipped_names() == [f"{name}/{form}" for name in CATEGORY_LISTS for form in FORMS]
+    assert shipped_names() == [f"{name}/{form}" for name in CATEGORY_LISTS for form in STYLES]
     for name in shipped_names():
         vocabulary, rows = Vocabulary.load(name), category_list(name.split("/")[0])
         assert vocabulary.names == tuple(row.name for row in rows)
@@ -89,10 +89,10 @@ def test_every_text_fits_the_77_tokens_of_published_clips():
 
 
 @pytest.mark.parametrize("dataset", VAL)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", STYLES)
 def test_every_registered_dataset_has_every_form(dataset, form):
     own = Vocabulary.from_metadata(MetadataCatalog.get(OURS + dataset))
-    words = in_form(own, form)
+    words = in_style(own, form)
     assert (words.names, words.is_thing, words.groups) == (own.names, own.is_thing, own.groups)
     assert (words.ensemble, words.templates) == {
         "maskclip": ("first", "name"), "masqclip": ("mean", "name"), "openseg": ("max", "vild_14"),
@@ -104,16 +104,16 @@ def test_a_dataset_of_another_project_is_known_by_its_names():
     """Detectron2's own COCO panoptic has no natural names; letter case and spaces do not matter."""
     theirs = replace(Vocabulary.load("coco_panoptic/maskclip"), ensemble="", templates="", colors=())
     renamed = replace(theirs, names=("Person ", *theirs.names[1:]), synonyms=())
-    words = in_form(renamed, "masqclip")
+    words = in_style(renamed, "masqclip")
     assert words.names[0] == "Person " and word_of(words, "tree-merged")[0] == "tree"
 
 
 def test_a_users_categories_have_the_forms_that_follow_from_them():
-    own = Vocabulary.from_words("cat|kitten,sofa")
-    assert in_form(own, "maskclip").synonyms == (("cat",), ("sofa",))
-    assert in_form(own, "masqclip").synonyms == (("cat", "kitten"), ("sofa",))
+    own = Vocabulary.from_names("cat|kitten,sofa")
+    assert in_style(own, "maskclip").synonyms == (("cat",), ("sofa",))
+    assert in_style(own, "masqclip").synonyms == (("cat", "kitten"), ("sofa",))
     with pytest.raises(ValueError, match=r"no OpenSeg names for these 2 categories \(cat, sofa, \.\.\.\)"):
-        in_form(own, "openseg")
+        in_style(own, "openseg")
 
 
 @pytest.mark.parametrize(

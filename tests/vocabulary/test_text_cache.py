@@ -7,7 +7,7 @@ import torch
 
 from masqclip_d2.vocabulary import TextClassifier, Vocabulary, text_cache, text_cache_dir
 
-MANY = Vocabulary.from_words([f"word {index}|thing {index}" for index in range(text_cache.LEAST_TEXTS)])
+MANY = Vocabulary.from_names([f"word {index}|thing {index}" for index in range(text_cache.LEAST_TEXTS)])
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_embeddings_from_disk_serve_training(tower, folder):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda tower: {"vocabulary": Vocabulary.from_words([*MANY.names[1:], "another"])},
-        lambda tower: {"vocabulary": Vocabulary.from_words([*MANY.names[1:], MANY.names[0]])},
+        lambda tower: {"vocabulary": Vocabulary.from_names([*MANY.names[1:], "another"])},
+        lambda tower: {"vocabulary": Vocabulary.from_names([*MANY.names[1:], MANY.names[0]])},
         lambda tower: {"templates": "single"},
         lambda tower: {"synonyms": "mean"},
         lambda tower: {"synonyms": "max"},
@@ -98,7 +98,7 @@ def test_the_weights_are_digested_once(tower, folder, monkeypatch):
 
 
 def test_a_tower_that_is_trained_and_a_few_words_are_not_kept(tower, folder):
-    start(tower, Vocabulary.from_words("cat,dog"))
+    start(tower, Vocabulary.from_names("cat,dog"))
     tower.ln_final.bias.requires_grad_(True)
     start(tower)
     assert files(folder) == []

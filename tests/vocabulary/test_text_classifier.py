@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from masqclip_d2.clip.text_tower import TextEncoder
+from masqclip_d2.clip.text_tower import TextTower
 from masqclip_d2.vocabulary import TextClassifier, Vocabulary, class_logits
 from masqclip_d2.vocabulary.prompts import TEMPLATES
 
@@ -13,7 +13,7 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 @pytest.fixture
 def vocabulary():
-    return Vocabulary.from_words("cat|kitten,dog,sofa|couch|settee")
+    return Vocabulary.from_names("cat|kitten,dog,sofa|couch|settee")
 
 
 def test_maskclip_form_is_the_bare_name(text_encoder, vocabulary):
@@ -33,14 +33,14 @@ def test_masqclip_form_averages_synonyms_before_normalising(text_encoder, vocabu
 def test_templates_average_unit_vectors(text_encoder, monkeypatch):
     monkeypatch.setitem(TEMPLATES, "two", ("one {}.", "{article} {}"))
     classifier = TextClassifier(text_encoder, 100.0, templates="two")
-    result = classifier.text_embeddings(Vocabulary.from_words("owl,cat"))
+    result = classifier.text_embeddings(Vocabulary.from_names("owl,cat"))
     owls = F.normalize(text_encoder.encode(["one owl.", "an owl"]), dim=1)
     cats = F.normalize(text_encoder.encode(["one cat.", "a cat"]), dim=1)
     expected = F.normalize(torch.stack([owls.mean(dim=0), cats.mean(dim=0)]), dim=1)
     torch.testing.assert_close(result, expected, **CLOSE)
 
 
-class OneHot(TextEncoder):
+class OneHot(TextTower):
     """Each text is a vector written down by hand; what is not written cannot be asked for."""
 
     VECTORS = {
@@ -72,14 +72,14 @@ EMBEDDING = torch.tensor([[3.0, 4.0, 0.0]])
 def test_logits_of_each_ensemble_by_hand(synonyms, cat):
     """Mean of (1, 0, 0) and (0, 2, 0): (0.5, 1, 0), of length sqrt(1.25)."""
     classifier = TextClassifier(OneHot(), 10.0, synonyms=synonyms)
-    vocabulary = Vocabulary(("cat", "dog"), (True, True), (("cat", "kitten"), ("dog",)), negatives=("shadow",))
+    vocabulary = Vocabulary(("cat", "dog"), (True, True), (("cat", "kitten"), ("dog",)), background_prompts=("shadow",))
     logits = classifier.class_logits(EMBEDDING, vocabulary, "other")
     torch.testing.assert_close(logits, torch.tensor([[10 * cat, 3.6, 4.8, 0.0]]))
     assert classifier.class_logits(EMBEDDING, vocabulary).shape == (1, 3)
 
 
 def test_max_has_a_row_per_synonym_and_negatives_and_extra_class_come_last():
-    vocabulary = Vocabulary(("cat", "dog"), (True, True), (("cat", "kitten"), ("dog",)), negatives=("shadow",))
+    vocabulary = Vocabulary(("cat", "dog"), (True, True), (("cat", "kitten"), ("dog",)), background_prompts=("shadow",))
     rows = TextClassifier(OneHot(), 1.0, synonyms="max").text_embeddings(vocabulary, "other")
     expected = [(1, 0, 0), (0, 1, 0), (0.6, 0, 0.8), (0, 0.6, 0.8), (0, 0, 1)]
     torch.testing.assert_close(rows, torch.tensor(expected))
@@ -88,17 +88,17 @@ def test_max_has_a_row_per_synonym_and_negatives_and_extra_class_come_last():
 def test_max_averages_the_templates_of_each_synonym(monkeypatch):
     monkeypatch.setitem(TEMPLATES, "two", ("a {}", "the {}"))
     classifier = TextClassifier(OneHot(), 1.0, templates="two", synonyms="max")
-    rows = classifier.text_embeddings(Vocabulary.from_words("cat|kitten"))
+    rows = classifier.text_embeddings(Vocabulary.from_names("cat|kitten"))
     half = 0.5**0.5  # mean of the unit vectors (1, 0, 0) and (0, 0, 1), made unit length
     torch.testing.assert_close(rows, torch.tensor([[half, 0.0, half], [0.0, 1.0, 0.0]]))
-    logits = classifier.class_logits(EMBEDDING, Vocabulary.from_words("cat|kitten"))
+    logits = classifier.class_logits(EMBEDDING, Vocabulary.from_names("cat|kitten"))
     torch.testing.assert_close(logits, torch.tensor([[0.8]]))
 
 
 def test_gradient_of_max_goes_to_the_best_synonym():
     embedding = torch.tensor([[0.6, 0.8, 0.0]], requires_grad=True)
     classifier = TextClassifier(OneHot(), 1.0, synonyms="max")
-    classifier.class_logits(embedding, Vocabulary.from_words("cat|kitten")).sum().backward()
+    classifier.class_logits(embedding, Vocabulary.from_names("cat|kitten")).sum().backward()
     best = torch.tensor([[0.0, 1.0, 0.0]])
     torch.testing.assert_close(embedding.grad, best - 0.8 * embedding.detach())  # of a cosine
 
@@ -113,7 +113,7 @@ def test_any_shape_and_no_masks_with_max(text_encoder, vocabulary):
 
 
 def test_what_a_vocabulary_says_holds_over_the_model(text_encoder):
-    plain = Vocabulary.from_words("cat|kitten,dog")
+    plain = Vocabulary.from_names("cat|kitten,dog")
     says = replace(plain, templates=("a {}", "the {}"), ensemble="mean")
     by_vocabulary = TextClassifier(text_encoder, 1.0, templates="single", synonyms="max").text_embeddings(says)
     texts = [["a cat", "the cat", "a kitten", "the kitten"], ["a dog", "the dog"]]
@@ -137,7 +137,7 @@ def test_equal_content_is_embedded_once_and_new_weights_again(text_encoder, voca
     monkeypatch.setattr(text_encoder, "encode", lambda texts: calls.append(len(texts)) or encode(texts))
     classifier = TextClassifier(text_encoder, 100.0)
     first = classifier.text_embeddings(vocabulary)
-    same = Vocabulary.from_words("cat,dog,sofa", stuff="dog")  # the same texts
+    same = Vocabulary.from_names("cat,dog,sofa", stuff="dog")  # the same texts
     assert classifier.text_embeddings(same) is first and calls == [3]
     classifier.text_embeddings(vocabulary, extra_class="other")
     assert calls == [3, 4]
@@ -164,7 +164,7 @@ def test_class_logits_by_hand():
 
 def test_scale_is_that_of_the_model_and_is_saved(text_encoder):
     classifier = TextClassifier(text_encoder, torch.tensor(7.0))
-    vocabulary = Vocabulary.from_words("cat,dog,sofa")
+    vocabulary = Vocabulary.from_names("cat,dog,sofa")
     logits = classifier.class_logits(classifier.text_embeddings(vocabulary), vocabulary)
     torch.testing.assert_close(logits.diagonal(), torch.full((3,), 7.0))
     assert classifier.state_dict()["logit_scale"] == 7.0
@@ -172,15 +172,15 @@ def test_scale_is_that_of_the_model_and_is_saved(text_encoder):
 
 def test_large_vocabulary_with_one_word(text_encoder):
     classifier = TextClassifier(text_encoder, 100.0)
-    many = classifier.text_embeddings(Vocabulary.from_words([f"word {index}" for index in range(300)]))
-    one = classifier.text_embeddings(Vocabulary.from_words("word 299"))
+    many = classifier.text_embeddings(Vocabulary.from_names([f"word {index}" for index in range(300)]))
+    one = classifier.text_embeddings(Vocabulary.from_names("word 299"))
     assert one.shape == (1, 24)
     torch.testing.assert_close(many[299:], one, **CLOSE)
 
 
 def test_too_long_word_is_named(text_encoder):
     with pytest.raises(ValueError, match="The text 'supercali"):
-        TextClassifier(text_encoder, 1.0).text_embeddings(Vocabulary.from_words("supercalifragilisticexpialidocious"))
+        TextClassifier(text_encoder, 1.0).text_embeddings(Vocabulary.from_names("supercalifragilisticexpialidocious"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from masqclip_d2.vocabulary import Vocabulary
 
 
 def test_free_words_are_things_unless_said_to_be_stuff():
-    vocabulary = Vocabulary.from_words("striped circle,dotted star", stuff="grass,sand")
+    vocabulary = Vocabulary.from_names("striped circle,dotted star", stuff="grass,sand")
     assert vocabulary.names == ("striped circle", "dotted star", "grass", "sand")
     assert vocabulary.is_thing == (True, True, False, False)
     assert vocabulary.synonyms == (("striped circle",), ("dotted star",), ("grass",), ("sand",))
@@ -15,7 +15,7 @@ def test_free_words_are_things_unless_said_to_be_stuff():
 
 
 def test_stuff_among_the_words_is_marked_in_place():
-    vocabulary = Vocabulary.from_words("sky|heaven, cat ,Grass", stuff=" grass , heaven, sand")
+    vocabulary = Vocabulary.from_names("sky|heaven, cat ,Grass", stuff=" grass , heaven, sand")
     assert vocabulary.names == ("sky", "cat", "Grass", "sand")
     assert vocabulary.is_thing == (False, True, False, False)
 
@@ -31,15 +31,15 @@ def test_stuff_among_the_words_is_marked_in_place():
     ],
 )
 def test_synonym_syntax(words):
-    vocabulary = Vocabulary.from_words(words)
+    vocabulary = Vocabulary.from_names(words)
     assert vocabulary.names == ("cat", "sofa")
     assert vocabulary.synonyms == (("cat", "kitten"), ("sofa", "couch"))
 
 
 def test_one_word_and_one_category_with_synonyms():
-    assert Vocabulary.from_words("cat").names == ("cat",)
-    assert Vocabulary.from_words("cat,kitten;").synonyms == (("cat", "kitten"),)
-    assert Vocabulary.from_words([], stuff="grass").is_thing == (False,)
+    assert Vocabulary.from_names("cat").names == ("cat",)
+    assert Vocabulary.from_names("cat,kitten;").synonyms == (("cat", "kitten"),)
+    assert Vocabulary.from_names([], stuff="grass").is_thing == (False,)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_one_word_and_one_category_with_synonyms():
 )
 def test_bad_words_are_named(words, stuff, message):
     with pytest.raises(ValueError, match=message) as error:
-        Vocabulary.from_words(words, stuff)
+        Vocabulary.from_names(words, stuff)
     assert "\n" not in str(error.value)
 
 
@@ -79,7 +79,10 @@ def test_bad_words_are_named(words, stuff, message):
         ({"names": ("a",), "is_thing": (True,), "colors": ((1, 2, -3),)}, r"The color of 'a' is \[1, 2, -3\]"),
         ({"names": ("a",), "is_thing": (True,), "templates": "vild"}, "No prompt templates named 'vild'"),
         ({"names": ("a",), "is_thing": (True,), "ensemble": "sum"}, "ensemble is one of first, mean, max; got 'sum'"),
-        ({"names": ("a",), "is_thing": (True,), "negatives": ("A",)}, "'A' is a negative and a word of category 'a'"),
+        (
+            {"names": ("a",), "is_thing": (True,), "background_prompts": ("A",)},
+            "'A' is a negative and a word of category 'a'",
+        ),
     ],
 )
 def test_bad_fields_are_named(fields, message):
@@ -98,7 +101,9 @@ def test_json_round_trip():
     )
     assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
     assert hash(Vocabulary.from_dict(vocabulary.to_dict())) == hash(vocabulary)
-    full = replace(vocabulary, templates=("a {}",), ensemble="max", negatives=("dog",), colors=((1, 2, 3), None))
+    full = replace(
+        vocabulary, templates=("a {}",), ensemble="max", background_prompts=("dog",), colors=((1, 2, 3), None)
+    )
     assert Vocabulary.from_json(full.to_json()) == full != vocabulary
     assert hash(Vocabulary.from_dict(full.to_dict())) == hash(full)
 
@@ -110,7 +115,7 @@ def test_other_json_is_refused(text):
 
 
 def test_metadata_with_a_vocabulary():
-    vocabulary = Vocabulary.from_words("cat,dog")
+    vocabulary = Vocabulary.from_names("cat,dog")
     assert Vocabulary.from_metadata(SimpleNamespace(vocabulary=vocabulary, thing_classes=["x"])) is vocabulary
     assert Vocabulary.from_metadata(SimpleNamespace(vocabulary=vocabulary.to_dict())) == vocabulary
 

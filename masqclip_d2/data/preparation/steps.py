@@ -135,21 +135,21 @@ def _require_own_outputs(step: Step) -> None:
             )
 
 
-def paired_stems(images: Path, image_ending: str, labels: Path, label_ending: str) -> list[str]:
+def paired_stems(images: Path, image_suffix: str, labels: Path, label_suffix: str) -> list[str]:
     """Names, sorted and without ending, of files that two folders must both have.
 
     Raises:
         ValueError: one has a file that the other lacks.
     """
     image_stems = {
-        path.name.removesuffix(image_ending) for path in images.iterdir() if path.name.endswith(image_ending)
+        path.name.removesuffix(image_suffix) for path in images.iterdir() if path.name.endswith(image_suffix)
     }
     label_stems = {
-        path.name.removesuffix(label_ending) for path in labels.iterdir() if path.name.endswith(label_ending)
+        path.name.removesuffix(label_suffix) for path in labels.iterdir() if path.name.endswith(label_suffix)
     }
     for have, folder, ending, lack, other in (
-        (label_stems, labels, label_ending, image_stems, images),
-        (image_stems, images, image_ending, label_stems, labels),
+        (label_stems, labels, label_suffix, image_stems, images),
+        (image_stems, images, image_suffix, label_stems, labels),
     ):
         alone = sorted(have - lack)
         if alone:
@@ -158,5 +158,5 @@ def paired_stems(images: Path, image_ending: str, labels: Path, label_ending: st
                 "archives again."
             )
     if not label_stems:
-        raise ValueError(f"{labels} has no *{label_ending} files; extract the archive again.")
+        raise ValueError(f"{labels} has no *{label_suffix} files; extract the archive again.")
     return sorted(label_stems)

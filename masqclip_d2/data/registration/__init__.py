@@ -28,7 +28,7 @@ Metadata of each dataset (contiguous ids are positions in the category table):
 
 from .ade20k import register_ade20k
 from .ade20k_full import register_ade20k_full
-from .aliases import CUSTOMARY_NAMES, our_name, register_customary_names
+from .aliases import ALIASES, canonical_name, register_aliases
 from .coco_panoptic import register_coco_panoptic
 from .coco_split import register_coco_split
 from .common import category_metadata, datasets_root
@@ -38,15 +38,15 @@ from .pascal_context import register_pascal_context
 from .pascal_voc import register_pascal_voc
 
 __all__ = [
-    "CUSTOMARY_NAMES",
+    "ALIASES",
     "category_metadata",
     "datasets_root",
-    "our_name",
+    "canonical_name",
     "register_ade20k",
     "register_ade20k_full",
     "register_coco_panoptic",
     "register_coco_split",
-    "register_customary_names",
+    "register_aliases",
     "register_instances",
     "register_lvis",
     "register_panoptic",

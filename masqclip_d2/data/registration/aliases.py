@@ -2,7 +2,7 @@
 
 Importing us registers none of them. Such a project can therefore be imported before or after us, and keeps its names. A
 command registers those that its configuration asks for, at its start, when all imports are done, and only where nobody
-else has: `register_customary_names`. A project that is imported even later, within a run, still gets all names that
+else has: `register_aliases`. A project that is imported even later, within a run, still gets all names that
 the run does not use.
 """
 
@@ -40,7 +40,7 @@ _NAMES = {
     "lvis_v1_{}": ("lvis_v1_{}",),
 }
 
-CUSTOMARY_NAMES = {
+ALIASES = {
     theirs.format(split): f"masqclip_{ours.format(split)}"
     for ours, names in _NAMES.items()
     for theirs in names
@@ -50,12 +50,12 @@ CUSTOMARY_NAMES = {
 """Customary name -> our dataset."""
 
 
-def our_name(dataset: str) -> str:
+def canonical_name(dataset: str) -> str:
     """Our name of a dataset that is asked for by a customary one; others stay as they are."""
-    return CUSTOMARY_NAMES.get(dataset, dataset)
+    return ALIASES.get(dataset, dataset)
 
 
-def register_customary_names(names: Iterable[str]) -> list[str]:
+def register_aliases(names: Iterable[str]) -> list[str]:
     """Register those of some names that are customary and free, as further names of our datasets.
 
     A name that anybody has registered, Detectron2 included, is left as it is.
@@ -68,8 +68,8 @@ def register_customary_names(names: Iterable[str]) -> list[str]:
     """
     added = []
     for name in names:
-        if name in CUSTOMARY_NAMES and name not in DatasetCatalog.list() and name not in MetadataCatalog.list():
-            ours = CUSTOMARY_NAMES[name]
+        if name in ALIASES and name not in DatasetCatalog.list() and name not in MetadataCatalog.list():
+            ours = ALIASES[name]
             metadata = {key: value for key, value in MetadataCatalog.get(ours).as_dict().items() if key != "name"}
             DatasetCatalog.register(name, functools.partial(DatasetCatalog.get, ours))
             MetadataCatalog.get(name).set(**metadata)

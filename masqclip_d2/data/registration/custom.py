@@ -21,13 +21,13 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...vocabulary import Vocabulary, given_vocabulary
+from ...vocabulary import Vocabulary, as_vocabulary
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record
 from .custom_categories import Words, words_and_ids, words_metadata
 from .records import instance_records, panoptic_records, read_annotations, require_entries, semantic_records
 
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _IGNORE_LABEL_16_BIT = 65535
 
 
@@ -129,8 +129,8 @@ def register_semantic(
     stuff: str | Sequence[str] = (),
     novel: str | Sequence[str] = (),
     ignore_label: int | None = None,
-    image_ending: str | None = None,
-    label_ending: str = ".png",
+    image_suffix: str | None = None,
+    label_suffix: str = ".png",
 ) -> str:
     """Register images with semantic label maps: pictures of one channel, whose pixels are positions in the vocabulary.
 
@@ -142,7 +142,7 @@ def register_semantic(
         vocabulary: the words of labels 0, 1, 2, ..., or a file or shipped name of a vocabulary.
         stuff: which of the words are stuff; a `Vocabulary` and a file say so themselves.
         ignore_label: of pixels without a category; None: 255, or 65535 where 255 is a category.
-        image_ending, label_ending: what the file names end in, such as "_leftImg8bit.png"; `image_ending` None: the
+        image_suffix, label_suffix: what the file names end in, such as "_leftImg8bit.png"; `image_suffix` None: the
             one that the images in the folder have.
 
     Returns:
@@ -155,7 +155,7 @@ def register_semantic(
     """
     images = _folder(name, images, "image folder")
     labels = _folder(name, labels, "folder of label maps")
-    words = given_vocabulary(vocabulary, stuff)
+    words = as_vocabulary(vocabulary, stuff)
     ignore_label = _usual_ignore_label(len(words)) if ignore_label is None else ignore_label
     if ignore_label < len(words):
         raise ValueError(
@@ -164,9 +164,9 @@ def register_semantic(
         )
     metadata = {
         "image_root": images,
-        "image_ending": image_ending or _only_image_ending(name, images),
+        "image_suffix": image_suffix or _only_image_ending(name, images),
         "sem_seg_root": labels,
-        "label_ending": label_ending,
+        "label_suffix": label_suffix,
         "evaluator_type": "sem_seg",
         "ignore_label": ignore_label,
         **words_metadata(words, range(len(words)), words.is_thing, novel, {}),
@@ -254,11 +254,11 @@ def _usual_ignore_label(num_categories: int) -> int:
 
 def _only_image_ending(name: str, images: str) -> str:
     endings = {
-        ending for ending in (Path(file).suffix for file in os.listdir(images)) if ending.lower() in _IMAGE_ENDINGS
+        ending for ending in (Path(file).suffix for file in os.listdir(images)) if ending.lower() in _IMAGE_SUFFIXES
     }
     if len(endings) != 1:
         found = ", ".join(sorted(endings)) or "none"
         raise ValueError(
-            f"Dataset {name!r}: images in {images} have the endings: {found}; give image_ending, such as '.jpg'."
+            f"Dataset {name!r}: images in {images} have the endings: {found}; give image_suffix, such as '.jpg'."
         )
     return endings.pop()

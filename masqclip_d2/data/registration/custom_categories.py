@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...categories import Category, label_color
-from ...vocabulary import Vocabulary, given_vocabulary
+from ...vocabulary import Vocabulary, as_vocabulary
 from ...vocabulary.vocabulary import fold
 from .common import category_metadata
 
@@ -41,8 +41,8 @@ def words_and_ids(rows: Sequence[Mapping[str, Any]], words: Words | None, where:
                 f"{where} has the category ids {_listed(ids)}, but words are given for {_listed(words)}; give words "
                 "for each of them and no other."
             )
-        return Vocabulary.from_words(list(words.values())), list(words)
-    vocabulary = given_vocabulary(words)
+        return Vocabulary.from_names(list(words.values())), list(words)
+    vocabulary = as_vocabulary(words)
     return vocabulary, _ids_by_name(rows, vocabulary, where)
 
 
@@ -123,7 +123,7 @@ def _novel_ids(vocabulary: Vocabulary, novel: str | Sequence[str]) -> list[int]:
     if not novel:
         return []
     names = {fold(name): position for position, name in enumerate(vocabulary.names)}
-    wanted = [fold(name) for name in Vocabulary.from_words(novel).names]
+    wanted = [fold(name) for name in Vocabulary.from_names(novel).names]
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise ValueError(

@@ -131,15 +131,15 @@ def semantic_records(metadata: dict[str, Any], list_file: str | None = None) -> 
     """One record per label map, by name: file_name, sem_seg_file_name, image_id (the name without its ending).
 
     Args:
-        metadata: `image_root`, `image_ending`, `sem_seg_root`, `label_ending`.
+        metadata: `image_root`, `image_suffix`, `sem_seg_root`, `label_suffix`.
         list_file: names of the split, one a line, where the folders hold more than it.
 
     Raises:
         FileNotFoundError: a folder is missing.
         ValueError: there are no label maps, or one has no image.
     """
-    images = stems(metadata["image_root"], metadata["image_ending"])
-    labels = stems(metadata["sem_seg_root"], metadata["label_ending"])
+    images = stems(metadata["image_root"], metadata["image_suffix"])
+    labels = stems(metadata["sem_seg_root"], metadata["label_suffix"])
     wanted = labels
     if list_file is not None:
         wanted = {line.strip() for line in Path(list_file).read_text(encoding="utf-8").splitlines() if line.strip()}
@@ -149,7 +149,7 @@ def semantic_records(metadata: dict[str, Any], list_file: str | None = None) -> 
                 f"{list_file} names {_few(unlabelled)}, but {metadata['sem_seg_root']} has no such label maps."
             )
     if not wanted:
-        raise ValueError(f"{metadata['sem_seg_root']} has no label maps (*{metadata['label_ending']}).")
+        raise ValueError(f"{metadata['sem_seg_root']} has no label maps (*{metadata['label_suffix']}).")
     without_image = sorted(wanted - images)
     if without_image:
         raise ValueError(
@@ -158,8 +158,8 @@ def semantic_records(metadata: dict[str, Any], list_file: str | None = None) -> 
         )
     return [
         {
-            "file_name": os.path.join(metadata["image_root"], stem + metadata["image_ending"]),
-            "sem_seg_file_name": os.path.join(metadata["sem_seg_root"], stem + metadata["label_ending"]),
+            "file_name": os.path.join(metadata["image_root"], stem + metadata["image_suffix"]),
+            "sem_seg_file_name": os.path.join(metadata["sem_seg_root"], stem + metadata["label_suffix"]),
             "image_id": stem,
         }
         for stem in sorted(wanted)

@@ -20,13 +20,13 @@ class Habit:
 
     Args:
         images, labels: folders.
-        label_ending: of the label maps; images end in .jpg.
+        label_suffix: of the label maps; images end in .jpg.
         list_file: file with the names of the split, where the folders hold more than it.
     """
 
     images: str
     labels: str
-    label_ending: str = ".png"
+    label_suffix: str = ".png"
     list_file: str | None = None
 
 
@@ -62,9 +62,9 @@ def register_semantic_sets(root: Path, sets: Sequence[SemanticSet], prefix: str)
         habit = next((h for h in semantic_set.habits if (root / h.labels).is_dir()), semantic_set.habits[0])
         metadata = {
             "image_root": str(root / habit.images),
-            "image_ending": ".jpg",
+            "image_suffix": ".jpg",
             "sem_seg_root": str(root / habit.labels),
-            "label_ending": habit.label_ending,
+            "label_suffix": habit.label_suffix,
             "evaluator_type": "sem_seg",
             "ignore_label": semantic_set.ignore_label,
             "remedy": semantic_set.remedy,

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...clip.pretrained import OPENAI_MODELS
 from ...config import flat_items, load_config
-from ...data.registration.aliases import our_name
+from ...data.registration.aliases import canonical_name
 
 _FILE = Path(__file__).with_name("published.json")
 # What may differ without being another row: where numbers come from, where they run, what belongs to a dataset.
@@ -97,10 +97,10 @@ def tables() -> tuple[Table, ...]:
 
 def has_published_numbers(dataset: str) -> bool:
     """Whether a dataset, by our name or a customary one, is in a table."""
-    return any(our_name(dataset) in column.datasets for table in tables() for column in table.columns)
+    return any(canonical_name(dataset) in column.datasets for table in tables() for column in table.columns)
 
 
-def published_numbers(config: str) -> dict[tuple[str, str, str], Published]:
+def published_values(config: str) -> dict[tuple[str, str, str], Published]:
     """The numbers of a configuration's rows by (our dataset, task, metric); of several tables the more precise."""
     found: dict[tuple[str, str, str], Published] = {}
     for table, method, column, value in _numbers_of(config):
@@ -112,9 +112,9 @@ def published_numbers(config: str) -> dict[tuple[str, str, str], Published]:
     return found
 
 
-def published_number(config: str | None, dataset: str, task: str, metric: str) -> Published | None:
+def published_value(config: str | None, dataset: str, task: str, metric: str) -> Published | None:
     """The number of a configuration's row, if there is one; `dataset` may be a customary name."""
-    return None if config is None else published_numbers(config).get((our_name(dataset), task, metric))
+    return None if config is None else published_values(config).get((canonical_name(dataset), task, metric))
 
 
 def row_of(cfg: Any) -> tuple[str | None, str]:
@@ -168,7 +168,9 @@ def _cells(values: Iterable[float | None], form: str) -> list[str]:
 def _measured(column: Column, results: Mapping, metric: str) -> float | None:
     metric = metric if column.metric == "mIoU" else column.metric
     for dataset in results:
-        value = results[dataset].get(column.task, {}).get(metric) if our_name(dataset) in column.datasets else None
+        value = (
+            results[dataset].get(column.task, {}).get(metric) if canonical_name(dataset) in column.datasets else None
+        )
         if value is not None:
             return value
     return None
@@ -203,7 +205,7 @@ def _compared(cfg: Any) -> dict[str, Any]:
         if key.startswith("MODEL.") and not key.startswith(_OF_THE_RUN) or key in _BESIDE_THE_MODEL
     }
     items["MODEL.MASQCLIP.CLIP.NAME"] = _clip_name(items.get("MODEL.MASQCLIP.CLIP.NAME", ""))
-    items["DATASETS.TRAIN"] = [our_name(name) for name in cfg.DATASETS.TRAIN]
+    items["DATASETS.TRAIN"] = [canonical_name(name) for name in cfg.DATASETS.TRAIN]
     return items
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import save_text
-from .published import has_published_numbers, published_number, row_of, side_by_side
+from .published import has_published_numbers, published_value, row_of, side_by_side
 from .saved_predictions import Origin
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def results_table(results: Results, row: str | None = None) -> str:
     rows = []
     for dataset, task, metric, value in _flat(results):
         if "-" not in metric:
-            published = published_number(row, dataset, task, metric)
+            published = published_value(row, dataset, task, metric)
             rows.append((dataset, task, metric, value, published and published.value, definition(metric)))
     headers = ("dataset", "task", "metric", "value", "published", "definition")
     if all(cells[4] is None for cells in rows):
@@ -158,7 +158,7 @@ def write_results(path: str | Path, results: Results, origin: Origin | None = No
 
 def _published(results: Results, row: str | None) -> list[dict[str, Any]]:
     """The published numbers of what was measured, with their places."""
-    found = ((key[:3], published_number(row, *key[:3])) for key in _flat(results))
+    found = ((key[:3], published_value(row, *key[:3])) for key in _flat(results))
     return [
         {"dataset": dataset, "task": task, "metric": metric, **asdict(number)}
         for (dataset, task, metric), number in found

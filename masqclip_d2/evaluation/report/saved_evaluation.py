@@ -9,7 +9,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...data.label_maps import read_label_map, read_panoptic_png
-from ...data.registration import our_name, register_customary_names
+from ...data.registration import canonical_name, register_aliases
 from ...vocabulary import Vocabulary
 from ..build import build_task_evaluator
 from .saved_predictions import SEMANTIC_FOLDER, Predictions, image_id_of, read_predictions
@@ -66,9 +66,9 @@ def _instance(evaluator: Any, predictions: Predictions, records: dict[Any, dict]
 def _matching_records(predictions: Predictions, dataset_name: str | None) -> dict[Any, dict]:
     """The dataset's records by image; all images must be predicted, and all predictions be of its images."""
     name, folder = predictions.dataset, predictions.folder
-    if dataset_name is not None and our_name(dataset_name) != our_name(name):
+    if dataset_name is not None and canonical_name(dataset_name) != canonical_name(name):
         raise ValueError(f"The predictions in {folder} are of dataset {name!r}, not of {dataset_name!r}.")
-    register_customary_names([name])
+    register_aliases([name])
     if name not in DatasetCatalog.list():
         raise ValueError(
             f"The predictions in {folder} are of dataset {name!r}, which is not registered here; register it first, "

@@ -15,7 +15,7 @@ from ...structures import MaskProposals
 from ..network_proposer import NetworkProposer
 
 
-class MaskFormerProposer(NetworkProposer):
+class Mask2FormerProposer(NetworkProposer):
     """Backbone and `MaskProposalHead`; names of the state dict as in published checkpoints.
 
     Its proposals are mask logits at a quarter of the padded size; object score = 1 - P(no object), or 1 where the head
@@ -58,7 +58,7 @@ class MaskFormerProposer(NetworkProposer):
 
     def propose_in_batch(self, batch: Tensor, image_hw: Sequence[tuple[int, int]]) -> list[MaskProposals]:
         """See `NetworkProposer.propose_in_batch`."""
-        outputs = MaskFormerProposer.forward(self, batch)  # a subclass may take records in its own `forward`
+        outputs = Mask2FormerProposer.forward(self, batch)  # a subclass may take records in its own `forward`
         scores = object_scores(outputs["pred_logits"], outputs["pred_masks"])
         return [
             MaskProposals(mask_logits, object_scores, hw, tuple(batch.shape[-2:]))

@@ -55,7 +55,7 @@ def random_windows(num_images: int, window: int, grid: int, device: torch.device
         grid: patches along a side of CLIP's input, at least `window`.
 
     Returns:
-        (B, window * window) int64, for `ClipVisualTransformer`.
+        (B, window * window) int64, for `ClipVisionTransformer`.
     """
     top, left = torch.randint(0, grid - window + 1, (2, num_images, 1, 1), device=device)
     steps = torch.arange(window, device=device)

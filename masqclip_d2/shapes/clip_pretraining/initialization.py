@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...clip.vision_transformer import ClipVisualTransformer
+from ...clip.vision_transformer import ClipVisionTransformer
 
 # Shares of noise and of identity in W_Q W_K^T and in W_V W_out, the values that the paper uses for small images.
 _QUERY_KEY = (0.7, 0.7)
@@ -21,7 +21,7 @@ _POSITION_SCALE = 0.3  # our choice: amplitude of the position embeddings beside
 _LONGEST_WAVE = 10_000.0  # as in the sinusoidal positions of transformers
 
 
-def init_for_training(visual: ClipVisualTransformer) -> None:
+def init_for_training(visual: ClipVisionTransformer) -> None:
     """Set attention and position embeddings of a vision tower in place. Takes minutes at the width of a ViT-L."""
     init_positions(visual.positional_embedding, visual.input_resolution // visual.patch_size)
     for block in visual.transformer.resblocks:

@@ -15,7 +15,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...clip.model import ClipModel
-from ...clip.preprocessing import normalise_rgb
+from ...clip.preprocessing import normalize_rgb
 from ...meta_arch.build import clip_from_config
 from .contrastive_loss import contrastive_loss, random_windows
 from .initialization import init_for_training
@@ -70,7 +70,7 @@ class ClipPretraining(nn.Module):
             places = random_windows(len(images), window, grid, device)
         return {
             "loss_contrastive": contrastive_loss(
-                training_embeddings(visual, normalise_rgb(images), self.patch_dropout, places),
+                training_embeddings(visual, normalize_rgb(images), self.patch_dropout, places),
                 self.clip.text(self.clip.text.tokenize(captions, truncate=True)),
                 self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE),
                 torch.tensor([zlib.crc32(caption.encode()) for caption in captions], device=device),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...clip.vision_transformer import ClipVisualTransformer
+from ...clip.vision_transformer import ClipVisionTransformer
 
 
 def training_embeddings(
-    visual: ClipVisualTransformer, images: Tensor, patch_dropout: float = 0.0, positions: Tensor | None = None
+    visual: ClipVisionTransformer, images: Tensor, patch_dropout: float = 0.0, positions: Tensor | None = None
 ) -> Tensor:
-    """Embed images as `ClipVisualTransformer.forward` does, with fewer tokens.
+    """Embed images as `ClipVisionTransformer.forward` does, with fewer tokens.
 
     Args:
         visual: the vision tower.
@@ -33,7 +33,7 @@ def training_embeddings(
 
 
 def training_tokens(
-    visual: ClipVisualTransformer, images: Tensor, patch_dropout: float = 0.0, positions: Tensor | None = None
+    visual: ClipVisionTransformer, images: Tensor, patch_dropout: float = 0.0, positions: Tensor | None = None
 ) -> Tensor:
     """Class token and patches (B, 1 + P', D) as they enter the first block; arguments as in `training_embeddings`."""
     patch_positions = visual.positional_embedding[1:]

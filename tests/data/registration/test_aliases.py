@@ -6,19 +6,17 @@ import sys
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from masqclip_d2.data.registration import CUSTOMARY_NAMES, register_customary_names
+from masqclip_d2.data.registration import ALIASES, register_aliases
 from masqclip_d2.vocabulary import Vocabulary
 
 
 def test_all_of_them_stand_for_registered_datasets():
-    assert set(CUSTOMARY_NAMES.values()) <= set(DatasetCatalog.list())
-    assert not [name for name in CUSTOMARY_NAMES if name.startswith("masqclip_")]
+    assert set(ALIASES.values()) <= set(DatasetCatalog.list())
+    assert not [name for name in ALIASES if name.startswith("masqclip_")]
 
 
 def test_a_free_name_stands_for_our_dataset(forget):
-    assert register_customary_names(["ctx459_sem_seg_val", "masqclip_lvis_v1_val", "unheard_of"]) == [
-        "ctx459_sem_seg_val"
-    ]
+    assert register_aliases(["ctx459_sem_seg_val", "masqclip_lvis_v1_val", "unheard_of"]) == ["ctx459_sem_seg_val"]
     ours, theirs = (
         MetadataCatalog.get(name) for name in ("masqclip_pascal_context_459_sem_seg_val", "ctx459_sem_seg_val")
     )
@@ -27,14 +25,14 @@ def test_a_free_name_stands_for_our_dataset(forget):
     assert len(Vocabulary.from_metadata(theirs)) == 459
     with pytest.raises(FileNotFoundError, match="masqclip_pascal_context_459_sem_seg_val"):
         DatasetCatalog.get("ctx459_sem_seg_val")
-    assert register_customary_names(["ctx459_sem_seg_val"]) == []  # a second time
+    assert register_aliases(["ctx459_sem_seg_val"]) == []  # a second time
 
 
 def test_a_taken_name_is_left_alone(forget):
     DatasetCatalog.register("ade20k_full_sem_seg_val", lambda: [{"file_name": "theirs"}])
     MetadataCatalog.get("pascal_context_59_sem_seg_val").set(stuff_classes=["theirs"])  # metadata alone counts, too
     names = ["ade20k_full_sem_seg_val", "pascal_context_59_sem_seg_val", "ade20k_sem_seg_val"]
-    assert register_customary_names(names) == []
+    assert register_aliases(names) == []
     assert DatasetCatalog.get("ade20k_full_sem_seg_val") == [{"file_name": "theirs"}]
     assert MetadataCatalog.get("ade20k_full_sem_seg_val").get("vocabulary") is None
     MetadataCatalog.remove("pascal_context_59_sem_seg_val")

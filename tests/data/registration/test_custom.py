@@ -97,7 +97,7 @@ def test_the_words_of_instances_are_the_names_of_the_json(instances):
             {0: "striped horse", 40: "traffic light|semaphore", 7: "sofa"},
             ("striped horse", "traffic light", "sofa"),
         ),
-        (Vocabulary.from_words("zebra,sofa,traffic light"), ("zebra", "sofa", "traffic light")),
+        (Vocabulary.from_names("zebra,sofa,traffic light"), ("zebra", "sofa", "traffic light")),
     ],
     ids=["text", "list", "by id", "vocabulary"],
 )
@@ -140,7 +140,7 @@ def test_a_vocabulary_keeps_its_groups(instances):
 def test_a_vocabulary_keeps_its_colors_templates_and_negatives(instances):
     words = Vocabulary(
         ["zebra", "sofa", "traffic light"], [True] * 3, colors=[None, (9, 8, 7), None], templates="single",
-        negatives=("background",),
+        background_prompts=("background",),
     )  # fmt: skip
     register_instances("parts", *instances, words)
     assert vocabulary_of("parts") == words
@@ -196,7 +196,7 @@ def test_the_ignore_label_is_no_category(semantic):
 def test_file_names_that_end_in_more_than_a_suffix(tmp_path):
     write_image(tmp_path / "images" / "town_leftImg8bit.png", 4, 2)
     write_pixels(tmp_path / "labels" / "town_labels.png", [[0] * 4] * 2)
-    endings = {"image_ending": "_leftImg8bit.png", "label_ending": "_labels.png"}
+    endings = {"image_suffix": "_leftImg8bit.png", "label_suffix": "_labels.png"}
     register_semantic("towns", tmp_path / "images", tmp_path / "labels", "road", **endings)
     assert DatasetCatalog.get("towns")[0]["image_id"] == "town"
 
@@ -330,10 +330,10 @@ def test_faults_of_semantic_labels(semantic, tmp_path):
     with pytest.raises(ValueError, match=r"has no label maps \(\*\.png\)"):
         register_semantic("roads", images, labels, "road")
     write_image(images / "d.png", 4, 2)
-    with pytest.raises(ValueError, match=r"have the endings: \.jpg, \.png; give image_ending"):
+    with pytest.raises(ValueError, match=r"have the endings: \.jpg, \.png; give image_suffix"):
         register_semantic("roads", images, labels, "road")
     with pytest.raises(ValueError, match="`stuff` goes with words"):
-        register_semantic("roads", images, labels, Vocabulary.from_words("road"), stuff="road")
+        register_semantic("roads", images, labels, Vocabulary.from_names("road"), stuff="road")
 
 
 @pytest.mark.parametrize(

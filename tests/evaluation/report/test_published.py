@@ -7,7 +7,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from masqclip_d2.config import load_config, shipped_configs
-from masqclip_d2.evaluation.report.published import published_number, published_numbers, row_of, tables
+from masqclip_d2.evaluation.report.published import published_value, published_values, row_of, tables
 from masqclip_d2.evaluation.report.results import definition
 
 ROWS = sorted({config for table in tables() for config, _ in table.rows.values() if config is not None})
@@ -47,7 +47,7 @@ def all_numbers(config):
 
 
 def test_the_more_precise_of_two_numbers_is_taken():
-    numbers = published_numbers("maskclip_r50")
+    numbers = published_values("maskclip_r50")
     assert numbers["masqclip_ade20k_panoptic_val", "panoptic_seg", "PQ"].value == 15.121  # 15.1 in Table 7
     assert numbers["masqclip_ade20k_panoptic_val", "panoptic_seg", "PQ"].table == "Table 3"
 
@@ -55,11 +55,11 @@ def test_the_more_precise_of_two_numbers_is_taken():
 def test_constrained_and_generalized_are_numbers_of_different_datasets():
     def ap50(subset, metric="AP50"):
         name = f"coco_instance_val_{subset}"  # customary
-        return published_number("base_novel/maskclip_r50", name, "segm", metric).value
+        return published_value("base_novel/maskclip_r50", name, "segm", metric).value
 
     assert [ap50("base48"), ap50("novel17")] == [42.8, 23.2]
     assert [ap50("instances65", metric) for metric in ("AP50_base", "AP50_novel", "AP50")] == [42.6, 21.7, 37.2]
-    assert published_number("base_novel/masqclip_r50", "coco_instance_val_base48", "segm", "AP50") is None
+    assert published_value("base_novel/masqclip_r50", "coco_instance_val_base48", "segm", "AP50") is None
 
 
 @pytest.mark.parametrize("config", ROWS)

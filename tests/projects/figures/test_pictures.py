@@ -9,7 +9,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from PIL import Image
 
-from masqclip_d2.checkpoint import AccountingCheckpointer
+from masqclip_d2.checkpoint import StrictCheckpointer
 from masqclip_d2.config import load_config
 from masqclip_d2.losses.pseudo_masks import PseudoMaskRules
 from masqclip_d2.segmentation import Segment, Segmentation
@@ -124,7 +124,7 @@ def test_demo_has_a_column_per_picture(tmp_path, drawn):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in paths:
         Image.new("RGB", (40, 30)).save(path)
-    vocabulary = Vocabulary.from_words("plain cross,zigzag crescent", "sand")
+    vocabulary = Vocabulary.from_names("plain cross,zigzag crescent", "sand")
     draw_demo(predict, paths, vocabulary, tmp_path / "demo.png")
     assert [len(marks) for marks in drawn.marks] == [0, 0, 1, 1] and drawn.marks[2][0].emphasis
     assert drawn.titles[1].endswith("plain cross, zigzag crescent, sand")
@@ -133,7 +133,7 @@ def test_demo_has_a_column_per_picture(tmp_path, drawn):
 def maskclip(tmp_path, *opts):
     cfg = load_config("shapes/maskclip", ["MODEL.DEVICE", "cpu", *opts])
     model = build_model(cfg).eval()
-    AccountingCheckpointer(model, starts_training=True).load(cfg.MODEL.WEIGHTS)
+    StrictCheckpointer(model, starts_training=True).load(cfg.MODEL.WEIGHTS)
     return model
 
 

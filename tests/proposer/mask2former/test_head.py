@@ -6,7 +6,7 @@ import torch
 from detectron2.modeling import build_backbone, build_sem_seg_head
 
 from masqclip_d2.config import get_masqclip_cfg
-from masqclip_d2.proposer import MaskFormerProposer, MaskProposalHead
+from masqclip_d2.proposer import Mask2FormerProposer, MaskProposalHead
 
 CHECKPOINT_KEYS = Path(__file__).parent.parent.parent / "golden" / "checkpoint_keys.json"
 
@@ -42,7 +42,7 @@ def _published(model: str) -> dict[str, tuple]:
 def test_names_and_shapes_are_the_published_ones(r50_cfg, model, num_classes):
     r50_cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = num_classes
     with torch.device("meta"):
-        proposer = MaskFormerProposer(r50_cfg)
+        proposer = Mask2FormerProposer(r50_cfg)
     assert {name: tuple(t.shape) for name, t in proposer.state_dict().items()} == _published(model)
 
 
@@ -70,4 +70,4 @@ def test_detectron2_builds_it_by_name(tiny_cfg):
 def test_settings_that_are_not_built_are_refused(tiny_cfg, key, value, message):
     tiny_cfg.merge_from_list([key, value])
     with pytest.raises(ValueError, match=message):
-        MaskFormerProposer(tiny_cfg)
+        Mask2FormerProposer(tiny_cfg)

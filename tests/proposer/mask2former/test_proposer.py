@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from masqclip_d2.losses.criterion import SetCriterion
-from masqclip_d2.proposer import MaskFormerProposer
+from masqclip_d2.proposer import Mask2FormerProposer
 from masqclip_d2.proposer.mask2former.proposer import object_scores
 
 
@@ -12,7 +12,7 @@ def _records(*sizes):
 
 @pytest.fixture
 def proposer(tiny_cfg):
-    return MaskFormerProposer(tiny_cfg).eval()
+    return Mask2FormerProposer(tiny_cfg).eval()
 
 
 def test_batch_of_differing_sizes_equals_one_by_one(proposer):
@@ -27,7 +27,7 @@ def test_batch_of_differing_sizes_equals_one_by_one(proposer):
 
 def test_batch_padding_covers_the_largest_image(tiny_cfg):
     tiny_cfg.MODEL.MASQCLIP.PADDING = "batch"
-    found = MaskFormerProposer(tiny_cfg).eval().propose(_records((40, 70), (65, 20)))
+    found = Mask2FormerProposer(tiny_cfg).eval().propose(_records((40, 70), (65, 20)))
     assert [proposals.padded_hw for proposals in found] == [(96, 96), (96, 96)]
     assert [proposals.image_hw for proposals in found] == [(40, 70), (65, 20)]
 
@@ -68,7 +68,7 @@ def test_wrong_images_are_refused(proposer):
 def test_unknown_padding_is_refused(tiny_cfg):
     tiny_cfg.MODEL.MASQCLIP.PADDING = "none"
     with pytest.raises(ValueError, match="padding is 'none'; expected one of image, batch"):
-        MaskFormerProposer(tiny_cfg)
+        Mask2FormerProposer(tiny_cfg)
 
 
 def test_object_score_is_what_is_left_of_no_object():
@@ -83,7 +83,7 @@ def test_statistics_of_pixels_are_not_saved(proposer):
 
 
 def test_overfits_one_image(tiny_cfg):
-    proposer, criterion = MaskFormerProposer(tiny_cfg).train(), SetCriterion(tiny_cfg)
+    proposer, criterion = Mask2FormerProposer(tiny_cfg).train(), SetCriterion(tiny_cfg)
     image = torch.full((3, 64, 64), 100.0)
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
     masks[0, 8:30, 6:28] = True

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from masqclip_d2.checkpoint import AccountingCheckpointer, load_accounted
+from masqclip_d2.checkpoint import StrictCheckpointer, load_strict
 
 
 class Tiny(nn.Module):
@@ -23,7 +23,7 @@ class Composed(nn.Module):
         super().__init__()
         self.proposer = Tiny()
         self.visual_encoder = nn.Linear(1, 1)
-        self.may_miss_names = (r"visual_encoder\.",)
+        self.allow_missing = (r"visual_encoder\.",)
 
 
 def _state(model):
@@ -33,14 +33,14 @@ def _state(model):
 def test_own_names_load():
     model = Tiny()
     state = _state(model)
-    load_accounted(model, state, "f.pth")
+    load_strict(model, state, "f.pth")
     assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
 
 
 def test_prefix_of_ddp_is_removed():
     model = Tiny()
     state = _state(model)
-    load_accounted(model, {f"module.{name}": value for name, value in state.items()}, "f.pth")
+    load_strict(model, {f"module.{name}": value for name, value in state.items()}, "f.pth")
     assert torch.equal(model.backbone.weight, state["backbone.weight"])
 
 
@@ -48,18 +48,18 @@ def test_missing_names_are_an_error():
     state = _state(Tiny())
     del state["sem_seg_head.bias"]
     with pytest.raises(ValueError, match="1 missing: sem_seg_head.bias"):
-        load_accounted(Tiny(), state, "f.pth")
+        load_strict(Tiny(), state, "f.pth")
 
 
 def test_left_over_names_are_an_error():
     state = {**_state(Tiny()), "extra.weight": torch.zeros(1)}
     with pytest.raises(ValueError, match="1 unexpected: extra.weight"):
-        load_accounted(Tiny(), state, "f.pth")
+        load_strict(Tiny(), state, "f.pth")
 
 
 def test_another_architecture_is_an_error_that_names_shapes():
     with pytest.raises(ValueError, match=r"backbone.weight \(5, 2\) instead of \(3, 2\)"):
-        load_accounted(Tiny(), _state(Tiny(width=5)), "f.pth")
+        load_strict(Tiny(), _state(Tiny(width=5)), "f.pth")
 
 
 def test_nothing_is_loaded_when_names_disagree():
@@ -67,20 +67,20 @@ def test_nothing_is_loaded_when_names_disagree():
     before = model.backbone.weight.detach().clone()
     state = {**_state(Tiny()), "extra.weight": torch.zeros(1)}
     with pytest.raises(ValueError):
-        load_accounted(model, state, "f.pth")
+        load_strict(model, state, "f.pth")
     assert torch.equal(model.backbone.weight, before)
 
 
 def test_proposer_checkpoint_goes_into_a_composed_model():
     model = Composed()
     state = {**_state(Tiny()), "criterion.empty_weight": torch.ones(2)}
-    load_accounted(model, state, "teacher.pth", model.may_miss_names)
+    load_strict(model, state, "teacher.pth", model.allow_missing)
     assert torch.equal(model.proposer.backbone.weight, state["backbone.weight"])
 
 
 def test_parts_that_came_from_elsewhere_may_be_missing_only_if_declared():
     with pytest.raises(ValueError, match="visual_encoder"):
-        load_accounted(Composed(), _state(Tiny()), "teacher.pth")
+        load_strict(Composed(), _state(Tiny()), "teacher.pth")
 
 
 @pytest.mark.parametrize("style", ["torchvision", "detectron2"])
@@ -100,7 +100,7 @@ def test_imagenet_backbone_weights(style):
     state = reference.state_dict()
     if style == "detectron2":
         state = {_detectron2_name(name): value for name, value in state.items() if "num_batches" not in name}
-    load_accounted(model, state, "r18.pth")
+    load_strict(model, state, "r18.pth")
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         stem = reference.maxpool(reference.relu(reference.bn1(reference.conv1(image))))
@@ -120,9 +120,9 @@ def _detectron2_name(name):
 def test_checkpointer_saves_and_resumes(tmp_path):
     model = Tiny()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    AccountingCheckpointer(model, str(tmp_path), optimizer=optimizer).save("model_0000004", iteration=4)
+    StrictCheckpointer(model, str(tmp_path), optimizer=optimizer).save("model_0000004", iteration=4)
     other = Tiny()
-    checkpointer = AccountingCheckpointer(other, str(tmp_path), optimizer=torch.optim.SGD(other.parameters(), lr=0.5))
+    checkpointer = StrictCheckpointer(other, str(tmp_path), optimizer=torch.optim.SGD(other.parameters(), lr=0.5))
     rest = checkpointer.resume_or_load("", resume=True)
     assert rest["iteration"] == 4
     assert torch.equal(other.backbone.weight, model.backbone.weight)
@@ -132,5 +132,5 @@ def test_checkpointer_saves_and_resumes(tmp_path):
 def test_checkpointer_without_weights_leaves_the_model(tmp_path):
     model = Tiny()
     before = model.backbone.weight.detach().clone()
-    assert AccountingCheckpointer(model, str(tmp_path)).resume_or_load("", resume=False) == {}
+    assert StrictCheckpointer(model, str(tmp_path)).resume_or_load("", resume=False) == {}
     assert torch.equal(model.backbone.weight, before)

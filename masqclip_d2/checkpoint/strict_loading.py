@@ -15,7 +15,7 @@ _SHOWN = 6  # names listed per kind of disagreement
 
 
 @dataclass(frozen=True)
-class Accounted:
+class KeyMatch:
     """What becomes of every name of a file, and of the model that it is for.
 
     Args:
@@ -33,20 +33,20 @@ class Accounted:
     missing: tuple[str, ...] = ()
 
 
-def load_accounted(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss: Iterable[str] = ()) -> None:
+def load_strict(model: nn.Module, state_dict: dict[str, Tensor], path: str, allow_missing: Iterable[str] = ()) -> None:
     """Load `state_dict` into `model`; every missing, left-over or wrongly shaped name is expected or an error.
 
     Args:
         model: receives the numbers.
         state_dict: name -> tensor, under the names of any entry of `sources.SOURCES` or the model's own.
         path: where the numbers came from, for messages.
-        may_miss: regular expressions (matched at the beginning) for names of the model that may be missing
+        allow_missing: regular expressions (matched at the beginning) for names of the model that may be missing
             besides those that the source itself may miss, e.g. parts that were loaded from elsewhere.
 
     Raises:
         ValueError: names or shapes disagree; the message lists them and names the remedy.
     """
-    accounted = account(model, state_dict, path, may_miss)
+    accounted = match_keys(model, state_dict, path, allow_missing)
     model.load_state_dict(accounted.tensors, strict=False)
     logging.getLogger(__name__).info(
         "Loaded %d of %d tensors from %s (%s).",
@@ -57,12 +57,14 @@ def load_accounted(model: nn.Module, state_dict: dict[str, Tensor], path: str, m
     )
 
 
-def account(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss: Iterable[str] = ()) -> Accounted:
-    """As `load_accounted`, but the model stays as it is; it may lie on the meta device."""
+def match_keys(
+    model: nn.Module, state_dict: dict[str, Tensor], path: str, allow_missing: Iterable[str] = ()
+) -> KeyMatch:
+    """As `load_strict`, but the model stays as it is; it may lie on the meta device."""
     own = model.state_dict(keep_vars=True)
     source, names = _our_names(state_dict, own)
-    may_miss = (*source.may_miss, *may_miss)
-    may_leave = (*source.may_leave, *getattr(model, "may_leave_names", ()))
+    allow_missing = (*source.allow_missing, *allow_missing)
+    allow_unexpected = (*source.allow_unexpected, *getattr(model, "allow_unexpected", ()))
     renamed = {ours: state_dict[name] for name, ours in names.items()}
     missing = [name for name in own if name not in renamed]
     left = [name for name in renamed if name not in own]
@@ -70,17 +72,17 @@ def account(model: nn.Module, state_dict: dict[str, Tensor], path: str, may_miss
     misshapen = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
     wrong = [
         [name for name in found if not matches(name, expected)]
-        for found, expected in ((misshapen, may_miss), (missing, may_miss), (left, may_leave))
+        for found, expected in ((misshapen, allow_missing), (missing, allow_missing), (left, allow_unexpected))
     ]
     if any(wrong):
         raise ValueError(_disagreement(path, source.name, model, own, renamed, *wrong))
     return _accounted(source, state_dict, names, left_out=(*left, *misshapen), missing=(*missing, *misshapen))
 
 
-def account_alone(state_dict: dict[str, Tensor]) -> Accounted:
-    """As `account`, as far as names tell without a model."""
+def match_keys_without_model(state_dict: dict[str, Tensor]) -> KeyMatch:
+    """As `match_keys`, as far as names tell without a model."""
     source, names = _our_names(state_dict)
-    left_out = () if source is OWN else [ours for ours in names.values() if matches(ours, source.may_leave)]
+    left_out = () if source is OWN else [ours for ours in names.values() if matches(ours, source.allow_unexpected)]
     return _accounted(source, state_dict, names, left_out)
 
 
@@ -101,10 +103,10 @@ def _accounted(
     names: dict[str, str],
     left_out: Iterable[str],
     missing: Iterable[str] = (),
-) -> Accounted:
+) -> KeyMatch:
     left_out = set(left_out)
     taken = {name: ours for name, ours in names.items() if ours not in left_out}
-    return Accounted(
+    return KeyMatch(
         source=source.name,
         tensors={ours: state_dict[name] for name, ours in taken.items()},
         renamed={name: ours for name, ours in taken.items() if ours != name},
