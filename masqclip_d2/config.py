@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from typing import Any
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 from detectron2.projects.deeplab import add_deeplab_config
+
+# Keys of earlier versions -> the key that replaced them. An old key is an error that names the new one.
+RENAMED_KEYS = {
+    "TEST.PICTURES": "TEST.NUM_VISUALIZATIONS",
+    "MODEL.MASQCLIP.TEXT.SYNONYMS": "MODEL.MASQCLIP.TEXT.ENSEMBLE",
+    "MODEL.MASQCLIP.PROPOSER.TINY_BACKBONE_WIDTHS": "MODEL.SHAPES.BACKBONE_WIDTHS",
+    "MODEL.MASQCLIP.CLIP_PRETRAINING.PATCH_DROPOUT": "MODEL.SHAPES.PATCH_DROPOUT",
+}
 
 
 def get_masqclip_cfg() -> CN:
@@ -117,9 +126,12 @@ def add_masqclip_config(cfg: CN) -> None:
     cfg.TEST.BEST_CHECKPOINT_METRIC = ""
     # Pictures of answers to the first images of each test set, for TensorBoard, at every evaluation in training
     # (TEST.EVAL_PERIOD); 0: none.
-    cfg.TEST.PICTURES = 4
+    cfg.TEST.NUM_VISUALIZATIONS = 4
     _add_mask2former_keys(cfg)
     _add_masqclip_keys(cfg)
+    _add_shapes_keys(cfg)
+    for old, new in RENAMED_KEYS.items():
+        cfg.register_renamed_key(old, new)
 
 
 def _add_mask2former_keys(cfg: CN) -> None:
@@ -182,8 +194,6 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # Where masks come from: "mask2former", "mask_rcnn", or "ground_truth" (MaskCLIP, Table 7).
     ours.PROPOSER.SOURCE = "mask2former"
     ours.PROPOSER.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
-    ours.PROPOSER.TINY_BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
-
     _add_mask_rcnn_keys(ours.PROPOSER)
 
     # What an image is padded to, for the proposer and for CLIP. "image": each image for itself, and CLIP sees no
@@ -209,7 +219,7 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours.TEXT.TEMPLATES = "name"  # template set of vocabulary/prompts.py; MaskCLIP uses the bare name
     # "first": a category's name alone (MaskCLIP); "mean": its synonyms averaged (MasQCLIP); "max": the synonym with the
     # largest logit.
-    ours.TEXT.SYNONYMS = "first"
+    ours.TEXT.ENSEMBLE = "first"
 
     ours.TEST = CN()
     # Text of an extra class that competes at test and whose column is then dropped; "": none. MaskCLIP: none;
@@ -264,8 +274,12 @@ def _add_stage_keys(ours: CN) -> None:
     ours.DISTILLATION.BASE_OVERLAP_LIMIT = 0.1  # its dice with every base mask must be below this
     ours.DISTILLATION.PSEUDO_OVERLAP_LIMIT = 0.1  # and with every better pseudo mask below this
 
-    ours.CLIP_PRETRAINING = CN()
-    ours.CLIP_PRETRAINING.PATCH_DROPOUT = 0.0  # share of patches left out of each training image, in [0, 1)
+
+def _add_shapes_keys(cfg: CN) -> None:
+    """Keys of the embedded world Shapes."""
+    shapes = cfg.MODEL.SHAPES = CN()
+    shapes.BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
+    shapes.PATCH_DROPOUT = 0.0  # stage clip_pretraining: share of patches left out of each training image, in [0, 1)
 
 
 def flat_items(cfg: CN, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -279,6 +293,9 @@ def flat_items(cfg: CN, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _unknown_key_message(error: KeyError | str, known: set[str], where: str) -> str:
     key = str(error.args[0] if isinstance(error, KeyError) else error)
+    renamed = next((old for old in RENAMED_KEYS if re.search(rf"(?<![\w.]){re.escape(old)}(?![\w.])", key)), None)
+    if renamed is not None:
+        return f"Config key {renamed} in {where} was renamed to {RENAMED_KEYS[renamed]}."
     key = key.rsplit(": ", 1)[-1].strip("'\" ")
     near = difflib.get_close_matches(key, sorted(known), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""

@@ -91,7 +91,7 @@ def tiny_cfg():
     cfg.MODEL.BACKBONE.NAME = "TinyBackbone"
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]
     cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
-    cfg.MODEL.MASQCLIP.PROPOSER.TINY_BACKBONE_WIDTHS = [16, 16, 32, 32]
+    cfg.MODEL.SHAPES.BACKBONE_WIDTHS = [16, 16, 32, 32]
     cfg.MODEL.MASQCLIP.PROPOSER.ENCODER_FFN_DIM = 48
     head = cfg.MODEL.SEM_SEG_HEAD
     head.NAME = "MaskProposalHead"

@@ -1,4 +1,4 @@
-"""Pictures of a model's answers while it trains, for TensorBoard (key TEST.PICTURES)."""
+"""Pictures of a model's answers while it trains, for TensorBoard (key TEST.NUM_VISUALIZATIONS)."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class Trainer(DefaultTrainer):
             The results of the one set, or {set: results}; empty on processes other than the first.
 
         Prints Detectron2's "copypaste" lines for each set, which they name, then one table of all; writes results.json
-        to OUTPUT_DIR. In training, the first TEST.PICTURES answers of each set are drawn for TensorBoard.
+        to OUTPUT_DIR. In training, the first TEST.NUM_VISUALIZATIONS answers of each set are drawn for TensorBoard.
         """
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
             raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets.")
@@ -134,8 +134,12 @@ class Trainer(DefaultTrainer):
                 bare_model.set_vocabulary(vocabulary_of(name, cfg.MODEL.MASQCLIP.TEXT.VOCABULARY))
                 bare_model.tasks = tasks_on(name, tasks_before)
             evaluator = evaluators[index] if evaluators is not None else cls.build_evaluator(cfg, name)
-            if cfg.TEST.PICTURES > 0 and has_event_storage() and isinstance(bare_model, OpenVocabularySegmenter):
-                pictures = PredictionImages(name, bare_model.require_vocabulary(), cfg.TEST.PICTURES)
+            if (
+                cfg.TEST.NUM_VISUALIZATIONS > 0
+                and has_event_storage()
+                and isinstance(bare_model, OpenVocabularySegmenter)
+            ):
+                pictures = PredictionImages(name, bare_model.require_vocabulary(), cfg.TEST.NUM_VISUALIZATIONS)
                 evaluator = DatasetEvaluators([evaluator, pictures])
             results[name] = inference_on_dataset(bare_model, loader, evaluator)
             if augmented_model is not None:

@@ -267,7 +267,8 @@ class OpenVocabularySegmenter(nn.Module):
     def training_class_logits(self, embeddings: Tensor, vocabulary: Vocabulary, extra_class: str) -> Tensor:
         """(..., K + 1) class logits of mask embeddings (..., E): the categories, and "none of them" as the last.
 
-        That is the extra class together with the vocabulary's background_prompts, so that the soft-max gives it their sum.
+        The last column is the extra class together with the background prompts, so that the softmax gives it their
+        sum.
         """
         logits = self.text_classifier.class_logits(embeddings, vocabulary, extra_class)
         if not vocabulary.background_prompts:

@@ -34,7 +34,7 @@ class TinyBackbone(Backbone):
         if len(widths) != 4 or any(width < 1 or width % (2 * _GROUP_WIDTH) for width in widths):
             raise ValueError(
                 f"Widths of TinyBackbone must be four positive multiples of {2 * _GROUP_WIDTH} (res2..res5), got "
-                f"{list(widths)}. Set MODEL.MASQCLIP.PROPOSER.TINY_BACKBONE_WIDTHS."
+                f"{list(widths)}. Set MODEL.SHAPES.BACKBONE_WIDTHS."
             )
         first = widths[0]
         self.stem = nn.Sequential(_conv(in_channels, first // 2, stride=2), _conv(first // 2, first, stride=2))
@@ -48,7 +48,7 @@ class TinyBackbone(Backbone):
 
     @classmethod
     def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:
-        return {"widths": cfg.MODEL.MASQCLIP.PROPOSER.TINY_BACKBONE_WIDTHS, "in_channels": input_shape.channels}
+        return {"widths": cfg.MODEL.SHAPES.BACKBONE_WIDTHS, "in_channels": input_shape.channels}
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W), any size -> {"res2": (B, widths[0], ceil(H / 4), ceil(W / 4)), ...}."""

@@ -1,7 +1,7 @@
 """Text classifier: words -> text embeddings, and cosine similarity to them -> class logits.
 
-Shape shorthand: K categories, N background_prompts, C columns of class logits (categories, background_prompts, extra class), T rows of
-text embeddings, E embedding.
+Shape shorthand: K categories, N background prompts, C columns of class logits (categories, background prompts, extra
+class), T rows of text embeddings, E embedding.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from masqclip_d2.vocabulary import Vocabulary, main
+from masqclip_d2.cli.vocabulary import main
+from masqclip_d2.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 

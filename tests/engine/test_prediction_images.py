@@ -75,7 +75,7 @@ def test_pictures_come_with_each_evaluation_in_training(tmp_path, mini_shapes, c
     cfg = tiny_config(
         tmp_path, "MasQCLIP", "DATASETS.TRAIN", "('mini_shapes_train',)", "DATASETS.TEST", "('mini_shapes_val',)",
         "SOLVER.MAX_ITER", "4", "SOLVER.STEPS", "()", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0",
-        "TEST.EVAL_PERIOD", "2", "TEST.PICTURES", str(count),
+        "TEST.EVAL_PERIOD", "2", "TEST.NUM_VISUALIZATIONS", str(count),
     )  # fmt: skip
     Trainer(cfg).train()
     pictures = pictures_in(cfg.OUTPUT_DIR)

@@ -99,7 +99,7 @@ def test_clip_pretraining_leaves_a_clip(tmp_path, mini_shapes):
     cfg = tiny_config(
         tmp_path, "ClipPretraining", *SHORT, "DATASETS.TRAIN", "('mini_shapes_closeups',)", "DATASETS.TEST", "()",
         "INPUT.DATASET_MAPPER_NAME", "captions", "INPUT.IMAGE_SIZE", "16",
-        "MODEL.MASQCLIP.CLIP_PRETRAINING.PATCH_DROPOUT", "0.5",
+        "MODEL.SHAPES.PATCH_DROPOUT", "0.5",
     )  # fmt: skip
     trainer = Trainer(cfg)
     trainer.train()

@@ -124,7 +124,7 @@ def test_models_learn_with_every_ensemble_templates_and_negatives(tmp_path, name
 
 @pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
 def test_max_is_the_best_of_vocabularies_with_one_synonym_each(tmp_path, name):
-    model = build_model(tiny_config(tmp_path, name, "MODEL.MASQCLIP.TEXT.SYNONYMS", "max")).eval()
+    model = build_model(tiny_config(tmp_path, name, "MODEL.MASQCLIP.TEXT.ENSEMBLE", "max")).eval()
     embeddings = torch.randn(5, 16)
 
     def logits(words):

@@ -47,7 +47,7 @@ class ClipPretraining(nn.Module):
             init_for_training(clip.visual)
         return {
             "clip": clip.requires_grad_(True).train(),
-            "patch_dropout": ours.CLIP_PRETRAINING.PATCH_DROPOUT,
+            "patch_dropout": cfg.MODEL.SHAPES.PATCH_DROPOUT,
         }
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
