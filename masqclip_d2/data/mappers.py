@@ -1,19 +1,18 @@
-"""Mappers: what a dataset's record becomes before a model sees it. Chosen by INPUT.DATASET_MAPPER_NAME.
+"""Mappers turn a dataset's record into a model's input; INPUT.DATASET_MAPPER_NAME names one.
 
-A record (one image) in Detectron2's format goes in; a dict comes out with
-    image           (3, H, W) uint8 RGB tensor, augmented; padding (large-scale jitter) is grey, right and below
+Input: a record of one image in Detectron2's format. Output: a dict with
+    image           (3, H, W) uint8 RGB tensor, augmented; padding (large-scale jitter) is grey, right and bottom
     height, width, image_id, file_name     of the image before augmentation
-    instances       training, or where asked: Instances in the frame of `image` with gt_masks (BitMasks), gt_classes
+    instances       in training, or on request: Instances in the frame of `image` with gt_masks (BitMasks), gt_classes
                     (contiguous), gt_boxes. Padding belongs to no mask; crowds are left out; may have length 0
     sem_seg         panoptic ground truth only: (H, W) int64 contiguous classes, 255 ignore
-    caption         captions only: str
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import detectron2.data.detection_utils as utils
 import detectron2.data.transforms as T
@@ -24,7 +23,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
-from . import registration  # noqa: F401  (whoever loads data finds our datasets registered)
+from ..proposer import proposer_class
+from . import registration  # noqa: F401  (registers our datasets)
 from .augmentation import evaluation_augmentations, training_augmentations
 from .ground_truth import IGNORE_LABEL, ObjectMasks, category_masks, instance_masks, panoptic_masks, semantic_map
 from .images import read_image
@@ -32,16 +32,71 @@ from .images import read_image
 _PADDING = 128  # grey value of padded pixels, as FixedSizeCrop's
 
 Record = dict[str, Any]
+MapperType = TypeVar("MapperType", bound=Callable)
+
+MAPPERS: dict[str, Callable] = {}
+"""Values of INPUT.DATASET_MAPPER_NAME -> mappers, see `register_mapper`."""
+
+
+def register_mapper(*names: str) -> Callable[[MapperType], MapperType]:
+    """Decorator that makes a mapper available as INPUT.DATASET_MAPPER_NAME.
+
+    A mapper is a class or function that `build_mapper` calls as `mapper(cfg, is_train)` to get a function record ->
+    record. Subclasses of `SegmentationMapper` also get `with_ground_truth` and `dataset_names`.
+
+    Raises:
+        ValueError: a name is taken.
+    """
+
+    def register(mapper: MapperType) -> MapperType:
+        taken = [name for name in names if name in MAPPERS]
+        if taken:
+            raise ValueError(f"There already is a mapper {', '.join(taken)}; choose another name.")
+        MAPPERS.update(dict.fromkeys(names, mapper))
+        return mapper
+
+    return register
+
+
+def build_mapper(
+    cfg, is_train: bool, with_ground_truth: bool | None = None, dataset_names: Sequence[str] | None = None
+) -> Callable[[Record], Record]:
+    """The mapper that INPUT.DATASET_MAPPER_NAME names.
+
+    Args:
+        cfg: the configuration.
+        is_train: augment; False: only resize to INPUT.{MIN_SIZE_TEST, MAX_SIZE_TEST}.
+        with_ground_truth: add ground truth; None: in training, and at test if the proposer needs it.
+        dataset_names: datasets of the records; None: DATASETS.TRAIN, at test DATASETS.TEST.
+
+    Raises:
+        ValueError: the name is unknown, or the semantic label maps of these datasets differ in their ignore label.
+    """
+    name = cfg.INPUT.DATASET_MAPPER_NAME
+    if name not in MAPPERS:
+        raise ValueError(
+            f"INPUT.DATASET_MAPPER_NAME is {name!r}; known: {', '.join(MAPPERS)}. A mapper of your own is known once "
+            "the file that registers it is imported (--import FILE)."
+        )
+    mapper = MAPPERS[name]
+    if not (isinstance(mapper, type) and issubclass(mapper, SegmentationMapper)):
+        return mapper(cfg, is_train)
+    if with_ground_truth is None:
+        with_ground_truth = is_train or proposer_class(cfg).needs_ground_truth
+    return mapper(cfg, is_train, with_ground_truth=with_ground_truth, dataset_names=dataset_names)
 
 
 class SegmentationMapper(ABC):
-    """What the panoptic, the instance and the semantic mapper share: read, check, augment, pad.
+    """Base class of the panoptic, instance and semantic mappers: read, check, augment, pad.
 
     Args:
         augmentations: Detectron2 augmentations of image and masks.
-        with_ground_truth: give `instances`, and `sem_seg` where there is one.
-        min_side: pad image and masks to at least this many pixels on both sides; at most 0: do not.
+        with_ground_truth: add `instances`, and `sem_seg` if the ground truth has it.
+        min_side: pad image and masks to at least this many pixels on both sides; at most 0: no padding.
     """
+
+    recipe: ClassVar[str] = "shortest_edge"
+    """Augmentations in training, one of `augmentation.RECIPES`."""
 
     @configurable
     def __init__(self, *, augmentations: list[T.Augmentation], with_ground_truth: bool, min_side: int = -1) -> None:
@@ -51,28 +106,33 @@ class SegmentationMapper(ABC):
 
     @classmethod
     def from_config(
-        cls, cfg, is_train: bool, *, recipe: str = "shortest_edge", with_ground_truth: bool | None = None
+        cls,
+        cfg,
+        is_train: bool,
+        *,
+        with_ground_truth: bool | None = None,
+        dataset_names: Sequence[str] | None = None,
     ) -> dict[str, Any]:
-        """`recipe` is that of `training_augmentations`; `with_ground_truth` None: in training only."""
-        _require_rgb(cfg)
+        """Read INPUT.*; see `build_mapper`. `with_ground_truth` None: in training only."""
+        require_rgb(cfg)
         return {
-            "augmentations": training_augmentations(cfg, recipe) if is_train else evaluation_augmentations(cfg),
+            "augmentations": training_augmentations(cfg, cls.recipe) if is_train else evaluation_augmentations(cfg),
             "with_ground_truth": is_train if with_ground_truth is None else with_ground_truth,
             "min_side": cfg.INPUT.SIZE_DIVISIBILITY if is_train else -1,
         }
 
     def __call__(self, record: Record) -> Record:
-        """Raises FileNotFoundError or ValueError, naming the file, if image or ground truth are missing or unfit."""
-        image, transforms, image_hw = _augmented_image(record, self.augmentations)
-        mapped = _image_fields(record, image_hw)
-        mapped["image"] = _padded(_channels_first(image), self.min_side, _PADDING)
+        """Read and augment; FileNotFoundError or ValueError names an image or ground-truth file that is unusable."""
+        image, transforms, image_hw = augmented_image(record, self.augmentations)
+        mapped = image_fields(record, image_hw)
+        mapped["image"] = _padded(channels_first(image), self.min_side, _PADDING)
         if self.with_ground_truth:
             mapped |= self.ground_truth(record, image_hw, transforms)
         return mapped
 
     @abstractmethod
     def ground_truth(self, record: Record, image_hw: tuple[int, int], transforms: T.TransformList) -> Record:
-        """Entries `instances` and, if known, `sem_seg`; `image_hw` is the image's size before the transforms."""
+        """Entries `instances` and, if available, `sem_seg`; `image_hw` is the image's size before the transforms."""
 
     def to_instances(self, objects: ObjectMasks) -> Instances:
         """Masks as Detectron2 structures, padded to `min_side`."""
@@ -82,26 +142,29 @@ class SegmentationMapper(ABC):
         return instances
 
 
+@register_mapper("panoptic", "mask_former_panoptic")
 class PanopticMapper(SegmentationMapper):
-    """Panoptic png -> masks of things and stuff, and the semantic map. Reads pan_seg_file_name and segments_info."""
+    """Panoptic PNG -> masks of things and stuff, and the semantic map. Reads pan_seg_file_name and segments_info."""
 
     def ground_truth(self, record: Record, image_hw: tuple[int, int], transforms: T.TransformList) -> Record:
-        _require(record, "pan_seg_file_name", "segments_info")
+        require_keys(record, "pan_seg_file_name", "segments_info")
         objects = panoptic_masks(record, image_hw, transforms)
         sem_seg = torch.from_numpy(semantic_map(objects))
         return {"sem_seg": _padded(sem_seg, self.min_side, IGNORE_LABEL), "instances": self.to_instances(objects)}
 
 
+@register_mapper("instance", "mask_former_instance")
 class InstanceMapper(SegmentationMapper):
     """Instance annotations (polygons or run-length) -> masks of things, which may overlap. Reads annotations."""
 
     def ground_truth(self, record: Record, image_hw: tuple[int, int], transforms: T.TransformList) -> Record:
-        _require(record, "annotations")
+        require_keys(record, "annotations")
         return {"instances": self.to_instances(instance_masks(record, image_hw, transforms))}
 
 
+@register_mapper("semantic", "mask_former_semantic")
 class SemanticMapper(SegmentationMapper):
-    """Semantic label map -> one mask per category that it shows, as in Mask2Former. Reads sem_seg_file_name.
+    """Semantic label map -> one mask per category in it, as in Mask2Former. Reads sem_seg_file_name.
 
     Args:
         num_categories: K; labels are 0..K-1.
@@ -117,113 +180,42 @@ class SemanticMapper(SegmentationMapper):
 
     @classmethod
     def from_config(cls, cfg, is_train: bool, *, dataset_names: Sequence[str] | None = None, **keywords) -> dict:
-        """`dataset_names`: whose label maps are read; None: those of DATASETS.TRAIN, at test of DATASETS.TEST."""
-        if dataset_names is None:
-            dataset_names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
+        """Also read the categories of `dataset_names` (None: DATASETS.TRAIN, at test DATASETS.TEST)."""
+        names = dataset_names or (cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST)
         shared = super().from_config(cfg, is_train, **keywords)
-        # Without ground truth no labels are read: the dataset may have others, or none.
-        facts = _label_facts(dataset_names) if shared["with_ground_truth"] else (0, IGNORE_LABEL)
+        # Without ground truth no labels are read, so the datasets need none.
+        facts = _label_facts(names) if shared["with_ground_truth"] else (0, IGNORE_LABEL)
         return {**shared, "num_categories": facts[0], "ignore_label": facts[1]}
 
     def ground_truth(self, record: Record, image_hw: tuple[int, int], transforms: T.TransformList) -> Record:
-        _require(record, "sem_seg_file_name")
+        require_keys(record, "sem_seg_file_name")
         objects = category_masks(record, image_hw, transforms, self.num_categories, self.ignore_label)
         return {"instances": self.to_instances(objects)}
 
 
-class CaptionMapper:
-    """Image and caption for contrastive training of CLIP.
+@register_mapper("panoptic_lsj", "coco_panoptic_lsj")
+class PanopticLsjMapper(PanopticMapper):
+    """`PanopticMapper` with large-scale jitter."""
 
-    The image is resized to `resolution` pixels on its shorter side and cropped to a square: anywhere in training, in
-    the middle at test. Flips are allowed in training, as captions of Shapes know no left and right.
-
-    Args:
-        resolution: side of the square image in pixels (key INPUT.IMAGE_SIZE).
-        is_train: random crop and flip.
-    """
-
-    @configurable
-    def __init__(self, *, resolution: int, is_train: bool, flip: bool = True) -> None:
-        augmentations: list[T.Augmentation] = [T.ResizeShortestEdge(resolution)]
-        if is_train:
-            augmentations.append(T.RandomCrop("absolute", (resolution, resolution)))
-            augmentations += [T.RandomFlip()] if flip else []
-        self.augmentations = T.AugmentationList(augmentations)
-        self.resolution = resolution
-
-    @classmethod
-    def from_config(cls, cfg, is_train: bool) -> dict[str, Any]:
-        _require_rgb(cfg)
-        flip = cfg.INPUT.RANDOM_FLIP == "horizontal"
-        return {"resolution": cfg.INPUT.IMAGE_SIZE, "is_train": is_train, "flip": flip}
-
-    def __call__(self, record: Record) -> Record:
-        """Raises FileNotFoundError or ValueError, naming the file, if the image or the caption is missing or unfit."""
-        _require(record, "caption")
-        image, _, image_hw = _augmented_image(record, self.augmentations)
-        top, left = ((side - self.resolution) // 2 for side in image.shape[:2])
-        square = image[top : top + self.resolution, left : left + self.resolution]
-        fields = _image_fields(record, image_hw)
-        return {**fields, "image": _channels_first(square), "caption": record["caption"]}
+    recipe = "large_scale_jitter"
 
 
-def _lsj(mapper_class: type) -> Callable:
-    def build(cfg, is_train: bool, **keywords) -> Callable[[Record], Record]:
-        return mapper_class(cfg, is_train, recipe="large_scale_jitter", **keywords)
+@register_mapper("instance_lsj", "coco_instance_lsj")
+class InstanceLsjMapper(InstanceMapper):
+    """`InstanceMapper` with large-scale jitter."""
 
-    return build
-
-
-MAPPERS: dict[str, Callable] = {
-    "panoptic": PanopticMapper,
-    "panoptic_lsj": _lsj(PanopticMapper),
-    "instance": InstanceMapper,
-    "instance_lsj": _lsj(InstanceMapper),
-    "semantic": SemanticMapper,
-    "semantic_lsj": _lsj(SemanticMapper),
-    "captions": CaptionMapper,
-}
-# Names that Mask2Former's YAML files use for the same recipes.
-_MASK2FORMER_NAMES = {
-    "mask_former_panoptic": "panoptic",
-    "coco_panoptic_lsj": "panoptic_lsj",
-    "mask_former_instance": "instance",
-    "coco_instance_lsj": "instance_lsj",
-    "mask_former_semantic": "semantic",
-}
+    recipe = "large_scale_jitter"
 
 
-def build_mapper(
-    cfg, is_train: bool, with_ground_truth: bool | None = None, dataset_names: Sequence[str] | None = None
-) -> Callable[[Record], Record]:
-    """The mapper that INPUT.DATASET_MAPPER_NAME names.
+@register_mapper("semantic_lsj")
+class SemanticLsjMapper(SemanticMapper):
+    """`SemanticMapper` with large-scale jitter."""
 
-    Args:
-        cfg: the configuration.
-        is_train: augment; else only resize as INPUT.{MIN_SIZE_TEST, MAX_SIZE_TEST} say.
-        with_ground_truth: give ground truth; None: in training, and at test where it is the source of proposals.
-        dataset_names: the datasets whose records it will read; None: DATASETS.TRAIN, at test DATASETS.TEST.
-
-    Raises:
-        ValueError: the name is unknown, or semantic label maps of these datasets cannot be read alike.
-    """
-    name = cfg.INPUT.DATASET_MAPPER_NAME
-    name = _MASK2FORMER_NAMES.get(name, name)
-    if name not in MAPPERS:
-        known = ", ".join([*MAPPERS, *_MASK2FORMER_NAMES])
-        raise ValueError(f"INPUT.DATASET_MAPPER_NAME is {name!r}; known: {known}.")
-    if name == "captions":
-        return CaptionMapper(cfg, is_train)
-    if with_ground_truth is None:
-        with_ground_truth = is_train or cfg.MODEL.MASQCLIP.PROPOSER.SOURCE == "ground_truth"
-    keywords = {"with_ground_truth": with_ground_truth}
-    if name.startswith("semantic"):
-        keywords["dataset_names"] = dataset_names
-    return MAPPERS[name](cfg, is_train, **keywords)
+    recipe = "large_scale_jitter"
 
 
 def _label_facts(dataset_names: Sequence[str]) -> tuple[int, int]:
-    """Number of categories and ignore label of semantic datasets, by their metadata.
+    """Number of categories and ignore label of semantic datasets, from their metadata.
 
     Raises:
         ValueError: a dataset has no categories, or the ignore labels differ.
@@ -240,14 +232,14 @@ def _label_facts(dataset_names: Sequence[str]) -> tuple[int, int]:
             )
     if len(set(ignore_labels.values())) > 1:
         listed = ", ".join(f"{name}: {label}" for name, label in ignore_labels.items())
-        raise ValueError(f"Datasets that are trained on together must have one ignore label, but have {listed}.")
+        raise ValueError(f"Datasets of one training must have the same ignore label, but have {listed}.")
     return max(counts.values()), next(iter(ignore_labels.values()))
 
 
-def _augmented_image(
+def augmented_image(
     record: Record, augmentations: T.AugmentationList
 ) -> tuple[np.ndarray, T.TransformList, tuple[int, int]]:
-    """Read and augment: (H, W, 3) uint8, the transforms, and (height, width) before them."""
+    """Read and augment an image: (H, W, 3) uint8, the transforms, and (height, width) before them."""
     image = read_image(record["file_name"])
     utils.check_image_size(dict(record), image)
     augmented = T.AugInput(image)
@@ -255,13 +247,15 @@ def _augmented_image(
     return augmented.image, transforms, image.shape[:2]
 
 
-def _image_fields(record: Record, image_hw: tuple[int, int]) -> Record:
+def image_fields(record: Record, image_hw: tuple[int, int]) -> Record:
+    """Name, id and size of the image; the size is the file's, since records of semantic datasets have none."""
     fields = {key: record[key] for key in ("file_name", "image_id") if key in record}
-    return {**fields, "height": image_hw[0], "width": image_hw[1]}  # semantic datasets do not record it
+    return {**fields, "height": image_hw[0], "width": image_hw[1]}
 
 
-def _channels_first(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))  # (3, H, W)
+def channels_first(image: np.ndarray) -> Tensor:
+    """(H, W, 3) array -> (3, H, W) tensor."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def _padded(tensor: Tensor, min_side: int, value: int) -> Tensor:
@@ -271,15 +265,17 @@ def _padded(tensor: Tensor, min_side: int, value: int) -> Tensor:
     return torch.nn.functional.pad(tensor, padding, value=value) if any(padding) else tensor
 
 
-def _require(record: Record, *keys: str) -> None:
+def require_keys(record: Record, *keys: str) -> None:
+    """ValueError if the record lacks one of the keys."""
     missing = [key for key in keys if key not in record]
     if missing:
         raise ValueError(
-            f"The record of {record.get('file_name')} has no {', '.join(missing)}, which this mapper needs; choose the "
-            "mapper by INPUT.DATASET_MAPPER_NAME, or use a dataset with such ground truth."
+            f"The record of {record.get('file_name')} has no {', '.join(missing)}, which this mapper needs; choose "
+            "another mapper with INPUT.DATASET_MAPPER_NAME, or a dataset with such ground truth."
         )
 
 
-def _require_rgb(cfg) -> None:
+def require_rgb(cfg) -> None:
+    """ValueError unless INPUT.FORMAT is RGB."""
     if cfg.INPUT.FORMAT != "RGB":
-        raise ValueError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; images are RGB here, as CLIP needs: set it to RGB.")
+        raise ValueError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}; CLIP needs RGB images: set it to RGB.")

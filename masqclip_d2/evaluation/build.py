@@ -11,6 +11,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from ..proposer import proposer_class
 from .class_agnostic import ProposalRecallEvaluator
 from .dataset_facts import required
 from .instance import InstanceEvaluator
@@ -68,7 +69,7 @@ def tasks_of_config(cfg: Any) -> tuple[str, ...]:
         "panoptic": test.PANOPTIC_ON,
         "semantic": test.SEMANTIC_ON,
         "instance": test.INSTANCE_ON,
-        "mask_classification": cfg.MODEL.MASQCLIP.PROPOSER.SOURCE == "ground_truth",
+        "mask_classification": proposer_class(cfg).needs_ground_truth,
     }
     return tuple(task for task, on in switches.items() if on)
 

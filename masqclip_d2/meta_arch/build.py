@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from ..clip.architecture import ClipArchitecture
 from ..clip.model import ClipModel, build_clip, load_clip
 from ..clip.vision_transformer import ClipVisionTransformer
-from ..proposer import GroundTruthProposer, Mask2FormerProposer, MaskRcnnProposer
+from ..proposer import build_proposer
 from ..proposer.network_proposer import PADDINGS
 from ..vocabulary import TextClassifier
 from .open_vocabulary import Tasks
@@ -47,16 +45,3 @@ def clip_from_config(cfg) -> ClipModel:
             "is set; set one of them."
         )
     return build_clip(architecture).requires_grad_(False).eval()
-
-
-def build_proposer(cfg) -> nn.Module:
-    """The source of masks that MODEL.MASQCLIP.PROPOSER.SOURCE names; frozen."""
-    source = cfg.MODEL.MASQCLIP.PROPOSER.SOURCE
-    sources = {
-        "mask2former": Mask2FormerProposer,
-        "mask_rcnn": MaskRcnnProposer,
-        "ground_truth": lambda cfg: GroundTruthProposer(),
-    }
-    if source not in sources:
-        raise ValueError(f"MODEL.MASQCLIP.PROPOSER.SOURCE is {source!r}; expected one of {', '.join(sources)}.")
-    return sources[source](cfg).requires_grad_(False).eval()

@@ -14,7 +14,6 @@ from detectron2.data.transforms import ResizeShortestEdge, apply_augmentations
 from torch import Tensor, nn
 
 from ..fusion import MaskView
-from ..proposer import GroundTruthProposer
 from .open_vocabulary import OpenVocabularySegmenter, semantic_answers
 from .out_of_memory import in_smaller_pieces
 
@@ -45,8 +44,11 @@ class SemanticWithAugmentation(nn.Module):
                 f"TEST.AUG.ENABLED is for semantic answers, and {type(model).__name__} gives none; set "
                 "TEST.AUG.ENABLED False, or for a method MODEL.MASK_FORMER.TEST.SEMANTIC_ON True."
             )
-        if isinstance(model.proposer, GroundTruthProposer):
-            raise ValueError("TEST.AUG.ENABLED needs a proposer, but MODEL.MASQCLIP.PROPOSER.SOURCE is 'ground_truth'.")
+        if not model.proposer.supports_resized_images:
+            raise ValueError(
+                "TEST.AUG.ENABLED needs proposals of resized and mirrored images, which the proposer of "
+                f"MODEL.MASQCLIP.PROPOSER.SOURCE ({type(model.proposer).__name__}) does not have."
+            )
         if not min_sizes or min(min_sizes) < 1 or max_size < 1:
             raise ValueError(
                 f"TEST.AUG.MIN_SIZES is {tuple(min_sizes)} and TEST.AUG.MAX_SIZE {max_size}; expected at least one "

@@ -1,17 +1,32 @@
-"""Ground-truth masks as proposals (MaskCLIP, Sec. 5.1 and Table 7): what the classification alone is worth."""
+"""Ground-truth masks as proposals (MaskCLIP, Sec. 5.1 and Table 7): measures the classification alone."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
+
+from detectron2.config import configurable
 
 from ..structures import MaskProposals, annotated_masks
+from .registry import PROPOSER_REGISTRY, Proposer
 
 
-class GroundTruthProposer(nn.Module):
-    """Hands the annotated masks of an image on, in their order, with object score 1."""
+@PROPOSER_REGISTRY.register()
+class GroundTruthProposer(Proposer):
+    """The annotated masks of an image, in their order, with object score 1."""
 
-    def propose(self, batched_inputs: list[dict]) -> list[MaskProposals]:
-        """See `NetworkProposer.propose`.
+    needs_ground_truth = True
+    supports_resized_images = False
+
+    @configurable
+    def __init__(self) -> None:
+        super().__init__()
+
+    @classmethod
+    def from_config(cls, cfg) -> dict:
+        return {}
+
+    def propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
+        """See `Proposer.propose`.
 
         Args:
             batched_inputs: per image "image" (3, H, W) and "instances" with `gt_masks` (BitMasks or (N, H, W) bool).
@@ -19,12 +34,13 @@ class GroundTruthProposer(nn.Module):
         Raises:
             ValueError: an image comes without its annotation.
         """
-        return [self._of_image(record) for record in batched_inputs]
+        return [self._masks_of(record) for record in batched_inputs]
 
-    def _of_image(self, record: dict) -> MaskProposals:
+    def _masks_of(self, record: dict) -> MaskProposals:
         if "instances" not in record:
             raise ValueError(
-                f"Ground-truth proposals need the annotation of {record.get('file_name', 'the image')}, which the data "
-                "loader did not give. Use a panoptic or instance dataset with the mapper of this package."
+                f"Ground-truth proposals need the annotation of {record.get('file_name', 'the image')}, but its record "
+                "has no 'instances'. Use a panoptic or instance dataset with a mapper of this package."
             )
-        return MaskProposals.from_binary_masks(annotated_masks(record["instances"], record["image"].shape[-2:]))
+        masks = annotated_masks(record["instances"], record["image"].shape[-2:])
+        return MaskProposals.from_binary_masks(masks.to(self.device))

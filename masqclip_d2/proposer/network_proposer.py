@@ -1,4 +1,4 @@
-"""What proposers that are networks share: images of any size -> normalised, padded batches -> mask proposals.
+"""What network proposers share: images of any size -> normalized, padded batches -> mask proposals.
 
 Shape shorthand: B images, Q mask proposals, H, W pixels of the padded input.
 """
@@ -10,16 +10,17 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..structures import MaskProposals
+from .registry import Proposer
 
 PADDINGS = ("image", "batch")
 
 
-class NetworkProposer(nn.Module):
-    """Normalises and pads; a subclass says which masks a padded batch holds.
+class NetworkProposer(Proposer):
+    """Normalize, pad and group images into batches; subclasses predict the masks of a padded batch.
 
     Args:
         pixel_mean, pixel_std: of RGB in 0..255; kept as buffers that are not saved, as published.

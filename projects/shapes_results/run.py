@@ -22,6 +22,7 @@ from masqclip_d2.cli.run_stages import Stage, plan
 from masqclip_d2.config import load_config
 from masqclip_d2.engine.stages.record import is_done, read_record, run_recorded
 from masqclip_d2.files import save_text
+from masqclip_d2.proposer import proposer_class
 from projects.shapes_results.rows import ORDERINGS, ROWS, Row
 from projects.shapes_results.seed_table import judge, over_seeds, page, read_numbers
 
@@ -246,7 +247,7 @@ def chosen_rows(keys: Sequence[str]) -> list[Row]:
 
 def _has_proposals(row: Row, opts: Sequence[str]) -> bool:
     """Whether a row's masks are proposals, whose recall is to be measured; `opts` are those of every stage."""
-    return load_config(row.config, (*opts, *row.opts)).MODEL.MASQCLIP.PROPOSER.SOURCE != "ground_truth"
+    return not proposer_class(load_config(row.config, (*opts, *row.opts))).needs_ground_truth
 
 
 def _distinct(items) -> list:

@@ -85,7 +85,7 @@ def test_refuses_what_it_cannot_average(tmp_path):
         with pytest.raises(ValueError, match=f"{type(other).__name__} gives none.*SEMANTIC_ON True"):
             SemanticWithAugmentation(other, (40,), 1000, flip=True)
     cfg = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")
-    with pytest.raises(ValueError, match="PROPOSER.SOURCE is 'ground_truth'"):
+    with pytest.raises(ValueError, match="PROPOSER.SOURCE .GroundTruthProposer. does not"):
         SemanticWithAugmentation.from_config(cfg, build_model(cfg))
     cfg = tiny_config(tmp_path, "MaskCLIP", "TEST.AUG.MIN_SIZES", "()")
     with pytest.raises(ValueError, match=r"MIN_SIZES is \(\)"):

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from ...structures import MaskProposals
 from ..network_proposer import NetworkProposer
+from ..registry import PROPOSER_REGISTRY
 
 
+@PROPOSER_REGISTRY.register()
 class Mask2FormerProposer(NetworkProposer):
     """Backbone and `MaskProposalHead`; names of the state dict as in published checkpoints.
 

@@ -20,12 +20,14 @@ from torch import Tensor, nn
 
 from ...structures import MaskProposals
 from ..network_proposer import NetworkProposer
+from ..registry import PROPOSER_REGISTRY
 from .box_masks import paste_box_masks
 
 _ASPECT_RATIOS = (0.5, 1.0, 2.0)  # of anchors, height / width (torchvision's, and R50-FPN's in Detectron2)
 _SMALLEST_BOX = 1e-2  # pixels; a detection with a shorter side is dropped (torchvision's)
 
 
+@PROPOSER_REGISTRY.register()
 class MaskRcnnProposer(NetworkProposer):
     """Mask R-CNN whose labels are ignored; names of the state dict as torchvision's.
 

@@ -1,5 +1,6 @@
 """Pre-training of the tiny CLIP of Shapes from images and captions (stage `clip_pretraining`)."""
 
+from .caption_mapper import CaptionMapper
 from .model import ClipPretraining
 
-__all__ = ["ClipPretraining"]
+__all__ = ["CaptionMapper", "ClipPretraining"]

@@ -1,0 +1,82 @@
+"""The registry of proposers, and the one that a configuration chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from detectron2.utils.registry import Registry
+from torch import nn
+
+from ..structures import MaskProposals
+
+PROPOSER_REGISTRY = Registry("PROPOSER")
+PROPOSER_REGISTRY.__doc__ = "Subclasses of `Proposer`, built as `cls(cfg)`; MODEL.MASQCLIP.PROPOSER.SOURCE names one."
+
+SHORT_NAMES = {
+    "mask2former": "Mask2FormerProposer",
+    "mask_rcnn": "MaskRcnnProposer",
+    "ground_truth": "GroundTruthProposer",
+}
+"""Values of MODEL.MASQCLIP.PROPOSER.SOURCE besides the registered class names."""
+
+
+class Proposer(nn.Module):
+    """Base class of proposers: records of images in, class-agnostic masks out. Built as `cls(cfg)`."""
+
+    needs_ground_truth: ClassVar[bool] = False
+    """The proposals are the annotated masks of a record's `instances`, in their order; mappers then deliver these at
+    test, too."""
+    supports_resized_images: ClassVar[bool] = True
+    """`propose` works on resized and mirrored copies of an image, as test-time augmentation makes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("_device_marker", torch.empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the proposals are."""
+        return self._device_marker.device
+
+    def propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
+        """Masks of each image.
+
+        Args:
+            batched_inputs: per image "image" (3, H_i, W_i) RGB in 0..255, uint8 or float, and the other keys of the
+                mapper's record ("file_name", "image_id", "height", "width" where known).
+
+        Returns:
+            Per image its Q proposals, on `device`; Q may be 0 and differ between images.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method propose(batched_inputs).")
+
+
+def proposer_class(cfg) -> type[Proposer]:
+    """The class that MODEL.MASQCLIP.PROPOSER.SOURCE names.
+
+    Raises:
+        ValueError: the name is unknown, or what is registered under it is no `Proposer`.
+    """
+    source = cfg.MODEL.MASQCLIP.PROPOSER.SOURCE
+    name = SHORT_NAMES.get(source, source)
+    if name not in PROPOSER_REGISTRY:
+        known = ", ".join([*SHORT_NAMES, *(name for name, _ in PROPOSER_REGISTRY if name not in SHORT_NAMES.values())])
+        raise ValueError(
+            f"MODEL.MASQCLIP.PROPOSER.SOURCE is {source!r}; expected one of {known}. A proposer of your own is known "
+            "once the file that registers it is imported (--import FILE)."
+        )
+    found = PROPOSER_REGISTRY.get(name)
+    if not (isinstance(found, type) and issubclass(found, Proposer)):
+        raise ValueError(
+            f"MODEL.MASQCLIP.PROPOSER.SOURCE is {source!r}, which is registered but not a subclass of "
+            "masqclip_d2.proposer.Proposer; derive it from that class."
+        )
+    return found
+
+
+def build_proposer(cfg) -> Proposer:
+    """The proposer that MODEL.MASQCLIP.PROPOSER.SOURCE names; frozen, in eval mode. Errors as in `proposer_class`."""
+    build: Callable[[Any], Proposer] = proposer_class(cfg)
+    return build(cfg).requires_grad_(False).eval()
