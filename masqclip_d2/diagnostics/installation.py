@@ -19,7 +19,7 @@ from .._compat import detectron2_backend
 from ..checkpoint import reading
 from ..clip.pretrained import OPENAI_MODELS, cache_dir, is_torchscript
 from ..data.registration import datasets_root
-from ..ops.selection import chosen_form
+from ..ops.selection import implementation_name
 from ..vocabulary.text_cache import text_cache_dir
 from .check_result import Finding, found
 from .datasets import is_present
@@ -124,7 +124,7 @@ def _ops() -> str:
         for module in pkgutil.iter_modules(ops.__path__):
             if module.ispkg:
                 implementations = importlib.import_module(f"{ops.__name__}.{module.name}").IMPLEMENTATIONS
-                form = chosen_form(module.name, implementations, torch.device(where))
+                form = implementation_name(module.name, implementations, torch.device(where))
                 forms.setdefault(form, []).append(module.name)
         lines.append(f"{where}: " + ", ".join(f"{form} ({', '.join(names)})" for form, names in forms.items()))
     asked = os.environ.get("MASQCLIP_OPS")

@@ -1,4 +1,4 @@
-"""Autocast as ops need it, on any device: the meta device, on which sizes alone are computed, has none."""
+"""Autocast state of any device; the meta device, which computes shapes only, has none."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """What autocast computes products in on `device` at the moment; None: it is off."""
+    """Dtype of matrix products under autocast on `device`; None if autocast is off."""
     if not torch.amp.is_autocast_available(device.type) or not torch.is_autocast_enabled(device.type):
         return None
     return torch.get_autocast_dtype(device.type)
 
 
 def without_autocast(device: torch.device) -> contextlib.AbstractContextManager:
-    """A context in which tensors on `device` keep their dtype."""
+    """Context that disables autocast on `device`."""
     if not torch.amp.is_autocast_available(device.type):
         return contextlib.nullcontext()
     return torch.autocast(device.type, enabled=False)

@@ -1,7 +1,7 @@
-"""Which implementation of an op runs: the caller's choice, else the environment variable MASQCLIP_OPS, else the device.
+"""Choice of an op's implementation: the caller's argument, else the environment variable MASQCLIP_OPS, else the device.
 
-An op has up to three forms: `reference` (the formula, to be read), `torch` (fast, plain PyTorch, any device) and
-`triton` (CUDA). `auto` is triton on CUDA where an op has it, else torch.
+An op has up to three implementations: `reference` (the formula, written to be read), `torch` (fast, plain PyTorch, any
+device) and `triton` (CUDA). `auto` selects triton on CUDA if the op has it, else torch.
 """
 
 from __future__ import annotations
@@ -11,29 +11,27 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-CHOICES = ("auto", "reference", "torch", "triton")
-
 
 def select_implementation(
     op: str, implementations: Mapping[str, Callable], device: torch.device, choice: str | None = None
 ) -> Callable:
-    """Return the function that computes `op` for tensors on `device`; arguments and errors as in `chosen_form`."""
-    return implementations[chosen_form(op, implementations, device, choice)]
+    """Return the function that computes `op` on `device`; arguments and errors as in `implementation_name`."""
+    return implementations[implementation_name(op, implementations, device, choice)]
 
 
-def chosen_form(
+def implementation_name(
     op: str, implementations: Mapping[str, Callable], device: torch.device, choice: str | None = None
 ) -> str:
-    """Name of the form that computes `op` for tensors on `device`.
+    """Return the name of the implementation that computes `op` on `device`.
 
     Args:
         op: name of the op, for messages.
-        implementations: the forms that this op has, by the names in `CHOICES` (without "auto").
-        device: where the tensors are.
-        choice: one of `CHOICES`; None: MASQCLIP_OPS, by default "auto".
+        implementations: the op's functions by name: "reference", "torch" and, if it has one, "triton".
+        device: device of the tensors.
+        choice: "auto" or a key of `implementations`; None: the environment variable MASQCLIP_OPS, by default "auto".
 
     Raises:
-        ValueError: the choice is no known name, or `op` has no such form.
+        ValueError: `op` has no implementation of the chosen name.
     """
     source = "implementation" if choice is not None else "the environment variable MASQCLIP_OPS"
     choice = choice or os.environ.get("MASQCLIP_OPS") or "auto"
@@ -41,6 +39,6 @@ def chosen_form(
         choice = "triton" if device.type == "cuda" and "triton" in implementations else "torch"
     if choice not in implementations:
         raise ValueError(
-            f"{source} is {choice!r}, but {op} has these forms: auto, {', '.join(implementations)}. Choose one of them."
+            f"{source} is {choice!r}, but {op} has no such implementation; expected auto, {', '.join(implementations)}."
         )
     return choice

@@ -24,12 +24,12 @@ def test_reference_by_hand():
 
 
 @pytest.mark.parametrize("tile_elements", [1, 100, 600_000], ids=["one mask a tile", "two masks", "one tile"])
-def test_fast_form_equals_reference_with_gradients(tile_elements, monkeypatch):
+def test_torch_implementation_equals_reference_with_gradients(tile_elements, monkeypatch):
     monkeypatch.setitem(fast._TILE_ELEMENTS, "cpu", tile_elements)
     torch.manual_seed(0)
     inputs = random_inputs()
     weight = torch.randn(2, 5, 6, 9)  # of the sum that is differentiated
-    results = [mask_refinement(*inputs, implementation=form) for form in ("torch", "reference")]
+    results = [mask_refinement(*inputs, implementation=implementation) for implementation in ("torch", "reference")]
     torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
     gradients = [torch.autograd.grad((result * weight).sum(), inputs) for result in results]
     for ours, expected in zip(*gradients, strict=True):
@@ -48,9 +48,9 @@ def test_autocast_makes_products_in_bfloat16_and_masks_in_float32():
         assert gradient.dtype == tensor.dtype and torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("form", ["torch", "reference"])
-def test_no_masks(form):
-    assert mask_refinement(*random_inputs(masks=0), implementation=form).shape == (2, 0, 6, 9)
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_no_masks(implementation):
+    assert mask_refinement(*random_inputs(masks=0), implementation=implementation).shape == (2, 0, 6, 9)
 
 
 def test_the_masks_that_went_in_stay():

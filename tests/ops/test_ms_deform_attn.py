@@ -27,7 +27,7 @@ def _output_and_gradients(implementation, inputs):
     return [output, *torch.autograd.grad(scalar, leaves)]
 
 
-def test_fast_form_equals_reference_with_gradients():
+def test_torch_implementation_equals_reference_with_gradients():
     inputs = _inputs()
     expected = _output_and_gradients("reference", inputs)
     actual = _output_and_gradients("torch", inputs)
@@ -35,7 +35,7 @@ def test_fast_form_equals_reference_with_gradients():
         torch.testing.assert_close(a, e, rtol=1e-10, atol=1e-10)
 
 
-def test_fast_form_takes_non_contiguous_inputs():
+def test_torch_implementation_takes_non_contiguous_inputs():
     value, locations, weights = _inputs()
     strided = value.transpose(0, 2).contiguous().transpose(0, 2)
     torch.testing.assert_close(_run("torch", strided, locations, weights), _run("torch", value, locations, weights))

@@ -40,13 +40,13 @@ def test_reference_by_hand():
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("tile_elements", [1, 4_000_000], ids=["one mask a tile", "one tile"])
-def test_fast_form_equals_reference_with_gradients(size, tile_elements, monkeypatch):
+def test_torch_implementation_equals_reference_with_gradients(size, tile_elements, monkeypatch):
     monkeypatch.setattr(fast, "_TILE_ELEMENTS", tile_elements)
     torch.manual_seed(0)
     arguments, tensors = random_inputs(size)
     results, gradients = [], []
-    for form in ("torch", "reference"):
-        results.append(relative_scores(*arguments, implementation=form))
+    for implementation in ("torch", "reference"):
+        results.append(relative_scores(*arguments, implementation=implementation))
         gradients.append(
             torch.autograd.grad(
                 (results[-1] * torch.arange(results[-1].numel()).view_as(results[-1]).cos()).sum(), tensors
@@ -64,10 +64,10 @@ def test_same_numbers_without_gradients():
     torch.testing.assert_close(result, relative_scores(*arguments), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("form", ["torch", "reference"])
-def test_no_masks(form):
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_no_masks(implementation):
     arguments, _ = random_inputs((2, 0, 12, 4, 2, 8))
-    assert relative_scores(*arguments, implementation=form).shape == (2, 2, 0, 9)
+    assert relative_scores(*arguments, implementation=implementation).shape == (2, 2, 0, 9)
 
 
 def test_bfloat16_inputs_are_computed_in_float32():

@@ -1,4 +1,4 @@
-"""Mask refinement: what query and key say about a patch is added to the mask's logits there (MaskCLIP, Eq. 5).
+"""Mask refinement: a residual from query and key of each patch is added to the mask logits (MaskCLIP, Eq. 5).
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches (row by row), p patch side, D width, R encoder
 resolution.
@@ -32,7 +32,7 @@ def mask_refinement(
         query: (B, Q, D) of the mask class tokens, heads concatenated, divided by sqrt(d).
         key: (B, P, D) of the patches, heads concatenated.
         weight, bias: (p * p, D) and (p * p,), the pixels of a patch row by row.
-        implementation: "auto", "reference" or "torch"; None: the environment variable MASQCLIP_OPS, else "auto".
+        implementation: "auto", "reference" or "torch"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
 
     Returns:
         (B, Q, R, R) in the dtype of `mask_logits`. Gradients flow to every tensor.

@@ -1,7 +1,7 @@
-"""mask_refinement a tile of masks at a time: neither the (B, Q, P, D) products nor the residual are ever held, in the
-gradient neither.
+"""mask_refinement in plain PyTorch, one tile of masks at a time, in the forward and the backward pass.
 
-quick_gelu(x) = silu(a x) / a with a = 1.702, so a goes into the query and the weight, which are small.
+Neither the (B, Q, P, D) products nor the residual are ever stored. quick_gelu(x) = silu(a x) / a with a = 1.702, and
+a is folded into the query and the weight, which are small.
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, R encoder resolution.
 """
@@ -15,13 +15,13 @@ from torch import Tensor
 from ..autocast import autocast_dtype, without_autocast
 
 _SLOPE = 1.702  # of QuickGELU
-# Elements of a tile's product, (tile, P, D). On a CPU it should stay in the cache, elsewhere launches should be few.
+# Elements of a tile's product, (tile, P, D): it fits the cache of a CPU; other devices need few launches.
 _TILE_ELEMENTS = {"cpu": 600_000}
 _OTHER_TILE_ELEMENTS = 64_000_000
 
 
 def mask_refinement_torch(mask_logits: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """See `mask_refinement`. Under autocast the products are made in its dtype, as a linear map's would be."""
+    """See `mask_refinement`. Under autocast the products have its dtype, as those of a linear layer."""
     dtype = autocast_dtype(query.device) or weight.dtype
     query, key, low_weight = (tensor.to(dtype) for tensor in (query, key, weight))
     with without_autocast(query.device):
@@ -68,7 +68,7 @@ def _patches(masks: Tensor, pixels_of_patch: int) -> Tensor:
 
 
 def _tiles(query: Tensor, key: Tensor):
-    """(image, slice of masks) pairs that cover a batch."""
+    """Yield (image, slice of masks) pairs that cover a batch."""
     elements = _TILE_ELEMENTS.get(query.device.type, _OTHER_TILE_ELEMENTS)
     tile = max(1, elements // max(1, key.shape[1] * key.shape[2]))
     for image in range(len(query)):

@@ -1,4 +1,4 @@
-"""mask_refinement as its formula says. The only definition of correct; holds (B, Q, P, D) products.
+"""Reference of mask_refinement: the formula, and the only definition of correct. Stores the (B, Q, P, D) products.
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, R encoder resolution.
 """

@@ -25,18 +25,18 @@ def masked_attention(
     bias: Tensor | None = None,
     implementation: str | None = None,
 ) -> Tensor:
-    """Let each mask class token attend to the tokens that its mask allows.
+    """Attention of mask class tokens to the tokens that their masks allow.
 
-    softmax(Q K^T / sqrt(d) + bias + M) V with M = 0 where `attend_mask` is True and -inf elsewhere (MaskCLIP, Sec. 3.2,
-    whose Eq. 2 writes True for the opposite).
+    softmax(Q K^T / sqrt(d) + bias + M) V with M = 0 where `attend_mask` is True and -inf elsewhere (MaskCLIP, Sec. 3.2;
+    its Eq. 2 has the opposite polarity).
 
     Args:
         query: (B, N, Q, d) of the mask class tokens, not yet divided by sqrt(d). Q may be 0.
         key, value: (B, N, 1 + P, d) of the class token and the patches, shared by all mask class tokens.
-        attend_mask: (B, Q, 1 + P) bool, True = may attend; one mask for all heads. A row that may attend
-            nowhere returns zeros.
-        bias: (B, N, Q, 1 + P) float, added to the scores; -inf forbids a token like False does; None: nothing is added.
-        implementation: "auto", "reference" or "torch"; None: the environment variable MASQCLIP_OPS, else "auto".
+        attend_mask: (B, Q, 1 + P) bool, True = may attend; one mask for all heads. A row without True
+            returns zeros.
+        bias: (B, N, Q, 1 + P) float, added to the scores; -inf excludes a token, as False does. None: no bias.
+        implementation: "auto", "reference" or "torch"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
 
     Returns:
         (B, N, Q, d) in the dtype of `query`; the softmax runs in float32.

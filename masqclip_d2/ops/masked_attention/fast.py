@@ -1,4 +1,4 @@
-"""masked_attention by torch's fused attention: no scores are held where the device has a fused kernel.
+"""masked_attention by `scaled_dot_product_attention`: scores are not stored where the device has a fused kernel.
 
 Shape shorthand: B images, Q mask proposals, P patches, N heads, d = D / N.
 """
@@ -17,11 +17,11 @@ def masked_attention_torch(
 ) -> Tensor:
     """See `masked_attention`; without a bias the mask is broadcast over heads, not copied."""
     if query.shape[2] == 0:
-        # The fused kernels do not take an empty dimension; the formula does, with zeros as gradients of everything,
-        # which other processes of a distributed run wait for.
+        # Fused kernels refuse an empty dimension. The reference accepts it and keeps every input in the graph, so that
+        # a distributed run gets zero gradients instead of waiting for them.
         return masked_attention_reference(query, key, value, attend_mask, bias)
-    # Kernels differ in what they return (NaN or zeros) for a row that may attend nowhere, so such a row attends
-    # everywhere and its result is replaced. No `if`: reading the mask on the host would make an accelerator wait.
+    # Kernels return NaN or zeros for a row without True, so such a row attends everywhere and its result is replaced.
+    # No `if`: reading the mask on the host would synchronize with the accelerator.
     if bias is None:
         nowhere = ~attend_mask.any(dim=-1, keepdim=True)[:, None]  # (B, 1, Q, 1)
         mask = attend_mask[:, None] | nowhere  # (B, 1, Q, 1 + P)

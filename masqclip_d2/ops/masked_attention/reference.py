@@ -1,4 +1,4 @@
-"""masked_attention as its formula says, in float32. The only definition of correct.
+"""Reference of masked_attention: the formula in float32, and the only definition of correct.
 
 Shape shorthand: B images, Q mask proposals, P patches, N heads, d = D / N.
 """
@@ -12,11 +12,11 @@ from torch import Tensor
 def masked_attention_reference(
     query: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """See `masked_attention`; holds (B, N, Q, 1 + P) scores."""
+    """See `masked_attention`; stores the (B, N, Q, 1 + P) scores."""
     scores = torch.einsum("bnqd,bnkd->bnqk", query.float(), key.float()) / query.shape[-1] ** 0.5
     if bias is not None:
         scores = scores + bias.float()
     scores = scores.masked_fill(~attend_mask[:, None], -torch.inf)
-    nowhere = scores.isneginf().all(dim=-1, keepdim=True)  # there the softmax would be 0 / 0 = NaN
+    nowhere = scores.isneginf().all(dim=-1, keepdim=True)  # else the softmax would be 0 / 0 = NaN
     weights = scores.masked_fill(nowhere, 0.0).softmax(dim=-1).masked_fill(nowhere, 0.0)
     return torch.einsum("bnqk,bnkd->bnqd", weights, value.float()).to(query.dtype)

@@ -1,6 +1,6 @@
-"""Multi-scale deformable attention: each query gathers a few sampled values from each of several feature maps.
+"""Multi-scale deformable attention: each query sums a few values sampled from each of several feature maps.
 
-Zhu et al., "Deformable DETR" (ICLR 2021): their multi-scale form, without the projections of values and output.
+Zhu et al., "Deformable DETR" (ICLR 2021), Eq. 3, without the projections of values and output.
 
 Shape shorthand: B images, S = sum of h * w over the L levels, Lq queries, N heads, d channels per head, P points.
 """
@@ -29,18 +29,18 @@ def ms_deform_attn(
 ) -> Tensor:
     """Sum over levels and points of attention weight times the value sampled at the point.
 
-    A value is sampled bilinearly at column x * w - 1/2 and row y * h - 1/2 of its level, whose pixels stand at whole
-    numbers; outside the map everything is zero, so near the border a sample is blended with zeros.
+    A value is sampled bilinearly at column x * w - 1/2 and row y * h - 1/2 of its level, whose pixel centers
+    are at integers. The map is zero-padded, so a sample near the border is blended with zeros.
 
     Args:
-        value: (B, S, N, d) float; the levels one after the other, each row by row.
+        value: (B, S, N, d) float; the levels are concatenated, each row by row.
         level_hw: (height, width) in pixels of each of the L levels.
-        sampling_locations: (B, Lq, N, L, P, 2) float, (x, y), where [0, 1] is the whole map; may lie outside.
-        attention_weights: (B, Lq, N, L, P) float; used as they are (the caller applies the soft-max).
-        implementation: "reference" or "torch"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
+        sampling_locations: (B, Lq, N, L, P, 2) float, (x, y), in [0, 1] over the map; may lie outside.
+        attention_weights: (B, Lq, N, L, P) float, after the softmax.
+        implementation: "auto", "reference" or "torch"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
 
     Returns:
-        (B, Lq, N * d) in the dtype of `value`, heads one after the other.
+        (B, Lq, N * d) in the dtype of `value`, heads concatenated.
 
     Raises:
         ValueError: shapes disagree, or there is no such implementation.

@@ -1,4 +1,7 @@
-"""Multi-scale deformable attention in plain PyTorch: one `grid_sample` and one weighted sum per level."""
+"""ms_deform_attn in plain PyTorch: one `grid_sample` and one weighted sum per level.
+
+Shape shorthand: B images, Lq queries, N heads, L levels, d channels per head, P points.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from torch.nn import functional as F
 def ms_deform_attn_torch(
     value: Tensor, level_hw: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """Fast form of `ms_deform_attn_reference` on any device; heads are folded into the batch of `grid_sample`."""
+    """See `ms_deform_attn`; heads are folded into the batch of `grid_sample`."""
     batch, num_queries, heads, levels, points, _ = sampling_locations.shape
-    # Queries come last, so that sums over points run over long contiguous rows.
+    # Queries come last: sums over points then run over long contiguous rows.
     grid = (2 * sampling_locations - 1).permute(3, 0, 2, 4, 1, 5).to(value.dtype)  # (L, B, N, P, Lq, 2)
     weights = attention_weights.permute(3, 0, 2, 4, 1).to(value.dtype)  # (L, B, N, P, Lq)
     grid = grid.reshape(levels, batch * heads, points, num_queries, 2)

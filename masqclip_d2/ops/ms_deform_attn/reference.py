@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention as a formula, written to be read: the only definition of correct."""
+"""Reference of ms_deform_attn: the formula, and the only definition of correct."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ def ms_deform_attn_reference(
 ) -> Tensor:
     """out[b, q, n] = sum over l, p of weight[b, q, n, l, p] * value of level l at (x, y)[b, q, n, l, p].
 
-    Arguments and result: see `masqclip_d2.ops.ms_deform_attn.ms_deform_attn`. Slow: loops over images, heads, levels
-    and points.
+    See `ms_deform_attn`. Slow: loops over images, heads, levels and points.
     """
     batch, num_queries, heads, _, points, _ = sampling_locations.shape
     output = value.new_zeros(batch, num_queries, heads, value.shape[-1])

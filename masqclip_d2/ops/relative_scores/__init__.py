@@ -1,4 +1,4 @@
-"""Scores between the masks' own patches and the image tokens: the relative term of RMA (MaskCLIP, Eq. 4).
+"""Scores of mask patch tokens against image tokens: the relative term of Relative Mask Attention (MaskCLIP, Eq. 4).
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches (row by row), p patch side, D width, N heads, d = D / N,
 R encoder resolution.
@@ -29,14 +29,14 @@ def relative_scores(
 ) -> Tensor:
     """A'_ij = sum_c LayerNorm(W m_ij + b)_c k'_jc within each head, m_ij the tanh of mask i's logits in patch j.
 
-    W m_ij + b are the mask patch tokens T_MP of the paper; the fast form never makes them.
+    W m_ij + b are the mask patch tokens T_MP of the paper; the torch implementation never computes them.
 
     Args:
         mask_logits: (B, Q, R, R) float; Q may be 0.
-        patch_weight, patch_bias: (D, 1, p, p) and (D,), the convolution that makes mask patch tokens.
+        patch_weight, patch_bias: (D, 1, p, p) and (D,), the convolution from mask patches to tokens.
         norm_weight, norm_bias, norm_eps: (D,), (D,) and a number, of the layer norm over all D channels.
         relative_key: (B, N, P, d), phi_Km of the image tokens.
-        implementation: "auto", "reference" or "torch"; None: the environment variable MASQCLIP_OPS, else "auto".
+        implementation: "auto", "reference" or "torch"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
 
     Returns:
         (B, N, Q, P) float32, not divided by sqrt(d). Gradients flow to every tensor argument.

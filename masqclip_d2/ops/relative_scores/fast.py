@@ -1,13 +1,13 @@
-"""relative_scores without mask patch tokens.
+"""relative_scores in plain PyTorch, without mask patch tokens.
 
 With the mean over channels taken out of W and b beforehand (a layer norm does it anyway):
 
     A'_ij = rstd_ij * (m_ij . (W_h^T (gamma k'_j)_h) + b_h . (gamma k'_j)_h) + sum_c (beta k'_j)_hc
     rstd_ij = (m_ij^T (W^T W / D) m_ij + 2 m_ij . (W^T b / D) + b . b / D + eps)^-1/2
 
-so per patch and head one vector of p * p numbers and a constant stand for all D channels, and the variance is a
-quadratic form of the pixels. The work per mask and patch is p^2 (p^2 + N + 1) instead of D (p^2 + 1), and nothing of
-size D is held.
+so one vector of p * p values and a constant per patch and head replace all D channels, and the variance is a quadratic
+form of the pixels. The cost per mask and patch is p^2 (p^2 + N + 1) instead of D (p^2 + 1), and no tensor has a
+dimension of size D.
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, N heads, d = D / N.
 """
@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..autocast import without_autocast
 
-_TILE_ELEMENTS = 4_000_000  # of the pixels at hand, (B, P, tile, p * p): 16 MB in float32
+_TILE_ELEMENTS = 4_000_000  # of a tile of pixels, (B, P, tile, p * p): 16 MB in float32
 
 
 def relative_scores_torch(
@@ -32,7 +32,7 @@ def relative_scores_torch(
     norm_eps: float,
     relative_key: Tensor,
 ) -> Tensor:
-    """See `relative_scores`; in float32, a few masks at a time, whose pixels are made again for the gradient."""
+    """See `relative_scores`; in float32, a few masks at a time, recomputed for the gradient."""
     with without_autocast(mask_logits.device):
         heads, num_patches, head_width = relative_key.shape[1:]
         patch_size = patch_weight.shape[-1]
@@ -42,7 +42,7 @@ def relative_scores_torch(
         scaled_key = key * norm_weight.float().view(heads, 1, head_width)  # (B, N, P, d)
         product = scaled_key @ weight.unflatten(0, (heads, head_width))  # (B, N, P, p * p + 1)
         variance = weight.T @ weight / len(weight)  # (p * p + 1, p * p + 1)
-        # What is linear in the pixels: for the N scores, and as one more column for the variance.
+        # Terms linear in the pixels: N columns for the scores, one for the variance.
         linear = torch.cat([2 * variance[:-1, -1:], variance[-1:, -1:]]).expand(len(key), num_patches, -1, 1)
         linear = torch.cat([product.permute(0, 2, 3, 1), linear], dim=-1)  # (B, P, p * p + 1, N + 1)
         arguments = (variance[:-1, :-1].contiguous(), linear[:, :, :-1], linear[:, :, -1:], patch_size, norm_eps)
@@ -61,11 +61,11 @@ def relative_scores_torch(
 def _scores_of(
     mask_logits: Tensor, quadratic: Tensor, linear: Tensor, offset: Tensor, patch_size: int, eps: float
 ) -> Tensor:
-    """Scores of a few masks but for the part of `norm_bias`: (B, P, tile, N)."""
+    """Scores (B, P, tile, N) of a few masks, without the term of `norm_bias`."""
     batch, num_masks, height, width = mask_logits.shape
     grid = (height // patch_size, patch_size, width // patch_size, patch_size)
     pixels = mask_logits.float().tanh().reshape(batch, num_masks, *grid).permute(0, 2, 4, 1, 3, 5)
     pixels = pixels.reshape(batch, grid[0] * grid[2], num_masks, patch_size**2)  # (B, P, tile, p * p)
     values = pixels @ linear + offset  # (B, P, tile, N + 1)
     variance = ((pixels @ quadratic) * pixels).sum(dim=-1, keepdim=True) + values[..., -1:]
-    return values[..., :-1] * (variance.clamp(min=0) + eps).rsqrt()  # rounding may have made it negative
+    return values[..., :-1] * (variance.clamp(min=0) + eps).rsqrt()  # rounding may make it negative

@@ -1,6 +1,6 @@
-"""relative_scores as its formula says, in float32. The only definition of correct.
+"""Reference of relative_scores: the formula in float32, and the only definition of correct.
 
-It holds (B, Q, P, D) mask patch tokens.
+Stores the (B, Q, P, D) mask patch tokens.
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, N heads, d = D / N.
 """

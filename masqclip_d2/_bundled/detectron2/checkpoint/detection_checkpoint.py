@@ -12,8 +12,8 @@ from detectron2.utils.file_io import PathManager
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from .numpy_pickle import load_numpy_pickle
-from .suffix_matching import match_by_suffix
+from ._numpy_pickle import load_numpy_pickle
+from ._suffix_matching import match_by_suffix
 
 _logger = logging.getLogger(__name__)
 # Normalisation constants: part of the config, in a checkpoint only by accident.
@@ -24,7 +24,7 @@ class DetectionCheckpointer(Checkpointer):
     """fvcore's Checkpointer that also reads .pkl files of arrays and bare state dicts, and saves on rank 0 only.
 
     Keys of the file must equal the model's, unless the file holds "matching_heuristics": True or its path ends in
-    "?matching_heuristics=True"; then they are matched by suffix (`suffix_matching`).
+    "?matching_heuristics=True"; then they are matched by suffix (`_suffix_matching`).
     """
 
     def __init__(

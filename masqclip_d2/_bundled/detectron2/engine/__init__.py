@@ -1,9 +1,9 @@
 """Training and everything around it: processes, command line, loops, hooks, the default trainer and predictor."""
 
 from . import hooks
+from ._setup import default_argument_parser, default_setup
 from .defaults import DefaultPredictor, DefaultTrainer, create_ddp_model, default_writers
 from .launch import launch
-from .setup import default_argument_parser, default_setup
 from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
 
 __all__ = [

@@ -1,15 +1,8 @@
 """Registries of models and their parts, and the ResNet backbone."""
 
-from .backbone import (
-    BACKBONE_REGISTRY,
-    Backbone,
-    BasicBlock,
-    BasicStem,
-    BottleneckBlock,
-    ResNet,
-    build_backbone,
-    build_resnet_backbone,
-)
+from detectron2.layers import ShapeSpec
+
+from .backbone import BACKBONE_REGISTRY, Backbone, ResNet, build_backbone, build_resnet_backbone
 from .meta_arch import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_model, build_sem_seg_head
 
 __all__ = [
@@ -17,10 +10,8 @@ __all__ = [
     "META_ARCH_REGISTRY",
     "SEM_SEG_HEADS_REGISTRY",
     "Backbone",
-    "BasicBlock",
-    "BasicStem",
-    "BottleneckBlock",
     "ResNet",
+    "ShapeSpec",
     "build_backbone",
     "build_model",
     "build_resnet_backbone",

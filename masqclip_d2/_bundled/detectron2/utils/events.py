@@ -79,7 +79,7 @@ class EventStorage:
         """Add a (3, H, W) RGB picture, uint8 or float in [0, 1], for TensorBoard."""
         self._images.append((self._prefix + img_name, img_tensor, self.iter))
 
-    def take_images(self) -> list[tuple[str, torch.Tensor | np.ndarray, int]]:
+    def _take_images(self) -> list[tuple[str, torch.Tensor | np.ndarray, int]]:
         """Hand over the (name, picture, iteration) put since the last call."""
         images, self._images = self._images, []
         return images
@@ -180,7 +180,7 @@ class TensorboardXWriter(EventWriter):
                 self._summary_writer.add_scalar(name, value, iteration)
                 newest = max(newest, iteration)
         self._last_iter = newest
-        for name, image, iteration in storage.take_images():
+        for name, image, iteration in storage._take_images():
             self._summary_writer.add_image(name, image, iteration)
 
     def close(self) -> None:

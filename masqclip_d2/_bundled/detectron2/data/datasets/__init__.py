@@ -1,12 +1,11 @@
 """Loading and registering datasets in COCO's and in semantic formats."""
 
 from .coco import convert_to_coco_json, load_coco_json, load_sem_seg, register_coco_instances
-from .coco_panoptic import load_coco_panoptic_json, register_coco_panoptic
+from .coco_panoptic import register_coco_panoptic
 
 __all__ = [
     "convert_to_coco_json",
     "load_coco_json",
-    "load_coco_panoptic_json",
     "load_sem_seg",
     "register_coco_instances",
     "register_coco_panoptic",

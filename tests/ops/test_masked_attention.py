@@ -31,13 +31,13 @@ def test_reference_by_hand():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_fast_form_equals_reference_with_gradients(size):
+def test_torch_implementation_equals_reference_with_gradients(size):
     inputs = random_inputs(size)
     inputs[3][0, 0] = False
     weight = torch.randn(size[0], size[1], size[2], size[4])
     gradients, outputs = [], []
-    for form in ("torch", "reference"):
-        outputs.append(masked_attention(*inputs, implementation=form))
+    for implementation in ("torch", "reference"):
+        outputs.append(masked_attention(*inputs, implementation=implementation))
         gradients.append(torch.autograd.grad((outputs[-1] * weight).sum(), inputs[:3]))
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
     for fast, reference in zip(*gradients, strict=True):
@@ -50,12 +50,12 @@ def test_bias_by_hand():
     allowed = torch.tensor([[[True, True, False]]])
     bias = torch.tensor([[[math.log(3.0), 0.0, 9.0]], [[0.0, -torch.inf, 9.0]]])[None]  # one head each
     expected = torch.tensor([[[0.75, 0.25]], [[1.0, 0.0]]])[None]
-    for form in ("torch", "reference"):
-        torch.testing.assert_close(masked_attention(query, key, value, allowed, bias, form), expected)
+    for implementation in ("torch", "reference"):
+        torch.testing.assert_close(masked_attention(query, key, value, allowed, bias, implementation), expected)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_fast_form_with_bias_equals_reference_with_gradients(size):
+def test_torch_implementation_with_bias_equals_reference_with_gradients(size):
     query, key, value, allowed = random_inputs(size)
     bias = torch.randn(size[0], size[1], size[2], size[3])
     bias[..., ::3] = -torch.inf
@@ -64,7 +64,9 @@ def test_fast_form_with_bias_equals_reference_with_gradients(size):
     bias[-1, 0, -1] = -torch.inf
     bias.requires_grad_()
     weight = torch.randn(size[0], size[1], size[2], size[4])
-    outputs = [masked_attention(query, key, value, allowed, bias, form) for form in ("torch", "reference")]
+    outputs = [
+        masked_attention(query, key, value, allowed, bias, implementation) for implementation in ("torch", "reference")
+    ]
     assert (outputs[0][0, :, 0] == 0).all() and (outputs[0][-1, 0, -1] == 0).all()
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-5, rtol=1e-5)
     inputs = (query, key, value, bias)
@@ -89,16 +91,16 @@ def test_bias_in_bfloat16_is_as_good_as_the_reference_in_bfloat16():
         assert (result.float() - exact).abs().max() <= allowed_error
 
 
-@pytest.mark.parametrize("form", ["torch", "reference"])
-def test_bias_of_no_queries_and_of_another_shape(form):
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_bias_of_no_queries_and_of_another_shape(implementation):
     query, key, value, allowed = random_inputs((2, 2, 3, 5, 4))
     bias = torch.randn(2, 2, 3, 5, requires_grad=True)
-    result = masked_attention(query[:, :, :0], key, value, allowed[:, :0], bias[:, :, :0], form)
+    result = masked_attention(query[:, :, :0], key, value, allowed[:, :0], bias[:, :, :0], implementation)
     assert result.shape == (2, 2, 0, 4)
     for gradient in torch.autograd.grad(result.sum(), (query, key, value, bias)):
         assert (gradient == 0).all()
     with pytest.raises(ValueError, match=r"bias must be \(B, N, Q, 1 \+ P\) = \(2, 2, 3, 5\), got \(2, 1, 3, 5\)"):
-        masked_attention(query, key, value, allowed, bias[:, :1], form)
+        masked_attention(query, key, value, allowed, bias[:, :1], implementation)
 
 
 def test_bfloat16_is_as_good_as_the_reference_in_bfloat16():
@@ -111,30 +113,35 @@ def test_bfloat16_is_as_good_as_the_reference_in_bfloat16():
     assert (result.float() - exact).abs().max() <= allowed_error
 
 
-@pytest.mark.parametrize("form", ["torch", "reference"])
-def test_a_row_without_true_returns_zeros_and_no_nan_gradient(form):
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_a_row_without_true_returns_zeros_and_no_nan_gradient(implementation):
     query, key, value, allowed = random_inputs((1, 2, 3, 5, 4))
     allowed[:] = True
     allowed[0, 1] = False
-    result = masked_attention(query, key, value, allowed, implementation=form)
+    result = masked_attention(query, key, value, allowed, implementation=implementation)
     assert (result[:, :, 1] == 0).all() and (result[:, :, 0] != 0).all()
     for gradient in torch.autograd.grad(result.sum(), (query, key, value)):
         assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("form", ["torch", "reference"])
-def test_full_mask_is_plain_attention_and_no_queries_work(form):
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_full_mask_is_plain_attention_and_no_queries_work(implementation):
     query, key, value, allowed = random_inputs((2, 2, 3, 5, 4))
     plain = torch.nn.functional.scaled_dot_product_attention(query, key, value)
-    result = masked_attention(query, key, value, torch.ones_like(allowed), implementation=form)
+    result = masked_attention(query, key, value, torch.ones_like(allowed), implementation=implementation)
     torch.testing.assert_close(result, plain, atol=1e-6, rtol=1e-5)
-    assert masked_attention(query[:, :, :0], key, value, allowed[:, :0], implementation=form).shape == (2, 2, 0, 4)
+    assert masked_attention(query[:, :, :0], key, value, allowed[:, :0], implementation=implementation).shape == (
+        2,
+        2,
+        0,
+        4,
+    )
 
 
 def test_environment_chooses_and_argument_wins(monkeypatch):
     inputs = random_inputs((1, 1, 2, 3, 4))
     monkeypatch.setenv("MASQCLIP_OPS", "triton")
-    with pytest.raises(ValueError, match="MASQCLIP_OPS is 'triton', but masked_attention has these forms"):
+    with pytest.raises(ValueError, match="MASQCLIP_OPS is 'triton', but masked_attention has no such implementation"):
         masked_attention(*inputs)
     assert masked_attention(*inputs, implementation="reference").shape == (1, 1, 2, 4)
 
