@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masqclip_d2.files import atomic_write, link_or_copy, save_image, save_json
+from masqclip_d2.files import atomic_write, link_or_copy, save_image, save_json, save_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -42,3 +42,9 @@ def test_links_where_possible_else_copies(tmp_path, monkeypatch):
     link_or_copy(source, tmp_path / "out" / "copied.jpg")
     copied = tmp_path / "out" / "copied.jpg"
     assert copied.read_bytes() == b"picture" and not copied.samefile(source)
+
+
+def test_text_replaces_the_old_file_and_leaves_no_temporary_one(tmp_path):
+    save_text(tmp_path / "new" / "a.txt", "one")
+    save_text(tmp_path / "new" / "a.txt", "two")
+    assert [(file.name, file.read_text()) for file in (tmp_path / "new").iterdir()] == [("a.txt", "two")]

@@ -67,7 +67,10 @@ def test_a_module_of_the_current_folder(tmp_path, my_data, monkeypatch, capsys):
     assert "1 of 1 datasets are right." in capsys.readouterr().out
 
 
-def test_run_stages_hands_it_on(capsys):
+def test_run_stages_passes_it_to_every_stage(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my_data.py", "more.py"):
+        (tmp_path / name).touch()
     run_stages(["--dry-run", "--import", "my_data.py", "--import", "more.py", "shapes/maskclip"])
     commands = capsys.readouterr().out.strip().splitlines()
     assert len(commands) == 3 and all("--import my_data.py --import more.py" in line for line in commands)

@@ -21,8 +21,6 @@ from ..data.mappers import build_mapper
 from ..evaluation import SemanticEvaluator, answerable_tasks, build_evaluator, report_results
 from ..meta_arch.open_vocabulary import OpenVocabularySegmenter, Tasks
 from ..meta_arch.semantic_augmentation import SemanticWithAugmentation
-from ..shapes.clip_pretraining.contrastive_loss import ClipExporter
-from ..shapes.clip_pretraining.model import ClipPretraining
 from ..vocabulary import Vocabulary, check_vocabulary_option, resolve_vocabulary
 from .best_checkpoint import BestCheckpoint
 from .optimizer import build_lr_scheduler, build_optimizer
@@ -64,8 +62,8 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list:
         hooks = super().build_hooks()
         model = bare(self._trainer.model)
-        if isinstance(model, ClipPretraining):
-            hooks.append(ClipExporter(model.clip, self.cfg.OUTPUT_DIR))
+        if hasattr(model, "build_hooks"):
+            hooks += model.build_hooks(self.cfg)
         metric = self.cfg.TEST.BEST_CHECKPOINT_METRIC
         if metric and not self.cfg.DATASETS.TEST:
             raise ValueError(f"TEST.BEST_CHECKPOINT_METRIC is {metric!r}, but DATASETS.TEST is empty; name a test set.")

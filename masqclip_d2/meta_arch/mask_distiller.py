@@ -53,6 +53,11 @@ class MaskDistiller(MaskProposer):
             "picture_period": cfg.VIS_PERIOD,
         }
 
+    @classmethod
+    def num_rounds(cls, cfg) -> int:
+        """Rounds of distillation; the student of each is the teacher of the next."""
+        return cfg.MODEL.MASQCLIP.DISTILLATION.ROUNDS
+
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """See the module docstring."""
         return super().forward(self.with_pseudo_masks(batched_inputs) if self.training else batched_inputs)

@@ -29,7 +29,8 @@ class ProposalNetwork(nn.Module):
         proposer: arguments of the proposer.
     """
 
-    predicts_proposals = True  # and nothing else, so it is evaluated by their recall and needs no CLIP
+    predicts_proposals = True  # and nothing else, so it is evaluated by their recall
+    unused_settings = ("MODEL.MASQCLIP.CLIP.",)  # of earlier stages
 
     def __init__(self, *, topk: int, **proposer) -> None:
         super().__init__(**proposer)

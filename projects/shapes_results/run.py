@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from masqclip_d2.cli.command import command, sentence
-from masqclip_d2.cli.run_stages import Stage, plan
 from masqclip_d2.config import load_config
-from masqclip_d2.engine.stages.record import is_done, read_record, run_recorded
+from masqclip_d2.engine.stages.plan import Stage, plan_stages
+from masqclip_d2.engine.stages.record import is_recorded, read_record, run_recorded
 from masqclip_d2.files import save_text
 from masqclip_d2.proposer import proposer_class
 from projects.shapes_results.rows import ORDERINGS, ROWS, Row
@@ -74,7 +74,7 @@ class Experiment:
         """The training of the tiny CLIP that all rows and seeds share, if it is asked for."""
         if not self.train_clip:
             return []
-        return plan("shapes/clip", self.opts, self.output_root / "shared", stages=("clip_closeups.yaml",))
+        return plan_stages("shapes/clip", self.opts, self.output_root / "shared", stages=("clip_closeups.yaml",))
 
     @cached_property
     def _plans(self) -> dict[tuple[str, int], list[Stage]]:
@@ -87,20 +87,20 @@ class Experiment:
         return self._plans[row.key, seed]
 
     def _plan(self, row: Row, seed: int) -> list[Stage]:
-        handed_on = {}
+        inherited = {}
         if self.clip_stages:
             clip = self.clip_stages[-1].output / "clip.safetensors"
-            handed_on = {"MODEL.MASQCLIP.CLIP.NAME": str(clip), "MODEL.MASQCLIP.CLIP.ARCHITECTURE": ""}
-        planned = plan(
+            inherited = {"MODEL.MASQCLIP.CLIP.NAME": str(clip), "MODEL.MASQCLIP.CLIP.ARCHITECTURE": ""}
+        planned = plan_stages(
             row.config,
             (*self.opts, "SEED", str(seed)),
             self.output_root / f"seed_{seed}",
             stages=row.stages,
             own_opts=(*row.opts, "OUTPUT_DIR", f"output/shapes/{row.key}"),
-            handed_on=handed_on,
+            inherited=inherited,
             train=row.train,
         )
-        proposers = [stage for stage in planned if stage.proposes]
+        proposers = [stage for stage in planned if stage.predicts_proposals]
         if proposers and _has_proposals(row, self.opts):
             planned.insert(planned.index(proposers[-1]) + 1, proposers[-1].evaluation())
         return [*self.clip_stages, *planned]
@@ -108,7 +108,7 @@ class Experiment:
     def measured(self, row: Row, seed: int) -> dict[str, Any] | None:
         """numbers, minutes per stage, versions and devices of a row, None unless all of its stages are finished."""
         stages = self.stages(row, seed)
-        if not all(is_done(stage, self.data) for stage in stages):
+        if not all(is_recorded(stage, self.data) for stage in stages):
             return None
         tasks: dict[str, Any] = {}
         contents = [json.loads(stage.results.read_text(encoding="utf-8")) for stage in stages if stage.eval_only]
@@ -187,7 +187,7 @@ class Table:
                 str(seed): {"numbers": numbers[seed], "minutes": self.measured[row.key][seed]["minutes"]}
                 for seed in sorted(numbers)
             },
-            "commands": [stage.typed(self.num_gpus) for stage in stages],
+            "commands": [stage.shell_command(self.num_gpus) for stage in stages],
         }
 
 
@@ -211,7 +211,7 @@ def run_rows(rows: Sequence[Row], table: Table) -> None:
     for row, seed, stages in jobs:
         where = f"seed {seed}, {row.title}"
         if seed in table.measured[row.key]:
-            print(f"{where}: finished before, skipped.", flush=True)
+            print(f"{where}: already finished, skipped.", flush=True)
             continue
         for stage in stages:
             name = experiment.name(stage)
@@ -229,7 +229,7 @@ def run_rows(rows: Sequence[Row], table: Table) -> None:
             table.write()
             print(f"{where}: in {table.folder / 'shapes_results.md'}.", flush=True)
     if failed:
-        raise ValueError(f"{len(failed)} stages failed: {', '.join(failed)}. The same command goes on from there.")
+        raise ValueError(f"{len(failed)} stages failed: {', '.join(failed)}. The same command resumes there.")
 
 
 def chosen_rows(keys: Sequence[str]) -> list[Row]:
@@ -281,7 +281,10 @@ def main(argv: list[str] | None = None) -> None:
     experiment = Experiment(tuple(dict.fromkeys(args.seeds)), args.output_root, tuple(args.opts), args.train_clip)
     if args.dry_run:
         commands = (
-            (f"# seed {seed}, {row.title}", [stage.typed(args.num_gpus) for stage in experiment.stages(row, seed)])
+            (
+                f"# seed {seed}, {row.title}",
+                [stage.shell_command(args.num_gpus) for stage in experiment.stages(row, seed)],
+            )
             for seed in experiment.seeds
             for row in rows
         )

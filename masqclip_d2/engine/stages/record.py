@@ -1,8 +1,8 @@
-"""What a stage's folder was made of, where and in how many minutes, so that numbers never mix two kinds of runs.
+"""Record the inputs, device and duration of each stage, so that results of different runs are never mixed.
 
-A record is a small JSON file beside the checkpoints or results. It holds sha256 sums of the settings with the data they
-read, and of the weights to start from. Settings are what differs from the defaults, so that a new key of a later
-version changes nothing, without what cannot change numbers (device, workers, folders).
+A record is a small JSON file beside the checkpoints or results. It holds sha256 sums of the settings together with the
+data, and of the initial weights. Only settings that differ from the defaults count, so that a key that a later version
+adds changes nothing; settings that cannot change metrics (device, workers, folders) are left out.
 """
 
 from __future__ import annotations
@@ -16,60 +16,61 @@ from pathlib import Path
 from typing import Any
 
 from ...checkpoint.reading import local_weights_path
-from ...cli.run_stages import Stage, run
 from ...config import get_masqclip_cfg, load_config
 from ...files import save_text
+from .plan import Stage
+from .run import print_skipped, run_stage
 
 
-def run_recorded(stage: Stage, num_gpus: int, where: str, data: Any) -> None:
-    """Run a stage unless it is finished, and record it; results of other settings are made anew.
+def run_recorded(stage: Stage, num_gpus: int, label: str, data: Any) -> None:
+    """Run a stage unless it is finished, and record it; an evaluation with other settings is repeated.
 
     Args:
-        stage, num_gpus, where: see `run`.
-        data: what identifies the data, as JSON can hold it.
+        stage, num_gpus, label: see `run_stage`.
+        data: what identifies the data; serializable as JSON.
 
     Raises:
         ValueError: the stage failed, or its folder holds a training with other settings.
     """
-    made_of = _made_of(stage, data)
+    inputs = _inputs(stage, data)
     record = read_record(stage)
-    agrees = _agrees(record, made_of)
+    agrees = _agrees(record, inputs)
     if agrees and stage.is_finished():
-        print(f"{where}: finished before, skipped.", flush=True)
+        print_skipped(label)
         return
     if not agrees and stage.eval_only:
-        stage.results.unlink(missing_ok=True)  # else they would pass for those of this record if we are broken off
+        stage.results.unlink(missing_ok=True)  # if this run is interrupted, they must not count as its results
     elif not agrees and (stage.output / "last_checkpoint").exists():
         raise ValueError(
-            f"{stage.output} holds a training with other settings, other data or other weights to start from; remove "
-            "that folder to train it anew, or choose another --output-root."
+            f"{stage.output} holds a training with other settings, other data or other initial weights; remove "
+            "that folder to train again, or choose another --output-root."
         )
-    record = {"made_of": made_of, "minutes": record["minutes"] if agrees else 0.0, "device": _device(num_gpus)}
+    record = {"made_of": inputs, "minutes": record["minutes"] if agrees else 0.0, "device": _device(num_gpus)}
     _write(stage, record)
     start = time.monotonic()
     try:
-        run(stage, num_gpus, where)
+        run_stage(stage, num_gpus, label)
     finally:
         record["minutes"] = round(record["minutes"] + (time.monotonic() - start) / 60, 3)
         _write(stage, record)
     evaluation = stage.evaluation()
-    if not stage.eval_only and evaluation.is_finished():  # training ends with the numbers
-        _write(evaluation, {**record, "made_of": _made_of(evaluation, data), "minutes": 0.0})
+    if not stage.eval_only and evaluation.is_finished():  # training ends with an evaluation
+        _write(evaluation, {**record, "made_of": _inputs(evaluation, data), "minutes": 0.0})
 
 
-def is_done(stage: Stage, data: Any) -> bool:
-    """Whether the stage was run with these settings, to its end if it is an evaluation.
+def is_recorded(stage: Stage, data: Any) -> bool:
+    """Whether the stage was run with these settings, and is finished if it is an evaluation.
 
-    What it starts from need not be there any more.
+    The initial weights need not exist any more.
     """
     record = read_record(stage)
     if not record or (stage.eval_only and not stage.is_finished()):
         return False
-    return _agrees(record, _made_of(stage, data))
+    return _agrees(record, _inputs(stage, data))
 
 
 def read_record(stage: Stage) -> dict[str, Any]:
-    """Keys made_of, minutes (of all attempts that were not killed) and device; {} where there is no record."""
+    """Keys made_of (sha256 of the inputs), minutes (of all attempts that were not killed) and device; {} if none."""
     path = _path(stage)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -82,13 +83,13 @@ def _write(stage: Stage, record: dict[str, Any]) -> None:
     save_text(_path(stage), json.dumps(record, indent=1) + "\n")
 
 
-def _agrees(record: dict[str, Any], made_of: dict[str, str | None]) -> bool:
+def _agrees(record: dict[str, Any], inputs: dict[str, str | None]) -> bool:
     recorded = record.get("made_of", {})
-    return recorded.keys() == made_of.keys() and all(now in (None, recorded[key]) for key, now in made_of.items())
+    return recorded.keys() == inputs.keys() and all(now in (None, recorded[key]) for key, now in inputs.items())
 
 
-def _made_of(stage: Stage, data: Any) -> dict[str, str | None]:
-    """sha256 of the settings with the data, and of each file of weights; None for a file that is not there."""
+def _inputs(stage: Stage, data: Any) -> dict[str, str | None]:
+    """sha256 of the settings with the data, and of each weight file; None for a file that does not exist."""
     cfg = load_config(stage.config, list(stage.opts))
     cfg.MODEL.DEVICE = cfg.OUTPUT_DIR = ""
     cfg.DATALOADER.NUM_WORKERS = cfg.SOLVER.CHECKPOINT_PERIOD = 0
@@ -100,7 +101,7 @@ def _made_of(stage: Stage, data: Any) -> dict[str, str | None]:
 
 
 def _changed(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a configuration that are not as by default."""
+    """The keys of a configuration that differ from the defaults."""
     return {
         key: _changed(value, defaults[key]) if isinstance(value, Mapping) else value
         for key, value in cfg.items()
@@ -109,7 +110,7 @@ def _changed(cfg: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, A
 
 
 def _content(weights: str) -> str | None:
-    """sha256 of a file of weights; the name itself where it is none of ours to look into; None if it is missing."""
+    """sha256 of a local or shipped weight file, None if it is missing; any other name (URL, published CLIP) itself."""
     is_file = weights.endswith((".pth", ".safetensors")) or weights.startswith("masqclip://")
     if not is_file or "://" in weights.removeprefix("masqclip://"):
         return weights
@@ -120,11 +121,10 @@ def _content(weights: str) -> str | None:
 
 
 def _device(num_gpus: int) -> str:
-    """What the stage runs on, for the reader."""
+    """Description of the device that the stage runs on."""
     import torch
 
-    if num_gpus and torch.accelerator.is_available():
-        device = torch.accelerator.current_accelerator()
-        name = torch.get_device_module(device).get_device_name()
-        return f"{num_gpus} x {name}"
+    device = torch.accelerator.current_accelerator() if num_gpus and torch.accelerator.is_available() else None
+    if device is not None:
+        return f"{num_gpus} x {torch.get_device_module(device).get_device_name()}"
     return f"CPU, {os.cpu_count()} cores"

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from ...clip.model import ClipModel, save_clip
 
+CLIP_FILE = "clip.safetensors"  # in OUTPUT_DIR
+
 
 def contrastive_loss(
     image_embeddings: Tensor, text_embeddings: Tensor, logit_scale: Tensor, caption_ids: Tensor
@@ -67,7 +69,7 @@ class ClipExporter(HookBase):
 
     def __init__(self, clip: ClipModel, output_dir: str) -> None:
         self._clip = clip
-        self._path = Path(output_dir) / "clip.safetensors"
+        self._path = Path(output_dir) / CLIP_FILE
 
     def after_train(self) -> None:
         if comm.is_main_process() and self.trainer.iter + 1 >= self.trainer.max_iter:  # not if it broke off

@@ -8,16 +8,18 @@ trained to be loaded by name elsewhere, so it answers nothing at test.
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import torch
 from detectron2.config import configurable
+from detectron2.engine import HookBase
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from ...clip.model import ClipModel
 from ...clip.preprocessing import normalize_rgb
 from ...meta_arch.build import clip_from_config
-from .contrastive_loss import contrastive_loss, random_windows
+from .contrastive_loss import CLIP_FILE, ClipExporter, contrastive_loss, random_windows
 from .initialization import init_for_training
 from .training_embeddings import training_embeddings
 
@@ -32,6 +34,8 @@ class ClipPretraining(nn.Module):
         clip: the model that learns.
         patch_dropout: share of patches left out of each training image, in [0, 1).
     """
+
+    unused_settings = ("MODEL.WEIGHTS",)  # of earlier stages
 
     @configurable
     def __init__(self, *, clip: ClipModel, patch_dropout: float) -> None:
@@ -49,6 +53,16 @@ class ClipPretraining(nn.Module):
             "clip": clip.requires_grad_(True).train(),
             "patch_dropout": cfg.MODEL.SHAPES.PATCH_DROPOUT,
         }
+
+    @classmethod
+    def stage_outputs(cls, output_dir: Path) -> dict[str, str]:
+        """Settings with which later stages load the trained CLIP."""
+        clip_file = str(output_dir / CLIP_FILE)
+        return {"MODEL.MASQCLIP.CLIP.NAME": clip_file, "MODEL.MASQCLIP.CLIP.ARCHITECTURE": ""}
+
+    def build_hooks(self, cfg) -> list[HookBase]:
+        """Hooks for the trainer: the export of the trained CLIP."""
+        return [ClipExporter(self.clip, cfg.OUTPUT_DIR)]
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
         """See the module docstring.

@@ -3,11 +3,11 @@
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from masqclip_d2.cli import run_stages
 from masqclip_d2.config import load_config
 from projects.shapes_results.rows import ORDERINGS, ROWS
 from projects.shapes_results.run import Experiment, main
@@ -50,7 +50,7 @@ def runs(monkeypatch, shapes_root):
         return type("Result", (), {"returncode": 0})
 
     done_badly = set()
-    monkeypatch.setattr(run_stages.subprocess, "run", train_or_evaluate)
+    monkeypatch.setattr(subprocess, "run", train_or_evaluate)
     done_list = Runs(done)
     done_list.fail = done_badly
     return done_list
@@ -80,7 +80,7 @@ def test_a_folder_belongs_to_one_command_and_rows_have_their_own():
             stages = experiment.stages(row, seed)
             assert stages[-1].eval_only and stages[-1].output == Path(f"runs/seed_{seed}/shapes/{row.key}")
             for stage in stages:
-                assert commands.setdefault(experiment.name(stage), stage.typed(1)) == stage.typed(1)
+                assert commands.setdefault(experiment.name(stage), stage.shell_command(1)) == stage.shell_command(1)
                 assert stage.settings["SEED"] == str(seed)
     trained = [name for name in commands if name.startswith("seed_0") and name.endswith("(training)")]
     assert sum("teacher" in name for name in trained) == 2 and sum("student/" in name for name in trained) == 3
@@ -189,7 +189,7 @@ def test_json_holds_numbers_commands_and_minutes(tmp_path, runs):
 
 
 def test_a_training_that_ends_with_its_numbers_is_not_evaluated_again(tmp_path, runs, monkeypatch):
-    fake = run_stages.subprocess.run
+    fake = subprocess.run
 
     def with_numbers(words, check):
         result = fake(words, check)
@@ -198,7 +198,7 @@ def test_a_training_that_ends_with_its_numbers_is_not_evaluated_again(tmp_path, 
             runs.done.pop()
         return result
 
-    monkeypatch.setattr(run_stages.subprocess, "run", with_numbers)
+    monkeypatch.setattr(subprocess, "run", with_numbers)
     content = call(tmp_path, "--seeds", "0", "--rows", "maskclip")
     assert [how for *_, how in runs.take()] == ["--resume", "--resume"]
     assert {row["key"]: row for row in content["rows"]}["maskclip"]["mean"]["PQ_all"] == 10.0
@@ -294,4 +294,4 @@ def test_two_rows_from_nothing_to_the_page(tmp_path, shapes_root, capfd, monkeyp
     assert content["versions"][0]["torch"]
     assert capfd.readouterr().out.count("minutes.") == 3  # the teacher's training ends with its recall
     call(tmp_path, *words)
-    assert capfd.readouterr().out.count("finished before, skipped.") == 2
+    assert capfd.readouterr().out.count("already finished, skipped.") == 2
