@@ -24,7 +24,7 @@ import torch
 
 from masqclip_d2.clip.architecture import ClipArchitecture
 from masqclip_d2.clip.text_tower import TextTower
-from masqclip_d2.vocabulary import TextClassifier, Vocabulary, text_cache
+from masqclip_d2.vocabulary import TextClassifier, Vocabulary, load_vocabulary, text_cache
 from masqclip_d2.vocabulary.prompts import TEMPLATES
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     device = torch.accelerator.current_accelerator() if there else torch.device("cpu")
     torch.manual_seed(0)
     tower = text_encoder(ClipArchitecture.from_name(args.architecture)).to(device)
-    vocabulary = dataclasses.replace(Vocabulary.load(args.vocabulary), templates=args.templates)
+    vocabulary = dataclasses.replace(load_vocabulary(args.vocabulary), templates=args.templates)
     tower.encode(["one text, so that nothing is done for the first time"])
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MASQCLIP_TEXT_CACHE"] = folder

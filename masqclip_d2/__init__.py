@@ -17,7 +17,7 @@ from .data.registration import register_instances, register_panoptic, register_s
 from .predictor import Predictor  # noqa: E402
 from .segmentation import Segment, Segmentation  # noqa: E402
 from .structures import MaskProposals  # noqa: E402
-from .vocabulary import Vocabulary  # noqa: E402
+from .vocabulary import Vocabulary, load_vocabulary, save_vocabulary  # noqa: E402
 
 __all__ = [
     "MaskProposals",
@@ -28,11 +28,13 @@ __all__ = [
     "add_masqclip_config",
     "detectron2_backend",
     "load_config",
+    "load_vocabulary",
     "meta_arch",
     "proposer",
     "register_instances",
     "register_panoptic",
     "register_semantic",
     "registration",
+    "save_vocabulary",
     "shapes",
 ]

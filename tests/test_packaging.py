@@ -41,7 +41,7 @@ def test_wheel_works_in_an_empty_directory(tmp_path):
         "import masqclip_d2, pathlib; from masqclip_d2.config import load_config, config_dir;"
         "assert pathlib.Path(masqclip_d2.__file__).is_relative_to(pathlib.Path('site').resolve());"
         "load_config('shapes/teacher'); assert 'site' in config_dir().parts;"
-        "masqclip_d2.Vocabulary.load('coco_panoptic/openseg');"
+        "masqclip_d2.load_vocabulary('coco_panoptic/openseg');"
         "print(masqclip_d2.detectron2_backend().kind);"
         "from masqclip_d2.cli.demo import main; main(['--vocab', 'plain cross', '--output', 'out'])"
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from masqclip_d2 import Predictor, Vocabulary
+from masqclip_d2 import Predictor, Vocabulary, load_vocabulary, save_vocabulary
 from masqclip_d2.segmentation import Segment, Segmentation, category_colors
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 
@@ -94,14 +94,14 @@ def test_arrays_that_are_no_images_are_refused(predictor, array):
 
 def test_words_may_come_from_a_file_or_a_shipped_vocabulary(predictor, image, tmp_path):
     path = tmp_path / "words.json"
-    Vocabulary.from_names("a|b,c", stuff="d").to_file(path)
+    save_vocabulary(Vocabulary.from_names("a|b,c", stuff="d"), path)
     for vocab in (path, str(path)):
         answer = predictor(image, vocab)
-        assert answer.vocabulary == Vocabulary.from_file(path)
-    assert predictor(image, "shapes/masqclip").vocabulary == Vocabulary.load("shapes/masqclip")
+        assert answer.vocabulary == load_vocabulary(path)
+    assert predictor(image, "shapes/masqclip").vocabulary == load_vocabulary("shapes/masqclip")
     assert predictor(image, "shapes/other").vocabulary.names == ("shapes/other",)  # a word like any other
     assert predictor.classify(torch.ones(2, 16), path).shape == (2, 3)
-    with pytest.raises(ValueError, match="`stuff` goes with words"):
+    with pytest.raises(ValueError, match="`stuff` is for category names only"):
         predictor(image, path, stuff="d")
 
 

@@ -1,11 +1,11 @@
-"""Category tables: one JSON file per dataset, the only place where its names, ids and groups are written.
+"""Category tables: one JSON file per dataset, the only definition of its names, ids and base / novel categories.
 
 | table | rows | further columns |
 | --- | --- | --- |
 | shapes | 36 things, 6 stuff | pattern, shape |
-| coco | 80 things, 53 stuff | split: base, novel, null |
-| ade20k | 100 things among 150 | instance_id, instance_name: as in the instance challenge |
-| ade20k_full | 847 | ade_id: class index in its pngs |
+| coco | 80 things, 53 stuff | split: base, novel or null |
+| ade20k | 100 things among 150 | instance_id, instance_name: those of the instance challenge |
+| ade20k_full | 847 | ade_id: class index in the published pngs |
 | pascal_context_59, pascal_context_459 | 59, 459 | label_459 |
 | pascal_voc | 20 things | |
 | lvis_v1 | 1203 things | frequency: f, c, r |
@@ -30,13 +30,13 @@ class Category:
 
     Args:
         id: id in the dataset's annotation files; not contiguous.
-        contiguous_id: position in the table, 0..K-1; what models and `gt_classes` use.
-        name: the words that a text encoder reads.
-        isthing: True for things, False for stuff. A table without the column is for semantic labels alone: all stuff.
+        contiguous_id: position in the table, 0..K-1; the id in models and `gt_classes`.
+        name: category name; "sofa, couch" lists synonyms.
+        isthing: True for things, False for stuff. A table without this column has semantic labels only: all stuff.
         color: (red, green, blue), 0..255, different for each category.
-        novel: True if the category carries no label in base training.
-        synonyms: what the category is called, at least one; a name such as "sofa, couch" lists them.
-        attributes: the dataset's further columns.
+        novel: True if the category has no labels in base training.
+        synonyms: at least one name of the category.
+        attributes: further columns of the table.
     """
 
     id: int
@@ -54,10 +54,10 @@ _COLUMNS = ("id", "name", "isthing", "color", "novel", "synonyms")
 
 @cache
 def load_categories(table: str) -> tuple[Category, ...]:
-    """Read a table by name, ascending by id; the names are in the module docstring.
+    """Read a table, ascending by id. The module docstring lists the tables.
 
     Raises:
-        ValueError: there is no such table, or ids or names of its rows repeat.
+        ValueError: unknown table, or duplicate ids or names in it.
     """
     path = _DIR / f"{table}.json"
     if not path.is_file():
@@ -71,7 +71,7 @@ def load_categories(table: str) -> tuple[Category, ...]:
             contiguous_id=index,
             name=row["name"],
             isthing=bool(row.get("isthing", False)),
-            color=tuple(row["color"]) if "color" in row else label_color(index + 1),
+            color=_rgb(row["color"]) if "color" in row else label_color(index + 1),
             novel=bool(row.get("novel", False)),
             synonyms=tuple(row["synonyms"]) if "synonyms" in row else tuple(row["name"].split(", ")),
             attributes={key: value for key, value in row.items() if key not in _COLUMNS},
@@ -80,13 +80,27 @@ def load_categories(table: str) -> tuple[Category, ...]:
     )
 
 
+def _rgb(color: Sequence[int]) -> tuple[int, int, int]:
+    red, green, blue = color
+    return red, green, blue
+
+
 def renumbered(categories: Iterable[Category]) -> tuple[Category, ...]:
-    """Some rows of a table with contiguous ids 0..n-1 of their own, in their order."""
+    """Return rows of a table with new contiguous ids 0..n-1, in their order."""
     return tuple(replace(category, contiguous_id=position) for position, category in enumerate(categories))
 
 
+def base_novel_groups(categories: Iterable[Category]) -> dict[str, list[int]]:
+    """Return {"base": contiguous ids, "novel": contiguous ids}; either may be empty."""
+    categories = list(categories)
+    return {
+        "base": [category.contiguous_id for category in categories if not category.novel],
+        "novel": [category.contiguous_id for category in categories if category.novel],
+    }
+
+
 def refuse_repeated(rows: Sequence[Mapping[str, Any]], where: str) -> None:
-    """Raise ValueError, beginning with `where`, if two rows (keys id and name) share an id or a name."""
+    """Raise ValueError if two rows (keys id and name) have the same id or name; `where` starts the message."""
     for column in ("id", "name"):
         counts = Counter(row[column] for row in rows)
         repeated = [repr(value) for value, count in counts.items() if count > 1]
@@ -95,12 +109,12 @@ def refuse_repeated(rows: Sequence[Mapping[str, Any]], where: str) -> None:
 
 
 def label_color(label: int) -> tuple[int, int, int]:
-    """The colour of a label in PASCAL VOC's colour map (VOC2012 development kit); black for 0, no two are the same.
+    """Return the RGB colour of a label in PASCAL VOC's colour map (VOC2012 development kit): distinct, 0 is black.
 
-    The bits of the label are dealt to red, green and blue in turn, each channel filled from its highest bit on.
+    The label's bits go to red, green and blue in turn, filling each channel from its highest bit.
     """
     channels = [0, 0, 0]
     for position in range(24):
         if label >> position & 1:
             channels[position % 3] |= 128 >> position // 3
-    return tuple(channels)
+    return _rgb(channels)

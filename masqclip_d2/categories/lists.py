@@ -1,4 +1,4 @@
-"""The categories of each dataset, by name: whole tables and parts of them, contiguous ids 0..K-1."""
+"""Named category lists: whole category tables and subsets of them, with contiguous ids 0..K-1."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from . import Category, label_color, load_categories, renumbered
 
 @cache
 def category_list(name: str) -> tuple[Category, ...]:
-    """The categories of a dataset in the order of its contiguous ids.
+    """Return a list of categories in the order of their contiguous ids.
 
     Args:
         name: one of `CATEGORY_LISTS`.
 
     Raises:
-        ValueError: there is no such list.
+        ValueError: unknown list.
     """
     if name not in CATEGORY_LISTS:
-        raise ValueError(f"There is no list of categories {name!r}; known: {', '.join(CATEGORY_LISTS)}.")
+        raise ValueError(f"There is no category list {name!r}; known: {', '.join(CATEGORY_LISTS)}.")
     return renumbered(CATEGORY_LISTS[name]())
 
 
 def _coco_split(*splits: str) -> Iterable[Category]:
-    """The things of the open-vocabulary instance split whose column `split` is one of some values."""
+    """Things of the open-vocabulary instance split, by the values of their column `split`."""
     rows = (row for row in load_categories("coco") if row.attributes["split"] in splits)
     return [dataclasses.replace(row, novel=row.attributes["split"] == "novel") for row in rows]
 
 
 def _ade20k_instance() -> Iterable[Category]:
-    """The 100 things by the names that the instance challenge gives them."""
+    """The 100 things, with the names of the instance challenge."""
     for row in load_categories("ade20k"):
         if row.isthing:
             name = row.attributes.get("instance_name")
@@ -39,13 +39,13 @@ def _ade20k_instance() -> Iterable[Category]:
 
 
 def _pascal_voc_21() -> Iterable[Category]:
-    """Background, which is stuff, before the 20 categories."""
+    """Background, which is stuff, followed by the 20 categories."""
     background = Category(0, 0, "background", False, label_color(0), False, ("background",))
     return [background, *load_categories("pascal_voc")]
 
 
 def _lvis_v1() -> Iterable[Category]:
-    """All 1,203, the rare ones marked as novel."""
+    """All 1,203 categories; rare ones are novel."""
     rows = load_categories("lvis_v1")
     return [dataclasses.replace(row, novel=row.attributes["frequency"] == "r") for row in rows]
 
@@ -73,4 +73,4 @@ CATEGORY_LISTS: dict[str, Callable[[], Iterable[Category]]] = {
     "shapes_instances": partial(_shapes, things_only=True),
     "shapes_base_instances": partial(_shapes, things_only=True, base_only=True),
 }
-"""Name of a list -> its rows."""
+"""Name of a list -> function that returns its rows."""

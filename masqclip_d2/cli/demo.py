@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from ..predictor import Predictor
-    from ..vocabulary import Vocabulary
+    from ..vocabulary import Vocabulary, load_vocabulary
 
     if args.vocab_file and args.stuff:
         raise ValueError(
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         )
     # Bad words are refused before a model is built.
     is_file = args.vocab_file is not None
-    vocabulary = Vocabulary.load(args.vocab_file) if is_file else Vocabulary.from_names(args.vocab, args.stuff)
+    vocabulary = load_vocabulary(args.vocab_file) if is_file else Vocabulary.from_names(args.vocab, args.stuff)
     inputs = find_images(args.input or [str(SAMPLES)])
     predictor = Predictor(args.config_file, opts=args.opts)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..categories.lists import CATEGORY_LISTS, category_list
-from ..vocabulary import STYLES, Vocabulary
+from ..vocabulary import STYLES, load_vocabulary, save_vocabulary
 from .command import command
 
 _EPILOG = """examples:
@@ -30,14 +30,14 @@ def main(argv: list[str] | None = None) -> None:
         for name in CATEGORY_LISTS:
             print(f"{name}/{{{','.join(STYLES)}}}: {len(category_list(name))} categories")
         return
-    vocabulary = Vocabulary.load(args.name)
+    vocabulary = load_vocabulary(args.name)
     if args.output is None:
         for name, words in zip(vocabulary.names, vocabulary.synonyms, strict=True):
             print(name if words == (name,) else f"{name}: {', '.join(words)}")
     elif args.output.exists():
         raise FileExistsError(f"{args.output} exists already; give another name.")
     else:
-        vocabulary.to_file(args.output)
+        save_vocabulary(vocabulary, args.output)
         print(f"{args.output}: {len(vocabulary)} categories")
 
 

@@ -28,23 +28,14 @@ def required(metadata: Any, key: str, why: str) -> Any:
 
 
 def category_groups(metadata: Any) -> dict[str, list[int]]:
-    """Named groups of contiguous category ids, such as base and novel; {} if the dataset has none.
+    """Return named groups of contiguous category ids, such as base and novel; {} if the dataset has none.
 
-    From metadata `category_groups`, else from the groups of its vocabulary.
+    These are the groups of the dataset's vocabulary (`Vocabulary.from_metadata`).
 
     Raises:
-        ValueError: a group has an id that is no category of the dataset.
+        ValueError: the metadata has no categories, or a group has an id that is no category.
     """
-    vocabulary = Vocabulary.from_metadata(metadata)
-    groups = getattr(metadata, "category_groups", None) or vocabulary.groups or {}
-    for name, ids in groups.items():
-        unknown = [i for i in ids if not 0 <= i < len(vocabulary.names)]
-        if unknown:
-            raise ValueError(
-                f"Dataset {metadata.name!r}: group {name!r} of its category_groups has ids {unknown}, but there are "
-                f"{len(vocabulary.names)} categories (0..{len(vocabulary.names) - 1})."
-            )
-    return {name: sorted(ids) for name, ids in groups.items()}
+    return {name: sorted(ids) for name, ids in Vocabulary.from_metadata(metadata).groups.items()}
 
 
 def area_limits(metadata: Any) -> tuple[float, float]:

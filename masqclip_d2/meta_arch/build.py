@@ -20,7 +20,7 @@ def open_vocabulary_arguments(cfg) -> tuple[dict, ClipVisionTransformer]:
     arguments = {
         "proposer": build_proposer(cfg),
         "text_classifier": TextClassifier(
-            clip.text, clip.logit_scale, templates=ours.TEXT.TEMPLATES, synonyms=ours.TEXT.ENSEMBLE
+            clip.text, clip.logit_scale, templates=ours.TEXT.TEMPLATES, ensemble=ours.TEXT.ENSEMBLE
         ),
         "tasks": Tasks.from_config(cfg),
         "extra_class": ours.TEST.EXTRA_CLASS or None,

@@ -1,7 +1,8 @@
-"""Words -> categories -> text embeddings -> class logits."""
+"""Vocabularies: category names -> prompts -> text embeddings -> class logits."""
 
 from .dataset_vocabulary import check_vocabulary_option, resolve_vocabulary
-from .shipped import STYLES, as_vocabulary, in_style, is_vocabulary_name, shipped_names
+from .io import as_vocabulary, is_vocabulary_name, load_vocabulary, save_vocabulary
+from .shipped import STYLES, in_style, shipped_names
 from .text_cache import text_cache_dir
 from .text_classifier import TextClassifier, class_logits
 from .vocabulary import ENSEMBLES, Vocabulary
@@ -11,12 +12,14 @@ __all__ = [
     "STYLES",
     "TextClassifier",
     "Vocabulary",
-    "check_vocabulary_option",
-    "resolve_vocabulary",
-    "class_logits",
     "as_vocabulary",
+    "check_vocabulary_option",
+    "class_logits",
     "in_style",
     "is_vocabulary_name",
+    "load_vocabulary",
+    "resolve_vocabulary",
+    "save_vocabulary",
     "shipped_names",
     "text_cache_dir",
 ]

@@ -1,76 +1,77 @@
-"""Which words a dataset is trained or evaluated with: its own, another form of them, or a user's that fit it."""
+"""Vocabulary of a dataset in training or evaluation: its own, another style of it, or a user's that matches it."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
 
+from .io import load_vocabulary
 from .shipped import STYLES, in_style
 from .vocabulary import Vocabulary, fold
 
 logger = logging.getLogger(__name__)
 
 
-def resolve_vocabulary(own: Vocabulary, chosen: str, dataset: str) -> Vocabulary:
-    """The words that a dataset is trained or evaluated with.
+def resolve_vocabulary(own: Vocabulary, option: str, dataset: str) -> Vocabulary:
+    """Return the vocabulary that a dataset is trained or evaluated with.
 
     Args:
-        own: the dataset's.
-        chosen: "" for these, one of `STYLES`, or a file or shipped name (`Vocabulary.load`) for this number of
-            categories in this order.
-        dataset: its name.
+        own: the dataset's vocabulary.
+        option: "" for `own`, one of `STYLES`, or a file or shipped name (`load_vocabulary`) with the same number of
+            categories in the same order.
+        dataset: name of the dataset.
 
     Returns:
-        A vocabulary with the things and groups of `own`, since the ground truth has them.
+        A vocabulary with the things and groups of `own`, which match the ground truth.
 
     Raises:
-        FileNotFoundError: there is no such form, name or file.
-        ValueError: the file is no vocabulary, or its categories do not fit the dataset.
+        FileNotFoundError: unknown style, shipped name or file.
+        ValueError: the file is no valid vocabulary, or its categories do not match the dataset.
     """
-    if not chosen:
+    if not option:
         return own
-    if chosen in STYLES:
+    if option in STYLES:
         try:
-            words = in_style(own, chosen)
+            vocabulary = in_style(own, option)
         except ValueError as error:
             raise ValueError(f"Dataset {dataset!r}: {error}") from error
     else:
-        words = Vocabulary.load(chosen)
-        _check_fits(own, words, chosen, dataset)
-        words = replace(words, is_thing=own.is_thing, groups=own.groups)
+        vocabulary = load_vocabulary(option)
+        _check_matches(own, vocabulary, option, dataset)
+        vocabulary = replace(vocabulary, is_thing=own.is_thing, groups=own.groups)
     logger.info(
-        "%s: words of %r, templates %s, %s of synonyms", dataset, chosen,
-        words.templates or "of the model", words.ensemble or "the model's form",
+        "%s: vocabulary %r, templates %s, ensemble %s", dataset, option,
+        vocabulary.templates or "of the model", vocabulary.ensemble or "of the model",
     )  # fmt: skip
-    return words
+    return vocabulary
 
 
-def check_vocabulary_option(chosen: str) -> None:
-    """Whether `resolve_vocabulary` would find `chosen`, whatever the dataset.
+def check_vocabulary_option(option: str) -> None:
+    """Raise an error if `resolve_vocabulary` would refuse `option` for any dataset.
 
     Raises:
-        FileNotFoundError, ValueError: as there.
+        FileNotFoundError, ValueError: see `resolve_vocabulary`.
     """
-    if chosen and chosen not in STYLES:
-        Vocabulary.load(chosen)
+    if option and option not in STYLES:
+        load_vocabulary(option)
 
 
-def _check_fits(own: Vocabulary, words: Vocabulary, chosen: str, dataset: str) -> None:
-    """The same number of categories, none of which has the name of another one's place.
+def _check_matches(own: Vocabulary, vocabulary: Vocabulary, option: str, dataset: str) -> None:
+    """Require the same number of categories, none with the name of a category at another position.
 
-    Other names are the user's affair: "tree" for "tree-merged".
+    Other names are allowed: "tree" for "tree-merged".
     """
-    if len(words) != len(own):
+    if len(vocabulary) != len(own):
         raise ValueError(
-            f"Vocabulary {chosen!r} has {len(words)} categories, but dataset {dataset!r} has {len(own)}; give one for "
-            "each, in its order."
+            f"Vocabulary {option!r} has {len(vocabulary)} categories, but dataset {dataset!r} has {len(own)}; give one "
+            "for each, in its order."
         )
     index_of = {fold(name): index for index, name in enumerate(own.names)}
-    for index, name in enumerate(words.names):
-        own_words = {fold(own.names[index]), *map(fold, own.synonyms[index])}
-        place = index_of.get(fold(name), index)
-        if place != index and fold(name) not in own_words:
+    for index, name in enumerate(vocabulary.names):
+        own_names = {fold(own.names[index]), *map(fold, own.synonyms[index])}
+        own_index = index_of.get(fold(name), index)
+        if own_index != index and fold(name) not in own_names:
             raise ValueError(
-                f"Vocabulary {chosen!r} has {name!r} as category {index}, but in dataset {dataset!r} that is category "
-                f"{place} (counted from 0), and {index} is {own.names[index]!r}; put them in the dataset's order."
+                f"Vocabulary {option!r} has {name!r} as category {index}, but in dataset {dataset!r} that is category "
+                f"{own_index} (counted from 0), and {index} is {own.names[index]!r}; use the dataset's order."
             )

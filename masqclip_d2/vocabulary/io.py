@@ -1,18 +1,18 @@
-"""Vocabulary files, YAML or JSON: one object for demo, evaluation and training.
+"""Vocabularies by file name or shipped name. A file, YAML or JSON, serves demo, evaluation and training:
 
     categories:
-      - striped circle                    # a thing; its name is the only word that is read
-      - circle | disc                     # name and a synonym, as on the command line
-      - name: tree-merged                 # what the answer says
-        synonyms: [tree, palm tree]       # all words that are read for it; default: the name
+      - striped circle                    # a thing; the name is its only synonym
+      - circle | disc                     # a name and a further synonym, as on the command line
+      - name: tree-merged                 # label of predictions
+        synonyms: [tree, palm tree]       # all prompts of the category; default: the name
         isthing: false                    # default: true
-        color: [60, 120, 40]              # in pictures; default: chosen there
-    templates: vild_14                    # name of a set, or a list of sentences with {}; default: those of the model
+        color: [60, 120, 40]              # in visualizations; default: chosen there
+    templates: vild_14                    # name of a set, or a list of templates with {}; default: those of the model
     ensemble: max                         # first, mean or max over synonyms; default: that of the model
-    background_prompts: [shadow, reflection]       # texts that compete and are never an answer
-    groups: {base: [striped circle]}      # categories that are evaluated on their own, by name
+    background_prompts: [shadow, reflection]       # texts that compete and are never predicted
+    groups: {base: [striped circle]}      # categories, by name, that get metrics of their own
 
-A file that is nothing but a list holds the categories.
+A file that contains only a list holds the categories.
 """
 
 from __future__ import annotations
@@ -24,30 +24,44 @@ from typing import Any
 
 import yaml
 
+from ..categories.lists import CATEGORY_LISTS
 from ..files import save_text
-from .vocabulary import Vocabulary, fold, near_match, refuse_repeated, split_categories
+from .shipped import STYLES, shipped_names, shipped_vocabulary
+from .vocabulary import RENAMED_FIELDS, Vocabulary, fold, near_match, refuse_repeated, split_categories
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _KEYS = ("categories", "templates", "ensemble", "background_prompts", "groups")
 _CATEGORY_KEYS = ("name", "synonyms", "isthing", "color")
-_SEPARATORS = ",|"  # of synonyms, in a category that is nothing but a text
+_SEPARATORS = ",|"  # of synonyms, in a category that is a plain string
 
 
-def read_vocabulary(path: str | Path) -> Vocabulary:
-    """`Vocabulary.from_file`."""
+def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
+    """Return a shipped vocabulary by its name, such as "coco_panoptic/openseg", or read a vocabulary file.
+
+    Raises:
+        FileNotFoundError: neither a shipped name nor a file.
+        ValueError: the file is not YAML or JSON, has unknown keys, or its content is no valid vocabulary.
+    """
+    name = str(name_or_path)
+    if name in shipped_names():
+        list_name, style = name.split("/")
+        return shipped_vocabulary(list_name, style)
+    if is_vocabulary_name(name_or_path) or Path(name).expanduser().is_file():
+        return _read(Path(name).expanduser())
+    raise FileNotFoundError(
+        f"There is no vocabulary {name!r}: neither a file nor a shipped one, LIST/STYLE with LIST one of "
+        f"{', '.join(CATEGORY_LISTS)} and STYLE one of {', '.join(STYLES)}.{near_match(name, shipped_names())}"
+    )
+
+
+def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
+    """Write a file that `load_vocabulary` reads, atomically; missing folders are created.
+
+    Raises:
+        ValueError: `path` has another suffix than .yaml, .yml or .json.
+    """
     path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no vocabulary file {path}.")
-    try:
-        return _from_content(_parsed(path))
-    except ValueError as error:
-        raise ValueError(f"Vocabulary file {path}: {' '.join(str(error).split())}") from error
-
-
-def write_vocabulary(path: str | Path, vocabulary: Vocabulary) -> None:
-    """`Vocabulary.to_file`."""
-    path = Path(path).expanduser()
-    _check_ending(path)
+    _check_suffix(path)
     content = _to_content(vocabulary)
     if path.suffix == ".json":
         text = json.dumps(content, indent=1)
@@ -56,25 +70,61 @@ def write_vocabulary(path: str | Path, vocabulary: Vocabulary) -> None:
     save_text(path, text)
 
 
+def is_vocabulary_name(name_or_path: str | Path) -> bool:
+    """Return True for a path, a string with a vocabulary file's suffix, or a shipped name; the file need not exist."""
+    return isinstance(name_or_path, Path) or name_or_path.endswith(SUFFIXES) or name_or_path in shipped_names()
+
+
+def as_vocabulary(vocabulary: Vocabulary | str | Path | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
+    """Return a vocabulary from any of the types that a user may pass.
+
+    Args:
+        vocabulary: a `Vocabulary`; a file or shipped name, see `is_vocabulary_name`; or category names, see
+            `Vocabulary.from_names`.
+        stuff: which of the category names are stuff; only with category names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no valid vocabulary, or `stuff` with a vocabulary that defines its own stuff.
+    """
+    is_name = isinstance(vocabulary, (str, Path)) and is_vocabulary_name(vocabulary)
+    if not is_name and not isinstance(vocabulary, Vocabulary):
+        return Vocabulary.from_names(vocabulary, stuff)
+    if stuff:
+        raise ValueError(
+            "`stuff` is for category names only; a vocabulary or vocabulary file defines its own stuff categories."
+        )
+    return load_vocabulary(vocabulary) if is_name else vocabulary
+
+
+def _read(path: Path) -> Vocabulary:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no vocabulary file {path}.")
+    try:
+        return _from_content(_parsed(path))
+    except ValueError as error:
+        raise ValueError(f"Vocabulary file {path}: {' '.join(str(error).split())}") from error
+
+
 def _parsed(path: Path) -> Any:
-    _check_ending(path)
+    _check_suffix(path)
     try:
         text = path.read_text(encoding="utf-8")
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"it is no {'JSON' if path.suffix == '.json' else 'YAML'}: {error}.") from error
+        raise ValueError(f"not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}.") from error
 
 
-def _check_ending(path: Path) -> None:
+def _check_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"A vocabulary file ends in {', '.join(SUFFIXES)}; got {path.name!r}.")
+        raise ValueError(f"A vocabulary file must have the suffix {', '.join(SUFFIXES)}; got {path.name!r}.")
 
 
 def _from_content(content: Any) -> Vocabulary:
     if isinstance(content, list):
         content = {"categories": content}
     if not isinstance(content, Mapping):
-        raise ValueError(f"it holds {_kind(content)}, not a mapping with the key 'categories'.")
+        raise ValueError(f"the content is {_kind(content)}, not a mapping with the key 'categories'.")
     _refuse_unknown(content, _KEYS, "the file")
     entries = _listed(content.get("categories"), "categories")
     rows = [_category(number, entry) for number, entry in enumerate(entries, start=1)]
@@ -93,22 +143,22 @@ def _from_content(content: Any) -> Vocabulary:
 
 
 def _category(number: int, entry: Any) -> dict[str, Any]:
-    """Name, synonyms, isthing and color of an entry, the `number`-th from 1."""
+    """Parse category `number` (counted from 1) into name, synonyms, isthing and color."""
     where = f"category {number}"
     if isinstance(entry, str):
-        (words,) = split_categories([entry], where)
-        refuse_repeated([words], f"entry of {where}")
-        return {"name": words[0], "synonyms": words, "isthing": True, "color": None}
+        (synonyms,) = split_categories([entry], where)
+        refuse_repeated([synonyms], f"entry of {where}")
+        return {"name": synonyms[0], "synonyms": synonyms, "isthing": True, "color": None}
     if not isinstance(entry, Mapping):
-        raise ValueError(f"{where} is {_kind(entry)}; give a text (in quotes) or a mapping with the key 'name'.")
+        raise ValueError(f"{where} is {_kind(entry)}; give a string (in quotes) or a mapping with the key 'name'.")
     _refuse_unknown(entry, _CATEGORY_KEYS, where)
     if not isinstance(entry.get("name"), str):
-        raise ValueError(f"{where} has no text as its 'name', got {entry.get('name')!r}; put it in quotes.")
+        raise ValueError(f"{where} needs a string as its 'name', got {entry.get('name')!r}; put it in quotes.")
     where = f"{where} ({entry['name']!r})"
     synonyms = _texts(entry.get("synonyms", [entry["name"]]), f"synonyms of {where}")
     refuse_repeated([synonyms], f"list of synonyms of {where}")
     isthing = entry.get("isthing", True)
-    if isthing not in (True, False):  # 0 and 1, as in COCO's files, too
+    if isthing not in (True, False):  # also 0 and 1, as in COCO's files
         raise ValueError(f"isthing of {where} is {isthing!r}; give true or false.")
     color = entry.get("color")
     if color is not None:
@@ -121,14 +171,15 @@ def _indices(group: str, members: Any, names: Sequence[str]) -> tuple[int, ...]:
     members = _texts(members, f"group {group!r}")
     for name in members:
         if fold(name) not in index_of:
-            raise ValueError(f"group {group!r} names {name!r}, which is no category.{near_match(name, names)}")
+            raise ValueError(f"group {group!r} names {name!r}, which is not a category.{near_match(name, names)}")
     return tuple(index_of[fold(name)] for name in members)
 
 
 def _refuse_unknown(content: Mapping, known: Sequence[str], where: str) -> None:
     for key in content:
         if key not in known:
-            hint = near_match(str(key), known)
+            renamed = RENAMED_FIELDS.get(str(key))
+            hint = f" {key!r} is now {renamed!r}." if renamed in known else near_match(str(key), known)
             raise ValueError(f"{where} has the unknown key {str(key)!r}; known: {', '.join(known)}.{hint}")
 
 
@@ -145,9 +196,9 @@ def _mapped(value: Any) -> Mapping:
 
 
 def _texts(value: Any, what: str) -> list[str]:
-    for word in _listed(value, what):
-        if not isinstance(word, str):
-            raise ValueError(f"{what} must be texts, got {word!r}; put it in quotes.")
+    for text in _listed(value, what):
+        if not isinstance(text, str):
+            raise ValueError(f"{what} must be strings, got {text!r}; put it in quotes.")
     return value
 
 

@@ -1,9 +1,9 @@
-"""Prompt templates: data only. `{}` takes the word; `{article}` becomes "an" before a, e, i, o, u, else "a"."""
+"""Sets of prompt templates. `{}` stands for the category name; `{article}` for "an" before a, e, i, o, u, else "a"."""
 
 from __future__ import annotations
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
-    # The bare word: MaskCLIP and MasQCLIP.
+    # The bare category name: MaskCLIP and MasQCLIP.
     "name": ("{}",),
     # The usual single template of CLIP.
     "single": ("a photo of a {}.",),
@@ -26,7 +26,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "There is a medium {} in the scene.",
         "There is a large {} in the scene.",
     ),
-    # The 63 templates of the ViLD demo (tensorflow/tpu, Apache-2.0), with the "This is " that it puts in front.
+    # The 63 templates of the ViLD demo (tensorflow/tpu, Apache-2.0), with the "This is " that the demo prepends.
     "vild_63": (
         "There is {article} {} in the scene.",
         "There is the {} in the scene.",

@@ -1,7 +1,7 @@
-"""Text embeddings on disk, by content: a second start with a large vocabulary embeds nothing.
+"""Cache of text embeddings on disk, so that a second start with a large vocabulary embeds nothing.
 
-One .safetensors file per content, whose name is the sha256 of all that the embeddings depend on. A file is written
-whole or not at all, carries the sha256 of its numbers, and is computed again if that is not right.
+One .safetensors file per set of prompts, named by the sha256 of everything that the embeddings depend on. Files are
+written atomically and store the sha256 of their values; a file that does not match it is computed again.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from ..checkpoint.writing import write_safetensors
 from ..clip.text_tower import TextTower
 
 LEAST_TEXTS = 64
-"""Fewer texts take less time to embed than the weights take to be told apart by content."""
+"""Fewer texts are embedded without the cache: that takes less time than hashing the weights."""
 
 _OFF = "off"
-_FORMAT = 1  # counts up when the same texts are embedded otherwise
+_FORMAT = 1  # increase it when the same texts get other embeddings
 _NAME = "text_embeddings"
 
 logger = logging.getLogger(__name__)
 
 
 def text_cache_dir() -> Path | None:
-    """Folder of the cache, which need not exist.
+    """Return the cache folder, which need not exist, or None if the cache is switched off.
 
-    Environment variable MASQCLIP_TEXT_CACHE ("off": None, there is no cache); else `text` in the folder of downloaded
-    CLIPs if MASQCLIP_CACHE names one; else masqclip_d2/text in the user's cache folder (XDG_CACHE_HOME, ~/.cache).
+    Environment variable MASQCLIP_TEXT_CACHE ("off" switches the cache off); else `text` in MASQCLIP_CACHE (the folder
+    of downloaded CLIP weights), if set; else masqclip_d2/text in the user's cache folder (XDG_CACHE_HOME, ~/.cache).
     """
     chosen = os.environ.get("MASQCLIP_TEXT_CACHE")
     if chosen:
@@ -57,18 +57,18 @@ def weights_digest(text_encoder: TextTower) -> str:
 
 
 def cached(rows: Sequence[Sequence[str]], unit_first: bool, digest: str, embed: Callable[[], Tensor]) -> Tensor:
-    """Embeddings from the cache, or from `embed` and then in the cache.
+    """Return embeddings from the cache, or compute them and add them to it.
 
     Args:
-        rows: the texts that each row of the result is made of.
-        unit_first: whether embeddings are made unit length before they are averaged.
-        digest: `weights_digest` of the tower.
+        rows: for each row of the result, the prompts that it averages.
+        unit_first: whether embeddings are normalized before averaging.
+        digest: `weights_digest` of the text tower.
         embed: () -> (len(rows), E) on any device.
 
     Returns:
-        (len(rows), E): what `embed` gives, or the same from the disk, on the CPU.
+        (len(rows), E): the result of `embed`, or the same values from disk, on the CPU.
 
-    A folder that cannot be written to, or a file that cannot be read, is a warning.
+    A folder that is not writable or a file that is not readable only causes a warning.
     """
     folder = text_cache_dir()
     if folder is None:
@@ -77,7 +77,7 @@ def cached(rows: Sequence[Sequence[str]], unit_first: bool, digest: str, embed: 
     path = folder / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
     embeddings = _read(path, len(rows))
     if embeddings is None:
-        logger.info("Embedding %d texts, to be kept in %s", sum(map(len, rows)), folder)
+        logger.info("Embedding %d texts; the result is cached in %s", sum(map(len, rows)), folder)
         embeddings = embed()
         _write(path, embeddings)
     return embeddings
@@ -92,9 +92,9 @@ def _read(path: Path, num_rows: int) -> Tensor | None:
         with safe_open(path, framework="pt") as file:
             embeddings, expected = file.get_tensor(_NAME), (file.metadata() or {}).get("sha256")
         if hashlib.sha256(_bytes(embeddings)).hexdigest() != expected or len(embeddings) != num_rows:
-            raise ValueError("its numbers are not those that were written")
+            raise ValueError("its values do not match their checksum")
     except (SafetensorError, OSError, ValueError) as error:
-        logger.warning("Text cache %s is damaged (%s); its texts are embedded again.", path, error)
+        logger.warning("Text cache file %s is damaged (%s); its texts are embedded again.", path, error)
         return None
     logger.info("%d text embeddings from %s", num_rows, path)
     return embeddings
@@ -108,8 +108,8 @@ def _write(path: Path, embeddings: Tensor) -> None:
         write_safetensors(path, {_NAME: embeddings}, metadata)
     except (SafetensorError, OSError) as error:
         logger.warning(
-            "Text embeddings cannot be kept in %s (%s) and are computed at each start. Set MASQCLIP_TEXT_CACHE to a "
-            "folder that can be written to, or to 'off'.", path.parent, error,
+            "Text embeddings cannot be cached in %s (%s) and are computed at each start. Set MASQCLIP_TEXT_CACHE to a "
+            "writable folder, or to 'off'.", path.parent, error,
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Text classifier: words -> text embeddings, and cosine similarity to them -> class logits.
+"""Text classifier: category names -> text embeddings; cosine similarity to them -> class logits.
 
 Shape shorthand: K categories, N background prompts, C columns of class logits (categories, background prompts, extra
 class), T rows of text embeddings, E embedding.
@@ -18,12 +18,12 @@ from . import text_cache
 from .prompts import TEMPLATES
 from .vocabulary import ENSEMBLES, Vocabulary, near_match
 
-# Vocabularies whose embeddings are kept; an evaluation walks over a handful of datasets.
+# Vocabularies whose embeddings are kept in memory; an evaluation run has a few datasets.
 _CACHE_SIZE = 32
 
 
 def class_logits(embeddings: Tensor, text_embeddings: Tensor, logit_scale: Tensor | float) -> Tensor:
-    """Cosine similarity times `logit_scale`.
+    """Return cosine similarities times `logit_scale`.
 
     Args:
         embeddings: (..., E) float of any length; a row must not be zero.
@@ -40,24 +40,23 @@ class TextClassifier(nn.Module):
     """Class logits for any vocabulary.
 
     Args:
-        text_encoder: CLIP's text tower; not trained through here.
-        logit_scale: 1 / temperature, what cosines are multiplied with: `ClipModel.logit_scale`, or 100 as in MaskCLIP
+        text_encoder: CLIP's text tower; receives no gradients from here.
+        logit_scale: 1 / temperature, the factor of cosine similarities: `ClipModel.logit_scale`, or 100 as in MaskCLIP
             (temperature 0.01) and MasQCLIP.
-        templates: name of a set of `prompts.TEMPLATES`. "name": the bare word, as in both methods.
-        synonyms: "first": a category's name alone (MaskCLIP); "mean": all its synonyms (MasQCLIP); "max": the synonym
+        templates: name of a set of `prompts.TEMPLATES`. "name": the bare category name, as in both methods.
+        ensemble: "first": a category's name alone (MaskCLIP); "mean": all its synonyms (MasQCLIP); "max": the synonym
             with the largest logit.
 
-    `templates` and `synonyms` are for vocabularies that do not say theirs.
+    `templates` and `ensemble` are the defaults for vocabularies that have none.
 
-    The texts of a row of embeddings are averaged and the mean made unit length: of a category's templates ("first"),
-    its synonyms x templates ("mean"), or the templates of one of its synonyms ("max"). Without templates the embeddings
-    that enter the mean are as CLIP gives them (MasQCLIP); with templates each is made unit length first, as in CLIP's
-    prompt ensembles.
+    The embeddings of a row's prompts are averaged and the mean is normalized. A row has the prompts of a category's
+    name ("first"), of all its synonyms ("mean"), or of one of its synonyms ("max"). Without templates the averaged
+    embeddings are unnormalized, as in MasQCLIP; with templates each is normalized first, as in CLIP's prompt ensembles.
 
-    Embeddings of many texts are kept on disk (`text_cache`), unless the text tower is being trained.
+    Embeddings of many prompts are cached on disk (`text_cache`), unless the text tower is trained.
 
     Raises:
-        ValueError: no such set of templates, or no such form of synonyms.
+        ValueError: unknown set of templates or unknown ensemble.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class TextClassifier(nn.Module):
         text_encoder: TextTower,
         logit_scale: Tensor | float,
         templates: str = "name",
-        synonyms: str = "first",
+        ensemble: str = "first",
     ) -> None:
         super().__init__()
         if templates not in TEMPLATES:
@@ -73,13 +72,13 @@ class TextClassifier(nn.Module):
                 f"No prompt templates named {templates!r}; known: {', '.join(TEMPLATES)}."
                 f"{near_match(templates, TEMPLATES)}"
             )
-        if synonyms not in ENSEMBLES:
-            raise ValueError(f"synonyms must be one of {', '.join(ENSEMBLES)}; got {synonyms!r}.")
+        if ensemble not in ENSEMBLES:
+            raise ValueError(f"ensemble must be one of {', '.join(ENSEMBLES)}; got {ensemble!r}.")
         self.text_encoder = text_encoder
         scale = torch.as_tensor(logit_scale, dtype=torch.float32).detach().clone()
         self.register_buffer("logit_scale", scale)  # in checkpoints, as it belongs to the text tower
         self.templates = templates
-        self.synonyms = synonyms
+        self.ensemble = ensemble
         self._cache: OrderedDict[tuple, tuple[Tensor, Tensor | None]] = OrderedDict()
         self._digest: tuple[tuple, str] | None = None
 
@@ -88,34 +87,34 @@ class TextClassifier(nn.Module):
         return self.text_encoder.output_dim
 
     def text_embeddings(self, vocabulary: Vocabulary, extra_class: str | None = None) -> Tensor:
-        """Embed the words; the result of equal words and weights is computed once.
+        """Return text embeddings; computed once for equal prompts and weights.
 
         Args:
-            vocabulary: K categories and N background_prompts.
-            extra_class: text of one more class at the end, such as "background" (MasQCLIP) or "other" (MaskCLIP).
+            vocabulary: K categories and N background prompts.
+            extra_class: prompt of one more class at the end, such as "background" (MasQCLIP) or "other" (MaskCLIP).
 
         Returns:
-            (T, E) float unit rows on the device of the text encoder: a row for each category, negative and the extra
-            class, in this order; with "max" a category has a row for each of its synonyms. Shared between calls: do not
+            (T, E) float unit rows on the device of the text encoder: one for each category, each background prompt and
+            the extra class, in this order; with "max" a category has one row per synonym. Shared between calls: do not
             change it in place.
 
         Raises:
-            ValueError: a word is longer than the text encoder can read.
+            ValueError: a prompt is longer than the text encoder's context.
         """
         return self._embedded(self._texts(vocabulary, extra_class))[0]
 
     def class_logits(self, embeddings: Tensor, vocabulary: Vocabulary, extra_class: str | None = None) -> Tensor:
-        """Cosine similarity to the words, times the logit scale; with "max" the largest of a category's synonyms.
+        """Return cosine similarities to the prompts, times the logit scale; with "max" the largest of the synonyms.
 
         Args:
             embeddings: (..., E) float of any length; a row must not be zero.
             vocabulary, extra_class: see `text_embeddings`.
 
         Returns:
-            (..., C) float: K categories, N background_prompts, the extra class.
+            (..., C) float: K categories, N background prompts, the extra class.
 
         Raises:
-            ValueError: a word is longer than the text encoder can read.
+            ValueError: a prompt is longer than the text encoder's context.
         """
         texts = self._texts(vocabulary, extra_class)
         text_embeddings, column_of_row = self._embedded(texts)
@@ -123,22 +122,22 @@ class TextClassifier(nn.Module):
         return logits if column_of_row is None else _largest_of_columns(logits, column_of_row, len(texts.columns))
 
     def _texts(self, vocabulary: Vocabulary, extra_class: str | None) -> _Texts:
-        ensemble = vocabulary.ensemble or self.synonyms
+        ensemble = vocabulary.ensemble or self.ensemble
         templates = vocabulary.templates or self.templates
         columns = tuple((name,) for name in vocabulary.names) if ensemble == "first" else vocabulary.synonyms
-        columns += tuple((word,) for word in vocabulary.background_prompts)
+        columns += tuple((prompt,) for prompt in vocabulary.background_prompts)
         if extra_class:
             columns += ((extra_class,),)
         templates = TEMPLATES[templates] if isinstance(templates, str) else templates
-        return _Texts(columns, templates, row_per_word=ensemble == "max")
+        return _Texts(columns, templates, row_per_synonym=ensemble == "max")
 
     def _embedded(self, texts: _Texts) -> tuple[Tensor, Tensor | None]:
-        """Rows of text embeddings (T, E), and the column of each (T,) int64, or None where they are the same."""
+        """Text embeddings (T, E), and the column of each row (T,) int64, or None if each column has one row."""
         # Versions change when weights are loaded or trained, pointers when the module moves to a device.
         weights = tuple((p.data_ptr(), p._version) for p in self.text_encoder.parameters())
         key = (texts, weights)
         if key not in self._cache:
-            # An embedding made in inference mode could not be used in training later.
+            # Tensors created in inference mode cannot be used in training later.
             with torch.inference_mode(False), torch.no_grad():
                 device = self.text_encoder.positional_embedding.device
                 rows = self._rows(texts, weights).to(device)
@@ -172,30 +171,33 @@ class TextClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class _Texts:
-    """What is to be embedded: the words of each column of the class logits, and the templates they are put into.
+    """The synonyms of each column of the class logits, and the prompt templates.
 
-    `row_per_word`: each word is a row of the embeddings by itself; False: the words of a column are one row.
+    `row_per_synonym`: each synonym has a row of text embeddings; False: the synonyms of a column share one row.
     """
 
     columns: tuple[tuple[str, ...], ...]
     templates: tuple[str, ...]
-    row_per_word: bool
+    row_per_synonym: bool
 
     def prompts_of_rows(self) -> list[list[str]]:
-        rows = [(word,) for words in self.columns for word in words] if self.row_per_word else self.columns
-        return [[_fill(template, word) for word in words for template in self.templates] for words in rows]
+        if self.row_per_synonym:
+            rows = [(synonym,) for synonyms in self.columns for synonym in synonyms]
+        else:
+            rows = self.columns
+        return [[_fill(template, name) for name in synonyms for template in self.templates] for synonyms in rows]
 
     def column_of_row(self) -> list[int]:
-        words_in_column = [len(words) if self.row_per_word else 1 for words in self.columns]
-        return [column for column, count in enumerate(words_in_column) for _ in range(count)]
+        rows_of_column = [len(synonyms) if self.row_per_synonym else 1 for synonyms in self.columns]
+        return [column for column, count in enumerate(rows_of_column) for _ in range(count)]
 
 
 def _largest_of_columns(logits: Tensor, column_of_row: Tensor, num_columns: int) -> Tensor:
-    """(..., T) -> (..., C): the largest of the rows that belong to each column."""
+    """Reduce logits (..., T) to (..., C): the largest of the rows of each column."""
     lowest = logits.new_full((*logits.shape[:-1], num_columns), -torch.inf)
     return lowest.scatter_reduce(-1, column_of_row.expand_as(logits), logits, "amax")
 
 
-def _fill(template: str, word: str) -> str:
-    article = "an" if word[:1].lower() in tuple("aeiou") else "a"
-    return template.replace("{article}", article).replace("{}", word)
+def _fill(template: str, name: str) -> str:
+    article = "an" if name[:1].lower() in tuple("aeiou") else "a"
+    return template.replace("{article}", article).replace("{}", name)

@@ -1,21 +1,31 @@
-"""Vocabulary: the K categories a model is asked for, in order. It belongs to a test dataset or to a user's words."""
+"""Vocabulary: the K categories of a prediction, in the order of the class logits.
+
+A vocabulary belongs to a test dataset or comes from a user's category names. Files and shipped vocabularies: `io`.
+"""
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .prompts import TEMPLATES
 
 ENSEMBLES = ("first", "mean", "max")
-"""What a category's logit is made of: its name alone (MaskCLIP), the mean of its synonyms' embeddings (MasQCLIP), or
-the largest logit of its synonyms."""
+"""How the logit of a category is computed: from its name alone (MaskCLIP), from the mean of its synonyms' embeddings
+(MasQCLIP), or as the largest logit of its synonyms."""
+
+RENAMED_FIELDS = {"negatives": "background_prompts"}
+
+
+def _refused(old: str, new: str) -> Callable[..., NoReturn]:
+    def refuse(*_arguments: Any, **_keywords: Any) -> NoReturn:
+        raise AttributeError(f"Vocabulary.{old} does not exist; use {new}.")
+
+    return staticmethod(refuse)
 
 
 @dataclass(frozen=True)
@@ -23,21 +33,20 @@ class Vocabulary:
     """K categories in the order of the class logits.
 
     Args:
-        names: one name per category, which labels it and is MaskCLIP's text for it. Unique, also after folding case and
-            spaces.
-        is_thing: for each category, whether it is a thing (countable) or stuff.
-        synonyms: for each category its words; MasQCLIP's text is the mean over them. Categories may share a word.
-            Empty: every category has its name alone.
-        groups: subsets of categories that are evaluated on their own, such as {"base": (0, 2), "novel": (1,)}.
-        templates: sentences that the words are put into: the name of a set of `prompts.TEMPLATES`, or own ones with
-            `{}` for the word (and `{article}` for "a" or "an"). "": those of the model.
-        ensemble: one of `ENSEMBLES`; "": that of the model.
-        background_prompts: texts that compete with the categories in the soft-max and are never an answer.
-        colors: for each category (red, green, blue), 0..255, or None: pictures choose one. Empty: all None.
+        names: one name per category: its label, and its prompt in MaskCLIP. Unique, ignoring letter case and spaces.
+        is_thing: for each category, True for a thing (countable), False for stuff.
+        synonyms: for each category its synonyms, whose mean embedding MasQCLIP uses. Categories may share a synonym.
+            Empty: the name is the only synonym of each category.
+        groups: subsets of categories that get metrics of their own, such as {"base": (0, 2), "novel": (1,)}.
+        templates: prompt templates: the name of a set in `prompts.TEMPLATES`, or a sequence of templates with `{}` for
+            the category name (and `{article}` for "a" or "an"). "": those of the model.
+        ensemble: one of `ENSEMBLES`. "": that of the model.
+        background_prompts: texts that compete with the categories in the soft-max and are never predicted.
+        colors: for each category (red, green, blue), 0..255, or None: chosen by the visualization. Empty: all None.
 
     Raises:
-        ValueError: no categories, blank or duplicate words, lengths or indices that do not fit, no such templates,
-            ensemble or colours.
+        ValueError: no categories, blank or duplicate names, lengths or indices that do not match, unknown templates or
+            ensemble, or a value that is no colour.
     """
 
     names: tuple[str, ...]
@@ -49,11 +58,22 @@ class Vocabulary:
     background_prompts: tuple[str, ...] = ()
     colors: tuple[tuple[int, int, int] | None, ...] = ()
 
+    load = _refused("load", "masqclip_d2.load_vocabulary(name_or_path)")
+    from_file = _refused("from_file", "masqclip_d2.load_vocabulary(path)")
+    to_file = _refused("to_file", "masqclip_d2.save_vocabulary(vocabulary, path)")
+    from_words = _refused("from_words", "Vocabulary.from_names(names)")
+
+    def __new__(cls, *_arguments: Any, **keywords: Any) -> Vocabulary:
+        renamed = _renamed_in(keywords)
+        if renamed:
+            raise TypeError(f"Vocabulary() has an unknown argument:{renamed}")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for name in ("names", "is_thing", "background_prompts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         synonyms = self.synonyms or ((name,) for name in self.names)
-        object.__setattr__(self, "synonyms", tuple(tuple(words) for words in synonyms))
+        object.__setattr__(self, "synonyms", tuple(tuple(of_category) for of_category in synonyms))
         object.__setattr__(self, "groups", {name: tuple(ids) for name, ids in self.groups.items()})
         if not isinstance(self.templates, str) or "{}" in self.templates:
             own = (self.templates,) if isinstance(self.templates, str) else tuple(self.templates)
@@ -66,29 +86,30 @@ class Vocabulary:
         return len(self.names)
 
     @classmethod
-    def from_names(cls, words: str | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
-        """Take a user's words.
+    def from_names(cls, names: str | Sequence[str], stuff: str | Sequence[str] = ()) -> Vocabulary:
+        """Make a vocabulary from category names.
 
-        A text separates categories by commas, and the synonyms of one by bars: "cat|kitten,sofa|couch". Where it has a
-        semicolon, semicolons separate categories, and commas or bars synonyms: "cat,kitten;sofa,couch" says the same.
-        In a list each item is one category, its synonyms separated by commas or bars. The first synonym is the name.
+        A string separates categories by commas and the synonyms of a category by bars: "cat|kitten,sofa|couch". If it
+        has a semicolon, semicolons separate categories, and commas or bars synonyms: "cat,kitten;sofa,couch" is the
+        same. In a sequence each item is one category, its synonyms separated by commas or bars. The first synonym is
+        the category's name.
 
         Args:
-            words: the categories. Things, unless `stuff` says otherwise.
-            stuff: words, in the same syntax, that are stuff: one of `words` (its name or a synonym) becomes stuff, any
-                other is added as a further category.
+            names: the categories; things, unless listed in `stuff`.
+            stuff: categories, in the same syntax, that are stuff. One that matches a name or synonym in `names` marks
+                that category as stuff; any other is appended as a further category.
 
         Raises:
-            ValueError: no words, blank words, or a word given twice.
+            ValueError: no names, blank names, or duplicate names.
         """
-        categories = split_categories(words, "vocabulary")
+        categories = split_categories(names, "vocabulary")
         stuff_categories = split_categories(stuff, "stuff list")
         refuse_repeated(categories, "vocabulary")
         refuse_repeated(stuff_categories, "stuff list")
-        index_of = {fold(word): index for index, category in enumerate(categories) for word in category}
+        index_of = {fold(name): index for index, category in enumerate(categories) for name in category}
         is_thing = [True] * len(categories)
         for category in stuff_categories:
-            known = {index_of[fold(word)] for word in category if fold(word) in index_of}
+            known = {index_of[fold(name)] for name in category if fold(name) in index_of}
             for index in known:
                 is_thing[index] = False
             if not known:
@@ -98,82 +119,56 @@ class Vocabulary:
 
     @classmethod
     def from_metadata(cls, metadata: Any) -> Vocabulary:
-        """Take the vocabulary of a dataset from its Detectron2 metadata.
+        """Return the vocabulary of a dataset, from its Detectron2 metadata.
 
-        `metadata.vocabulary` (a `Vocabulary`, or what `to_dict` gives) if it is set. Else `thing_classes` and
-        `stuff_classes`: where the second has every name of the first, it is the whole list (Detectron2's convention for
-        panoptic datasets) and `thing_dataset_id_to_contiguous_id` tells which are things; otherwise things come first
-        and stuff follows. A name such as "sofa, couch" lists synonyms.
+        `metadata.vocabulary` (a `Vocabulary`, or the result of `to_dict`) if set. Otherwise `thing_classes` and
+        `stuff_classes`: if the second contains every name of the first, it is the whole list (Detectron2's convention
+        for panoptic datasets) and `thing_dataset_id_to_contiguous_id` lists the things; if not, things come first and
+        stuff follows. A name such as "sofa, couch" lists synonyms. Groups are then those of `category_groups`,
+        {"base": contiguous ids, ...}, if set.
 
         Raises:
-            ValueError: the metadata has none of these, or keeps things as one class "things" of the stuff.
+            ValueError: the metadata has none of these, merges all things into one stuff class "things", has groups that
+                do not match its categories, or has both `vocabulary` and `category_groups`.
         """
+        dataset = getattr(metadata, "name", "?")
         vocabulary = getattr(metadata, "vocabulary", None)
+        groups = getattr(metadata, "category_groups", None) or {}
         if vocabulary is not None:
+            if groups:
+                raise ValueError(
+                    f"Dataset {dataset!r} has both metadata 'vocabulary' and 'category_groups'; remove the second and "
+                    "set the groups of the vocabulary."
+                )
             return vocabulary if isinstance(vocabulary, cls) else cls.from_dict(vocabulary)
         things = [name.strip() for name in getattr(metadata, "thing_classes", None) or ()]
         stuff = [name.strip() for name in getattr(metadata, "stuff_classes", None) or ()]
-        dataset = getattr(metadata, "name", "?")
         if not things and not stuff:
             raise ValueError(
                 f"Dataset {dataset!r} has no metadata 'vocabulary', 'thing_classes' or 'stuff_classes'; set one when "
-                "you register the dataset, or give words (--vocab)."
+                "you register the dataset, or pass category names."
             )
         if things and stuff and stuff[0] == "things" and "things" not in things:
             raise ValueError(
                 f"Dataset {dataset!r} merges all things into one stuff class 'things' (Detectron2's panoptic FPN "
-                "format), which is no vocabulary; use its panoptic format, or set its metadata 'vocabulary'."
+                "format), which is not a vocabulary; use its panoptic format, or set its metadata 'vocabulary'."
             )
         if things and stuff and set(things) <= set(stuff):
             names, is_thing = stuff, _things_among(stuff, things, metadata)
         else:
             names, is_thing = things + stuff, [True] * len(things) + [False] * len(stuff)
-        return cls(tuple(names), tuple(is_thing), tuple(_split_synonyms(name) for name in names))
-
-    @classmethod
-    def load(cls, name_or_path: str | Path) -> Vocabulary:
-        """A shipped vocabulary by its name, such as "coco_panoptic/openseg", or one of a file.
-
-        Raises:
-            FileNotFoundError: neither a shipped name nor a file.
-            ValueError: see `from_file`.
-        """
-        from .shipped import load_vocabulary
-
-        return load_vocabulary(name_or_path)
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> Vocabulary:
-        """Read a file (.yaml, .yml, .json); what stands in it: `vocabulary_file`.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is no YAML or JSON, has unknown keys, or its content is no valid vocabulary.
-        """
-        from .io import read_vocabulary
-
-        return read_vocabulary(path)
-
-    def to_file(self, path: str | Path) -> None:
-        """Write a file that `from_file` reads again, whole or not at all.
-
-        Raises:
-            ValueError: `path` has another ending than .yaml, .yml or .json.
-        """
-        from .io import write_vocabulary
-
-        write_vocabulary(path, self)
+        try:
+            return cls(tuple(names), tuple(is_thing), tuple(_split_synonyms(name) for name in names), groups)
+        except ValueError as error:
+            raise ValueError(f"Dataset {dataset!r}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and strings, for JSON and for dataset metadata."""
+        """Return all fields as plain containers and strings, for JSON and for dataset metadata."""
         return asdict(self)
-
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=True)
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Vocabulary:
-        """Inverse of `to_dict`; all entries but names and is_thing may be left out.
+        """Inverse of `to_dict`; only names and is_thing are required.
 
         Raises:
             ValueError: an entry is missing or unknown, or the content is no valid vocabulary.
@@ -181,100 +176,104 @@ class Vocabulary:
         known, required = [entry.name for entry in fields(cls)], {"names", "is_thing"}
         if not isinstance(entries, Mapping) or not required <= set(entries) <= set(known):
             got = ", ".join(map(str, entries)) if isinstance(entries, Mapping) else type(entries).__name__
-            raise ValueError(f"A vocabulary has the entries {', '.join(known)}; got: {got}.")
+            raise ValueError(f"A vocabulary has the entries {', '.join(known)}; got: {got}.{_renamed_in(entries)}")
         return cls(**entries)
-
-    @classmethod
-    def from_json(cls, text: str) -> Vocabulary:
-        """Inverse of `to_json`; errors as in `from_dict`."""
-        try:
-            entries = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"The vocabulary is not JSON: {error}.") from error
-        return cls.from_dict(entries)
 
     def _check(self) -> None:
         if not self.names:
-            raise ValueError("The vocabulary is empty; give at least one word, such as 'cat,dog'.")
+            raise ValueError("The vocabulary is empty; give at least one category name, such as 'cat,dog'.")
         if not len(self.names) == len(self.is_thing) == len(self.synonyms) == len(self.colors or self.names):
             raise ValueError(
                 f"A vocabulary needs one entry of is_thing, synonyms and colors per name: {len(self.names)} names, "
                 f"{len(self.is_thing)} is_thing, {len(self.synonyms)} synonyms, {len(self.colors)} colors."
             )
-        words = [*self.names, *self.background_prompts, *(word for words in self.synonyms for word in words)]
-        no_text = next((word for word in words if not isinstance(word, str)), None)
-        if no_text is not None:
-            raise ValueError(f"Words are texts, got {no_text!r} ({type(no_text).__name__}); put it in quotes.")
-        blank = [i for i, words in enumerate(self.synonyms) if not fold(self.names[i]) or not all(map(fold, words))]
-        blank += [i for i, words in enumerate(self.synonyms) if not words]
+        texts = [*self.names, *self.background_prompts, *(name for synonyms in self.synonyms for name in synonyms)]
+        no_string = next((text for text in texts if not isinstance(text, str)), None)
+        if no_string is not None:
+            raise ValueError(
+                f"Category names must be strings, got {no_string!r} ({type(no_string).__name__}); put it in quotes."
+            )
+        blank = [
+            index
+            for index, synonyms in enumerate(self.synonyms)
+            if not fold(self.names[index]) or not synonyms or not all(map(fold, synonyms))
+        ]
         if blank:
-            raise ValueError(f"The vocabulary has blank words in categories {sorted(set(blank))} (counted from 0).")
+            raise ValueError(f"The vocabulary has blank names in categories {blank} (counted from 0).")
         refuse_repeated([(name,) for name in self.names], "vocabulary")
         outside = {name: [i for i in ids if not 0 <= i < len(self)] for name, ids in self.groups.items()}
         outside = {name: ids for name, ids in outside.items() if ids}
         if outside:
-            raise ValueError(f"Groups name categories outside 0..{len(self) - 1}: {outside}.")
-        self._check_negatives()
+            raise ValueError(
+                f"Groups have ids outside 0..{len(self) - 1} (there are {len(self)} categories): {outside}."
+            )
+        self._check_background_prompts()
         _check_templates(self.templates)
         _check_ensemble(self.ensemble)
         for name, color in zip(self.names, self.colors or [None] * len(self), strict=True):
             _check_color(name, color)
 
-    def _check_negatives(self) -> None:
+    def _check_background_prompts(self) -> None:
         if not all(map(fold, self.background_prompts)):
-            raise ValueError(f"The background_prompts {list(self.background_prompts)} have blank words; remove them.")
-        refuse_repeated([(word,) for word in self.background_prompts], "list of background_prompts")
+            raise ValueError(f"The background_prompts {list(self.background_prompts)} have blank texts; remove them.")
+        refuse_repeated([(text,) for text in self.background_prompts], "list of background_prompts")
         category_of = {fold(name): name for name in self.names}
-        for name, words in zip(self.names, self.synonyms, strict=True):
-            category_of |= {fold(word): name for word in words}
-        both = [word for word in self.background_prompts if fold(word) in category_of]
+        for name, synonyms in zip(self.names, self.synonyms, strict=True):
+            category_of |= {fold(synonym): name for synonym in synonyms}
+        both = [text for text in self.background_prompts if fold(text) in category_of]
         if both:
             raise ValueError(
-                f"{both[0]!r} is a negative and a word of category {category_of[fold(both[0])]!r}; remove one of them."
+                f"{both[0]!r} is both a background prompt and a name of category {category_of[fold(both[0])]!r}; "
+                "remove one of them."
             )
 
 
-def fold(word: str) -> str:
-    """What makes two words the same: letter case and spaces do not matter."""
-    return " ".join(word.split()).casefold()
+def fold(name: str) -> str:
+    """Return the form in which names are compared: letter case and spaces do not matter."""
+    return " ".join(name.split()).casefold()
 
 
-def split_categories(words: str | Iterable[str], what: str) -> list[tuple[str, ...]]:
-    """Categories as tuples of synonyms; the syntax is that of `Vocabulary.from_names`."""
-    if isinstance(words, str):
-        separator = ";" if ";" in words else ","
+def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, ...]]:
+    """Split a list of categories into tuples of synonyms; the syntax is that of `Vocabulary.from_names`."""
+    if isinstance(names, str):
+        separator = ";" if ";" in names else ","
         # A closing semicolon is a terminator: "cat,kitten;" is one category.
-        items = words.removesuffix(";").split(separator) if words.strip() else []
+        items = names.removesuffix(";").split(separator) if names.strip() else []
         categories = [tuple(re.split(r"[,|]" if separator == ";" else r"\|", item)) for item in items]
-        given = repr(words)
+        given = repr(names)
     else:
-        items = list(words)
+        items = list(names)
         categories = [tuple(re.split(r"[,|]", item)) for item in items]
         given = str(items)
-    categories = [tuple(" ".join(word.split()) for word in category) for category in categories]
+    categories = [tuple(" ".join(name.split()) for name in category) for category in categories]
     blank = [index for index, category in enumerate(categories, start=1) if not all(category)]
     if blank:
         raise ValueError(
-            f"The {what} {given} has blank words at position {', '.join(map(str, blank))}; remove the extra separators."
+            f"The {what} {given} has blank names at position {', '.join(map(str, blank))}; remove the extra separators."
         )
     return categories
 
 
 def refuse_repeated(categories: Iterable[Sequence[str]], what: str) -> None:
-    """Raise ValueError if two words of all categories, folded, are the same."""
-    counts = Counter(fold(word) for category in categories for word in category)
-    repeated = [word for word, count in counts.items() if count > 1]
+    """Raise ValueError if two names of all categories are the same, ignoring letter case and spaces."""
+    counts = Counter(fold(name) for category in categories for name in category)
+    repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
         raise ValueError(
-            f"The {what} has duplicate words: {', '.join(map(repr, repeated))} (letter case and spaces do not matter); "
-            "give each once."
+            f"The {what} has duplicates: {', '.join(map(repr, repeated))} (ignoring letter case and spaces); give each "
+            "once."
         )
 
 
-def near_match(word: str, known: Iterable[str]) -> str:
-    """A sentence that asks for the nearest of some words, after a space; empty if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+def near_match(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean ...?" with the closest known name, or "" if none is close."""
+    near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _renamed_in(entries: Any) -> str:
+    found = [name for name in RENAMED_FIELDS if isinstance(entries, Mapping) and name in entries]
+    return "".join(f" {name!r} is now {RENAMED_FIELDS[name]!r}." for name in found)
 
 
 def _check_templates(templates: str | tuple[str, ...]) -> None:
@@ -285,16 +284,16 @@ def _check_templates(templates: str | tuple[str, ...]) -> None:
             raise ValueError(f"No prompt templates named {templates!r}; known: {known}.{hint}")
         return
     if not templates:
-        raise ValueError("The list of templates is empty; leave it out, or give at least '{}', the bare word.")
+        raise ValueError("The list of templates is empty; leave it out, or give at least '{}', the bare name.")
     wrong = [text for text in templates if not isinstance(text, str) or text.count("{}") != 1]
     if wrong:
-        raise ValueError(f"A template has one {{}} for the word, got {wrong[0]!r}.")
+        raise ValueError(f"A template has one {{}} for the category name, got {wrong[0]!r}.")
     refuse_repeated([(text,) for text in templates], "list of templates")
 
 
 def _check_ensemble(ensemble: str) -> None:
     if ensemble and ensemble not in ENSEMBLES:
-        raise ValueError(f"ensemble is one of {', '.join(ENSEMBLES)}; got {ensemble!r}.")
+        raise ValueError(f"ensemble must be one of {', '.join(ENSEMBLES)}; got {ensemble!r}.")
 
 
 def _check_color(name: str, color: tuple | None) -> None:
@@ -302,11 +301,11 @@ def _check_color(name: str, color: tuple | None) -> None:
         len(color) == 3 and all(type(channel) is int and 0 <= channel <= 255 for channel in color)
     )
     if not is_color:
-        raise ValueError(f"The color of {name!r} is {list(color)}; give red, green and blue, whole numbers 0..255.")
+        raise ValueError(f"The color of {name!r} is {list(color or ())}; give red, green and blue, integers 0..255.")
 
 
 def _split_synonyms(name: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in name.split(",") if word.strip()) or (name,)
+    return tuple(synonym.strip() for synonym in name.split(",") if synonym.strip()) or (name,)
 
 
 def _things_among(names: Sequence[str], things: Sequence[str], metadata: Any) -> list[bool]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from masqclip_d2.cli.vocabulary import main
-from masqclip_d2.vocabulary import Vocabulary
+from masqclip_d2.vocabulary import load_vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ def test_shows_and_writes_one(tmp_path, capsys):
     assert len(shown) == 133 and shown[0] == "person" and "tree-merged: tree, trees, palm tree, bushes" in shown
     path = tmp_path / "words.yaml"
     main(["coco_panoptic/openseg", str(path)])
-    assert Vocabulary.from_file(path) == Vocabulary.load("coco_panoptic/openseg")
+    assert load_vocabulary(path) == load_vocabulary("coco_panoptic/openseg")
 
 
 def test_overwrites_nothing(tmp_path, capsys):

@@ -9,6 +9,7 @@ from masqclip_d2.categories import load_categories
 from masqclip_d2.categories.lists import category_list
 from masqclip_d2.data import registration
 from masqclip_d2.data.registration import register_coco_split
+from masqclip_d2.evaluation.dataset_facts import category_groups
 from masqclip_d2.shapes.registration import register_shapes
 from masqclip_d2.vocabulary import Vocabulary
 
@@ -64,8 +65,8 @@ def test_panoptic_metadata(shapes_datasets, name):
     assert metadata.stuff_classes[:36] == metadata.thing_classes
     assert sorted(metadata.stuff_dataset_id_to_contiguous_id.values()) == list(range(42))
     assert sorted(metadata.thing_dataset_id_to_contiguous_id.values()) == list(range(36))
-    assert sorted(metadata.category_groups["base"] + metadata.category_groups["novel"]) == list(range(42))
-    assert len(metadata.category_groups["novel"]) == 17
+    assert sorted(category_groups(metadata)["base"] + category_groups(metadata)["novel"]) == list(range(42))
+    assert len(category_groups(metadata)["novel"]) == 17
     assert metadata.evaluator_type == "coco_panoptic_seg"
     assert (metadata.ignore_label, metadata.label_divisor) == (255, 1000)
 
@@ -172,8 +173,8 @@ def test_coco_split_counts_and_groups():
     metadata = MetadataCatalog.get("masqclip_coco_instance_val_instances65")
     names = metadata.thing_classes
     assert len(names) == 65 and names[:5] == ["person", "bicycle", "car", "motorcycle", "airplane"]
-    assert [names[i] for i in metadata.category_groups["novel"]][:4] == ["airplane", "bus", "cat", "dog"]
-    assert len(metadata.category_groups["base"]) == 48
+    assert [names[i] for i in category_groups(metadata)["novel"]][:4] == ["airplane", "bus", "cat", "dog"]
+    assert len(category_groups(metadata)["base"]) == 48
     base, novel = (
         MetadataCatalog.get(f"masqclip_coco_instance_train_{s}").thing_classes for s in ("base48", "novel17")
     )

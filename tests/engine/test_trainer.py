@@ -9,7 +9,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.env import seed_all_rng
 
 from masqclip_d2.engine.trainer import Trainer
-from masqclip_d2.vocabulary import Vocabulary
+from masqclip_d2.vocabulary import load_vocabulary, save_vocabulary
 from tests.helpers import TINY_CLIP, tiny_config
 
 SHORT = (
@@ -132,7 +132,7 @@ def test_a_form_holds_for_every_test_set(tmp_path, mini_shapes, monkeypatch):
 
 
 def test_a_file_must_fit_each_test_set(tmp_path, mini_shapes, monkeypatch):
-    Vocabulary.load("shapes/maskclip").to_file(tmp_path / "words.yaml")
+    save_vocabulary(load_vocabulary("shapes/maskclip"), tmp_path / "words.yaml")
     with pytest.raises(
         ValueError, match=r"words.yaml' has 42 categories, but dataset 'mini_shapes_val_instances' has 36"
     ):

@@ -6,11 +6,11 @@ from detectron2.data import MetadataCatalog
 from masqclip_d2.categories.lists import CATEGORY_LISTS, category_list
 from masqclip_d2.clip.text_tower import _tokenizer
 from masqclip_d2.data import registration  # noqa: F401  (registers)
-from masqclip_d2.vocabulary import STYLES, Vocabulary, in_style, shipped_names
+from masqclip_d2.vocabulary import STYLES, Vocabulary, in_style, load_vocabulary, shipped_names
 from masqclip_d2.vocabulary.prompts import TEMPLATES
 from masqclip_d2.vocabulary.vocabulary import fold
 
-OURS = "masqclip_"
+PREFIX = "masqclip_"
 VAL = [
     "coco_panoptic_val", "coco_instance_val_base48", "coco_instance_val_novel17", "coco_instance_val_instances65",
     "ade20k_sem_seg_val", "ade20k_instance_val", "ade20k_panoptic_val", "ade20k_full_sem_seg_val",
@@ -20,14 +20,14 @@ VAL = [
 ]  # fmt: skip
 
 
-def word_of(vocabulary, name):
+def synonyms_of(vocabulary, name):
     return vocabulary.synonyms[vocabulary.names.index(name)]
 
 
-def test_every_list_ships_in_every_form():
-    assert shipped_names() == [f"{name}/{form}" for name in CATEGORY_LISTS for form in STYLES]
+def test_every_list_has_every_style():
+    assert shipped_names() == [f"{name}/{style}" for name in CATEGORY_LISTS for style in STYLES]
     for name in shipped_names():
-        vocabulary, rows = Vocabulary.load(name), category_list(name.split("/")[0])
+        vocabulary, rows = load_vocabulary(name), category_list(name.split("/")[0])
         assert vocabulary.names == tuple(row.name for row in rows)
         assert vocabulary.is_thing == tuple(row.isthing for row in rows)
         assert vocabulary.colors == tuple(row.color for row in rows)
@@ -35,25 +35,25 @@ def test_every_list_ships_in_every_form():
         assert set(vocabulary.groups) == ({"base", "novel"} if 0 < sum(r.novel for r in rows) < len(rows) else set())
 
 
-def test_maskclip_form_is_the_bare_registered_name():
-    ade = Vocabulary.load("ade20k_full/maskclip")
-    assert word_of(ade, "building, edifice") == ("building, edifice",)
+def test_style_maskclip_is_the_bare_registered_name():
+    ade = load_vocabulary("ade20k_full/maskclip")
+    assert synonyms_of(ade, "building, edifice") == ("building, edifice",)
     assert (ade.templates, ade.ensemble) == ("name", "first")
-    assert word_of(Vocabulary.load("coco_panoptic/maskclip"), "tree-merged") == ("tree-merged",)
+    assert synonyms_of(load_vocabulary("coco_panoptic/maskclip"), "tree-merged") == ("tree-merged",)
 
 
-def test_masqclip_form_splits_names_and_has_natural_ones_for_coco():
-    ade = Vocabulary.load("ade20k_full/masqclip")
-    assert word_of(ade, "building, edifice") == ("building", "edifice")
+def test_style_masqclip_splits_names_and_has_natural_ones_for_coco():
+    ade = load_vocabulary("ade20k_full/masqclip")
+    assert synonyms_of(ade, "building, edifice") == ("building", "edifice")
     assert (ade.templates, ade.ensemble) == ("name", "mean")
-    coco = Vocabulary.load("coco_panoptic/masqclip")
-    assert word_of(coco, "floor-wood") == ("wood floor",) and word_of(coco, "person") == ("person",)
+    coco = load_vocabulary("coco_panoptic/masqclip")
+    assert synonyms_of(coco, "floor-wood") == ("wood floor",) and synonyms_of(coco, "person") == ("person",)
     assert all("-" not in word for words in coco.synonyms for word in words)
-    assert word_of(Vocabulary.load("lvis_v1/masqclip"), "zucchini") == ("zucchini", "courgette")
+    assert synonyms_of(load_vocabulary("lvis_v1/masqclip"), "zucchini") == ("zucchini", "courgette")
 
 
 @pytest.mark.parametrize(
-    ("name", "category", "words"),
+    ("name", "category", "synonyms"),
     [
         ("coco_panoptic", "airplane", ("airplane", "airplanes")),
         ("coco_panoptic", "orange", ("orange fruit",)),
@@ -71,9 +71,9 @@ def test_masqclip_form_splits_names_and_has_natural_ones_for_coco():
         ("shapes", "dotted star", ("dotted star",)),
     ],
 )
-def test_openseg_form(name, category, words):
-    vocabulary = Vocabulary.load(f"{name}/openseg")
-    assert word_of(vocabulary, category) == words
+def test_style_openseg(name, category, synonyms):
+    vocabulary = load_vocabulary(f"{name}/openseg")
+    assert synonyms_of(vocabulary, category) == synonyms
     assert (vocabulary.templates, vocabulary.ensemble) == ("vild_14", "max")
 
 
@@ -81,7 +81,7 @@ def test_every_text_fits_the_77_tokens_of_published_clips():
     tokenizer = _tokenizer(49408)
     longest = set()
     for name in shipped_names():
-        vocabulary = Vocabulary.load(name)
+        vocabulary = load_vocabulary(name)
         words = {word for synonyms in vocabulary.synonyms for word in synonyms}
         longest.update(sorted(words, key=len)[-5:])
     template = max(len(tokenizer.encode(text)) for text in TEMPLATES["vild_14"])
@@ -89,26 +89,26 @@ def test_every_text_fits_the_77_tokens_of_published_clips():
 
 
 @pytest.mark.parametrize("dataset", VAL)
-@pytest.mark.parametrize("form", STYLES)
-def test_every_registered_dataset_has_every_form(dataset, form):
-    own = Vocabulary.from_metadata(MetadataCatalog.get(OURS + dataset))
-    words = in_style(own, form)
-    assert (words.names, words.is_thing, words.groups) == (own.names, own.is_thing, own.groups)
-    assert (words.ensemble, words.templates) == {
+@pytest.mark.parametrize("style", STYLES)
+def test_every_registered_dataset_has_every_style(dataset, style):
+    own = Vocabulary.from_metadata(MetadataCatalog.get(PREFIX + dataset))
+    styled = in_style(own, style)
+    assert (styled.names, styled.is_thing, styled.groups) == (own.names, own.is_thing, own.groups)
+    assert (styled.ensemble, styled.templates) == {
         "maskclip": ("first", "name"), "masqclip": ("mean", "name"), "openseg": ("max", "vild_14"),
-    }[form]  # fmt: skip
-    assert words.synonyms == (own.synonyms if form == "masqclip" else words.synonyms)
+    }[style]  # fmt: skip
+    assert style != "masqclip" or styled.synonyms == own.synonyms
 
 
-def test_a_dataset_of_another_project_is_known_by_its_names():
+def test_a_dataset_of_another_project_is_matched_by_its_names():
     """Detectron2's own COCO panoptic has no natural names; letter case and spaces do not matter."""
-    theirs = replace(Vocabulary.load("coco_panoptic/maskclip"), ensemble="", templates="", colors=())
-    renamed = replace(theirs, names=("Person ", *theirs.names[1:]), synonyms=())
-    words = in_style(renamed, "masqclip")
-    assert words.names[0] == "Person " and word_of(words, "tree-merged")[0] == "tree"
+    published = replace(load_vocabulary("coco_panoptic/maskclip"), ensemble="", templates="", colors=())
+    renamed = replace(published, names=("Person ", *published.names[1:]), synonyms=())
+    styled = in_style(renamed, "masqclip")
+    assert styled.names[0] == "Person " and synonyms_of(styled, "tree-merged")[0] == "tree"
 
 
-def test_a_users_categories_have_the_forms_that_follow_from_them():
+def test_styles_of_a_users_categories():
     own = Vocabulary.from_names("cat|kitten,sofa")
     assert in_style(own, "maskclip").synonyms == (("cat",), ("sofa",))
     assert in_style(own, "masqclip").synonyms == (("cat", "kitten"), ("sofa",))
@@ -120,10 +120,10 @@ def test_a_users_categories_have_the_forms_that_follow_from_them():
     ("name", "message"),
     [
         ("coco_panoptic/opensegg", "no vocabulary 'coco_panoptic/opensegg'.* Did you mean 'coco_panoptic/openseg'"),
-        ("coco/maskclip", "LIST one of coco_panoptic, .*lvis_v1.* FORM one of maskclip, masqclip, openseg"),
+        ("coco/maskclip", "LIST one of coco_panoptic, .*lvis_v1.* STYLE one of maskclip, masqclip, openseg"),
         ("missing.yaml", "There is no vocabulary file missing.yaml"),
     ],
 )
 def test_unknown_names(name, message):
     with pytest.raises(FileNotFoundError, match=message):
-        Vocabulary.load(name)
+        load_vocabulary(name)

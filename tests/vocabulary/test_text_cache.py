@@ -34,13 +34,13 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_second_start_embeds_nothing_and_has_the_same_numbers(tower, folder):
+def test_a_second_start_embeds_nothing_and_has_the_same_values(tower, folder):
     first = start(tower)
     assert tower.embedded == [len(MANY)] and len(files(folder)) == 1
     assert torch.equal(start(tower), first) and tower.embedded == [len(MANY)]
 
 
-def test_embeddings_from_disk_serve_training(tower, folder):
+def test_embeddings_from_disk_can_be_used_in_training(tower, folder):
     start(tower)
     classifier = TextClassifier(tower, 100.0)
     with torch.inference_mode():
@@ -56,13 +56,13 @@ def test_embeddings_from_disk_serve_training(tower, folder):
         lambda tower: {"vocabulary": Vocabulary.from_names([*MANY.names[1:], "another"])},
         lambda tower: {"vocabulary": Vocabulary.from_names([*MANY.names[1:], MANY.names[0]])},
         lambda tower: {"templates": "single"},
-        lambda tower: {"synonyms": "mean"},
-        lambda tower: {"synonyms": "max"},
+        lambda tower: {"ensemble": "mean"},
+        lambda tower: {"ensemble": "max"},
         lambda tower: tower.load_state_dict({"ln_final.bias": torch.ones(32)}, strict=False) and {},
         lambda tower: setattr(tower, "activation", "gelu") or {},
         lambda tower: setattr(tower, "heads", 4) or {},
     ],
-    ids=["other word", "other order", "templates", "mean", "max", "weights", "activation", "heads"],
+    ids=["other name", "other order", "templates", "mean", "max", "weights", "activation", "heads"],
 )
 def test_other_content_is_another_file(tower, folder, change):
     start(tower)
@@ -70,13 +70,13 @@ def test_other_content_is_another_file(tower, folder, change):
     assert len(tower.embedded) == 2 and len(files(folder)) == 2
 
 
-def test_the_tokenizer_counts(make_text_encoder, folder):
-    """Its size decides how words are spelled, and an upgrade of it might."""
+def test_the_digest_includes_the_tokenizer(make_text_encoder, folder):
+    """Its vocabulary size changes the token ids."""
     small, large = make_text_encoder(vocab_size=600), make_text_encoder(vocab_size=700)
     assert text_cache.weights_digest(small) != text_cache.weights_digest(large)
 
 
-def test_digest_is_of_the_content_not_of_the_place(make_text_encoder):
+def test_the_digest_depends_on_the_values_only(make_text_encoder):
     one, other = make_text_encoder(), make_text_encoder()
     assert text_cache.weights_digest(one) != text_cache.weights_digest(other)
     other.load_state_dict(one.state_dict())
@@ -84,7 +84,7 @@ def test_digest_is_of_the_content_not_of_the_place(make_text_encoder):
     assert text_cache.weights_digest(one) != text_cache.weights_digest(other.bfloat16())
 
 
-def test_the_weights_are_digested_once(tower, folder, monkeypatch):
+def test_the_weights_are_hashed_once(tower, folder, monkeypatch):
     calls = []
     digest = text_cache.weights_digest
     monkeypatch.setattr(text_cache, "weights_digest", lambda tower: calls.append(1) or digest(tower))
@@ -97,7 +97,7 @@ def test_the_weights_are_digested_once(tower, folder, monkeypatch):
     assert calls == [1, 1] and len(files(folder)) == 3
 
 
-def test_a_tower_that_is_trained_and_a_few_words_are_not_kept(tower, folder):
+def test_trained_towers_and_small_vocabularies_are_not_cached(tower, folder):
     start(tower, Vocabulary.from_names("cat,dog"))
     tower.ln_final.bias.requires_grad_(True)
     start(tower)
@@ -119,33 +119,33 @@ def _flip(path):
     [_truncate, _flip, lambda path: path.write_bytes(b""), lambda path: path.write_text("no embeddings")],
     ids=["truncated", "a flipped bit", "empty", "another file"],
 )
-def test_a_damaged_file_is_made_again_with_a_warning(tower, folder, damage, caplog):
+def test_a_damaged_file_is_replaced_with_a_warning(tower, folder, damage, caplog):
     first = start(tower)
     (path,) = folder.iterdir()
     damage(path)
     assert torch.equal(start(tower), first) and len(tower.embedded) == 2
     (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert f"Text cache {path} is damaged" in warning
+    assert f"Text cache file {path} is damaged" in warning
     start(tower)
     assert len(tower.embedded) == 2
 
 
-def test_a_folder_that_cannot_be_written_to_is_a_warning(tower, tmp_path, monkeypatch, caplog):
+def test_a_folder_that_is_not_writable_is_a_warning(tower, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MASQCLIP_TEXT_CACHE", str(tmp_path / "file" / "cache"))
     assert torch.isfinite(start(tower)).all()
-    assert "cannot be kept" in caplog.text and "MASQCLIP_TEXT_CACHE" in caplog.text
+    assert "cannot be cached" in caplog.text and "MASQCLIP_TEXT_CACHE" in caplog.text
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
 def test_a_read_only_folder_is_a_warning(tower, folder, caplog):
     folder.mkdir(mode=0o500)
-    assert torch.isfinite(start(tower)).all() and "cannot be kept" in caplog.text
+    assert torch.isfinite(start(tower)).all() and "cannot be cached" in caplog.text
 
 
-def test_off(tower, tmp_path, monkeypatch):
+def test_the_cache_can_be_switched_off(tower, tmp_path, monkeypatch):
     monkeypatch.setenv("MASQCLIP_TEXT_CACHE", "off")
-    monkeypatch.setattr(text_cache, "weights_digest", lambda tower: pytest.fail("nothing to look up"))
+    monkeypatch.setattr(text_cache, "weights_digest", lambda tower: pytest.fail("the cache is off"))
     monkeypatch.chdir(tmp_path)
     start(tower)
     assert text_cache_dir() is None and list(tmp_path.iterdir()) == []
@@ -160,7 +160,7 @@ def test_off(tower, tmp_path, monkeypatch):
         ({"MASQCLIP_TEXT_CACHE": "/mine", "MASQCLIP_CACHE": "/clips"}, "/mine"),
     ],
 )
-def test_where_it_is(monkeypatch, environment, expected):
+def test_cache_folder(monkeypatch, environment, expected):
     for name in ("MASQCLIP_TEXT_CACHE", "MASQCLIP_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/me")
@@ -169,5 +169,5 @@ def test_where_it_is(monkeypatch, environment, expected):
     assert text_cache_dir() == Path(expected)
 
 
-def test_tests_leave_the_users_cache_alone():
+def test_tests_do_not_use_the_users_cache():
     assert not text_cache_dir().is_relative_to(Path.home())

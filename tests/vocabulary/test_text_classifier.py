@@ -16,14 +16,14 @@ def vocabulary():
     return Vocabulary.from_names("cat|kitten,dog,sofa|couch|settee")
 
 
-def test_maskclip_form_is_the_bare_name(text_encoder, vocabulary):
+def test_ensemble_first_is_the_bare_name(text_encoder, vocabulary):
     result = TextClassifier(text_encoder, 100.0).text_embeddings(vocabulary)
     expected = F.normalize(text_encoder.encode(["cat", "dog", "sofa"]), dim=-1)
     torch.testing.assert_close(result, expected, **CLOSE)
 
 
-def test_masqclip_form_averages_synonyms_before_normalising(text_encoder, vocabulary):
-    result = TextClassifier(text_encoder, 100.0, synonyms="mean").text_embeddings(vocabulary)
+def test_ensemble_mean_averages_synonyms_before_normalizing(text_encoder, vocabulary):
+    result = TextClassifier(text_encoder, 100.0, ensemble="mean").text_embeddings(vocabulary)
     sofas = text_encoder.encode(["sofa", "couch", "settee"])
     torch.testing.assert_close(result[2], F.normalize(sofas.mean(dim=0), dim=0), **CLOSE)
     assert (result[2] - F.normalize(F.normalize(sofas, dim=1).mean(dim=0), dim=0)).abs().max() > 1e-5
@@ -41,7 +41,7 @@ def test_templates_average_unit_vectors(text_encoder, monkeypatch):
 
 
 class OneHot(TextTower):
-    """Each text is a vector written down by hand; what is not written cannot be asked for."""
+    """A text encoder with fixed vectors for a few texts."""
 
     VECTORS = {
         "cat": (1.0, 0.0, 0.0),
@@ -62,34 +62,34 @@ class OneHot(TextTower):
         return torch.tensor([self.VECTORS[text] for text in texts])
 
 
-# What a mask embedding of length 5 has in common with cat, kitten, dog, shadow, other: 0.6, 0.8, 0.36, 0.48, 0
+# Its cosine similarities to cat, kitten, dog, shadow, other: 0.6, 0.8, 0.36, 0.48, 0
 EMBEDDING = torch.tensor([[3.0, 4.0, 0.0]])
 
 
 @pytest.mark.parametrize(
-    ("synonyms", "cat"), [("first", 0.6), ("max", 0.8), ("mean", (0.6 * 0.5 + 0.8 * 1.0) / 1.25**0.5)]
+    ("ensemble", "cat"), [("first", 0.6), ("max", 0.8), ("mean", (0.6 * 0.5 + 0.8 * 1.0) / 1.25**0.5)]
 )
-def test_logits_of_each_ensemble_by_hand(synonyms, cat):
+def test_logits_of_each_ensemble_by_hand(ensemble, cat):
     """Mean of (1, 0, 0) and (0, 2, 0): (0.5, 1, 0), of length sqrt(1.25)."""
-    classifier = TextClassifier(OneHot(), 10.0, synonyms=synonyms)
+    classifier = TextClassifier(OneHot(), 10.0, ensemble=ensemble)
     vocabulary = Vocabulary(("cat", "dog"), (True, True), (("cat", "kitten"), ("dog",)), background_prompts=("shadow",))
     logits = classifier.class_logits(EMBEDDING, vocabulary, "other")
     torch.testing.assert_close(logits, torch.tensor([[10 * cat, 3.6, 4.8, 0.0]]))
     assert classifier.class_logits(EMBEDDING, vocabulary).shape == (1, 3)
 
 
-def test_max_has_a_row_per_synonym_and_negatives_and_extra_class_come_last():
+def test_max_has_a_row_per_synonym_and_background_prompts_and_extra_class_are_last():
     vocabulary = Vocabulary(("cat", "dog"), (True, True), (("cat", "kitten"), ("dog",)), background_prompts=("shadow",))
-    rows = TextClassifier(OneHot(), 1.0, synonyms="max").text_embeddings(vocabulary, "other")
+    rows = TextClassifier(OneHot(), 1.0, ensemble="max").text_embeddings(vocabulary, "other")
     expected = [(1, 0, 0), (0, 1, 0), (0.6, 0, 0.8), (0, 0.6, 0.8), (0, 0, 1)]
     torch.testing.assert_close(rows, torch.tensor(expected))
 
 
 def test_max_averages_the_templates_of_each_synonym(monkeypatch):
     monkeypatch.setitem(TEMPLATES, "two", ("a {}", "the {}"))
-    classifier = TextClassifier(OneHot(), 1.0, templates="two", synonyms="max")
+    classifier = TextClassifier(OneHot(), 1.0, templates="two", ensemble="max")
     rows = classifier.text_embeddings(Vocabulary.from_names("cat|kitten"))
-    half = 0.5**0.5  # mean of the unit vectors (1, 0, 0) and (0, 0, 1), made unit length
+    half = 0.5**0.5  # mean of the unit vectors (1, 0, 0) and (0, 0, 1), normalized
     torch.testing.assert_close(rows, torch.tensor([[half, 0.0, half], [0.0, 1.0, 0.0]]))
     logits = classifier.class_logits(EMBEDDING, Vocabulary.from_names("cat|kitten"))
     torch.testing.assert_close(logits, torch.tensor([[0.8]]))
@@ -97,14 +97,14 @@ def test_max_averages_the_templates_of_each_synonym(monkeypatch):
 
 def test_gradient_of_max_goes_to_the_best_synonym():
     embedding = torch.tensor([[0.6, 0.8, 0.0]], requires_grad=True)
-    classifier = TextClassifier(OneHot(), 1.0, synonyms="max")
+    classifier = TextClassifier(OneHot(), 1.0, ensemble="max")
     classifier.class_logits(embedding, Vocabulary.from_names("cat|kitten")).sum().backward()
     best = torch.tensor([[0.0, 1.0, 0.0]])
     torch.testing.assert_close(embedding.grad, best - 0.8 * embedding.detach())  # of a cosine
 
 
-def test_any_shape_and_no_masks_with_max(text_encoder, vocabulary):
-    classifier = TextClassifier(text_encoder, 1.0, synonyms="max")
+def test_max_with_any_shape_and_no_masks(text_encoder, vocabulary):
+    classifier = TextClassifier(text_encoder, 1.0, ensemble="max")
     embeddings = torch.randn(2, 5, 24)
     logits = classifier.class_logits(embeddings, vocabulary)
     assert logits.shape == (2, 5, 3)
@@ -112,10 +112,10 @@ def test_any_shape_and_no_masks_with_max(text_encoder, vocabulary):
     assert classifier.class_logits(torch.zeros(0, 24), vocabulary, "other").shape == (0, 4)
 
 
-def test_what_a_vocabulary_says_holds_over_the_model(text_encoder):
+def test_templates_and_ensemble_of_a_vocabulary_override_the_model(text_encoder):
     plain = Vocabulary.from_names("cat|kitten,dog")
-    says = replace(plain, templates=("a {}", "the {}"), ensemble="mean")
-    by_vocabulary = TextClassifier(text_encoder, 1.0, templates="single", synonyms="max").text_embeddings(says)
+    with_its_own = replace(plain, templates=("a {}", "the {}"), ensemble="mean")
+    by_vocabulary = TextClassifier(text_encoder, 1.0, templates="single", ensemble="max").text_embeddings(with_its_own)
     texts = [["a cat", "the cat", "a kitten", "the kitten"], ["a dog", "the dog"]]
     means = [F.normalize(text_encoder.encode(some), dim=1).mean(dim=0) for some in texts]
     torch.testing.assert_close(by_vocabulary, F.normalize(torch.stack(means), dim=1), **CLOSE)
@@ -147,7 +147,7 @@ def test_equal_content_is_embedded_once_and_new_weights_again(text_encoder, voca
     assert calls == [3, 4, 3] and (changed - first).abs().max() > 1e-3
 
 
-def test_embeddings_made_in_inference_mode_serve_training_too(text_encoder, vocabulary):
+def test_embeddings_made_in_inference_mode_can_be_used_in_training(text_encoder, vocabulary):
     classifier = TextClassifier(text_encoder, 100.0)
     with torch.inference_mode():
         classifier.text_embeddings(vocabulary)
@@ -162,7 +162,7 @@ def test_class_logits_by_hand():
     torch.testing.assert_close(logits, torch.tensor([[[0.0, 80.0], [100.0, 60.0]]]))
 
 
-def test_scale_is_that_of_the_model_and_is_saved(text_encoder):
+def test_logit_scale_is_saved_with_the_model(text_encoder):
     classifier = TextClassifier(text_encoder, torch.tensor(7.0))
     vocabulary = Vocabulary.from_names("cat,dog,sofa")
     logits = classifier.class_logits(classifier.text_embeddings(vocabulary), vocabulary)
@@ -170,7 +170,7 @@ def test_scale_is_that_of_the_model_and_is_saved(text_encoder):
     assert classifier.state_dict()["logit_scale"] == 7.0
 
 
-def test_large_vocabulary_with_one_word(text_encoder):
+def test_large_vocabulary_and_a_single_name(text_encoder):
     classifier = TextClassifier(text_encoder, 100.0)
     many = classifier.text_embeddings(Vocabulary.from_names([f"word {index}" for index in range(300)]))
     one = classifier.text_embeddings(Vocabulary.from_names("word 299"))
@@ -178,7 +178,7 @@ def test_large_vocabulary_with_one_word(text_encoder):
     torch.testing.assert_close(many[299:], one, **CLOSE)
 
 
-def test_too_long_word_is_named(text_encoder):
+def test_too_long_prompt_is_reported(text_encoder):
     with pytest.raises(ValueError, match="The text 'supercali"):
         TextClassifier(text_encoder, 1.0).text_embeddings(Vocabulary.from_names("supercalifragilisticexpialidocious"))
 
@@ -188,7 +188,7 @@ def test_too_long_word_is_named(text_encoder):
     [
         ({"templates": "vild"}, "No prompt templates named 'vild'; known: name, single, .*vild_63"),
         ({"templates": "vild14"}, "Did you mean 'vild_14'"),
-        ({"synonyms": "median"}, "synonyms must be one of first, mean, max; got 'median'"),
+        ({"ensemble": "median"}, "ensemble must be one of first, mean, max; got 'median'"),
     ],
 )
 def test_bad_arguments(text_encoder, arguments, message):

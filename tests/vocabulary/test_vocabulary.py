@@ -1,3 +1,6 @@
+import copy
+import json
+import pickle
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -6,7 +9,7 @@ import pytest
 from masqclip_d2.vocabulary import Vocabulary
 
 
-def test_free_words_are_things_unless_said_to_be_stuff():
+def test_names_are_things_unless_listed_as_stuff():
     vocabulary = Vocabulary.from_names("striped circle,dotted star", stuff="grass,sand")
     assert vocabulary.names == ("striped circle", "dotted star", "grass", "sand")
     assert vocabulary.is_thing == (True, True, False, False)
@@ -14,7 +17,7 @@ def test_free_words_are_things_unless_said_to_be_stuff():
     assert len(vocabulary) == 4
 
 
-def test_stuff_among_the_words_is_marked_in_place():
+def test_stuff_among_the_names_is_marked_in_place():
     vocabulary = Vocabulary.from_names("sky|heaven, cat ,Grass", stuff=" grass , heaven, sand")
     assert vocabulary.names == ("sky", "cat", "Grass", "sand")
     assert vocabulary.is_thing == (False, True, False, False)
@@ -36,7 +39,7 @@ def test_synonym_syntax(words):
     assert vocabulary.synonyms == (("cat", "kitten"), ("sofa", "couch"))
 
 
-def test_one_word_and_one_category_with_synonyms():
+def test_one_name_and_one_category_with_synonyms():
     assert Vocabulary.from_names("cat").names == ("cat",)
     assert Vocabulary.from_names("cat,kitten;").synonyms == (("cat", "kitten"),)
     assert Vocabulary.from_names([], stuff="grass").is_thing == (False,)
@@ -45,22 +48,22 @@ def test_one_word_and_one_category_with_synonyms():
 @pytest.mark.parametrize(
     ("words", "stuff", "message"),
     [
-        ("", "", "The vocabulary is empty; give at least one word"),
+        ("", "", "The vocabulary is empty; give at least one category name"),
         ("  ", "", "The vocabulary is empty"),
         ([], (), "The vocabulary is empty"),
-        ("cat,,dog", "", "'cat,,dog' has blank words at position 2"),
-        ("cat, ", "", "blank words at position 2"),
-        ("cat|,dog", "", "blank words at position 1"),
-        (["cat", "  "], "", "blank words at position 2"),
-        ("cat,dog", "grass,", "The stuff list 'grass,' has blank words at position 2"),
-        ("cat,dog,cat", "", "The vocabulary has duplicate words: 'cat'"),
-        ("Hot  dog,cat, hot dog", "", "duplicate words: 'hot dog' .letter case and spaces do not matter"),
-        ("cat|kitten,dog|Kitten", "", "duplicate words: 'kitten'"),
-        ("a,b,a,b", "", "duplicate words: 'a', 'b'"),
-        ("cat", "sand,Sand", "The stuff list has duplicate words: 'sand'"),
+        ("cat,,dog", "", "'cat,,dog' has blank names at position 2"),
+        ("cat, ", "", "blank names at position 2"),
+        ("cat|,dog", "", "blank names at position 1"),
+        (["cat", "  "], "", "blank names at position 2"),
+        ("cat,dog", "grass,", "The stuff list 'grass,' has blank names at position 2"),
+        ("cat,dog,cat", "", "The vocabulary has duplicates: 'cat'"),
+        ("Hot  dog,cat, hot dog", "", "duplicates: 'hot dog' .ignoring letter case and spaces"),
+        ("cat|kitten,dog|Kitten", "", "duplicates: 'kitten'"),
+        ("a,b,a,b", "", "duplicates: 'a', 'b'"),
+        ("cat", "sand,Sand", "The stuff list has duplicates: 'sand'"),
     ],
 )
-def test_bad_words_are_named(words, stuff, message):
+def test_invalid_names(words, stuff, message):
     with pytest.raises(ValueError, match=message) as error:
         Vocabulary.from_names(words, stuff)
     assert "\n" not in str(error.value)
@@ -70,22 +73,31 @@ def test_bad_words_are_named(words, stuff, message):
     ("fields", "message"),
     [
         ({"names": ("a", "b"), "is_thing": (True,)}, "2 names, 1 is_thing, 2 synonyms"),
-        ({"names": ("a", "A "), "is_thing": (True, True)}, "duplicate words: 'a'"),
-        ({"names": ("a", " "), "is_thing": (True, True)}, r"blank words in categories \[1\]"),
-        ({"names": ("a",), "is_thing": (True,), "synonyms": ((),)}, r"blank words in categories \[0\]"),
-        ({"names": ("a",), "is_thing": (True,), "groups": {"base": (0, 1)}}, r"outside 0..0: {'base': \[1\]}"),
-        ({"names": ("a", 1), "is_thing": (True, True)}, r"Words are texts, got 1 \(int\); put it in quotes"),
+        ({"names": ("a", "A "), "is_thing": (True, True)}, "duplicates: 'a'"),
+        ({"names": ("a", " "), "is_thing": (True, True)}, r"blank names in categories \[1\]"),
+        ({"names": ("a",), "is_thing": (True,), "synonyms": ((),)}, r"blank names in categories \[0\]"),
+        (
+            {"names": ("a",), "is_thing": (True,), "groups": {"base": (0, 1)}},
+            r"outside 0..0 .there are 1 categories.: {'base': \[1\]}",
+        ),
+        (
+            {"names": ("a", 1), "is_thing": (True, True)},
+            r"Category names must be strings, got 1 \(int\); put it in quotes",
+        ),
         ({"names": ("a",), "is_thing": (True,), "colors": ((1, 2, 3), None)}, "1 synonyms, 2 colors"),
         ({"names": ("a",), "is_thing": (True,), "colors": ((1, 2, -3),)}, r"The color of 'a' is \[1, 2, -3\]"),
         ({"names": ("a",), "is_thing": (True,), "templates": "vild"}, "No prompt templates named 'vild'"),
-        ({"names": ("a",), "is_thing": (True,), "ensemble": "sum"}, "ensemble is one of first, mean, max; got 'sum'"),
+        (
+            {"names": ("a",), "is_thing": (True,), "ensemble": "sum"},
+            "ensemble must be one of first, mean, max; got 'sum'",
+        ),
         (
             {"names": ("a",), "is_thing": (True,), "background_prompts": ("A",)},
-            "'A' is a negative and a word of category 'a'",
+            "'A' is both a background prompt and a name of category 'a'",
         ),
     ],
 )
-def test_bad_fields_are_named(fields, message):
+def test_invalid_fields(fields, message):
     with pytest.raises(ValueError, match=message):
         Vocabulary(**fields)
 
@@ -95,29 +107,72 @@ def test_categories_may_share_a_synonym():
     assert vocabulary.synonyms[1] == ("flowerpot", "pot")
 
 
-def test_json_round_trip():
+def test_dict_round_trip():
     vocabulary = Vocabulary(
         ("cat", "grass"), (True, False), (("cat", "k\u00e4tzchen"), ("grass",)), {"base": (1,), "novel": (0,)}
     )
-    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+    assert Vocabulary.from_dict(json.loads(json.dumps(vocabulary.to_dict()))) == vocabulary
     assert hash(Vocabulary.from_dict(vocabulary.to_dict())) == hash(vocabulary)
     full = replace(
         vocabulary, templates=("a {}",), ensemble="max", background_prompts=("dog",), colors=((1, 2, 3), None)
     )
-    assert Vocabulary.from_json(full.to_json()) == full != vocabulary
+    assert Vocabulary.from_dict(json.loads(json.dumps(full.to_dict()))) == full != vocabulary
     assert hash(Vocabulary.from_dict(full.to_dict())) == hash(full)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"names": ["a"]}', '{"names": ["a"], "is_thing": [true], "words": []}'])
-def test_other_json_is_refused(text):
-    with pytest.raises(ValueError, match="not JSON|A vocabulary has the entries names, is_thing, synonyms, groups"):
-        Vocabulary.from_json(text)
+@pytest.mark.parametrize("entries", [[], {"names": ["a"]}, {"names": ["a"], "is_thing": [True], "words": []}])
+def test_dicts_with_other_entries_are_refused(entries):
+    with pytest.raises(ValueError, match="A vocabulary has the entries names, is_thing, synonyms, groups"):
+        Vocabulary.from_dict(entries)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: Vocabulary.load("shapes/maskclip"),
+            r"Vocabulary.load does not exist; use masqclip_d2.load_vocabulary",
+        ),
+        (lambda: Vocabulary.from_file("a.yaml"), r"use masqclip_d2.load_vocabulary\(path\)"),
+        (lambda: Vocabulary.from_names("a").to_file("a.yaml"), r"use masqclip_d2.save_vocabulary\(vocabulary, path\)"),
+        (lambda: Vocabulary.from_words("a"), r"use Vocabulary.from_names\(names\)"),
+        (lambda: Vocabulary(("a",), (True,), negatives=("b",)), "'negatives' is now 'background_prompts'"),
+        (
+            lambda: Vocabulary.from_dict({"names": ["a"], "is_thing": [True], "negatives": ["b"]}),
+            "'negatives' is now 'background_prompts'",
+        ),
+    ],
+)
+def test_old_names_are_refused_with_the_new_one(call, message):
+    with pytest.raises((AttributeError, TypeError, ValueError), match=message):
+        call()
+
+
+def test_vocabularies_are_copied_and_pickled():
+    vocabulary = Vocabulary.from_names("cat|kitten", stuff="grass")
+    assert pickle.loads(pickle.dumps(vocabulary)) == copy.deepcopy(vocabulary) == vocabulary
 
 
 def test_metadata_with_a_vocabulary():
     vocabulary = Vocabulary.from_names("cat,dog")
     assert Vocabulary.from_metadata(SimpleNamespace(vocabulary=vocabulary, thing_classes=["x"])) is vocabulary
     assert Vocabulary.from_metadata(SimpleNamespace(vocabulary=vocabulary.to_dict())) == vocabulary
+
+
+def test_groups_of_metadata_without_a_vocabulary():
+    metadata = SimpleNamespace(name="p", thing_classes=["cat", "dog"], category_groups={"base": [1], "novel": [0]})
+    assert Vocabulary.from_metadata(metadata).groups == {"base": (1,), "novel": (0,)}
+    metadata.category_groups["novel"] = [2]
+    with pytest.raises(
+        ValueError, match=r"Dataset 'p': Groups have ids outside 0..1 .there are 2 cat.*{'novel': \[2\]}"
+    ):
+        Vocabulary.from_metadata(metadata)
+
+
+def test_groups_are_stored_once():
+    metadata = SimpleNamespace(name="p", vocabulary=Vocabulary.from_names("cat,dog"), category_groups={"base": [1]})
+    with pytest.raises(ValueError, match="'p' has both metadata 'vocabulary' and 'category_groups'; remove the second"):
+        Vocabulary.from_metadata(metadata)
 
 
 def test_metadata_of_instance_and_semantic_datasets():
@@ -156,6 +211,6 @@ def test_metadata_of_panoptic_datasets():
         ),
     ],
 )
-def test_metadata_without_words(metadata, message):
+def test_metadata_without_category_names(metadata, message):
     with pytest.raises(ValueError, match=message):
         Vocabulary.from_metadata(metadata)

@@ -18,8 +18,8 @@ Metadata of each dataset (contiguous ids are positions in the category table):
     stuff_classes, stuff_colors                 all categories, things included: one contiguous space
     thing_dataset_id_to_contiguous_id           things only
     stuff_dataset_id_to_contiguous_id           all categories, as semantic evaluation asks for each predicted id
-    category_groups                             {"base": ids, "novel": ids}, contiguous; {} where there is no such split
-    vocabulary                                  plain data for `Vocabulary.from_metadata`
+    vocabulary                                  plain data for `Vocabulary.from_metadata`; its `groups` are the base and
+                                                novel categories, {} where there is no such split
     evaluator_type, image_root                  and by type json_file, panoptic_json, panoptic_root, sem_seg_root,
                                                 ignore_label (65535 where 255 is a category), label_divisor
     detections_per_image                        LVIS: 300 instances; elsewhere TEST.DETECTIONS_PER_IMAGE

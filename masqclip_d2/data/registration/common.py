@@ -9,7 +9,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ...categories import Category
+from ...categories import Category, base_novel_groups
 
 Record = dict[str, Any]
 
@@ -48,11 +48,6 @@ def category_metadata(categories: tuple[Category, ...], *, with_groups: bool = T
         with_groups: whether the dataset belongs to a protocol of base and novel categories.
     """
     things = [category for category in categories if category.isthing]
-    groups = {
-        "base": [category.contiguous_id for category in categories if not category.novel],
-        "novel": [category.contiguous_id for category in categories if category.novel],
-    }
-    groups = groups if with_groups else {}
     return {
         "thing_classes": [category.name for category in things],
         "thing_colors": [list(category.color) for category in things],
@@ -60,11 +55,10 @@ def category_metadata(categories: tuple[Category, ...], *, with_groups: bool = T
         "stuff_classes": [category.name for category in categories],
         "stuff_colors": [list(category.color) for category in categories],
         "stuff_dataset_id_to_contiguous_id": {category.id: category.contiguous_id for category in categories},
-        "category_groups": groups,
         "vocabulary": {
             "names": [category.name for category in categories],
             "is_thing": [category.isthing for category in categories],
             "synonyms": [list(category.synonyms) for category in categories],
-            "groups": groups,
+            "groups": base_novel_groups(categories) if with_groups else {},
         },
     }

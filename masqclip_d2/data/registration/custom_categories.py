@@ -85,7 +85,6 @@ def words_metadata(
     )
     return {
         **category_metadata(categories, with_groups=False),
-        "category_groups": {name: list(members) for name, members in groups.items()},
         "vocabulary": vocabulary.to_dict(),
     }
 

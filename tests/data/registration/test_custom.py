@@ -7,9 +7,10 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import masqclip_d2
-from masqclip_d2 import Vocabulary, register_instances, register_panoptic, register_semantic
+from masqclip_d2 import Vocabulary, load_vocabulary, register_instances, register_panoptic, register_semantic
 from masqclip_d2.diagnostics.datasets import check_dataset
 from masqclip_d2.engine.trainer import vocabulary_of
+from masqclip_d2.evaluation.dataset_facts import category_groups
 from tests.original_formats import (
     read_json,
     scores_of_the_right_answer,
@@ -114,7 +115,7 @@ def test_words_of_a_file(instances, semantic, tmp_path):
     path = tmp_path / "words.yaml"
     path.write_text("categories: [zebra, {name: sofa, synonyms: [couch, settee]}, traffic light]\nensemble: max\n")
     register_instances("parts", *instances, path)
-    assert vocabulary_of("parts") == Vocabulary.from_file(path)
+    assert vocabulary_of("parts") == load_vocabulary(path)
     register_semantic("roads", *semantic, str(path))
     assert vocabulary_of("roads").synonyms[1] == ("couch", "settee")
     register_semantic("scenes", *semantic, "ade20k/maskclip")
@@ -125,7 +126,7 @@ def test_words_of_a_file(instances, semantic, tmp_path):
 
 def test_novel_words_have_rows_of_their_own(instances):
     register_instances("parts", *instances, novel=["Zebra"])
-    assert MetadataCatalog.get("parts").category_groups == {"base": [1, 2], "novel": [0]}
+    assert category_groups(MetadataCatalog.get("parts")) == {"base": [1, 2], "novel": [0]}
     numbers = scores_of_the_right_answer("parts")["segm"]
     assert numbers["AP_base"] == FULL and numbers["AP_novel"] == FULL
 
@@ -133,7 +134,7 @@ def test_novel_words_have_rows_of_their_own(instances):
 def test_a_vocabulary_keeps_its_groups(instances):
     words = Vocabulary(["zebra", "sofa", "traffic light"], [True] * 3, groups={"indoor": (1,)})
     register_instances("parts", *instances, words)
-    assert MetadataCatalog.get("parts").category_groups == {"indoor": [1]}
+    assert category_groups(MetadataCatalog.get("parts")) == {"indoor": [1]}
     assert vocabulary_of("parts").groups == {"indoor": (1,)}
 
 
@@ -223,7 +224,7 @@ INSTANCE_FAULTS = {
     ),
     "names that differ by case": (
         {"categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "Cat"}], "annotations": []},
-        "duplicate words: 'cat'",
+        "duplicates: 'cat'",
     ),
     "duplicate category ids": (
         {"categories": [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}], "annotations": []},
@@ -332,7 +333,7 @@ def test_faults_of_semantic_labels(semantic, tmp_path):
     write_image(images / "d.png", 4, 2)
     with pytest.raises(ValueError, match=r"have the endings: \.jpg, \.png; give image_suffix"):
         register_semantic("roads", images, labels, "road")
-    with pytest.raises(ValueError, match="`stuff` goes with words"):
+    with pytest.raises(ValueError, match="`stuff` is for category names only"):
         register_semantic("roads", images, labels, Vocabulary.from_names("road"), stuff="road")
 
 

@@ -4,6 +4,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from masqclip_d2.config import load_config
 from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.data.registration import register_lvis
+from masqclip_d2.evaluation.dataset_facts import category_groups
 from masqclip_d2.vocabulary import Vocabulary
 from tests.original_formats import read_json, scores_of_the_right_answer, write_json, write_lvis
 
@@ -13,7 +14,7 @@ def test_metadata():
     assert metadata.evaluator_type == "lvis" and metadata.detections_per_image == 300
     assert len(metadata.thing_classes) == 1203 and metadata.thing_classes[0] == "aerosol can"
     assert metadata.thing_dataset_id_to_contiguous_id[1203] == 1202
-    assert [len(metadata.category_groups[group]) for group in ("base", "novel")] == [866, 337]  # f + c, r
+    assert [len(category_groups(metadata)[group]) for group in ("base", "novel")] == [866, 337]  # f + c, r
     vocabulary = Vocabulary.from_metadata(metadata)
     assert vocabulary.synonyms[0] == ("aerosol can", "spray can")
 
