@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coco_masks import from_segmentation
 from .images import read_image
 from .label_maps import IGNORE_LABEL, id2rgb, read_label_map, rgb2id
-from .masks import from_run_length
 
 _VOID_ID = 0  # COCO panoptic: pixels without a segment
 
@@ -65,8 +65,10 @@ def instance_masks(record: dict[str, Any], image_hw: tuple[int, int], transforms
         ValueError: an annotation has no segmentation, or one that does not fit the image.
     """
     kept = [annotation for annotation in record["annotations"] if not annotation.get("iscrowd", 0)]
+    owner = str(record.get("file_name"))
     masks = [
-        transforms.apply_segmentation(_rasterized(annotation, image_hw, record.get("file_name"))) for annotation in kept
+        transforms.apply_segmentation(from_segmentation(annotation.get("segmentation"), image_hw, owner))
+        for annotation in kept
     ]
     if not masks:
         height, width = transforms.apply_segmentation(np.zeros(image_hw, dtype=np.uint8)).shape
@@ -129,21 +131,3 @@ def _visible(masks: NDArray[np.bool_], classes: list[int]) -> ObjectMasks:
     """Drop what cropping left nothing of."""
     kept = masks.any(axis=(1, 2))
     return ObjectMasks(masks[kept], np.array(classes, dtype=np.int64)[kept])
-
-
-def _rasterized(annotation: dict[str, Any], image_hw: tuple[int, int], file_name: str | None) -> NDArray[np.uint8]:
-    """(H, W) uint8, 0 or 1, before augmentation."""
-    from pycocotools import mask as coco_mask
-
-    height, width = image_hw
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list) and segmentation:
-        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
-    if not isinstance(segmentation, dict):
-        raise ValueError(f"An annotation of {file_name} has no mask; expected polygons or run-length encoding.")
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(
-            f"A mask of {file_name} is for {segmentation['size'][1]}x{segmentation['size'][0]} pixels, the image has "
-            f"{width}x{height} (width x height)."
-        )
-    return from_run_length(segmentation)

@@ -114,7 +114,7 @@ def _results_of(lvis: Any, ground_truth: Any, results: list[dict], detections_pe
 
 
 def _empty_mask(hw: tuple[int, int]) -> dict[str, Any]:
-    from ..data.masks import run_length
+    from ..coco_masks import run_length
 
     return run_length(np.zeros(hw, dtype=bool))
 

@@ -239,7 +239,7 @@ def test_instances_with_padding_and_none_at_all(record, cfg):
 
 @pytest.mark.parametrize(
     "segmentation, message",
-    [(None, "has no mask"), ([], "has no mask"), ({"size": [9, 9], "counts": [81]}, "is for 9x9 pixels.*has 6x4")],
+    [(None, "has no mask"), ([], "has no mask"), ({"size": [9, 9], "counts": [81]}, "is 9x9 pixels.*image is 6x4")],
 )
 def test_unfit_instance_masks(record, cfg, segmentation, message):
     record["annotations"] = [_annotation(segmentation)]

@@ -43,7 +43,7 @@ class TinyLvis:
         )
 
     def write(self, objects, negative=None, not_exhaustive=None):
-        from masqclip_d2.data.masks import bbox_xywh, run_length
+        from masqclip_d2.coco_masks import bbox_xywh, run_length
 
         def dataset_ids(table, image):
             return [CATEGORIES[i][0] for i in (table or {}).get(image, [])]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...categories import load_categories, refuse_repeated
+from ...coco_masks import from_run_length
 from ...files import link_or_copy
 from ..label_maps import image_size
-from ..masks import from_run_length
 from ..registration.ade20k import SPLITS
 from ..registration.pascal_context import FOLDER, IGNORE_LABELS, LABEL_ENDINGS
 from .labels import lookup_table, require_same_size, save_labels, translated

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...categories import Category, load_categories
+from ...coco_masks import bbox_xywh, run_length
 from ...data.label_maps import IGNORE_LABEL
-from ...data.masks import bbox_xywh, run_length
 from .scene import Scene
 
 
