@@ -11,12 +11,10 @@ for segment in answer.segments:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -97,10 +95,8 @@ class Predictor:
         vocabulary = as_vocabulary(vocab, stuff)
         pixels = image_pixels(image)
         record = self._record(pixels)
-        proposals = self.model.proposer.propose([record])[0]
-        only_task = replace(self.model.tasks, **{name: name == task for name in TASKS})
-        answers = self.model.answer(record, proposals, vocabulary, only_task)
-        segments = segments_of(task, answers, vocabulary)
+        predictions = self.model.predict(self.model.encode(record), vocabulary, self.model.tasks.only(task))
+        segments = segments_of(task, predictions, vocabulary)
         return Segmentation(
             image=pixels,
             vocabulary=vocabulary,
@@ -128,14 +124,14 @@ class Predictor:
                 f"masks must have shape (Q, {pixels.shape[0]}, {pixels.shape[1]}), got {tuple(masks.shape)}."
             )
         proposals = MaskProposals.from_binary_masks(masks)
-        embeddings, _ = self.model.encode_masks(_to_tensor(pixels), proposals)
-        return F.normalize(embeddings.float(), dim=-1)
+        return self.model.encode({"image": _to_tensor(pixels)}, proposals).unit_embeddings
 
     @torch.no_grad()
     def classify(self, embeddings: Tensor, vocab: str | Path | Sequence[str] | Vocabulary) -> Tensor:
         """Probabilities (Q, K) of the words for mask embeddings (Q, E) of `encode_masks`; `vocab` as in a call."""
+        words = as_vocabulary(vocab)
         ones = embeddings.new_ones(len(embeddings))
-        return self.model.class_log_scores(embeddings, ones, as_vocabulary(vocab)).exp()
+        return self.model.class_scores(self.model.class_log_probs(embeddings, ones, words), words).probs
 
     def _record(self, pixels: np.ndarray) -> dict:
         from detectron2.data.transforms import apply_augmentations

@@ -1,22 +1,27 @@
-"""MaskProposals: what a proposer hands to the visual encoder and to fusion.
+"""Data of one image between the parts of a model.
 
-Shape shorthand: Q mask proposals, Hm x Wm the resolution of the mask logits.
+`MaskProposals`: output of a proposer, input of the visual encoder. `EncodedImage`: output of both networks, from which
+predictions for any vocabulary are made.
+
+Shape shorthand: Q mask proposals, Hm x Wm the resolution of the mask logits, E embedding.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-CERTAIN_LOGIT = 10.0  # of a pixel that is certainly inside a mask; sigmoid(-10) = 5e-5
+CERTAIN_LOGIT = 10.0  # mask logit of a pixel inside a binary mask, -10 outside; sigmoid(-10) = 5e-5
 
 
 @dataclass
 class MaskProposals:
-    """Class-agnostic masks of one image. Checked here once, so that nobody needs to check again.
+    """Class-agnostic masks of one image; the constructor checks them.
 
     Args:
         mask_logits: (Q, Hm, Wm) float; a pixel is inside where the logit is positive. The map covers `padded_hw`.
@@ -80,21 +85,60 @@ class MaskProposals:
         maps = self.mask_logits[None].float()  # (1, Q, Hm, Wm): one grid for all masks
         return F.grid_sample(maps, grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
 
+    def to(self, device: torch.device | str) -> MaskProposals:
+        """Copy on another device."""
+        return replace(self, mask_logits=self.mask_logits.to(device), object_scores=self.object_scores.to(device))
+
     @classmethod
     def from_binary_masks(cls, masks: Tensor, object_scores: Tensor | None = None) -> MaskProposals:
-        """Take masks from any source: (Q, H, W) bool or 0/1 in the frame of the image."""
+        """Proposals from binary masks of any source: (Q, H, W) bool or 0/1 in the frame of the image."""
         mask_logits = (masks.to(torch.float32) * 2 - 1) * CERTAIN_LOGIT
         if object_scores is None:
             object_scores = torch.ones(len(masks), device=masks.device)
         return cls(mask_logits, object_scores, tuple(masks.shape[-2:]))
 
 
+@dataclass(frozen=True)
+class EncodedImage:
+    """Result of proposer and visual encoder for one image, independent of any vocabulary.
+
+    Args:
+        mask_embeddings: (Q, E) float in CLIP's space, not unit length.
+        proposals: the Q masks; refined, if the visual encoder refines masks.
+        output_hw: (height, width) of predictions in pixels.
+        gt_classes: (Q,) int64 classes of the proposals, if they are the ground-truth masks; else None.
+        gt_masks: (Q, H, W) bool, the ground-truth masks before refinement; None without `gt_classes`.
+        image: (H, W, 3) uint8 RGB of size `output_hw`, for drawing; None in results of `model.encode`.
+    """
+
+    mask_embeddings: Tensor
+    proposals: MaskProposals
+    output_hw: tuple[int, int]
+    gt_classes: Tensor | None = None
+    gt_masks: Tensor | None = None
+    image: NDArray[np.uint8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.mask_embeddings)
+
+    @property
+    def unit_embeddings(self) -> Tensor:
+        """(Q, E) float32 unit rows."""
+        return F.normalize(self.mask_embeddings.float(), dim=-1)
+
+    def to(self, device: torch.device | str) -> EncodedImage:
+        """Copy with all tensors on another device."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)}
+        return replace(self, proposals=self.proposals.to(device), **moved)
+
+
 def annotated_masks(instances, image_hw: tuple[int, int]) -> Tensor:
     """Ground-truth masks of Detectron2's `Instances` as one tensor.
 
     Args:
-        instances: with `gt_masks`, BitMasks or (N, H, W) bool; without that field where nothing is annotated.
-        image_hw: (height, width) of the result where there are none.
+        instances: has `gt_masks` (BitMasks or (N, H, W) bool) unless nothing is annotated.
+        image_hw: (height, width) of the result if there are no masks.
 
     Returns:
         (N, H, W) bool; N may be 0.
@@ -106,7 +150,7 @@ def annotated_masks(instances, image_hw: tuple[int, int]) -> Tensor:
 
 
 def padded_masks(masks: Tensor, hw: tuple[int, int]) -> Tensor:
-    """Masks (N, h, w) in the top left of (N, H, W) ones, nothing inside elsewhere."""
+    """Zero-pad masks (N, h, w) at the bottom and right to (N, H, W)."""
     padded = masks.new_zeros(len(masks), *hw)
     padded[:, : masks.shape[-2], : masks.shape[-1]] = masks
     return padded

@@ -118,11 +118,11 @@ def test_empty_masks_make_no_segments_and_leave_others_as_they_are(make_method):
     masks = torch.randn(3, 8, 10) * 4
     masks[1] = -5.0
     found, alone = (MaskProposals(some, torch.ones(len(some)), (32, 40)) for some in (masks, masks[[0, 2]]))
-    embeddings, refined = model.encode_masks(record(0)["image"], found)
-    expected, expected_refined = model.encode_masks(record(0)["image"], alone)
+    encoded, expected = (model.encode({"image": record(0)["image"]}, masks) for masks in (found, alone))
+    embeddings, refined = encoded.mask_embeddings, encoded.proposals.mask_logits
     assert torch.isfinite(embeddings).all()
-    torch.testing.assert_close(embeddings[[0, 2]], expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(refined.mask_logits[[0, 2]], expected_refined.mask_logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(embeddings[[0, 2]], expected.mask_embeddings, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(refined[[0, 2]], expected.proposals.mask_logits, atol=1e-4, rtol=1e-4)
     propose(model, torch.full((3, 8, 10), -50.0))
     answer = model([{"image": record(0)["image"]}])[0]
     assert answer["panoptic_seg"][1] == [] and not answer["instances"].scores.any()
@@ -216,8 +216,8 @@ def test_masq_tuning_learns_background_from_an_image_without_objects(tmp_path):
     model = build_model(tiny_config(tmp_path, "MasQCLIP"))
     model.set_vocabulary(five_categories())
     loss = train_step(model, [record(0)])["loss_ce"]
-    images, masks, _, _ = model.training_batch([record(0)])
-    embeddings = model.visual_encoder(images, masks).mask_embeddings
+    batch = model.training_batch([record(0)])
+    embeddings = model.visual_encoder(batch.images, batch.mask_logits).mask_embeddings
     logits = model.text_classifier.class_logits(embeddings, five_categories(), "background")
     background = logits.log_softmax(-1)[..., -1]
     torch.testing.assert_close(loss, -2.0 * background.mean())  # LOSS_WEIGHT, and one label for all
@@ -254,10 +254,8 @@ def test_what_was_learned_serves_any_number_of_proposals(make_method):
     model.eval()
     masks = torch.randn(11, 8, 10) * 4
     many, few = (MaskProposals(some, torch.ones(len(some)), (32, 40)) for some in (masks, masks[:1]))
-    image = record(0)["image"]
-    torch.testing.assert_close(
-        model.encode_masks(image, many)[0][:1], model.encode_masks(image, few)[0], atol=1e-5, rtol=1e-5
-    )
+    first, alone = (model.encode({"image": record(0)["image"]}, masks).mask_embeddings for masks in (many, few))
+    torch.testing.assert_close(first[:1], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_weights_with_another_number_of_queries_are_named(tmp_path):

@@ -49,7 +49,7 @@ def test_pixels_that_no_word_fits_belong_to_no_segment(predictor, image, monkeyp
     scores = torch.zeros(33, 47)
     scores[:, 10:] = 0.5
     answers = {"sem_seg_labels": torch.zeros(33, 47, dtype=torch.int64), "sem_seg_confidence": scores}
-    monkeypatch.setattr(predictor.model, "answer", lambda *args: answers)
+    monkeypatch.setattr(predictor.model, "predict", lambda *args: answers)
     [segment] = predictor(image, "a,b", task="semantic").segments
     assert segment.label == "a" and segment.score == 0.5
     assert np.array_equal(segment.mask, scores.numpy() > 0)

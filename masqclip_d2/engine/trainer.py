@@ -19,8 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
 from ..evaluation import SemanticEvaluator, answerable_tasks, build_evaluator, report_results
-from ..meta_arch.open_vocabulary import OpenVocabularySegmenter, Tasks
+from ..meta_arch.open_vocabulary import OpenVocabularySegmenter
 from ..meta_arch.semantic_augmentation import SemanticWithAugmentation
+from ..meta_arch.tasks import Tasks
 from ..vocabulary import Vocabulary, check_vocabulary_option, resolve_vocabulary
 from .best_checkpoint import BestCheckpoint
 from .optimizer import build_lr_scheduler, build_optimizer

@@ -1,20 +1,21 @@
-"""Fusion: from masks, object scores and class logits of one image to semantic, instance and panoptic answers.
+"""Fusion: masks, object scores and class logits of one image -> semantic, instance and panoptic predictions.
 
-Pure functions of tensors, one task each; they know no model, no config and no dataset. All of them work with Q = 0
-proposals and K = 1 category, on any device, and leave their arguments unchanged.
+Pure functions of tensors, one task each, independent of model, config and dataset. All of them work with Q = 0
+proposals and K = 1 category, on any device, and do not change their arguments.
 """
 
 from .instance import InstancePredictions, boxes_from_masks, instance_inference
 from .panoptic import panoptic_inference
 from .resize import crop_and_resize, masks_to_output, resize_maps, rows_to_output
-from .scores import class_log_scores
+from .scores import ClassScores, class_log_probs
 from .semantic import MaskView, semantic_inference, semantic_labels, semantic_scores
 
 __all__ = [
+    "ClassScores",
     "InstancePredictions",
     "MaskView",
     "boxes_from_masks",
-    "class_log_scores",
+    "class_log_probs",
     "crop_and_resize",
     "instance_inference",
     "masks_to_output",

@@ -1,51 +1,92 @@
-"""Class scores of mask proposals: CLIP's classification, optionally times the object score of the proposer.
+"""Class scores of mask proposals: CLIP's classification, optionally multiplied by the proposer's object score.
 
-In: class logits of the visual encoder and text classifier, object scores of the proposer. Out: log p, which the three
-inference functions of this folder take as `class_probs = log_scores.exp()`.
+In: class logits from visual encoder and text classifier, object scores from the proposer. Out: `ClassScores`, which
+panoptic inference takes; semantic and instance inference take its `probs`.
 
-Shape shorthand: Q mask proposals, K categories.
+Shape shorthand: Q mask proposals, K categories, C columns of class logits (categories, background prompts, extra
+class).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-def class_log_scores(class_logits: Tensor, object_scores: Tensor | None = None, drop_extra: bool = False) -> Tensor:
-    """Fuse object score and class probability of every proposal in log space.
-
-    MasQCLIP: p_cls = p_obj * p_clip, i.e. log p_obj + log-softmax over the K categories and "background", whose
-    column is dropped afterwards (`drop_extra=True`). The rest is not normalised again: it sums to less than 1.
-    MaskCLIP (Ding et al., Sec. 3): log-softmax over the columns, no object score; K columns and nothing dropped, or,
-    for a model trained with the extra class "other", K + 1 columns. Those are dropped for semantic and instance
-    inference and kept for `panoptic_inference`, which discards proposals whose best column is the extra class.
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of the mask proposals of one image.
 
     Args:
-        class_logits: (..., Q, K) or (..., Q, K + 1) float, already multiplied by the logit scale; the extra class
-            ("background" or "other") is the last column.
-        object_scores: (..., Q) in [0, 1], p_obj; None leaves the object score out.
-        drop_extra: drop the last column after the soft-max.
-
-    Returns:
-        (..., Q, K) float32, at most 0; -inf where the object score is 0.
+        probs: (Q, K) float in [0, 1], one column per category of the vocabulary.
+        reject_probs: (Q,) float in [0, 1], probability of the best alternative that is not a category. Panoptic
+            inference discards a proposal for which it exceeds all of `probs`. None: no proposal is rejected.
 
     Raises:
-        ValueError: shapes disagree, or no category would be left.
+        ValueError: shapes disagree.
     """
-    if class_logits.dim() < 2:
-        raise ValueError(f"class_logits must have shape (..., Q, K), got {tuple(class_logits.shape)}.")
-    if class_logits.shape[-1] < (2 if drop_extra else 1):
-        raise ValueError(
-            f"class_logits has {class_logits.shape[-1]} columns and drop_extra is {drop_extra}: no category is left. "
-            "Give the vocabulary at least one word."
-        )
-    log_scores = torch.log_softmax(class_logits.float(), dim=-1)
-    if object_scores is not None:
-        if object_scores.shape != class_logits.shape[:-1]:
+
+    probs: Tensor
+    reject_probs: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.probs.dim() != 2:
+            raise ValueError(f"probs must have shape (Q, K), got {tuple(self.probs.shape)}.")
+        if self.reject_probs is not None and self.reject_probs.shape != self.probs.shape[:1]:
             raise ValueError(
-                f"object_scores must have shape {tuple(class_logits.shape[:-1])} to go with class_logits of shape "
-                f"{tuple(class_logits.shape)}, got {tuple(object_scores.shape)}."
+                f"reject_probs must have shape ({len(self.probs)},) to go with probs of shape "
+                f"{tuple(self.probs.shape)}, got {tuple(self.reject_probs.shape)}."
             )
-        log_scores = log_scores + object_scores.float().log()[..., None]
-    return log_scores[..., :-1] if drop_extra else log_scores
+
+    @classmethod
+    def from_log_probs(cls, log_probs: Tensor, num_categories: int, num_rejecting: int = 0) -> ClassScores:
+        """Split the columns of `class_log_probs`.
+
+        Args:
+            log_probs: (Q, C) float; categories come first.
+            num_categories: K.
+            num_rejecting: columns after the categories that can reject a proposal; the largest of them counts. Later
+                columns only take their share of the softmax.
+
+        Raises:
+            ValueError: there are no categories, or too few columns.
+        """
+        if num_categories < 1 or num_categories + num_rejecting > log_probs.shape[-1]:
+            raise ValueError(
+                f"Expected at least one category and at least {num_categories} + {num_rejecting} columns, got "
+                f"{log_probs.shape[-1]} columns and {num_categories} categories."
+            )
+        rejecting = log_probs[:, num_categories : num_categories + num_rejecting]
+        return cls(log_probs[:, :num_categories].exp(), rejecting.amax(dim=1).exp() if num_rejecting else None)
+
+
+def class_log_probs(class_logits: Tensor, object_scores: Tensor | None = None) -> Tensor:
+    """Log-softmax over all columns, plus the log of the object score.
+
+    MasQCLIP: p_cls = p_obj * p_clip, i.e. log p_obj + log-softmax over the K categories and "background". Without the
+    background column the probabilities of a proposal sum to less than 1; they are not normalized again.
+    MaskCLIP (Ding et al., Sec. 3): log-softmax over the columns, no object score.
+
+    Args:
+        class_logits: (..., Q, C) float, already multiplied by the logit scale.
+        object_scores: (..., Q) in [0, 1], p_obj; None: no object score.
+
+    Returns:
+        (..., Q, C) float32, at most 0; -inf where the object score is 0.
+
+    Raises:
+        ValueError: shapes disagree, or there are no columns.
+    """
+    if class_logits.dim() < 2 or class_logits.shape[-1] == 0:
+        raise ValueError(f"class_logits must have shape (..., Q, C) with C > 0, got {tuple(class_logits.shape)}.")
+    log_probs = torch.log_softmax(class_logits.float(), dim=-1)
+    if object_scores is None:
+        return log_probs
+    if object_scores.shape != class_logits.shape[:-1]:
+        raise ValueError(
+            f"object_scores must have shape {tuple(class_logits.shape[:-1])} to go with class_logits of shape "
+            f"{tuple(class_logits.shape)}, got {tuple(object_scores.shape)}."
+        )
+    return log_probs + object_scores.float().log()[..., None]

@@ -24,7 +24,8 @@ class SetCriterion(nn.Module):
     """Set prediction loss.
 
     Args:
-        num_classes: K without "no object"; 1 is class-agnostic (all labels 0).
+        num_classes: K without "no object"; 1 is class-agnostic (all labels 0). None: that of the class logits, which
+            may change between calls; then there is no buffer.
         matcher: assigns targets to queries, anew for every output.
         weights: loss name ("loss_ce", "loss_mask", "loss_dice") -> weight, for the final output.
         aux_weights: the same for each auxiliary output; empty: auxiliary outputs take no part.
@@ -40,7 +41,7 @@ class SetCriterion(nn.Module):
     def __init__(
         self,
         *,
-        num_classes: int,
+        num_classes: int | None,
         matcher: HungarianMatcher,
         weights: Mapping[str, float],
         aux_weights: Mapping[str, float],
@@ -64,9 +65,9 @@ class SetCriterion(nn.Module):
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
         self.draw_points = draw_points
-        empty_weight = torch.ones(num_classes + 1)
-        empty_weight[-1] = no_object_weight
-        self.register_buffer("empty_weight", empty_weight)
+        self.no_object_weight = no_object_weight
+        if num_classes is not None:
+            self.register_buffer("empty_weight", _class_weights(num_classes, no_object_weight))
 
     @classmethod
     def from_config(cls, cfg) -> dict:
@@ -113,7 +114,7 @@ class SetCriterion(nn.Module):
 
     def unweighted(self, outputs: dict, targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """All losses of `forward` before the weights."""
-        flat = FlatTargets.from_list(targets, self.num_classes)
+        flat = FlatTargets.from_list(targets, self._num_classes(outputs["pred_logits"]))
         num_masks = _mean_over_workers(sum(flat.counts), flat.labels.device)
         num_queries = outputs.get("num_queries")
         losses = self._losses_of_output(outputs, flat, num_masks, num_queries)
@@ -138,19 +139,26 @@ class SetCriterion(nn.Module):
         losses["loss_mask"], losses["loss_dice"] = self._mask_losses(mask_logits, targets.masks, target, num_masks)
         return losses
 
+    def _num_classes(self, pred_logits: Tensor) -> int:
+        return pred_logits.shape[-1] - 1 if self.num_classes is None else self.num_classes
+
     def _class_loss(
         self, pred_logits: Tensor, image: Tensor, query: Tensor, labels: Tensor, num_queries: Sequence[int] | None
     ) -> Tensor:
         """Weighted mean of the cross-entropy over all queries of the batch."""
-        if pred_logits.shape[-1] != self.num_classes + 1:
+        num_classes = self._num_classes(pred_logits)
+        if pred_logits.shape[-1] != num_classes + 1:
             raise ValueError(
                 f"The loss is for {self.num_classes} classes and no-object, but the head gives {pred_logits.shape[-1]} "
                 "class logits. MODEL.SEM_SEG_HEAD.NUM_CLASSES must be the same for both; 1 is class-agnostic."
             )
-        classes = labels.new_full(pred_logits.shape[:2], self.num_classes)
+        classes = labels.new_full(pred_logits.shape[:2], num_classes)
         classes[image, query] = labels
         nll = F.cross_entropy(pred_logits.float().transpose(1, 2), classes, reduction="none")  # (B, Q)
-        weight = self.empty_weight[classes]
+        if self.num_classes is None:
+            weight = _class_weights(num_classes, self.no_object_weight).to(nll.device)[classes]
+        else:
+            weight = self.empty_weight[classes]
         if num_queries is not None:
             counts = torch.tensor(num_queries, device=weight.device)
             weight = weight * (torch.arange(weight.shape[1], device=weight.device) < counts[:, None])
@@ -204,6 +212,13 @@ def uncertain_points(
     uncertain = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
     free = draw_points(num_masks, num_points - num_uncertain, mask_logits.device)
     return torch.cat([uncertain, free], dim=1)
+
+
+def _class_weights(num_classes: int, no_object_weight: float) -> Tensor:
+    """(K + 1,): 1 for each class, then the weight of "no object"."""
+    weights = torch.ones(num_classes + 1)
+    weights[-1] = no_object_weight
+    return weights
 
 
 def _mean_over_workers(num_masks: int, device: torch.device) -> float:

@@ -5,9 +5,12 @@ Shape shorthand: B images, Q mask proposals, K categories, T ground-truth masks 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from .dice import pairwise_dice
 
@@ -42,6 +45,31 @@ def assign_labels(
     dice = pairwise_dice(inside.float(), target_masks.flatten(1).float())  # (Q, T)
     best, target = dice.max(dim=1)
     return torch.where((best > dice_threshold) & inside.any(dim=1), target_classes[target], labels)
+
+
+def assign_batch_labels(
+    mask_logits: Tensor,
+    num_proposals: Sequence[int],
+    targets: Sequence[dict[str, Tensor]],
+    num_classes: int,
+    dice_threshold: float = 0.6,
+) -> Tensor:
+    """`assign_labels` for each image of a batch.
+
+    Args:
+        mask_logits: (B, Q, H, W) float.
+        num_proposals: of each image; masks after them only fill up the batch.
+        targets: per image "masks" (T, H, W) and "labels" (T,).
+        num_classes, dice_threshold: see `assign_labels`.
+
+    Returns:
+        (B, Q) int64; `IGNORED` for masks that only fill up the batch.
+    """
+    labels = [
+        assign_labels(masks[:count], target["masks"], target["labels"], num_classes, dice_threshold)
+        for masks, count, target in zip(mask_logits, num_proposals, targets, strict=True)
+    ]
+    return pad_sequence(labels, batch_first=True, padding_value=IGNORED)
 
 
 def masq_tuning_loss(class_logits: Tensor, labels: Tensor, no_object_weight: float = 0.1) -> Tensor:

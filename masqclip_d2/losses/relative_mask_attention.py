@@ -17,8 +17,8 @@ from ..visual_encoder.mask_class_tokens import MaskEmbeddings
 from .criterion import SetCriterion
 
 
-def rma_criterion(cfg, num_classes: int) -> SetCriterion:
-    """The proposer's criterion for K categories, with what this stage changes.
+def rma_criterion(cfg) -> SetCriterion:
+    """The proposer's criterion for any number of categories, with the weights of this stage.
 
     Only the mask terms count for earlier layers, and none where no layer refines masks.
     """
@@ -26,7 +26,7 @@ def rma_criterion(cfg, num_classes: int) -> SetCriterion:
     mask_weights = {"loss_mask": former.MASK_WEIGHT, "loss_dice": former.DICE_WEIGHT} if rma.REFINE_MASKS else {}
     return SetCriterion(
         cfg,
-        num_classes=num_classes,
+        num_classes=None,
         weights={"loss_ce": former.CLASS_WEIGHT, **mask_weights},
         aux_weights=mask_weights,
         no_object_weight=rma.NO_OBJECT_WEIGHT,

@@ -8,7 +8,7 @@ from ..clip.vision_transformer import ClipVisionTransformer
 from ..proposer import build_proposer
 from ..proposer.network_proposer import PADDINGS
 from ..vocabulary import TextClassifier
-from .open_vocabulary import Tasks
+from .tasks import Tasks
 
 
 def open_vocabulary_arguments(cfg) -> tuple[dict, ClipVisionTransformer]:

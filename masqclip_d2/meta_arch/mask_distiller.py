@@ -8,6 +8,7 @@ names.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from detectron2.config import configurable
@@ -48,7 +49,7 @@ class MaskDistiller(MaskProposer):
     def from_config(cls, cfg) -> dict:
         return {
             **super().from_config(cfg),
-            "make_teacher": lambda: _load_teacher(cfg),
+            "make_teacher": partial(load_teacher, cfg),  # a partial of a module's function can be pickled
             "rules": PseudoMaskRules.from_config(cfg),
             "picture_period": cfg.VIS_PERIOD,
         }
@@ -90,7 +91,7 @@ class MaskDistiller(MaskProposer):
             storage.put_image("base masks (lightened) and pseudo masks (coloured)", _picture(first, counts[0]))
 
 
-def _load_teacher(cfg) -> MaskProposer:
+def load_teacher(cfg) -> MaskProposer:
     weights = cfg.MODEL.MASQCLIP.DISTILLATION.TEACHER or cfg.MODEL.WEIGHTS
     if not weights:
         raise ValueError(

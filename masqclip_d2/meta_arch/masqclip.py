@@ -1,14 +1,14 @@
-"""MasQCLIP (Xu et al., ICCV 2023): proposals of a distilled student, and a frozen CLIP whose mask class tokens ask with
-a query projection of their own, learned in stage `masq_tuning`."""
+"""MasQCLIP (Xu et al., ICCV 2023): proposals of a distilled student, and a frozen CLIP whose mask class tokens have a
+query projection of their own, learned in stage `masq_tuning`."""
 
 from __future__ import annotations
 
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from ..losses.masq_tuning import IGNORED, assign_labels, masq_tuning_loss
+from ..fusion import ClassScores
+from ..losses.masq_tuning import assign_batch_labels, masq_tuning_loss
 from ..visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from ..visual_encoder.masq_attention import MasqAttention
 from ..vocabulary import Vocabulary
@@ -62,16 +62,17 @@ class MasQCLIP(OpenVocabularySegmenter):
             "train_extra_class": tuning.EXTRA_CLASS,
         }
 
+    def class_scores(self, log_probs: Tensor, vocabulary: Vocabulary) -> ClassScores:
+        """Scores of (Q, C) log probabilities; the extra class takes its share of the softmax and rejects nothing."""
+        return ClassScores.from_log_probs(log_probs, len(vocabulary), len(vocabulary.background_prompts))
+
     def losses(self, batched_inputs: list[dict], vocabulary: Vocabulary) -> dict[str, Tensor]:
-        """{"loss_ce": scalar}, see `training.masq_tuning`; masks are compared at the encoder's resolution."""
+        """{"loss_ce": scalar}, see `losses.masq_tuning`; masks are compared at the encoder's resolution."""
         resolution = self.visual_encoder.visual.input_resolution
-        images, mask_logits, counts, targets = self.training_batch(batched_inputs, (resolution, resolution))
-        embeddings = self.visual_encoder(images, mask_logits).mask_embeddings
+        batch = self.training_batch(batched_inputs, (resolution, resolution))
+        embeddings = self.visual_encoder(batch.images, batch.mask_logits).mask_embeddings
         class_logits = self.training_class_logits(embeddings, vocabulary, self.train_extra_class)
-        labels = [
-            assign_labels(masks[:count], target["masks"], target["labels"], len(vocabulary), self.dice_threshold)
-            for masks, count, target in zip(mask_logits, counts, targets, strict=True)
-        ]
-        labels = pad_sequence(labels, batch_first=True, padding_value=IGNORED)  # (B, Q)
-        loss = masq_tuning_loss(class_logits, labels, self.no_object_weight)
-        return {"loss_ce": self.loss_weight * loss}
+        labels = assign_batch_labels(
+            batch.mask_logits, batch.num_proposals, batch.targets, len(vocabulary), self.dice_threshold
+        )
+        return {"loss_ce": self.loss_weight * masq_tuning_loss(class_logits, labels, self.no_object_weight)}

@@ -36,6 +36,11 @@ class ProposalNetwork(nn.Module):
         super().__init__(**proposer)
         self.topk = topk
 
+    @classmethod
+    def evaluation_tasks(cls, cfg) -> tuple[str, ...]:
+        """Tasks that a model of this configuration is evaluated on."""
+        return ("proposals",)
+
     def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
         """See the module docstring."""
         return self.losses(batched_inputs) if self.training else self._inference(batched_inputs)

@@ -13,10 +13,6 @@ import torch
 from detectron2.data.transforms import ResizeShortestEdge, apply_augmentations
 from torch import Tensor, nn
 
-from ..fusion import MaskView
-from .open_vocabulary import OpenVocabularySegmenter, semantic_answers
-from .out_of_memory import in_smaller_pieces
-
 
 class SemanticWithAugmentation(nn.Module):
     """Answers as the model does, semantic ones alone, from all views of each image.
@@ -39,16 +35,9 @@ class SemanticWithAugmentation(nn.Module):
 
     def __init__(self, model: nn.Module, min_sizes: Sequence[int], max_size: int, flip: bool) -> None:
         super().__init__()
-        if not isinstance(model, OpenVocabularySegmenter) or not model.tasks.semantic:
-            raise ValueError(
-                f"TEST.AUG.ENABLED is for semantic answers, and {type(model).__name__} gives none; set "
-                "TEST.AUG.ENABLED False, or for a method MODEL.MASK_FORMER.TEST.SEMANTIC_ON True."
-            )
-        if not model.proposer.supports_resized_images:
-            raise ValueError(
-                "TEST.AUG.ENABLED needs proposals of resized and mirrored images, which the proposer of "
-                f"MODEL.MASQCLIP.PROPOSER.SOURCE ({type(model.proposer).__name__}) does not have."
-            )
+        supported = getattr(model, "supports_test_time_augmentation", "it predicts no semantic labels")
+        if supported is not True:
+            raise ValueError(f"TEST.AUG.ENABLED is not possible for {type(model).__name__}: {supported}.")
         if not min_sizes or min(min_sizes) < 1 or max_size < 1:
             raise ValueError(
                 f"TEST.AUG.MIN_SIZES is {tuple(min_sizes)} and TEST.AUG.MAX_SIZE {max_size}; expected at least one "
@@ -77,17 +66,8 @@ class SemanticWithAugmentation(nn.Module):
         views = []
         for resize in self.resizes:
             resized = _resized(image, resize)
-            views += [self._view(resized, mirrored) for mirrored in ((False, True) if self.flip else (False,))]
-        return semantic_answers(views, output_hw, self.model.tasks)
-
-    def _view(self, image: Tensor, mirrored: bool) -> MaskView:
-        image = image.flip(-1) if mirrored else image
-        vocabulary = self.model.require_vocabulary()
-        size = f"images of {image.shape[-2]} x {image.shape[-1]} pixels (TEST.AUG.MIN_SIZES)"
-        [found] = in_smaller_pieces(self.model.proposer.propose, [{"image": image}], size)
-        log_scores, found = self.model.classify(image, found, vocabulary)
-        class_probs = log_scores[:, : len(vocabulary)].exp()
-        return MaskView(class_probs, found.mask_logits, found.padded_hw, found.image_hw, mirrored)
+            views += [self.model.semantic_view(resized, flip) for flip in ((False, True) if self.flip else (False,))]
+        return self.model.semantic_predictions(views, output_hw)
 
 
 def _resized(image: Tensor, resize: ResizeShortestEdge) -> Tensor:

@@ -221,7 +221,7 @@ def _refined_things(model: MaskCLIP) -> Iterator[tuple[NDArray, NDArray, NDArray
     for scene in islice(scenes("val"), _COUNTED_SCENES):
         image = record(scene)["image"]
         proposals = model.proposer.propose([{"image": image}])[0]
-        _, refined = model.encode_masks(image, proposals)
+        refined = model.encode({"image": image}, proposals).proposals
         if refined is proposals:
             raise ValueError("This model does not refine masks: give MaskCLIP with RMA.LAYERS and RMA.REFINE_MASKS.")
         before, after = ((masks.resized(image.shape[-2:]) > 0).cpu() for masks in (proposals, refined))

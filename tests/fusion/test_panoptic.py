@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from masqclip_d2.fusion import panoptic_inference
+from masqclip_d2.fusion import ClassScores, panoptic_inference
 
 IS_THING = (True, True, False)
 
@@ -12,10 +12,9 @@ def logits_of(*rows):
     return torch.tensor([[[value[c] for c in row]] for row in rows])
 
 
-def run(probs, mask_logits, object_threshold=0.3, overlap_threshold=0.5):
-    segment_ids, segments = panoptic_inference(
-        torch.tensor(probs), mask_logits, IS_THING, object_threshold, overlap_threshold
-    )
+def run(probs, mask_logits, object_threshold=0.3, overlap_threshold=0.5, reject_probs=None):
+    scores = ClassScores(torch.tensor(probs), None if reject_probs is None else torch.tensor(reject_probs))
+    segment_ids, segments = panoptic_inference(scores, mask_logits, IS_THING, object_threshold, overlap_threshold)
     assert segment_ids.dtype == torch.int32
     return segment_ids[0].tolist(), segments
 
@@ -72,15 +71,21 @@ def test_stuff_of_one_category_is_one_segment_and_things_are_not():
     assert [s["isthing"] for s in segments] == [False, True, True]
 
 
-def test_extra_class_discards_proposals_and_frees_their_pixels():
-    probs = [[0.3, 0.0, 0.0, 0.7], [0.0, 0.4, 0.0, 0.3]]
-    ids, segments = run(probs, logits_of("##..", ".##."))
+def test_proposals_are_rejected_and_free_their_pixels():
+    probs = [[0.3, 0.0, 0.0], [0.0, 0.4, 0.0]]
+    ids, segments = run(probs, logits_of("##..", ".##."), object_threshold=0.2, reject_probs=[0.7, 0.3])
     assert ids == [0, 1, 1, 0]
     assert segments[0]["category_id"] == 1
 
 
+def test_a_category_as_probable_as_rejection_wins():
+    ids, _ = run([[0.5, 0.0, 0.0]], logits_of("##.."), reject_probs=[0.5])
+    assert ids == [1, 1, 0, 0]
+
+
 def test_areas_and_ids_agree_with_the_map():
-    segment_ids, segments = panoptic_inference(torch.rand(20, 3), torch.randn(20, 16, 16), IS_THING, 0.5, 0.05)
+    scores = ClassScores(torch.rand(20, 3))
+    segment_ids, segments = panoptic_inference(scores, torch.randn(20, 16, 16), IS_THING, 0.5, 0.05)
     assert len(segments) > 1
     assert [s["id"] for s in segments] == list(range(1, len(segments) + 1))
     assert [s["area"] for s in segments] == torch.bincount(segment_ids.flatten().long())[1:].tolist()
@@ -88,13 +93,12 @@ def test_areas_and_ids_agree_with_the_map():
 
 @pytest.mark.parametrize("num_queries, num_categories", [(0, 3), (0, 1), (4, 1)])
 def test_no_proposals_and_one_category(num_queries, num_categories):
-    segment_ids, segments = panoptic_inference(
-        torch.ones(num_queries, num_categories), torch.ones(num_queries, 3, 3), [True] * num_categories, 0.5, 0.5
-    )
+    scores = ClassScores(torch.ones(num_queries, num_categories), torch.zeros(num_queries))
+    segment_ids, segments = panoptic_inference(scores, torch.ones(num_queries, 3, 3), [True] * num_categories, 0.5, 0.5)
     assert segment_ids.shape == (3, 3)
     assert len(segments) == min(num_queries, 1)
 
 
-def test_refuses_columns_that_do_not_go_with_the_categories():
-    with pytest.raises(ValueError, match="5 columns; expected 3"):
-        panoptic_inference(torch.rand(2, 5), torch.rand(2, 4, 4), IS_THING, 0.5, 0.5)
+def test_refuses_another_number_of_categories():
+    with pytest.raises(ValueError, match="is_thing has 3 entries, but there are scores of 4"):
+        panoptic_inference(ClassScores(torch.rand(2, 4)), torch.rand(2, 4, 4), IS_THING, 0.5, 0.5)

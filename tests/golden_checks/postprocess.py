@@ -15,7 +15,8 @@ from detectron2.structures import ImageList
 
 from masqclip_d2.clip.preprocessing import clip_image
 from masqclip_d2.fusion import (
-    class_log_scores,
+    ClassScores,
+    class_log_probs,
     crop_and_resize,
     instance_inference,
     masks_to_output,
@@ -40,27 +41,27 @@ def check(arrays: dict[str, np.ndarray], meta: dict) -> Iterator[GoldenRow]:
     class_logits = torch.from_numpy(arrays["clip_class_logits"])
     if is_maskclip:
         prefix, mask_logits = "with_extra/", torch.from_numpy(arrays["refined_mask_logits"])
-        panoptic_probs = class_log_scores(class_logits).exp()  # the extra column takes part in the choice
-        class_probs = class_log_scores(class_logits, drop_extra=True).exp()
+        log_probs, num_rejecting = class_log_probs(class_logits), 1  # the extra class rejects proposals
         encoder_hw = (meta["clip_resolution"], meta["clip_resolution"])
         masks = torch.stack([resize_maps(m, encoder_hw) for m in torch.from_numpy(arrays["proposal_mask_logits"])])
         yield GoldenRow("dbg/masks_into_encoder", max_abs_error(masks, arrays["dbg/masks_into_encoder"]), 1e-5)
     else:
         prefix, mask_logits = "", torch.from_numpy(arrays["proposal_mask_logits"])
         object_scores = torch.from_numpy(arrays["proposal_object_logits"]).softmax(-1)[..., 0]
-        log_scores = class_log_scores(class_logits, object_scores, drop_extra=True)
-        yield GoldenRow("dbg/class_log_scores", max_abs_error(log_scores, arrays["dbg/class_log_scores"]), 1e-5)
-        panoptic_probs = class_probs = log_scores.exp()
+        log_probs, num_rejecting = class_log_probs(class_logits, object_scores), 0  # the extra class is ignored
+        error = max_abs_error(log_probs[..., : meta["classes"]], arrays["dbg/class_log_scores"])
+        yield GoldenRow("dbg/class_log_scores", error, 1e-5)
 
     is_thing = [k in meta["thing_contiguous_ids"] for k in range(meta["classes"])]
     for image, (image_hw, output_hw) in enumerate(zip(meta["image_sizes"], meta["output_sizes"], strict=True)):
-        probs = class_probs[image]
+        scores = ClassScores.from_log_probs(log_probs[image], meta["classes"], num_rejecting)
+        probs = scores.probs
         masks = masks_to_output(mask_logits[image], padded_hw, image_hw, output_hw)
 
         case = f"{prefix}all/out/"
         yield from _semantic_row(arrays, f"{case}sem_seg_{image}", semantic_inference(probs, masks))
         thresholds = meta["object_mask_threshold"], meta["overlap_threshold"]
-        panoptic = panoptic_inference(panoptic_probs[image], masks, is_thing, *thresholds)
+        panoptic = panoptic_inference(scores, masks, is_thing, *thresholds)
         yield from _panoptic_rows(arrays, case, image, *panoptic)
         yield from _instance_rows(
             arrays, case, image, instance_inference(probs, masks, is_thing, meta["topk_per_image"])

@@ -10,8 +10,10 @@ from detectron2.structures import BitMasks, Instances
 
 from masqclip_d2.clip.architecture import ClipArchitecture
 from masqclip_d2.clip.model import build_clip
+from masqclip_d2.fusion import ClassScores
 from masqclip_d2.meta_arch.build import clip_from_config
-from masqclip_d2.meta_arch.open_vocabulary import Tasks, fuse
+from masqclip_d2.meta_arch.predictions import fuse
+from masqclip_d2.meta_arch.tasks import Tasks
 from masqclip_d2.structures import MaskProposals
 from masqclip_d2.vocabulary import Vocabulary
 from tests.helpers import five_categories, random_image, tiny_config
@@ -81,10 +83,10 @@ def test_no_answer_depends_on_which_others_are_given(model, resize_masks_first):
 def test_order_of_resizing_and_summing_is_that_of_the_key():
     """One mask whose edge lies between pixels, shown twice as large: a sigmoid of means is no mean of sigmoids."""
     proposals = MaskProposals(torch.tensor([[[-8.0, 8.0, 8.0, 8.0]]]), torch.ones(1), (1, 3), (1, 4))
-    probs, vocabulary = torch.tensor([[1.0]]), Vocabulary.from_names("thing")
+    scores = ClassScores(torch.tensor([[1.0]]))
     tasks = Tasks(panoptic=False, instance=False, class_maps=True)
-    first = fuse(probs, proposals, vocabulary, (1, 6), tasks)
-    later = fuse(probs, proposals, vocabulary, (1, 6), replace(tasks, resize_masks_first=False))
+    first = fuse(scores, proposals, (True,), (1, 6), tasks)
+    later = fuse(scores, proposals, (True,), (1, 6), replace(tasks, resize_masks_first=False))
     # New pixels lie at 0, 0.25, 0.75, 1.25 and so on of the three that are the image: logits -8, -4, 4, 8, 8, 8.
     logits = torch.tensor([-8.0, -4.0, 4.0, 8.0, 8.0, 8.0])
     torch.testing.assert_close(first["sem_seg"][0, 0], logits.sigmoid())
@@ -142,9 +144,10 @@ def test_nothing_requires_a_gradient(model):
 @pytest.mark.parametrize("extra", ["", "background"])
 def test_extra_class_competes_and_is_dropped(tmp_path, extra):
     model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.TEST.EXTRA_CLASS", extra)).eval()
-    scores = model.class_log_scores(torch.randn(4, 16), torch.ones(4), five_categories())
-    total = scores.exp().sum(1)
-    assert scores.shape == (4, 5)
+    log_probs = model.class_log_probs(torch.randn(4, 16), torch.ones(4), five_categories())
+    probs = model.class_scores(log_probs, five_categories()).probs
+    total = probs.sum(1)
+    assert probs.shape == (4, 5)
     assert (total < 1 - 1e-6).all() if extra else torch.allclose(total, torch.ones(4))
 
 
@@ -152,7 +155,7 @@ def test_object_score_multiplies(tmp_path):
     opts = ("MODEL.MASQCLIP.TEST.OBJECT_SCORE", "True")
     model = build_model(tiny_config(tmp_path, "MaskCLIP", *opts)).eval()
     embeddings, scores = torch.randn(2, 16), torch.tensor([0.25, 1.0])
-    total = model.class_log_scores(embeddings, scores, five_categories()).exp().sum(1)
+    total = model.class_log_probs(embeddings, scores, five_categories()).exp().sum(1)
     torch.testing.assert_close(total, scores)
 
 
@@ -187,8 +190,8 @@ def test_padding_of_the_batch_changes_what_clip_sees(tmp_path):
     alone = model.proposer.propose(records[:1])[0]
     together = model.proposer.propose(records)[0]
     assert alone.padded_hw == (32, 32) and together.padded_hw == (64, 96)
-    image = records[0]["image"]
-    assert not torch.allclose(model.encode_masks(image, alone)[0], model.encode_masks(image, together)[0], atol=1e-3)
+    one, other = (model.encode(records[0], proposals).mask_embeddings for proposals in (alone, together))
+    assert not torch.allclose(one, other, atol=1e-3)
 
 
 def test_architecture_tells_what_a_file_of_weights_cannot(tmp_path):

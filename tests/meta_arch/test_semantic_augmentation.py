@@ -82,10 +82,12 @@ def test_views_are_those_of_the_configuration(model, monkeypatch, tmp_path):
 def test_refuses_what_it_cannot_average(tmp_path):
     semantic_off = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "False"))
     for other in (semantic_off, build_model(tiny_config(tmp_path, "MaskProposer"))):
-        with pytest.raises(ValueError, match=f"{type(other).__name__} gives none.*SEMANTIC_ON True"):
+        with pytest.raises(
+            ValueError, match=f"not possible for {type(other).__name__}: it predicts no semantic labels"
+        ):
             SemanticWithAugmentation(other, (40,), 1000, flip=True)
     cfg = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")
-    with pytest.raises(ValueError, match="PROPOSER.SOURCE .GroundTruthProposer. does not"):
+    with pytest.raises(ValueError, match="GroundTruthProposer"):
         SemanticWithAugmentation.from_config(cfg, build_model(cfg))
     cfg = tiny_config(tmp_path, "MaskCLIP", "TEST.AUG.MIN_SIZES", "()")
     with pytest.raises(ValueError, match=r"MIN_SIZES is \(\)"):

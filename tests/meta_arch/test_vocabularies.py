@@ -49,14 +49,16 @@ def answer(model, vocabulary):
     masks = torch.zeros(4, 8, 8, dtype=torch.bool)
     for index in range(4):
         masks[index, 4 * (index // 2) :, 4 * (index % 2) :][:4, :4] = True
-    return model.answer({"image": random_image(8, 8)}, MaskProposals.from_binary_masks(masks), vocabulary)
+    encoded = model.encode({"image": random_image(8, 8)}, MaskProposals.from_binary_masks(masks))
+    return model.predict(encoded, vocabulary)
 
 
 @pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
 @pytest.mark.parametrize("extra", ["", "background"])
 def test_negatives_take_their_share_and_are_dropped(make, name, extra):
     model, vocabulary = make(name, extra)
-    scores = model.class_log_scores(torch.zeros(4, 16), torch.ones(4), vocabulary).exp()
+    log_probs = model.class_log_probs(torch.zeros(4, 16), torch.ones(4), vocabulary)
+    scores = model.class_scores(log_probs, vocabulary).probs
     all_probs = LOGITS[:, : 5 if extra else 4].softmax(1)
     torch.testing.assert_close(scores, all_probs[:, :2])
     found = answer(model, vocabulary)
@@ -90,8 +92,8 @@ def test_panoptic_segments_are_not_won_by_negatives(make, name, extra, backgroun
 
 def test_no_masks(make):
     model, vocabulary = make("MasQCLIP", "background")
-    scores = model.class_log_scores(torch.zeros(0, 16), torch.ones(0), vocabulary, with_extra=True)
-    assert scores.shape == (0, 3)
+    scores = model.class_scores(model.class_log_probs(torch.zeros(0, 16), torch.ones(0), vocabulary), vocabulary)
+    assert scores.probs.shape == (0, 2) and scores.reject_probs.shape == (0,)
 
 
 def test_negatives_in_training_are_a_part_of_none(make):

@@ -1,0 +1,103 @@
+"""Images and mask proposals -> inputs of the visual encoder -> mask embeddings.
+
+Shape shorthand: B images, Q mask proposals, E embedding, R input resolution of the visual encoder, H, W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ..clip.preprocessing import clip_image
+from ..losses.targets import encoder_targets
+from ..structures import CERTAIN_LOGIT, MaskProposals
+from .out_of_memory import in_smaller_pieces
+
+
+@dataclass(frozen=True)
+class EncoderInput:
+    """One image as the visual encoder gets it."""
+
+    image: Tensor  # (3, R, R) float, normalized for CLIP
+    mask_logits: Tensor  # (Q, R, R) float
+    frame_hw: tuple[int, int]  # (height, width) in pixels that both cover: the image, or the padded batch
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """A batch as the visual encoder gets it in training, with its ground truth."""
+
+    images: Tensor  # (B, 3, R, R)
+    mask_logits: Tensor  # (B, Q, R, R); images with fewer proposals are filled up with empty masks
+    num_proposals: list[int]  # of each image
+    targets: list[dict[str, Tensor]]  # see `encoder_targets`
+
+
+def encoder_input(
+    image: Tensor, proposals: MaskProposals, resolution: int, padding_rgb: Tensor | None, antialias: bool
+) -> EncoderInput:
+    """Resize image and masks to the input of the visual encoder.
+
+    Args:
+        image: (3, H, W) RGB 0..255.
+        proposals: Q masks of it.
+        resolution: R.
+        padding_rgb: (3, 1, 1) colour 0..255 of the padding that the encoder gets to see (MODEL.MASQCLIP.PADDING
+            "batch"); None: the encoder gets the image without padding.
+        antialias: for the resize of the image.
+    """
+    if padding_rgb is not None:
+        image = _pad(image, proposals.padded_hw, padding_rgb)
+    mask_logits = proposals.resized((resolution, resolution), "image" if padding_rgb is None else "padded")
+    return EncoderInput(clip_image(image, resolution, antialias=antialias), mask_logits, tuple(image.shape[-2:]))
+
+
+def encode_masks(
+    visual_encoder: nn.Module, entered: EncoderInput, proposals: MaskProposals
+) -> tuple[Tensor, MaskProposals]:
+    """Embed the masks of one image; if memory runs out, one mask at a time.
+
+    Returns:
+        (Q, E) mask embeddings, not unit length; the proposals with the masks as the encoder refined them, or unchanged
+        if it does not refine.
+    """
+
+    def encode(masks: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        encoded = visual_encoder(entered.image[None], masks[None])
+        refined = encoded.refined_mask_logits[-1][0] if encoded.refined_mask_logits else [None] * len(masks)
+        return list(zip(encoded.mask_embeddings[0], refined, strict=True))
+
+    if not len(proposals):
+        return visual_encoder(entered.image[None], entered.mask_logits[None]).mask_embeddings[0], proposals
+    what = f"masks of an image of {entered.frame_hw[0]} x {entered.frame_hw[1]} pixels"
+    embeddings, refined = zip(*in_smaller_pieces(encode, entered.mask_logits, what), strict=True)
+    if refined[0] is not None:
+        masks = torch.stack(refined).float()
+        proposals = MaskProposals(masks, proposals.object_scores, proposals.image_hw, entered.frame_hw)
+    return torch.stack(embeddings), proposals
+
+
+def training_batch(
+    entered: Sequence[EncoderInput], batched_inputs: Sequence[dict], target_hw: tuple[int, int] | None = None
+) -> TrainingBatch:
+    """Collate the inputs of a batch and its ground truth.
+
+    Args:
+        entered: one per image.
+        batched_inputs: one record per image, with `instances`.
+        target_hw: (height, width) of the target masks; None: see `encoder_targets`.
+    """
+    masks = pad_sequence([one.mask_logits for one in entered], batch_first=True, padding_value=-CERTAIN_LOGIT)
+    targets = encoder_targets(batched_inputs, [one.frame_hw for one in entered], target_hw, masks.device)
+    images = torch.stack([one.image for one in entered])
+    return TrainingBatch(images, masks, [len(one.mask_logits) for one in entered], targets)
+
+
+def _pad(image: Tensor, padded_hw: tuple[int, int], rgb: Tensor) -> Tensor:
+    padded = rgb.expand(3, *padded_hw).clone()
+    padded[:, : image.shape[-2], : image.shape[-1]] = image
+    return padded

@@ -1,0 +1,104 @@
+"""Proposer and visual encoder: the part of a model that runs once per image, before any vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..proposer import Proposer
+from ..structures import EncodedImage, MaskProposals
+from .encoding import EncoderInput, TrainingBatch, encode_masks, encoder_input, training_batch
+from .out_of_memory import in_smaller_pieces
+
+
+class ImageEncodingModel(nn.Module):
+    """Encodes images: masks of the proposer, and an embedding in CLIP's space for each.
+
+    Args:
+        proposer: the source of masks; frozen.
+        visual_encoder: (image (B, 3, R, R), mask_logits (B, Q, R, R)) -> object with `mask_embeddings` (B, Q, E) and
+            `refined_mask_logits`, a tuple of (B, Q, R, R), empty without refinement; has CLIP's tower as `visual`.
+        padding: "image" or "batch", see MODEL.MASQCLIP.PADDING.
+        padding_rgb: colour (0..255) of the padding that CLIP gets to see if `padding` is "batch".
+        antialias: for the resize of the image to CLIP's resolution.
+    """
+
+    def __init__(
+        self,
+        *,
+        proposer: Proposer,
+        visual_encoder: nn.Module,
+        padding: str = "image",
+        padding_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        antialias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.proposer = proposer
+        self.visual_encoder = visual_encoder
+        self.padding = padding
+        self.antialias = antialias
+        self.register_buffer("padding_rgb", torch.tensor(padding_rgb).view(3, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.padding_rgb.device
+
+    def train(self, mode: bool = True) -> ImageEncodingModel:
+        """Like `nn.Module.train`, but the frozen proposer stays in eval mode."""
+        super().train(mode)
+        self.proposer.eval()
+        return self
+
+    def encode(self, record: dict, proposals: MaskProposals | None = None) -> EncodedImage:
+        """Run proposer and visual encoder on one image.
+
+        Args:
+            record: one dict of the input, see `open_vocabulary`.
+            proposals: masks of the image from another source; None: those of the proposer.
+
+        Raises:
+            RuntimeError: memory runs out (meta_arch/out_of_memory.py).
+        """
+        return self.encode_batch([record])[0] if proposals is None else self._encode(record, proposals)
+
+    @torch.no_grad()
+    def encode_batch(self, batched_inputs: Sequence[dict]) -> list[EncodedImage]:
+        """Run the proposer on a batch and the visual encoder on each of its images."""
+        height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
+        size = f"images of up to {height} x {width} pixels"
+        proposals = in_smaller_pieces(self.proposer.propose, batched_inputs, size)
+        encoded = [self._encode(record, found) for record, found in zip(batched_inputs, proposals, strict=True)]
+        if not self.proposer.needs_ground_truth:
+            return encoded
+        rows = zip(batched_inputs, proposals, encoded, strict=True)
+        return [_with_ground_truth(*row) for row in rows]
+
+    @torch.no_grad()
+    def _encode(self, record: dict, proposals: MaskProposals) -> EncodedImage:
+        image = record["image"]
+        embeddings, refined = encode_masks(self.visual_encoder, self.encoder_input(image, proposals), proposals)
+        output_hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
+        return EncodedImage(embeddings, refined, output_hw)
+
+    def encoder_input(self, image: Tensor, proposals: MaskProposals) -> EncoderInput:
+        """Input of the visual encoder for one image (3, H, W) and its masks."""
+        padding_rgb = self.padding_rgb if self.padding == "batch" else None
+        resolution = self.visual_encoder.visual.input_resolution
+        return encoder_input(image.to(self.device), proposals, resolution, padding_rgb, self.antialias)
+
+    @torch.no_grad()
+    def training_batch(self, batched_inputs: list[dict], target_hw: tuple[int, int] | None = None) -> TrainingBatch:
+        """Input of the visual encoder in training, with its ground truth; see `encoding.training_batch`."""
+        proposals = self.proposer.propose(batched_inputs)
+        rows = zip(batched_inputs, proposals, strict=True)
+        entered = [self.encoder_input(record["image"], of_image) for record, of_image in rows]
+        return training_batch(entered, batched_inputs, target_hw)
+
+
+def _with_ground_truth(record: dict, proposals: MaskProposals, encoded: EncodedImage) -> EncodedImage:
+    truth = record["instances"]
+    classes = truth.gt_classes if truth.has("gt_classes") else torch.zeros(0, dtype=torch.int64)
+    return replace(encoded, gt_classes=classes, gt_masks=proposals.mask_logits > 0)
