@@ -43,7 +43,7 @@ class _MaskRefinement(torch.autograd.Function):
         return refined
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]  (torch: *grad_outputs)
         query, key, weight = ctx.saved_tensors
         patches = _patches(grad.contiguous(), len(weight))  # (B, Q, h, w, p, p)
         grad_query, grad_key = torch.empty_like(query), torch.zeros_like(key, dtype=torch.float32)

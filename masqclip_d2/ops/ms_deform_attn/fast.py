@@ -22,7 +22,7 @@ def ms_deform_attn_torch(
     grid = grid.reshape(levels, batch * heads, points, num_queries, 2)
     weights = weights.reshape(levels, batch * heads, 1, points, num_queries)
     level_values = value.split([height * width for height, width in level_hw], dim=1)
-    output = 0
+    output = value.new_zeros(())
     for level, (height, width) in enumerate(level_hw):
         feature_map = level_values[level].permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
         sampled = F.grid_sample(feature_map, grid[level], align_corners=False)  # (B * N, d, P, Lq)

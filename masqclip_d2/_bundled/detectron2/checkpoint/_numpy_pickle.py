@@ -1,4 +1,4 @@
-"""Pickled arrays without pickle's power: only numpy arrays and plain containers come out of a file."""
+"""Safe reading of pickled arrays: a file may hold numpy arrays and plain containers, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-_numpy_core = np._core if hasattr(np, "_core") else np.core
+_numpy_core: Any = getattr(np, "_core", None) or np.core
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # the names before and since numpy 2
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 
@@ -18,7 +18,7 @@ def load_numpy_pickle(path: str) -> dict[str, Any]:
     """Read a pickled dict of numpy arrays, numbers, strings and containers of these; Python 2 files as latin1.
 
     Raises:
-        pickle.UnpicklingError: the file asks for anything else, or holds no dict.
+        pickle.UnpicklingError: the file holds anything else, or no dict.
     """
     with open(path, "rb") as f:
         content = _NumpyUnpickler(f, encoding="latin1").load()
@@ -41,6 +41,6 @@ class _NumpyUnpickler(pickle.Unpickler):
         }
         if (module, name) not in allowed:
             raise pickle.UnpicklingError(
-                f"The file asks for {module}.{name}; only numpy arrays and plain containers are read from a pickle."
+                f"The file holds {module}.{name}; only numpy arrays and plain containers are read from a pickle."
             )
         return allowed[module, name]

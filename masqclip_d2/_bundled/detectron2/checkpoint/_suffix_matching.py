@@ -1,4 +1,4 @@
-"""Weights of a part (a backbone, say) into a model that holds it under a longer name."""
+"""Matching of checkpoint keys by suffix, for example of a backbone's weights to a whole model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _logger = logging.getLogger(__name__)
 def match_by_suffix(model_state: dict[str, Tensor], checkpoint_state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the keys of a checkpoint to those of a model.
 
-    A model key takes the longest checkpoint key that equals it or ends it after a dot: "backbone.stem.conv1.weight"
-    takes "stem.conv1.weight". A pair of different shapes is skipped with a warning.
+    A model key matches the longest checkpoint key that equals it or is its suffix after a dot:
+    "backbone.stem.conv1.weight" matches "stem.conv1.weight". A pair of different shapes is skipped with a warning.
 
     Returns:
-        The checkpoint under the model's names; what matched nothing keeps its own name.
+        The checkpoint under the model's keys; unmatched keys stay unchanged.
 
     Raises:
-        ValueError: one checkpoint key fits two model keys.
+        ValueError: a checkpoint key matches two model keys.
     """
     renamed: dict[str, Tensor] = {}
     taken_by: dict[str, str] = {}
@@ -38,7 +38,7 @@ def match_by_suffix(model_state: dict[str, Tensor], checkpoint_state: dict[str, 
             continue
         if key in taken_by:
             raise ValueError(
-                f"{key!r} of the checkpoint fits both {taken_by[key]!r} and {model_key!r} of the model; rename the "
+                f"{key!r} of the checkpoint matches both {taken_by[key]!r} and {model_key!r} of the model; rename the "
                 "keys of the checkpoint and load it without matching_heuristics."
             )
         taken_by[key] = model_key

@@ -1,4 +1,4 @@
-"""Checkpoints as fvcore writes them, and Detectron2's other file formats. Nothing here runs code of a file."""
+"""Checkpoints in fvcore's and Detectron2's file formats. No code from a file is executed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._numpy_pickle import load_numpy_pickle
 from ._suffix_matching import match_by_suffix
 
 _logger = logging.getLogger(__name__)
-# Normalisation constants: part of the config, in a checkpoint only by accident.
+# Normalization constants belong to the config; not all checkpoints have them.
 _UNREPORTED_MISSING = ("pixel_mean", "pixel_std")
 
 
@@ -37,11 +37,11 @@ class DetectionCheckpointer(Checkpointer):
         self._matching_requested = False
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """Load the model and the checkpointables (None = all); returns what else the file holds.
+        """Load the model and the checkpointables (None = all); returns the rest of the file.
 
         Raises:
-            ValueError: the path has a query other than matching_heuristics, or the file no weights.
-            pickle.UnpicklingError: the file holds something else than tensors, arrays and plain containers.
+            ValueError: the path has a query other than matching_heuristics, or the file has no weights.
+            pickle.UnpicklingError: the file holds other objects than tensors, arrays and plain containers.
         """
         url = urlparse(path)
         query = parse_qs(url.query, keep_blank_values=True)
@@ -52,7 +52,7 @@ class DetectionCheckpointer(Checkpointer):
 
     def _load_file(self, f: str) -> dict[str, Any]:
         if f.endswith(".pkl"):
-            _logger.info("Reading arrays from %s (a pickle; anything but arrays and containers is refused).", f)
+            _logger.info("Reading arrays from %s (a pickle; only arrays and plain containers are accepted).", f)
             checkpoint = load_numpy_pickle(f)
             if "model" not in checkpoint or "__author__" not in checkpoint:
                 raise ValueError(

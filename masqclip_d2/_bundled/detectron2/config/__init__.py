@@ -1,4 +1,4 @@
-"""The configuration tree and how classes are built from it."""
+"""The configuration tree, and `configurable` for building objects from it."""
 
 from .config import CfgNode, configurable, get_cfg
 

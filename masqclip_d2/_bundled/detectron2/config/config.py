@@ -14,14 +14,14 @@ from fvcore.common.config import CfgNode as _FvcoreCfgNode
 
 
 class CfgNode(_FvcoreCfgNode):
-    """fvcore's node (yacs with `_BASE_`), opening files through `PathManager` and checking their `VERSION`."""
+    """fvcore's node (yacs with `_BASE_`) that opens files with `PathManager` and checks their `VERSION`."""
 
     @classmethod
     def _open_cfg(cls, filename: str):
         return PathManager.open(filename, "r")
 
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
-        """Merge a YAML file, after the files that its `_BASE_` names.
+        """Merge a YAML file, after its `_BASE_` files.
 
         Args:
             cfg_filename: path of the file.
@@ -29,8 +29,8 @@ class CfgNode(_FvcoreCfgNode):
 
         Raises:
             AssertionError: there is no such file.
-            KeyError: the file has a key that this tree lacks.
-            ValueError: a value has another type than here, the file has another VERSION, or `allow_unsafe` is True.
+            KeyError: the file has an unknown key.
+            ValueError: a value has the wrong type, the file another VERSION, or `allow_unsafe` is True.
         """
         if allow_unsafe:
             raise ValueError(f"Unsafe YAML is not supported; got allow_unsafe=True for {cfg_filename}.")
@@ -39,7 +39,7 @@ class CfgNode(_FvcoreCfgNode):
         version = loaded.get("VERSION")
         if version is None and "VERSION" in self:
             logging.getLogger(__name__).warning(
-                "Config %s has no VERSION; taken as version %s.", os.path.abspath(cfg_filename), self.VERSION
+                "Config %s has no VERSION; assuming version %s.", os.path.abspath(cfg_filename), self.VERSION
             )
         elif version != self.get("VERSION"):
             raise ValueError(f"Config {cfg_filename} has VERSION {version}; expected {self.get('VERSION')}.")
@@ -54,14 +54,14 @@ def get_cfg() -> CfgNode:
 
 
 def configurable(init_func: Callable | None = None, *, from_config: Callable | None = None) -> Callable:
-    """Let a class or function be called with a config or with explicit arguments.
+    """Make a class or function callable with a config or with explicit arguments.
 
     On `__init__`: the class has a classmethod `from_config(cls, cfg, ...)` that returns the keyword arguments of
     `__init__`; `A(cfg)`, `A(cfg, b=3)` and `A(a=1, b=2)` then all work. On a function:
     `@configurable(from_config=lambda cfg, ...: {...})`.
 
-    A call belongs to the config form if its first positional argument or its `cfg` is a config. `from_config` gets
-    those arguments that it accepts; the rest overrides what it returns.
+    `from_config` is used if the first positional argument or the keyword argument `cfg` is a config. It gets the
+    arguments that it accepts; the others override its result.
     """
     if init_func is not None:
         assert inspect.isfunction(init_func) and init_func.__name__ == "__init__" and from_config is None, (
@@ -97,7 +97,7 @@ def _configurable_function(from_config: Callable, function: Callable) -> Callabl
             return function(**_arguments_from_config(from_config, args, kwargs))
         return function(*args, **kwargs)
 
-    wrapped.from_config = from_config
+    wrapped.from_config = from_config  # pyright: ignore[reportAttributeAccessIssue]  (functions take attributes)
     return wrapped
 
 

@@ -1,7 +1,7 @@
-"""The default tree: every key of Detectron2 that Mask2Former-style YAML files and commands set.
+"""The default configuration: the keys of Detectron2 that Mask2Former-style YAML files and commands set.
 
-Keys and values are Detectron2's, whose configuration reference explains them. YAML with a key that is not here is
-refused, as any unknown key is.
+Keys and values are described in Detectron2's configuration reference. Other keys of Detectron2 are unknown keys, which
+YAML files may not set.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ _C = CfgNode(
     {
         "VERSION": 2,
         "OUTPUT_DIR": "./output",
-        "SEED": -1,  # negative: another seed each time
+        "SEED": -1,  # negative: a random seed
         "CUDNN_BENCHMARK": False,
         "FLOAT32_PRECISION": "",
         "VIS_PERIOD": 0,
         "MODEL": {
-            "DEVICE": "cuda",  # as the real one; adapted where there is none
+            "DEVICE": "cuda",  # Detectron2's default; masqclip_d2 falls back to the CPU
             "META_ARCHITECTURE": "GeneralizedRCNN",
             "WEIGHTS": "",
             "PIXEL_MEAN": [103.530, 116.280, 123.675],  # in the channel order of INPUT.FORMAT
@@ -54,10 +54,10 @@ _C = CfgNode(
             "MAX_SIZE_TRAIN": 1333,
             "MIN_SIZE_TEST": 800,
             "MAX_SIZE_TEST": 1333,
-            "RANDOM_FLIP": "horizontal",  # or vertical, none
+            "RANDOM_FLIP": "horizontal",  # or "vertical", "none"
             "CROP": {"ENABLED": False, "TYPE": "relative_range", "SIZE": [0.9, 0.9]},
             "FORMAT": "BGR",
-            "MASK_FORMAT": "polygon",  # or bitmask
+            "MASK_FORMAT": "polygon",  # or "bitmask"
         },
         "DATASETS": {"TRAIN": (), "TEST": ()},
         "DATALOADER": {

@@ -1,4 +1,4 @@
-"""From a dataset's name to batches of model inputs. Importing this registers COCO and ADE20K by their usual names."""
+"""Datasets by name, mappers and data loaders. The import registers COCO and ADE20K."""
 
 from .build import (
     build_batch_data_loader,

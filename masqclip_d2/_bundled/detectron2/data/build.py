@@ -7,7 +7,7 @@ import logging
 import operator
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -35,9 +35,9 @@ def get_detection_dataset_dicts(
 
     Args:
         names: one or several dataset names.
-        filter_empty: drop images without an annotation that is no crowd, if the first image has "annotations".
+        filter_empty: drop images that have only crowd annotations or none, if the first image has "annotations".
         min_keypoints, proposal_files: must be 0 and None; the bundled subset has neither keypoints nor proposals.
-        check_consistency: refuse datasets with different `thing_classes`, and log how often each class occurs.
+        check_consistency: require equal `thing_classes` in all datasets, and log the number of instances per class.
 
     Raises:
         AssertionError: no names, a dataset is empty, or nothing is left.
@@ -49,7 +49,7 @@ def get_detection_dataset_dicts(
     assert names, "Expected at least one dataset name (DATASETS.TRAIN or DATASETS.TEST is empty)."
     datasets = [DatasetCatalog.get(name) for name in names]
     if isinstance(datasets[0], Dataset):
-        return datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
+        return datasets[0] if len(datasets) == 1 else ConcatDataset(cast("list[Dataset]", datasets))
     for name, dicts in zip(names, datasets, strict=True):
         assert len(dicts), f"Dataset '{name}' is empty."
     dicts = list(itertools.chain.from_iterable(datasets))
@@ -81,12 +81,12 @@ def _log_class_histogram(dicts: list[dict], class_names: list[str]) -> None:
 
 
 def trivial_batch_collator(batch: list[Any]) -> list[Any]:
-    """A batch is the list of its items."""
+    """Return the items as a list."""
     return batch
 
 
 def worker_init_reset_seed(worker_id: int) -> None:
-    """Seed a worker's random, numpy and torch; torch alone would give all workers the same numpy numbers."""
+    """Seed a worker's random, numpy and torch; torch alone would leave all workers with the same numpy seed."""
     seed_all_rng(torch.initial_seed() % 2**31 + worker_id)
 
 
@@ -101,7 +101,7 @@ def build_batch_data_loader(
     drop_last: bool = True,
     **dataloader_kwargs: Any,
 ):
-    """Endless batches for training; arguments as in `build_detection_train_loader`, the dataset already mapped."""
+    """Infinite batches for training; arguments as in `build_detection_train_loader`, the dataset already mapped."""
     world_size = comm.get_world_size()
     assert total_batch_size > 0 and total_batch_size % world_size == 0, (
         f"Total batch size ({total_batch_size}) must be divisible by the number of processes ({world_size})."
@@ -110,13 +110,14 @@ def build_batch_data_loader(
     if isinstance(dataset, IterableDataset):
         assert sampler is None, "An iterable dataset takes no sampler."
     else:
+        assert sampler is not None, "A map-style dataset needs a sampler."
         dataset = ToIterableDataset(dataset, sampler, shard_chunk_size=batch_size)
     dataloader_kwargs.update(num_workers=num_workers, worker_init_fn=worker_init_reset_seed)
     if not aspect_ratio_grouping:
         collate_fn = collate_fn or trivial_batch_collator
         return DataLoader(dataset, batch_size, drop_last=drop_last, collate_fn=collate_fn, **dataloader_kwargs)
     assert drop_last, "Aspect ratio grouping needs drop_last."
-    # Workers send single items; they are grouped in this process.
+    # Workers return single items; this process groups them.
     loader = DataLoader(dataset, batch_size=1, collate_fn=operator.itemgetter(0), **dataloader_kwargs)
     grouped = AspectRatioGroupedDataset(loader, batch_size)
     return grouped if collate_fn is None else MapDataset(grouped, collate_fn)
@@ -160,14 +161,14 @@ def build_detection_train_loader(
     collate_fn: Callable | None = None,
     **dataloader_kwargs: Any,
 ):
-    """An endless iterable of batches, each a list of what `mapper` returns. Also: `(cfg, mapper=None, ...)`.
+    """An infinite iterable of batches, each a list of what `mapper` returns. Also: `(cfg, mapper=None, ...)`.
 
     Args:
         dataset: dataset dicts, or a map-style or iterable torch dataset.
-        mapper: dataset dict -> model input; None leaves items as they are.
+        mapper: dataset dict -> model input; None returns the items unchanged.
         sampler: order of indices; None is a shuffled `TrainingSampler`. An iterable dataset has none.
         total_batch_size: images per step over all processes, which must divide it.
-        aspect_ratio_grouping: batch wide images apart from high ones; the result then has no length.
+        aspect_ratio_grouping: batch landscape and portrait images separately; the result then has no length.
         num_workers: worker processes of each process; 0 loads in this one.
         collate_fn: list of items -> batch; None keeps the list.
         **dataloader_kwargs: to `torch.utils.data.DataLoader`.
@@ -177,7 +178,7 @@ def build_detection_train_loader(
     if mapper is not None:
         dataset = MapDataset(dataset, mapper)
     if not isinstance(dataset, IterableDataset):
-        sampler = TrainingSampler(len(dataset)) if sampler is None else sampler
+        sampler = TrainingSampler(_length(dataset)) if sampler is None else sampler
         assert isinstance(sampler, Sampler), f"Expected a torch Sampler; got {type(sampler).__name__}."
     return build_batch_data_loader(
         dataset,
@@ -188,6 +189,10 @@ def build_detection_train_loader(
         collate_fn=collate_fn,
         **dataloader_kwargs,
     )
+
+
+def _length(dataset: Dataset) -> int:
+    return len(dataset)  # pyright: ignore[reportArgumentType]  (torch types Dataset without __len__)
 
 
 def _test_loader_from_config(
@@ -222,7 +227,7 @@ def build_detection_test_loader(
     if isinstance(dataset, IterableDataset):
         assert sampler is None, "An iterable dataset takes no sampler."
     elif sampler is None:
-        sampler = InferenceSampler(len(dataset))
+        sampler = InferenceSampler(_length(dataset))
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -1,4 +1,4 @@
-"""Dataset name -> function that loads it, and dataset name -> facts about it."""
+"""Catalogs by dataset name: the function that loads a dataset, and its metadata."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 
 class _DatasetCatalog(UserDict):
-    """Name -> function without arguments that returns the dataset dicts, the same each time."""
+    """Name -> function without arguments that returns the same dataset dicts on each call."""
 
     def register(self, name: str, func: Callable[[], list[dict]]) -> None:
         assert callable(func), f"A dataset is registered as a function that loads it; got {func!r} for '{name}'."
         assert name not in self, f"Dataset '{name}' is already registered."
         self[name] = func
 
-    def get(self, name: str) -> list[dict]:
+    def get(self, name: str) -> list[dict]:  # pyright: ignore[reportIncompatibleMethodOverride]  (Detectron2's)
         """Load a dataset by calling its function; nothing is cached."""
         if name not in self:
             raise KeyError(f"Dataset '{name}' is not registered. Available: {', '.join(self)}")
@@ -30,7 +30,7 @@ class _DatasetCatalog(UserDict):
 
 
 class Metadata(types.SimpleNamespace):
-    """Facts about a dataset as free attributes, each of which can be set to one value only."""
+    """Metadata of a dataset as free attributes; an attribute cannot change its value."""
 
     name: str = "N/A"
 
@@ -62,9 +62,9 @@ class Metadata(types.SimpleNamespace):
 
 
 class _MetadataCatalog(UserDict):
-    """Name -> its only `Metadata`, made when first asked for."""
+    """Name -> the only `Metadata` of that name, created on first access."""
 
-    def get(self, name: str) -> Metadata:
+    def get(self, name: str) -> Metadata:  # pyright: ignore[reportIncompatibleMethodOverride]  (Detectron2's)
         assert name, "Metadata belong to a dataset name; got an empty one."
         if name not in self:
             self[name] = Metadata(name=name)

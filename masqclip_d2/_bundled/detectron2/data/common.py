@@ -1,4 +1,4 @@
-"""Dataset wrappers that `build` stacks: list -> mapped -> iterated by a sampler -> grouped by aspect ratio."""
+"""Dataset wrappers that `build` combines: list -> mapped -> iterated by a sampler -> grouped by aspect ratio."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TRIES_BEFORE_WARNING = 3
 class DatasetFromList(data.Dataset):
     """A list as a dataset.
 
-    `serialize` keeps the items pickled in one byte tensor: forked workers then share the memory, which they would copy
-    piece by piece if each of many objects had its own reference count, and spawned workers receive it as shared memory.
+    `serialize` keeps the items pickled in one byte tensor. Forked workers then share its memory, while the reference
+    counts of many objects would make them copy it; spawned workers receive it as shared memory.
     """
 
     def __init__(self, lst: Sequence[Any], copy: bool = True, serialize: bool = True):
-        """`copy` returns a deep copy on each access; serialised items are fresh anyway."""
+        """`copy` returns a deep copy on each access; serialized items are always new."""
         self._copy, self._serialize = copy, serialize
         if serialize:
             items = [np.frombuffer(pickle.dumps(item, protocol=-1), dtype=np.uint8) for item in lst]
@@ -42,7 +42,7 @@ class DatasetFromList(data.Dataset):
         if not self._serialize:
             return copy.deepcopy(self._list[index]) if self._copy else self._list[index]
         start = 0 if index == 0 else int(self._ends[index - 1])
-        return pickle.loads(memoryview(self._bytes[start : int(self._ends[index])].numpy()))
+        return pickle.loads(self._bytes[start : int(self._ends[index])].numpy().data)
 
 
 class _MappedIterableDataset(data.IterableDataset):
@@ -50,7 +50,7 @@ class _MappedIterableDataset(data.IterableDataset):
         self._dataset, self._map_func = dataset, PicklableWrapper(map_func)
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._dataset)  # pyright: ignore[reportArgumentType]  (torch types Dataset and Sampler without __len__)
 
     def __iter__(self) -> Iterator[Any]:
         return (mapped for item in self._dataset if (mapped := self._map_func(item)) is not None)
@@ -59,7 +59,7 @@ class _MappedIterableDataset(data.IterableDataset):
 class MapDataset(data.Dataset):
     """Apply a function to the items of a dataset, map-style or iterable; an item that it maps to None is skipped.
 
-    A map-style dataset has to answer with something: another index, drawn at random.
+    A map-style dataset must return something: the item of another index, drawn at random.
     """
 
     def __new__(cls, dataset: data.Dataset, map_func: Callable):
@@ -69,14 +69,16 @@ class MapDataset(data.Dataset):
 
     def __init__(self, dataset: data.Dataset, map_func: Callable):
         self._dataset, self._map_func = dataset, PicklableWrapper(map_func)
-        self._rng = random.Random(42)  # own generator: a fallback must not shift the augmentations' random numbers
+        self._rng = random.Random(
+            42
+        )  # separate generator: a fallback must not change the random numbers of augmentations
         self._unusable: set[int] = set()  # indices that were mapped to None when last tried
 
     def __getnewargs__(self):
         return self._dataset, self._map_func
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._dataset)  # pyright: ignore[reportArgumentType]  (torch types Dataset and Sampler without __len__)
 
     def __getitem__(self, index: int) -> Any:
         current = int(index)
@@ -102,11 +104,11 @@ class ToIterableDataset(data.IterableDataset):
     """
 
     def __init__(self, dataset: data.Dataset, sampler: data.Sampler, *, shard_chunk_size: int = 1):
-        assert not isinstance(dataset, data.IterableDataset), "The dataset is iterable already."
+        assert not isinstance(dataset, data.IterableDataset), "The dataset is already iterable."
         self._dataset, self._sampler, self._chunk_size = dataset, sampler, shard_chunk_size
 
     def __len__(self) -> int:
-        return len(self._sampler)
+        return len(self._sampler)  # pyright: ignore[reportArgumentType]  (torch types Dataset and Sampler without __len__)
 
     def __iter__(self) -> Iterator[Any]:
         worker = data.get_worker_info()

@@ -1,4 +1,4 @@
-"""One dataset dict -> one model input."""
+"""The default mapper from a dataset dict to a model input."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from . import transforms as T
 
 
 class DatasetMapper:
-    """Read the image, augment it with its annotations, make tensors.
+    """Read the image, augment it with its annotations, convert both to tensors.
 
-    The result has, beside what the dataset dict says (size included, before augmentation):
+    The result has the keys of the dataset dict ("height" and "width" before augmentation) and:
         image: (C, H, W) uint8 in `image_format`'s channel order.
-        sem_seg: (H, W) int64, if the dict names a `sem_seg_file_name`.
-        instances: `Instances`, in training and if the dict has `annotations`; crowds left out. An image without any
-            annotation has no `gt_masks`.
+        sem_seg: (H, W) int64, if the dict has a `sem_seg_file_name`.
+        instances: `Instances`, in training, if the dict has `annotations`; without crowds. No `gt_masks` if there are none.
     """
 
     @configurable
@@ -37,12 +36,12 @@ class DatasetMapper:
         """Also: `DatasetMapper(cfg, is_train=True)`.
 
         Args:
-            is_train: False leaves annotations out.
-            augmentations: applied one after the other.
+            is_train: False omits annotations.
+            augmentations: applied in sequence.
             image_format: as in `detection_utils.read_image`.
             use_instance_mask: whether instances get `gt_masks`.
             instance_mask_format: "polygon" or "bitmask".
-            recompute_boxes: take boxes from the transformed masks, which cropping can make smaller.
+            recompute_boxes: compute boxes from the transformed masks, which cropping can make smaller.
         """
         assert use_instance_mask or not recompute_boxes, "recompute_boxes needs use_instance_mask."
         self.is_train = is_train
@@ -77,10 +76,10 @@ class DatasetMapper:
         aug_input = T.AugInput(image, sem_seg=sem_seg)
         transforms = self.augmentations(aug_input)
         image_size = aug_input.image.shape[:2]  # (height, width)
-        # A flipped image has negative strides, which torch does not know.
+        # A flipped image has negative strides, which torch does not support.
         dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
         if sem_seg is not None:
-            dataset_dict["sem_seg"] = torch.from_numpy(aug_input.sem_seg.astype(np.int64))
+            dataset_dict["sem_seg"] = torch.from_numpy(np.asarray(aug_input.sem_seg, dtype=np.int64))
         annotations = dataset_dict.pop("annotations", None)
         if self.is_train and annotations is not None:
             dataset_dict["instances"] = self._instances(annotations, transforms, image_size)

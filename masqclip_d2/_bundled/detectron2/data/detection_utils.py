@@ -1,4 +1,4 @@
-"""Reading images, and turning annotations of a dataset dict into `Instances`."""
+"""Reading images, and converting annotations of a dataset dict to `Instances`."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _UPRIGHT = {
 
 
 class SizeMismatchError(ValueError):
-    """An image has another size than its dataset dict says."""
+    """The size of an image differs from its dataset dict."""
 
 
 def read_image(file_name: str, format: str | None = None) -> np.ndarray:
     """Read an image, upright (its EXIF orientation applied).
 
     Args:
-        file_name: path, or what else `PathManager` opens.
+        file_name: path or URL that `PathManager` opens.
         format: "RGB", "BGR", a mode of PIL such as "L", or None for the file's own mode.
 
     Returns:
-        (H, W, C) array, uint8 for RGB, BGR and L; (H, W, 1) for L; None may give (H, W).
+        (H, W, C) array, uint8 for RGB, BGR and L; (H, W, 1) for L; (H, W) is possible for None.
     """
     with PathManager.open(file_name, "rb") as file:
         image = Image.open(file)
         try:
             orientation = image.getexif().get(_EXIF_ORIENTATION_TAG)
-        except Exception:  # broken EXIF raises anything (PIL issue 3973), and says nothing about the pixels
+        except Exception:  # broken EXIF raises many types (PIL issue 3973); the pixels are fine
             orientation = None
         if orientation in _UPRIGHT:
             image = image.transpose(_UPRIGHT[orientation])
@@ -57,13 +57,13 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
 
 
 def check_image_size(dataset_dict: dict, image: np.ndarray) -> None:
-    """Raise `SizeMismatchError` if the dict says another size than the image has; fill "height" and "width" in."""
+    """Raise `SizeMismatchError` if the dict has another size than the image; fill in "height" and "width"."""
     height, width = image.shape[:2]
     expected = (dataset_dict.get("height", height), dataset_dict.get("width", width))
     if expected != (height, width):
         raise SizeMismatchError(
             f"Image {dataset_dict.get('file_name', '')} is {height} x {width} (height x width), but its dataset entry "
-            f"says {expected[0]} x {expected[1]}. Annotations made before an EXIF rotation are a common cause."
+            f"has {expected[0]} x {expected[1]}. Annotations made before an EXIF rotation are a common cause."
         )
     dataset_dict.setdefault("height", height)
     dataset_dict.setdefault("width", width)
@@ -75,9 +75,9 @@ def transform_instance_annotations(
     """Apply geometric transforms to the box and segmentation of one annotation, in place; returns it.
 
     Args:
-        annotation: with "bbox" and "bbox_mode", and maybe "segmentation": polygons, or an RLE dict.
-        transforms: what was applied to the image.
-        image_size: (height, width) after it.
+        annotation: "bbox", "bbox_mode" and optionally "segmentation" (polygons or an RLE dict).
+        transforms: those applied to the image.
+        image_size: (height, width) of the transformed image.
 
     Returns:
         The annotation; "bbox" is a float64 XYXY_ABS array inside the image, "segmentation" a list of flat arrays or a
@@ -97,16 +97,16 @@ def transform_instance_annotations(
     return annotation
 
 
-def _transform_segmentation(segmentation: list | dict, transforms: T.Transform, image_size: tuple[int, int]) -> Any:
+def _transform_segmentation(segmentation: Any, transforms: T.Transform, image_size: tuple[int, int]) -> Any:
     if isinstance(segmentation, list):
         polygons = [np.asarray(polygon, dtype=np.float64).reshape(-1, 2) for polygon in segmentation]
         return [polygon.reshape(-1) for polygon in transforms.apply_polygons(polygons)]
     if isinstance(segmentation, dict):
         from pycocotools import mask as mask_api
 
-        mask = transforms.apply_segmentation(mask_api.decode(segmentation))
+        mask = transforms.apply_segmentation(mask_api.decode(segmentation))  # pyright: ignore[reportArgumentType]  (an RLE)
         assert tuple(mask.shape[:2]) == tuple(image_size), (
-            f"The RLE mask became {mask.shape[:2]}, the image {tuple(image_size)}: they had different sizes before."
+            f"The transformed RLE mask has size {mask.shape[:2]}, the image {tuple(image_size)}; expected equal sizes."
         )
         return mask
     raise ValueError(f"A segmentation is a list of polygons or an RLE dict; got {type(segmentation).__name__}.")
@@ -116,7 +116,7 @@ def annotations_to_instances(annos: list[dict], image_size: tuple[int, int], mas
     """Make the `Instances` of an image from transformed annotations.
 
     Args:
-        annos: annotations as `transform_instance_annotations` leaves them.
+        annos: annotations as `transform_instance_annotations` returns them.
         image_size: (height, width).
         mask_format: "polygon" or "bitmask".
 
@@ -138,7 +138,7 @@ def annotations_to_instances(annos: list[dict], image_size: tuple[int, int], mas
             instances.gt_masks = PolygonMasks(segmentations)
         except ValueError as error:
             raise ValueError(
-                "INPUT.MASK_FORMAT is 'polygon', but a segmentation is none; 'bitmask' takes RLE masks too."
+                "INPUT.MASK_FORMAT is 'polygon', but a segmentation is not a list of polygons; use 'bitmask'."
             ) from error
     elif mask_format == "bitmask":
         masks = [_to_bitmask(segmentation, image_size) for segmentation in segmentations]
@@ -148,13 +148,13 @@ def annotations_to_instances(annos: list[dict], image_size: tuple[int, int], mas
     return instances
 
 
-def _to_bitmask(segmentation: list | dict | np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+def _to_bitmask(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
     if isinstance(segmentation, list):
         return polygons_to_bitmask(segmentation, *image_size)
     if isinstance(segmentation, dict):
         from pycocotools import mask as mask_api
 
-        return mask_api.decode(segmentation).astype(bool)
+        return mask_api.decode(segmentation).astype(bool)  # pyright: ignore[reportArgumentType]  (an RLE)
     if isinstance(segmentation, np.ndarray) and segmentation.ndim == 2:
         return segmentation.astype(bool)
     raise ValueError(
@@ -173,7 +173,7 @@ def filter_empty_instances(
     """Drop instances with an empty box (a side of at most `box_threshold` pixels) or an empty mask.
 
     Returns:
-        The rest; with `return_mask` also the (N,) bool tensor of what was kept.
+        The kept instances; with `return_mask` also the (N,) bool tensor of kept ones.
     """
     assert by_box or by_mask, "Filter by box, by mask or by both."
     checks = []
@@ -186,7 +186,7 @@ def filter_empty_instances(
 
 
 def check_metadata_consistency(key: str, dataset_names: list[str] | tuple[str, ...]) -> None:
-    """Raise ValueError if datasets that are used together have different metadata `key`."""
+    """Raise ValueError if the metadata `key` of the datasets differs."""
     assert dataset_names, "Expected at least one dataset name."
     expected = getattr(MetadataCatalog.get(dataset_names[0]), key)
     for name in dataset_names[1:]:
@@ -212,4 +212,4 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     return augmentations
 
 
-build_transform_gen = build_augmentation  # its name in older plugins
+build_transform_gen = build_augmentation  # name in older plugins

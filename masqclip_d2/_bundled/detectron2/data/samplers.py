@@ -1,4 +1,4 @@
-"""Which indices of a dataset a process reads, and in which order."""
+"""Samplers: which indices of a dataset a process reads, and in which order."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.utils.data import Sampler
 
 
 class TrainingSampler(Sampler):
-    """Endless permutations of `size` indices; all processes share one stream and each takes every world_size-th."""
+    """Infinite permutations of `size` indices; each process takes every world_size-th index of one shared stream."""
 
     def __init__(self, size: int, shuffle: bool = True, seed: int | None = None):
-        """With seed None the processes agree on a random one, so all of them must make their sampler together."""
+        """With seed None the processes agree on a random one, so all of them must create their sampler."""
         if not isinstance(size, int):
             raise TypeError(f"TrainingSampler needs an int size; got {size!r}.")
         if size <= 0:

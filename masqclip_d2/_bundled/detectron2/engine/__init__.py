@@ -1,4 +1,4 @@
-"""Training and everything around it: processes, command line, loops, hooks, the default trainer and predictor."""
+"""Training loops, hooks, process launch, command line, and the default trainer and predictor."""
 
 from . import hooks
 from ._setup import default_argument_parser, default_setup

@@ -1,4 +1,4 @@
-"""Command line, and what happens before anything is built."""
+"""Command line arguments and setup of a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
-# Ports that are free for private use (RFC 6335); users of one machine get different ones.
+# Ports for private use (RFC 6335); a different one per user of a machine.
 _FIRST_PRIVATE_PORT, _NUM_PRIVATE_PORTS = 49152, 16384
 
 
 def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """The flags of every training command: config, resume, evaluation only, processes; then KEY VALUE overrides."""
+    """Parser of the standard flags: config, resume, evaluation only, processes; then KEY VALUE overrides."""
     parser = argparse.ArgumentParser(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
-    parser.add_argument("--eval-only", action="store_true", help="evaluate and stop")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint in OUTPUT_DIR")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate without training")
     parser.add_argument("--num-gpus", type=int, default=1, help="processes per machine, one GPU each")
     parser.add_argument("--num-machines", type=int, default=1, help="number of machines")
     parser.add_argument("--machine-rank", type=int, default=0, help="index of this machine, from 0")
@@ -30,7 +30,7 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     parser.add_argument(
         "--dist-url",
         default=f"tcp://127.0.0.1:{_FIRST_PRIVATE_PORT + user_id % _NUM_PRIVATE_PORTS}",
-        help="address of machine 0, where the processes meet; 'auto' finds a free port on a single machine",
+        help="address of machine 0 for all processes; 'auto' finds a free port on a single machine",
     )
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, default=[], help="config overrides: KEY VALUE KEY VALUE ..., after all flags"
@@ -39,7 +39,7 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
 
 
 def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
-    """Make OUTPUT_DIR, start the logs, write down what runs (`config.yaml`, `log.txt`), and seed all generators.
+    """Create OUTPUT_DIR, set up logging, save the config (`config.yaml`) and seed all random generators.
 
     Args:
         args: its `config_file` and `eval_only` are used if present.
@@ -65,6 +65,6 @@ def default_setup(cfg: CfgNode, args: argparse.Namespace) -> None:
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.FLOAT32_PRECISION:
         torch.set_float32_matmul_precision(cfg.FLOAT32_PRECISION)
-    # The search for the fastest algorithm costs time per input size, and test images come in many sizes.
+    # cuDNN's search costs time per input size, and test images have many sizes.
     if not getattr(args, "eval_only", False):
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK

@@ -1,4 +1,4 @@
-"""The standard trainer and predictor of a config."""
+"""The default trainer and predictor of a config."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WRITE_PERIOD = 20  # iterations
 
 
 def create_ddp_model(model: nn.Module, *, fp16_compression: bool = False, **kwargs) -> nn.Module:
-    """Wrap a model in DistributedDataParallel; with a single process, return it as it is.
+    """Wrap a model in DistributedDataParallel; with a single process, return it unchanged.
 
     Args:
         fp16_compression: send gradients as float16.
@@ -49,7 +49,7 @@ def create_ddp_model(model: nn.Module, *, fp16_compression: bool = False, **kwar
 
 
 def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
-    """The line in the log, `metrics.json` and TensorBoard events; the first puts numbers that the others write."""
+    """Writers of the log line, `metrics.json` and TensorBoard events, in this order: the first adds scalars."""
     PathManager.mkdirs(output_dir)
     return [
         CommonMetricPrinter(max_iter),
@@ -59,7 +59,7 @@ def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventW
 
 
 class DefaultPredictor:
-    """A model with its weights that takes one picture at a time, on one device.
+    """A model with its weights that predicts one image at a time, on one device.
 
     Attributes:
         metadata: of the first dataset in `cfg.DATASETS.TEST`, if there is one.
@@ -81,20 +81,20 @@ class DefaultPredictor:
         """Predict.
 
         Args:
-            original_image: (H, W, 3) uint8 in BGR order, as OpenCV reads it, whatever INPUT.FORMAT is.
+            original_image: (H, W, 3) uint8 in BGR order, as read by OpenCV, for any INPUT.FORMAT.
 
         Returns:
-            The model's output for this image, at its size.
+            The model's output at the size of the image.
         """
         height, width = original_image.shape[:2]
         image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
-        image = self.aug.get_transform(image).apply_image(image)
-        tensor = torch.as_tensor(image.astype(np.float32).transpose(2, 0, 1))  # (3, h, w)
+        image = np.asarray(self.aug.get_transform(image).apply_image(image), dtype=np.float32)
+        tensor = torch.as_tensor(image.transpose(2, 0, 1))  # (3, h, w)
         return self.model([{"image": tensor, "height": height, "width": width}])[0]
 
 
 class _ForwardAfterBackward(HookBase):
-    """Sits in the inner trainer, whose step knows when backward is done, and tells the hooks of the outer one."""
+    """Hook of the inner trainer that calls `after_backward` of the outer trainer's hooks."""
 
     def __init__(self, outer: TrainerBase) -> None:
         self._outer = outer
@@ -104,11 +104,13 @@ class _ForwardAfterBackward(HookBase):
 
 
 class DefaultTrainer(TrainerBase):
-    """Training and evaluation of a config. What it builds can be changed by overriding the `build_*` methods.
+    """Training and evaluation of a config; subclasses override the `build_*` methods.
 
     Attributes:
-        model, optimizer, data_loader, scheduler, checkpointer: what the methods below have built.
+        model, optimizer, data_loader, scheduler, checkpointer: the objects that the methods below built.
     """
+
+    _last_eval_results: dict
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
@@ -143,14 +145,17 @@ class DefaultTrainer(TrainerBase):
         return self._trainer.data_loader
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint in OUTPUT_DIR, if `resume` and there is one; else load MODEL.WEIGHTS."""
+        """Resume from the last checkpoint in OUTPUT_DIR if `resume` and there is one; else load MODEL.WEIGHTS."""
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if resume and self.checkpointer.has_checkpoint():
-            self.start_iter = self.iter + 1  # the checkpoint names the last iteration that was done
+            self.start_iter = self.iter + 1  # the checkpoint has the last finished iteration
 
     def build_hooks(self) -> list[HookBase | None]:
-        """The hooks in their order: checkpoints before the evaluation, so that a crash there loses nothing; writers
-        last, so that they write what the evaluation gave."""
+        """Return the hooks in order.
+
+        Checkpoints come before the evaluation, whose failure then loses nothing, and writers last, so that they write
+        its results.
+        """
         if self.cfg.TEST.PRECISE_BN.ENABLED:
             raise ValueError(
                 "TEST.PRECISE_BN.ENABLED: precise batch norm is not in the bundled detectron2; set it False."
@@ -172,7 +177,7 @@ class DefaultTrainer(TrainerBase):
     def build_writers(self) -> list[EventWriter]:
         return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
 
-    def train(self) -> dict | None:
+    def train(self) -> dict | None:  # pyright: ignore[reportIncompatibleMethodOverride]  (Detectron2's)
         """Run from `start_iter` to MAX_ITER; with TEST.EXPECTED_RESULTS, check and return the last results."""
         super().train(self.start_iter, self.max_iter)
         if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
@@ -211,11 +216,11 @@ class DefaultTrainer(TrainerBase):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        return build_detection_train_loader(cfg)
+        return build_detection_train_loader(cfg)  # pyright: ignore[reportCallIssue]  (@configurable)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
-        return build_detection_test_loader(cfg, dataset_name)
+        return build_detection_test_loader(cfg, dataset_name)  # pyright: ignore[reportCallIssue]  (@configurable)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -227,7 +232,7 @@ class DefaultTrainer(TrainerBase):
         """Evaluate on every dataset of `cfg.DATASETS.TEST`.
 
         Args:
-            evaluators: one per dataset; `build_evaluator` makes them if None.
+            evaluators: one per dataset; None calls `build_evaluator`.
 
         Returns:
             The results of the only dataset, or dataset name -> results. Empty on other ranks than 0.
@@ -258,9 +263,9 @@ class DefaultTrainer(TrainerBase):
 
     @staticmethod
     def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
-        """Fit a config made for SOLVER.REFERENCE_WORLD_SIZE processes to `num_workers`, by the linear scaling rule.
+        """Scale a config for SOLVER.REFERENCE_WORLD_SIZE processes to `num_workers`, by the linear scaling rule.
 
-        Batch size and learning rate grow with the number of processes; all counts of iterations shrink.
+        Batch size and learning rate are multiplied by the ratio, numbers of iterations divided.
 
         Returns:
             A changed copy; `cfg` itself if REFERENCE_WORLD_SIZE is 0 or `num_workers`.

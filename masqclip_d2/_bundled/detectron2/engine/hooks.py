@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 class CallbackHook(HookBase):
-    """A hook made of functions of the trainer."""
+    """A hook from functions that take the trainer."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class CallbackHook(HookBase):
     def after_train(self) -> None:
         if self._after_train:
             self._after_train(self.trainer)
-        # A function that holds the trainer, and is held by it, would keep both alive.
+        # Functions often refer to the trainer, which refers to this hook: break the cycle.
         self._before_train = self._after_train = self._before_step = self._after_step = None
 
     def before_step(self) -> None:
@@ -68,14 +68,14 @@ class IterationTimer(HookBase):
     """Puts the scalar "time" (seconds of an iteration, without the hooks after this one) and logs the totals.
 
     Args:
-        warmup_iter: the first iterations are slower than the others and are not counted.
+        warmup_iter: number of first iterations, which are slower, that are not counted.
     """
 
     def __init__(self, warmup_iter: int = 3) -> None:
         self._warmup_iter = warmup_iter
         self._step_timer = Timer()
         self._start_seconds = time.perf_counter()
-        self._in_steps = Timer()  # runs only while an iteration runs: what it misses was spent in hooks
+        self._in_steps = Timer()  # paused between iterations, so hooks are not counted
 
     def before_train(self) -> None:
         self._start_seconds = time.perf_counter()
@@ -125,13 +125,16 @@ class PeriodicWriter(HookBase):
 
     def after_train(self) -> None:
         for writer in self._writers:
-            # What other hooks put after the last step, such as the final evaluation.
+            # Scalars that other hooks added after the last step, such as the final evaluation.
             writer.write()
             writer.close()
 
 
 class PeriodicCheckpointer(_PeriodicCheckpointer, HookBase):
-    """fvcore's as a hook: model_<7-digit iteration>.pth every `period` iterations, model_final.pth at the end."""
+    """fvcore's PeriodicCheckpointer as a hook.
+
+    Saves model_<7-digit iteration>.pth every `period` iterations and model_final.pth at the end.
+    """
 
     def before_train(self) -> None:
         self.max_iter = self.trainer.max_iter
@@ -160,10 +163,11 @@ class LRScheduler(HookBase):
         return self._scheduler or self.trainer.scheduler
 
     def before_train(self) -> None:
-        self._optimizer = self._optimizer or self.trainer.optimizer
-        self._group_id = _typical_group_id(self._optimizer)
+        optimizer = self._optimizer or self.trainer.optimizer
+        self._optimizer, self._group_id = optimizer, _typical_group_id(optimizer)
 
     def after_step(self) -> None:
+        assert self._optimizer is not None, "before_train was not called."
         lr = self._optimizer.param_groups[self._group_id]["lr"]
         self.trainer.storage.put_scalar("lr", lr, smoothing_hint=False)
         self.scheduler.step()
@@ -186,11 +190,11 @@ def _typical_group_id(optimizer: torch.optim.Optimizer) -> int:
 
 
 class EvalHook(HookBase):
-    """Evaluates every `eval_period` iterations and after training; the numbers go to the event storage.
+    """Evaluates every `eval_period` iterations and after training; the metrics go to the event storage.
 
     Args:
         eval_period: 0 = only after training.
-        eval_function: takes nothing, returns a (nested) dict of numbers; nested keys are joined with "/".
+        eval_function: function without arguments that returns a (nested) dict of metrics; keys are joined with "/".
         eval_after_train: also evaluate after the last iteration, unless training failed.
     """
 
@@ -201,20 +205,20 @@ class EvalHook(HookBase):
 
     def after_step(self) -> None:
         num_done = self.trainer.iter + 1
-        # The evaluation after the last iteration is after_train's.
+        # after_train evaluates after the last iteration.
         if self._period > 0 and num_done % self._period == 0 and num_done != self.trainer.max_iter:
             self._evaluate()
 
     def after_train(self) -> None:
         if self._eval_after_train and self.trainer.iter >= self.trainer.max_iter:
             self._evaluate()
-        # The function usually holds the trainer, which holds this hook.
+        # The function usually refers to the trainer, which refers to this hook.
         del self._function
 
     def _evaluate(self) -> None:
         results = self._function()
         if results:
-            assert isinstance(results, dict), f"The evaluation gave a {type(results).__name__}; expected a dict."
+            assert isinstance(results, dict), f"The evaluation returned a {type(results).__name__}; expected a dict."
             scalars = flatten_results_dict(results)
             for name, value in scalars.items():
                 try:
@@ -222,5 +226,5 @@ class EvalHook(HookBase):
                 except (TypeError, ValueError) as error:
                     raise ValueError(f"Evaluation results must be numbers; {name!r} is {value!r}.") from error
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
-        # Only rank 0 computes metrics; the others would run into the next collective call and wait there.
+        # Only rank 0 computes metrics; the others wait here, not in their next collective call.
         comm.synchronize()

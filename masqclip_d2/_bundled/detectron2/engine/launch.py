@@ -25,9 +25,8 @@ def launch(
 ) -> None:
     """Run `main_func(*args)` in every process of the job, and wait for them.
 
-    With one process in all, it is called right here. Otherwise `num_gpus_per_machine` processes are spawned on this
-    machine, and joined with those of the others: NCCL with one GPU each, or gloo where there is no CUDA. What
-    `main_func` returns is lost.
+    A single process is the caller's. Otherwise `num_gpus_per_machine` processes are spawned on this machine and joined
+    with those of other machines: NCCL with one GPU each, or gloo without CUDA. The return value of `main_func` is lost.
 
     Args:
         dist_url: address of machine 0, such as "tcp://10.0.0.1:50000"; "auto" finds a free port (one machine only).
@@ -42,18 +41,16 @@ def launch(
         return
     if torch.cuda.is_available() and num_gpus_per_machine > torch.cuda.device_count():
         raise ValueError(
-            f"{num_gpus_per_machine} processes are asked for, but this machine has {torch.cuda.device_count()} GPU(s); "
-            "each process needs its own."
+            f"{num_gpus_per_machine} processes are requested, but this machine has {torch.cuda.device_count()} GPU(s); "
+            "each process needs one."
         )
     if dist_url is None:
-        raise ValueError(
-            "A run of several processes needs dist_url, the address where they meet ('auto' on one machine)."
-        )
+        raise ValueError("A run of several processes needs dist_url, the address of machine 0 ('auto' on one machine).")
     if dist_url == "auto":
         if num_machines > 1:
-            raise ValueError("dist_url='auto' works on one machine only; give tcp://<address of machine 0>:<port>.")
+            raise ValueError("dist_url='auto' works on one machine only; use tcp://<address of machine 0>:<port>.")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    multiprocessing.start_processes(
+    multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]  (documented as public)
         _run_worker,
         nprocs=num_gpus_per_machine,
         args=(main_func, world_size, num_gpus_per_machine, machine_rank, dist_url, args, timeout),

@@ -6,7 +6,8 @@ import logging
 import math
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from detectron2.utils import comm
@@ -18,13 +19,13 @@ _logger = logging.getLogger(__name__)
 
 
 class HookBase:
-    """Something that happens around training steps. `self.trainer` is set when the hook is registered.
+    """Base class of hooks around training steps. `self.trainer` is set when the hook is registered.
 
     Per run: before_train; per iteration before_step, (forward, backward) after_backward, (optimizer) after_step; then
     after_train, even if training failed.
     """
 
-    trainer: TrainerBase = None  # a weak reference: the trainer owns its hooks
+    trainer: Any = None  # a weak reference to the trainer, which owns its hooks
 
     def before_train(self) -> None:
         pass
@@ -42,7 +43,7 @@ class HookBase:
         pass
 
     def state_dict(self) -> dict:
-        """What a checkpoint keeps of this hook; a hook with state also has `load_state_dict`."""
+        """State for checkpoints; a hook with state also has `load_state_dict`."""
         return {}
 
 
@@ -115,7 +116,7 @@ class TrainerBase:
 
     def state_dict(self) -> dict:
         """{"iteration", "hooks": class name -> state of the hooks that have one}."""
-        state = {"iteration": self.iter}
+        state: dict[str, Any] = {"iteration": self.iter}
         hooks = {type(hook).__qualname__: hook.state_dict() for hook in self._hooks}
         hooks = {name: hook_state for name, hook_state in hooks.items() if hook_state}
         if hooks:
@@ -127,16 +128,16 @@ class TrainerBase:
         for name, hook_state in state_dict.get("hooks", {}).items():
             hook = next((hook for hook in self._hooks if type(hook).__qualname__ == name), None)
             if hook is None:
-                _logger.warning("The checkpoint has a state for the hook %s, which this run does not have.", name)
+                _logger.warning("The checkpoint has the state of a hook %s, which this run does not use.", name)
             else:
-                hook.load_state_dict(hook_state)
+                hook.load_state_dict(hook_state)  # pyright: ignore[reportAttributeAccessIssue]  (hooks with state)
 
 
 class SimpleTrainer(TrainerBase):
     """One optimizer, one data loader, a model that returns its loss or a dict of losses, one step per batch.
 
     Args:
-        model: in training mode; called with what `data_loader` yields.
+        model: in training mode; called with the items of `data_loader`.
         data_loader: infinite, or at least as long as the training.
     """
 
@@ -146,7 +147,7 @@ class SimpleTrainer(TrainerBase):
         self.model = model
         self.data_loader = data_loader
         self.optimizer = optimizer
-        self._batches = None
+        self._batches: Iterator | None = None
 
     def run_step(self) -> None:
         """One batch: forward, backward, `after_backward` hooks, losses into the event storage, optimizer.
@@ -154,11 +155,11 @@ class SimpleTrainer(TrainerBase):
         Raises:
             FloatingPointError: the sum of the losses is not finite; the weights are not updated.
         """
-        assert self.model.training, "The model is not in training mode: something called eval() and not train() again."
+        assert self.model.training, "The model is in eval mode; call train() again after an evaluation."
         batch, data_time = self._next_batch()
         losses = self._forward(batch)
         self.optimizer.zero_grad()
-        self._backward(sum(losses.values()))
+        self._backward(sum(losses.values()))  # pyright: ignore[reportArgumentType]  (at least one loss)
         self.after_backward()
         self._write_metrics(losses, data_time)
         self._optimizer_step()
@@ -182,7 +183,7 @@ class SimpleTrainer(TrainerBase):
 
     def _write_metrics(self, losses: dict[str, Tensor], data_time: float) -> None:
         """Put the losses, averaged over processes, and the longest wait for data into the storage of rank 0."""
-        # One copy to the CPU for all losses: each copy waits for the device.
+        # One copy to the CPU for all losses: each copy synchronizes with the device.
         values = torch.stack([loss.detach().float().reshape(()) for loss in losses.values()]).tolist()
         metrics = dict(zip(losses, values, strict=True))
         get_event_storage().put_scalar("rank_data_time", data_time)
@@ -195,12 +196,13 @@ class SimpleTrainer(TrainerBase):
         total_loss = sum(means.values())
         if not math.isfinite(total_loss):
             raise FloatingPointError(
-                f"The loss became infinite or NaN at iteration {self.iter}: {means}. Lower SOLVER.BASE_LR, or look for "
-                "bad annotations in the batch."
+                f"The loss became infinite or NaN at iteration {self.iter}: {means}. Lower SOLVER.BASE_LR, or check "
+                "the annotations of the batch."
             )
         storage.put_scalar("total_loss", total_loss)
         if len(means) > 1:
-            storage.put_scalars(**means)
+            for name, value in means.items():
+                storage.put_scalar(name, value)
 
     def state_dict(self) -> dict:
         state = super().state_dict()
@@ -213,10 +215,10 @@ class SimpleTrainer(TrainerBase):
 
 
 class AMPTrainer(SimpleTrainer):
-    """`SimpleTrainer` in mixed precision: float16 with a scaled loss on CUDA; elsewhere bfloat16, which needs no scale.
+    """`SimpleTrainer` in mixed precision: float16 with a scaled loss on CUDA, bfloat16 on other devices.
 
     Args:
-        grad_scaler: scales the loss; None makes one where it is needed.
+        grad_scaler: scales the loss; None creates one if required.
         precision: dtype of the autocast regions; float16 is replaced by bfloat16 on other devices than CUDA.
     """
 
@@ -230,7 +232,7 @@ class AMPTrainer(SimpleTrainer):
     ) -> None:
         super().__init__(model, data_loader, optimizer)
         self._device_type = next(model.parameters()).device.type
-        # The one device on which float16 with a scaled loss is Detectron2's own way.
+        # Detectron2 trains in float16 with a scaled loss, which only CUDA supports.
         if precision == torch.float16 and self._device_type != "cuda":
             log_first_n(
                 logging.WARNING, f"Mixed precision on {self._device_type}: bfloat16 is used instead of float16.", 1

@@ -1,4 +1,4 @@
-"""Running a model over a test set, and COCO's average precision."""
+"""Evaluation of a model on a test set, and COCO's average precision."""
 
 from .coco_evaluation import COCOEvaluator
 from .evaluator import DatasetEvaluator, DatasetEvaluators, inference_on_dataset

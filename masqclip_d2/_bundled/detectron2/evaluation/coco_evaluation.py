@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,11 +40,11 @@ class COCOEvaluator(DatasetEvaluator):
 
     Args:
         tasks: of "bbox" and "segm"; None = "bbox", and "segm" if any prediction has a mask.
-        distributed: collect the predictions of all processes; else each process evaluates its own.
+        distributed: collect the predictions of all processes; else each process evaluates its predictions alone.
         output_dir: gets instances_predictions.pth and coco_instances_results.json; required for datasets without
-            `json_file` in their metadata, whose converted annotations go there.
+            `json_file` in their metadata, whose annotations are converted to a file there.
         max_dets_per_image: predictions per image that count; None = 100.
-        use_fast_impl: there is one implementation here, pycocotools; both values give the same numbers.
+        use_fast_impl: accepted for compatibility; pycocotools is the only implementation.
         kpt_oks_sigmas: must be empty: keypoints are not in the bundled detectron2.
         allow_cached_coco: reuse annotations converted by an earlier run.
     """
@@ -76,7 +76,7 @@ class COCOEvaluator(DatasetEvaluator):
         if not hasattr(self._metadata, "json_file"):
             if output_dir is None:
                 raise ValueError(
-                    f"{dataset_name} has no json_file; pass output_dir, where its COCO form can be written."
+                    f"{dataset_name} has no json_file; pass output_dir, for its annotations in COCO format."
                 )
             path = os.path.join(output_dir, f"{dataset_name}_coco_format.json")
             convert_to_coco_json(dataset_name, path, allow_cached=allow_cached_coco)
@@ -101,10 +101,10 @@ class COCOEvaluator(DatasetEvaluator):
                 )
 
     def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, dict[str, float]]:
-        """Task -> metric -> percent, nan where undefined; {} without any prediction, and on other ranks than 0.
+        """Return task -> metric -> percent, nan if undefined; {} without predictions, and on ranks other than 0.
 
         Args:
-            img_ids: evaluate on these images only; None = all of the dataset.
+            img_ids: evaluate these images only; None = all images of the dataset.
         """
         predictions = self._predictions
         if self._distributed:
@@ -126,12 +126,12 @@ class COCOEvaluator(DatasetEvaluator):
             with PathManager.open(os.path.join(self._output_dir, "coco_instances_results.json"), "w") as f:
                 json.dump(results, f)
         if not self._has_annotations:
-            _logger.info("The dataset has no annotations to compare with.")
+            _logger.info("The dataset has no annotations; no metrics are computed.")
             return {}
         return {task: self._evaluate_task(task, results, img_ids) for task in tasks}
 
     def _with_dataset_ids(self, results: list[dict]) -> list[dict]:
-        """The results with the category ids of the dataset's JSON instead of contiguous ones."""
+        """Replace contiguous category ids by those of the dataset's JSON."""
         to_contiguous = getattr(self._metadata, "thing_dataset_id_to_contiguous_id", None)
         if to_contiguous is None:
             return results
@@ -156,7 +156,7 @@ class COCOEvaluator(DatasetEvaluator):
 
 
 def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict]:
-    """Predictions of one image (CPU) in COCO's result format; category ids stay as they are.
+    """Convert predictions of one image (CPU) to COCO's result format; category ids are unchanged.
 
     Returns:
         Per instance: image_id, category_id, bbox [x, y, width, height], score, and segmentation (RLE) if the instances
@@ -175,7 +175,7 @@ def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict]:
         from pycocotools import mask as mask_util
 
         for result, mask in zip(results, instances.pred_masks, strict=True):
-            rle = mask_util.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+            rle: Any = mask_util.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
             rle["counts"] = rle["counts"].decode("ascii")  # JSON has no bytes
             result["segmentation"] = rle
     return results
@@ -183,7 +183,7 @@ def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict]:
 
 def _evaluate_predictions_on_coco(
     coco_gt: COCO,
-    coco_results: list[dict],
+    coco_results: Any,
     iou_type: str,
     kpt_oks_sigmas: Sequence[float] | None = None,
     cocoeval_fn: type[COCOeval] | None = None,
@@ -206,7 +206,7 @@ def _evaluate_predictions_on_coco(
         )
     assert coco_results, "There are no results to evaluate."
     if iou_type == "segm":
-        # pycocotools takes areas, which sort objects into small, medium and large, from a box where there is one.
+        # pycocotools computes areas (small, medium, large objects) from boxes if there are any.
         coco_results = [{key: value for key, value in each.items() if key != "bbox"} for each in coco_results]
     if max_dets_per_image is None:
         max_dets = [1, 10, _DEFAULT_MAX_DETS]
@@ -225,19 +225,19 @@ def _evaluate_predictions_on_coco(
     coco_eval.accumulate()
     coco_eval.summarize()
     if max_dets[2] != _DEFAULT_MAX_DETS:
-        # The summary's first number is always taken at 100 predictions per image, and is -1 without that limit.
+        # The summary's AP is always that of 100 predictions per image; without that limit it is -1.
         coco_eval.stats[0] = _mean_of_valid(coco_eval.eval["precision"][..., 0, -1])
     return coco_eval
 
 
 def _mean_of_valid(values: np.ndarray) -> float:
-    """Mean of what is defined; -1, as pycocotools says it, if nothing is."""
+    """Mean of the defined values; -1, as in pycocotools, if there are none."""
     valid = values[values > -1]
     return float(valid.mean()) if valid.size else -1.0
 
 
 def _metrics(coco_eval: COCOeval | None, task: str, class_names: Sequence[str]) -> dict[str, float]:
-    """The summary and, for more than one class, "AP-<class>", in percent."""
+    """The summary metrics and, for more than one class, "AP-<class>", in percent."""
     if coco_eval is None:
         _logger.warning("No predictions for %s: all its metrics are nan.", task)
         return dict.fromkeys(_METRICS, float("nan"))

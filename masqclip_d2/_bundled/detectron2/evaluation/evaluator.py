@@ -1,12 +1,13 @@
-"""Evaluators, and the loop that runs a model over a test set for them."""
+"""Base classes of evaluators, and the inference loop over a test set."""
 
 from __future__ import annotations
 
 import datetime
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from detectron2.utils import comm
@@ -15,20 +16,20 @@ from torch import nn
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOGS = 5
-_NUM_WARMUP = 5  # batches before the time per batch is believed
+_NUM_WARMUP = 5  # first batches, which are slower and not timed
 
 
 class DatasetEvaluator:
-    """Collects what it needs from each batch, then computes metrics. `reset`, `process` per batch, `evaluate`."""
+    """Base class of evaluators: `reset`, `process` each batch, then `evaluate`."""
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Remove all collected predictions."""
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Take in one batch: `inputs` as the model got them, `outputs` as it gave them."""
+        """Process one batch of the model's inputs and outputs."""
 
     def evaluate(self) -> dict | None:
-        """Task -> metric -> number; may be None or empty on other ranks than 0."""
+        """Return task -> metric -> value; None or empty on ranks other than 0."""
 
 
 class DatasetEvaluators(DatasetEvaluator):
@@ -51,26 +52,26 @@ class DatasetEvaluators(DatasetEvaluator):
             results = evaluator.evaluate()
             if comm.is_main_process() and results is not None:
                 for task, metrics in results.items():
-                    assert task not in merged, f"Two evaluators give results for {task!r}."
+                    assert task not in merged, f"Two evaluators return results for {task!r}."
                     merged[task] = metrics
         return merged
 
 
 def inference_on_dataset(
     model: nn.Module | Callable[[list[dict]], list[dict]],
-    data_loader: Iterable[list[dict]],
+    data_loader: Any,
     evaluator: DatasetEvaluator | Sequence[DatasetEvaluator] | None,
     callbacks: Mapping[str, Callable[[], None]] | None = None,
 ) -> dict:
     """Run a model over a data loader, in eval mode and without gradients; its mode is restored.
 
     Args:
-        data_loader: has a length; yields what the model takes.
+        data_loader: iterable of the model's inputs, with a length.
         evaluator: one, several, or None to run the model only.
-        callbacks: functions to call at "on_start", "before_inference" and "after_inference" of each batch, "on_end".
+        callbacks: functions called at "on_start", "before_inference" and "after_inference" of each batch, and "on_end".
 
     Returns:
-        What `evaluator.evaluate` returns; {} instead of None.
+        The result of `evaluator.evaluate`; {} instead of None.
     """
     if evaluator is None:
         evaluator = DatasetEvaluators([])
@@ -80,7 +81,7 @@ def inference_on_dataset(
     total = len(data_loader)
     _logger.info("Start inference on %d batches", total)
     evaluator.reset()
-    start = time.perf_counter()
+    start, first_timed = time.perf_counter(), 0
     with _eval_mode(model), torch.no_grad():
         callbacks.get("on_start", _nothing)()
         for index, inputs in enumerate(data_loader):

@@ -1,4 +1,4 @@
-"""Results as lines to copy into a spreadsheet, and checks against expected values."""
+"""Results as log lines for spreadsheets, and their comparison with expected values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _logger = logging.getLogger(__name__)
 
 
 def print_csv_format(results: Mapping[str, Any]) -> None:
-    """Log "copypaste: " lines per task: its name, the metric names, the values; names with "-" (one class) left out."""
+    """Log "copypaste: " lines per task: its name, the names of the metrics, their values.
+
+    Metrics of single classes (names with "-") are omitted.
+    """
     for task, metrics in results.items():
         if not isinstance(metrics, Mapping):
             _logger.info("copypaste: %s=%s", task, metrics)
@@ -37,10 +40,10 @@ def verify_results(cfg: CfgNode, results: Mapping[str, Mapping[str, float]]) -> 
         if actual is None or not math.isfinite(actual) or abs(actual - expected) > tolerance:
             failures.append(f"{task}/{metric} is {actual}; expected {expected} +- {tolerance}")
     if failures:
-        _logger.error("Results are not as TEST.EXPECTED_RESULTS says: %s", "; ".join(failures))
+        _logger.error("Results differ from TEST.EXPECTED_RESULTS: %s", "; ".join(failures))
         sys.exit(1)
     if cfg.TEST.EXPECTED_RESULTS:
-        _logger.info("Results are as TEST.EXPECTED_RESULTS says.")
+        _logger.info("Results match TEST.EXPECTED_RESULTS.")
     return True
 
 

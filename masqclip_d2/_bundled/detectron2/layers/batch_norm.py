@@ -1,4 +1,4 @@
-"""Normalisation layers, and how a config names them."""
+"""Normalization layers, and their names in configs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ _GROUP_NORM_GROUPS = 32
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation with everything fixed: y = (x - running_mean) / sqrt(running_var + eps) * weight + bias.
+    """Batch normalization with fixed statistics and affine parameters.
 
-    All four vectors are buffers (C,), so the layer has no parameters. It starts as the identity, which is why
-    `running_var` starts at 1 - eps.
+    y = (x - running_mean) / sqrt(running_var + eps) * weight + bias.
+    All four vectors are buffers (C,), so the layer has no parameters. It is initialized as the identity, hence
+    running_var = 1 - eps.
     """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -31,22 +37,22 @@ class FrozenBatchNorm2d(nn.Module):
         """(B, C, H, W) -> the same shape and dtype."""
         if not x.requires_grad:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, eps=self.eps)
-        # In training: batch_norm would keep its whole input for the backward pass, a product with a constant does not.
+        # In training, batch_norm would store its input for the backward pass; a product with a constant does not.
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
 
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        # Weights of a trainable batch norm carry a step counter, which means nothing here.
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:
+        # Weights of a trainable batch norm have a step counter, which is not used here.
         state_dict.pop(prefix + "num_batches_tracked", None)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
         return f"num_features={self.num_features}, eps={self.eps}"
 
     @classmethod
     def convert_frozen_batchnorm(cls, module: nn.Module) -> nn.Module:
-        """Replace every BatchNorm2d and SyncBatchNorm in `module` by a frozen one with the same numbers.
+        """Replace every BatchNorm2d and SyncBatchNorm in `module` by a frozen one with the same values.
 
         Returns:
             `module` itself, changed in place; or its replacement, if it is a batch norm.
@@ -66,7 +72,7 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over the channels of a (B, C, H, W) map, at each position by itself."""
+    """Layer normalization over the channels of a (B, C, H, W) map, at each position."""
 
     def __init__(self, num_channels: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -89,7 +95,7 @@ _NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def get_norm(norm: str | Callable[[int], nn.Module] | None, out_channels: int) -> nn.Module | None:
-    """Build a normalisation layer from its config name, or from a callable that takes the channel count.
+    """Build a normalization layer from its config name, or from a callable that takes the number of channels.
 
     Args:
         norm: "BN", "SyncBN", "FrozenBN", "GN" (32 groups), "LN" (over channels), a callable; "" or None for none.
@@ -101,6 +107,6 @@ def get_norm(norm: str | Callable[[int], nn.Module] | None, out_channels: int) -
         return None
     if isinstance(norm, str):
         if norm not in _NORMS:
-            raise KeyError(f"Unknown normalisation {norm!r}; expected one of {', '.join(_NORMS)}.")
+            raise KeyError(f"Unknown normalization {norm!r}; expected one of {', '.join(_NORMS)}.")
         norm = _NORMS[norm]
     return norm(out_channels)

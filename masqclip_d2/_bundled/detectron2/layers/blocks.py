@@ -1,4 +1,4 @@
-"""Base of the blocks that a CNN backbone is made of."""
+"""Base class of the blocks of a CNN backbone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a module says about the tensors it gives or wants."""
+"""Shape of a feature map, as modules declare their inputs and outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A convolution that carries its normalisation and activation."""
+"""A convolution with normalization and activation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Conv2d(nn.Conv2d):
 
     Args:
         norm: a module for the output channels, or None.
-        activation: a callable on tensors, or None. A module works, but functional forms keep the state dict clean.
+        activation: a callable on tensors, or None. Prefer functions over modules: modules add names to the state dict.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Conv2d(nn.Conv2d):
         self.norm = norm
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  (Detectron2's)
         x = super().forward(x)
         if self.norm is not None:
             x = self.norm(x)

@@ -1,4 +1,4 @@
-"""From what the network saw back to the size that was asked for."""
+"""Resizing of predictions to the requested size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def sem_seg_postprocess(result: Tensor, img_size: tuple[int, int], output_height: int, output_width: int) -> Tensor:
-    """Cut off the padding and resize to the output size.
+    """Remove the padding and resize to the output size.
 
     Args:
         result: (C, H, W) logits or probabilities of the padded image.

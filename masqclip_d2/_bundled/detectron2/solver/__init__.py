@@ -1,4 +1,4 @@
-"""Optimizer and learning rate of a config."""
+"""Optimizer and learning rate schedule of a config."""
 
 from .build import build_lr_scheduler, build_optimizer
 from .lr_scheduler import LRMultiplier, WarmupParamScheduler

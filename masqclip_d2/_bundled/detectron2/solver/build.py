@@ -1,8 +1,9 @@
-"""From a config to an optimizer and its learning rate."""
+"""Building the optimizer and the learning rate schedule from a config."""
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -28,7 +29,7 @@ _NORM_TYPES = (
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD with the weight decay of norm layers and the learning rate and weight decay of biases set apart.
+    """SGD with separate weight decay for norm layers and separate learning rate and weight decay for biases.
 
     Parameters with equal settings share one group, in the order of their first appearance.
     """
@@ -47,7 +48,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             elif name == "bias":
                 lr, weight_decay = options.BASE_LR * options.BIAS_LR_FACTOR, bias_decay
             groups.setdefault((lr, weight_decay), []).append(parameter)
-    return maybe_add_gradient_clipping(cfg, torch.optim.SGD)(
+    optimizer_type: Any = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
+    return optimizer_type(
         [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()],
         lr=options.BASE_LR,
         momentum=options.MOMENTUM,
@@ -61,7 +63,7 @@ def maybe_add_gradient_clipping(
 ) -> torch.optim.Optimizer | type[torch.optim.Optimizer]:
     """Make an optimizer, or a class of optimizers, clip each parameter's gradient before `step`.
 
-    Nothing happens unless `SOLVER.CLIP_GRADIENTS.ENABLED`. CLIP_TYPE "value" clips each number to +- CLIP_VALUE, "norm"
+    No effect unless `SOLVER.CLIP_GRADIENTS.ENABLED`. CLIP_TYPE "value" clamps each element to +- CLIP_VALUE, "norm"
     scales each parameter's gradient to a norm of at most CLIP_VALUE.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Learning rates as multipliers over the share of training that is done."""
+"""Learning rate schedules as multipliers over the fraction of training."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fvcore.common.param_scheduler import (
 
 
 class WarmupParamScheduler(CompositeParamScheduler):
-    """Put a warm-up before another schedule s, both over [0, 1] of the training.
+    """A warm-up followed by another schedule s, both over [0, 1] of the training.
 
     Args:
-        scheduler: s; takes over after the warm-up.
+        scheduler: s, used after the warm-up.
         warmup_factor: the warm-up starts at warmup_factor * s(0).
-        warmup_length: length of the warm-up as a share of the whole training.
+        warmup_length: length of the warm-up as a fraction of the training.
         warmup_method: "linear" (up to s(warmup_length)) or "constant".
-        rescale_interval: squeeze all of s into the time after the warm-up, instead of cutting off its beginning.
+        rescale_interval: compress all of s into the time after the warm-up, instead of skipping its beginning.
 
     Raises:
         ValueError: the method is unknown.
@@ -51,7 +51,7 @@ class WarmupParamScheduler(CompositeParamScheduler):
 class LRMultiplier(torch.optim.lr_scheduler.LRScheduler):
     """lr = base lr * multiplier(iteration / max_iter), for each parameter group.
 
-    Only `base_lrs` and `last_epoch` (the iteration) are saved: what the schedule is comes from the config of the run.
+    Only `base_lrs` and `last_epoch` (the iteration) are saved; the schedule comes from the config of the run.
     """
 
     def __init__(
@@ -66,6 +66,6 @@ class LRMultiplier(torch.optim.lr_scheduler.LRScheduler):
     def state_dict(self) -> dict:
         return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list:
         multiplier = self._multiplier(self.last_epoch / self._max_iter)
         return [base_lr * multiplier for base_lr in self.base_lrs]

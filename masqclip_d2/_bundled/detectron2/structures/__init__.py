@@ -1,4 +1,4 @@
-"""What a model and its data are made of: boxes, masks, instances of an image, padded batches."""
+"""Data structures: boxes, masks, instances of an image, padded batches of images."""
 
 from .boxes import Boxes, BoxMode, pairwise_iou
 from .image_list import ImageList

@@ -13,7 +13,7 @@ _Box = TypeVar("_Box", list, tuple, np.ndarray, torch.Tensor)
 
 
 class BoxMode(IntEnum):
-    """How four numbers describe a box; an IntEnum, since dataset files store it as 0 or 1."""
+    """Format of a box; an IntEnum, since dataset files store it as 0 or 1."""
 
     XYXY_ABS = 0  # corners in pixels
     XYWH_ABS = 1  # top left corner and size in pixels
@@ -22,7 +22,7 @@ class BoxMode(IntEnum):
     def convert(box: _Box, from_mode: BoxMode, to_mode: BoxMode) -> _Box:
         """Convert one box (list or tuple of 4) or boxes ((..., 4) array or tensor); returns the type it got.
 
-        Equal modes return the same object; otherwise the input is left as it was.
+        Equal modes return the same object; otherwise the input is not changed.
         """
         from_mode, to_mode = BoxMode(from_mode), BoxMode(to_mode)
         if from_mode == to_mode:
@@ -35,7 +35,7 @@ class BoxMode(IntEnum):
         assert box.shape[-1] == 4, f"Boxes have shape (..., 4); got {tuple(box.shape)}."
         converted = box.clone() if isinstance(box, torch.Tensor) else box.copy()
         converted[..., 2:] += sign * converted[..., :2]
-        return converted
+        return converted  # pyright: ignore[reportReturnType]  (indexing widens the type)
 
 
 class Boxes:
@@ -76,13 +76,13 @@ class Boxes:
         return ((self.tensor[:, 2:] - self.tensor[:, :2]) > threshold).all(dim=1)
 
     def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> torch.Tensor:
-        """(N,) bool: the box sticks out of an image of (height, width) by less than `boundary_threshold` pixels."""
+        """(N,) bool: the box exceeds an image of (height, width) by less than `boundary_threshold` pixels."""
         height, width = box_size
         far_corner = self.tensor.new_tensor([width, height]) + boundary_threshold
         return torch.cat((self.tensor[:, :2] >= -boundary_threshold, self.tensor[:, 2:] < far_corner), dim=1).all(dim=1)
 
     def get_centers(self) -> torch.Tensor:
-        """(N, 2) centres (x, y)."""
+        """(N, 2) centers (x, y)."""
         return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
 
     def scale(self, scale_x: float, scale_y: float) -> None:
@@ -92,14 +92,14 @@ class Boxes:
 
     @classmethod
     def cat(cls, boxes_list: list[Boxes]) -> Boxes:
-        """Join; an empty list gives no boxes."""
+        """Concatenate; an empty list results in no boxes."""
         assert isinstance(boxes_list, (list, tuple)) and all(isinstance(boxes, Boxes) for boxes in boxes_list)
         return cls(torch.cat([boxes.tensor for boxes in boxes_list]) if boxes_list else torch.empty(0))
 
     def __getitem__(self, item: Any) -> Boxes:
         """Boxes at an int (kept as one box), slice, or bool or long tensor; shares memory where the tensor does."""
         tensor = self.tensor[item].reshape(1, -1) if isinstance(item, int) else self.tensor[item]
-        assert tensor.dim() == 2, f"Indexing Boxes with {item} gives no (N, 4) tensor."
+        assert tensor.dim() == 2, f"Indexing Boxes with {item} does not result in (N, 4)."
         return Boxes(tensor)
 
     def __len__(self) -> int:

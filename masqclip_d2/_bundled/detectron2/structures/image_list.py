@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class ImageList:
-    """B images in one tensor, each at the top left of its padded frame.
+    """B images in one tensor, each at the top left of its padded area.
 
     Attributes:
         tensor: (B, ..., H, W).
@@ -31,11 +31,11 @@ class ImageList:
         """Pad images on the right and at the bottom to their largest height and width.
 
         Args:
-            tensors: images (..., Hi, Wi), equal but for the last two sizes.
+            tensors: images (..., Hi, Wi); only the last two sizes may differ.
             size_divisibility: the padded sizes are rounded up to a multiple of this; 0 and 1 do nothing.
             pad_value: value of padded pixels.
-            padding_constraints: what a backbone asks for: "square_size" pads to that size whatever the images have,
-                "size_divisibility" replaces the argument.
+            padding_constraints: constraints of a backbone: "square_size" pads to that size, "size_divisibility"
+                overrides the argument.
         """
         assert len(tensors) > 0, "An ImageList needs at least one image."
         assert isinstance(tensors, (list, tuple)) and all(isinstance(image, Tensor) for image in tensors), (

@@ -11,12 +11,12 @@ import torch
 class Instances:
     """Fields (tensors, lists, Boxes, masks) with one entry per instance of an image.
 
-    `instances.scores = tensor` makes or replaces a field, `instances.scores` reads it. Indexing, `to` and `cat` act on
+    `instances.scores = tensor` adds or replaces a field, `instances.scores` reads it. Indexing, `to` and `cat` act on
     all fields.
     """
 
     def __init__(self, image_size: tuple[int, int], **fields: Any):
-        """`image_size` is (height, width) in pixels; it belongs to no instance."""
+        """`image_size` is (height, width) in pixels."""
         self._image_size = image_size
         self._fields: dict[str, Any] = {}
         for name, value in fields.items():
@@ -34,13 +34,13 @@ class Instances:
             self.set(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        # Asked only for what is no real attribute; `_fields` itself is missing while an instance is being unpickled.
+        # Called for missing attributes only; `_fields` itself is missing during unpickling.
         if name == "_fields" or name not in self._fields:
             raise AttributeError(f"Cannot find field '{name}' in the given Instances.")
         return self._fields[name]
 
     def set(self, name: str, value: Any) -> None:
-        """Make or replace a field; its length must be that of the others."""
+        """Add or replace a field; all fields have the same length."""
         others = [field for other, field in self._fields.items() if other != name]
         if others:
             assert len(value) == len(others[0]), (
@@ -83,13 +83,13 @@ class Instances:
 
     @staticmethod
     def cat(instance_lists: list[Instances]) -> Instances:
-        """Join instances of the same image size and with the same fields; fields are tensors, lists or have a `cat`."""
+        """Concatenate instances of one image size with the same fields: tensors, lists, or types with a `cat`."""
         assert len(instance_lists) > 0 and all(isinstance(instances, Instances) for instances in instance_lists)
         first = instance_lists[0]
         if len(instance_lists) == 1:
             return first
         sizes = {tuple(instances.image_size) for instances in instance_lists}
-        assert len(sizes) == 1, f"Instances to join have different image sizes: {sorted(sizes)}."
+        assert len(sizes) == 1, f"Instances to concatenate have different image sizes: {sorted(sizes)}."
         joined = Instances(first.image_size)
         for name, field in first.get_fields().items():
             joined.set(name, _cat_fields(name, [field, *(other.get(name) for other in instance_lists[1:])]))
@@ -109,5 +109,5 @@ def _cat_fields(name: str, fields: list[Any]) -> Any:
     if hasattr(type(fields[0]), "cat"):
         return type(fields[0]).cat(fields)
     raise ValueError(
-        f"Cannot join field '{name}' of type {type(fields[0]).__name__}; expected a tensor, a list or a cat()."
+        f"Cannot concatenate field '{name}' of type {type(fields[0]).__name__}; expected a tensor, a list or a cat()."
     )

@@ -13,7 +13,7 @@ from .boxes import Boxes
 
 
 def polygons_to_bitmask(polygons: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Rasterise the union of polygons, each (x0, y0, x1, y1, ...) in pixels, as COCO does; (height, width) bool."""
+    """Rasterize the union of polygons, each (x0, y0, x1, y1, ...) in pixels, as COCO does; (height, width) bool."""
     if len(polygons) == 0:
         return np.zeros((height, width), dtype=bool)
     from pycocotools import mask as mask_api
@@ -40,7 +40,7 @@ class BitMasks:
 
     @staticmethod
     def from_polygon_masks(polygon_masks: PolygonMasks | list[list[np.ndarray]], height: int, width: int) -> BitMasks:
-        """Rasterise polygons of N instances to (N, height, width)."""
+        """Rasterize polygons of N instances to (N, height, width)."""
         masks = torch.zeros(len(polygon_masks), height, width, dtype=torch.bool)
         for mask, polygons in zip(masks, polygon_masks, strict=True):
             mask.copy_(torch.from_numpy(polygons_to_bitmask(polygons, height, width)))
@@ -84,7 +84,7 @@ class BitMasks:
 class PolygonMasks:
     """N masks, each a union of polygons (x0, y0, x1, y1, ...) in absolute, continuous pixel coordinates."""
 
-    def __init__(self, polygons: list[list[Tensor | np.ndarray]]):
+    def __init__(self, polygons: Sequence[Sequence[Tensor | np.ndarray]]):
         """`polygons[i]` lists the polygons of instance i; they are kept as flat float64 arrays."""
         if not isinstance(polygons, list):
             raise ValueError(f"Expected a list of lists of polygons; got {type(polygons).__name__}.")
@@ -141,7 +141,7 @@ class PolygonMasks:
         return f"PolygonMasks(num_instances={len(self)})"
 
 
-def _checked_polygons(index: int, polygons: list[Tensor | np.ndarray]) -> list[np.ndarray]:
+def _checked_polygons(index: int, polygons: Sequence[Tensor | np.ndarray]) -> list[np.ndarray]:
     if not isinstance(polygons, list):
         raise ValueError(f"The polygons of instance {index} must be a list; got {type(polygons).__name__}.")
     arrays = [np.asarray(p.cpu() if isinstance(p, Tensor) else p, dtype=np.float64) for p in polygons]

@@ -1,1 +1,1 @@
-"""Helpers: processes, files, logs, random seeds, memory, registries."""
+"""Utilities: processes, files, logging, random seeds, memory, registries, visualization."""

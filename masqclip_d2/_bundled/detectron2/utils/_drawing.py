@@ -1,4 +1,4 @@
-"""What the visualizer needs to know about colours, words and masks, apart from drawing."""
+"""Colors, labels and mask geometry for the visualizer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .file_io import PathManager
 
 Color = Sequence[float] | str
 
-_GOLDEN_RATIO = 0.618034  # steps of the hue that keep neighbours in a list apart
-_ANCHOR_SIDE = 160  # a mask is searched for the place of its label at no more than this many pixels per side
+_GOLDEN_RATIO = 0.618034  # hue step between consecutive colors
+_ANCHOR_SIDE = 160  # label positions are computed at this resolution or less, in pixels per side
 
 
 def to_numpy(values: Any) -> np.ndarray:
-    # Tensors explicitly: numpy's own conversion of them is deprecated.
+    # numpy's own conversion of tensors is deprecated.
     return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
@@ -31,11 +31,12 @@ def text_labels(
     names: Sequence[str] | None,
     is_crowd: Sequence[int] | None = None,
 ) -> list[str] | None:
-    """ "name 93%", as far as name and score are known."""
+    """Labels such as "name 93%"; None if neither categories nor scores are given."""
     if categories is None and scores is None:
         return None
-    labels = [""] * len(categories if categories is not None else scores)
-    if categories is not None:
+    if categories is None:
+        labels = [""] * len(scores or ())
+    else:
         labels = [names[category] if names and category < len(names) else str(category) for category in categories]
     if scores is not None:
         labels = [f"{label} {score:.0%}".strip() for label, score in zip(labels, scores, strict=True)]
@@ -49,20 +50,21 @@ def largest_first(masks: Sequence[np.ndarray]) -> list[int]:
 
 
 def place_inside(mask: np.ndarray) -> tuple[float, float]:
-    """The (x, y) of a pixel of the mask that is about as far from its border as any: the middle of its widest part."""
+    """Return the (x, y) of a pixel in the middle of the widest part of the mask."""
     from scipy.ndimage import distance_transform_edt
 
     step = max(1, max(mask.shape) // _ANCHOR_SIDE)
     coarse = mask[::step, ::step]
     if not coarse.any():  # thinner than the grid
         step, coarse = 1, mask
-    # A frame of zeros: the border of the picture is a border too.
-    y, x = np.unravel_index(np.argmax(distance_transform_edt(np.pad(coarse, 1))), np.add(coarse.shape, 2))
+    # Padded with zeros: the image border counts as a border of the mask.
+    distances = np.asarray(distance_transform_edt(np.pad(coarse, 1)))
+    y, x = np.unravel_index(np.argmax(distances), distances.shape)
     return float((x - 1) * step), float((y - 1) * step)
 
 
 def own_color(index: int) -> tuple[float, float, float]:
-    """A bright colour for an index; neighbours differ."""
+    """A bright color per index; consecutive ones differ."""
     return colorsys.hsv_to_rgb(index * _GOLDEN_RATIO % 1.0, 0.75 if index % 2 else 0.6, 0.95)
 
 
@@ -77,7 +79,7 @@ def rgb_255(color: Color) -> tuple[int, int, int]:
 
 @functools.lru_cache
 def font_of_height(pixels: int) -> ImageFont.FreeTypeFont:
-    # Words are free text: this font, which comes with matplotlib, knows far more letters than Pillow's own.
+    # Category names are free text: this font, part of matplotlib, has more letters than Pillow's default.
     import matplotlib
 
     return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), pixels)

@@ -1,4 +1,4 @@
-"""One table of the versions and devices that a run depends on."""
+"""Versions and devices of a run, for its log."""
 
 from __future__ import annotations
 

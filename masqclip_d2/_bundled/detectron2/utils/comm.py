@@ -1,4 +1,4 @@
-"""Rank, world size and collectives over pickled objects; all of it works without `torch.distributed` too."""
+"""Rank, world size and collectives of picklable objects; also without `torch.distributed`."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def is_main_process() -> bool:
 
 
 def create_local_process_group(num_workers_per_machine: int) -> None:
-    """Make the group of the processes of this machine; every process of the job calls it once.
+    """Create the process group of this machine; every process of the job calls this once.
 
     Args:
         num_workers_per_machine: processes per machine, the same on each; ranks are numbered machine by machine.
     """
     global _local_process_group
-    assert _local_process_group is None, "The local process group exists already."
+    assert _local_process_group is None, "The local process group already exists."
     assert get_world_size() % num_workers_per_machine == 0, (
         f"{get_world_size()} processes cannot be split into machines of {num_workers_per_machine}."
     )
     machine = get_rank() // num_workers_per_machine
     for i in range(get_world_size() // num_workers_per_machine):
         ranks = range(i * num_workers_per_machine, (i + 1) * num_workers_per_machine)
-        group = dist.new_group(list(ranks))
+        group: Any = dist.new_group(list(ranks))
         if i == machine:
             _local_process_group = group
 
 
 def get_local_process_group() -> dist.ProcessGroup:
-    """The group made by `create_local_process_group`."""
+    """Return the group of `create_local_process_group`."""
     assert _local_process_group is not None, (
         "There is no local process group: start processes with detectron2.engine.launch, or call "
         "detectron2.utils.comm.create_local_process_group first."
@@ -70,26 +70,26 @@ def get_local_size() -> int:
 
 
 def synchronize() -> None:
-    """Wait until every process has come here."""
+    """Wait for all processes."""
     if get_world_size() == 1:
         return
     if dist.get_backend() == dist.Backend.NCCL:
-        # Without the device NCCL guesses it, from the global rank.
+        # Without device_ids NCCL derives the device from the global rank.
         dist.barrier(device_ids=[torch.cuda.current_device()])
     else:
         dist.barrier()
 
 
 @functools.lru_cache
-def _object_group() -> dist.ProcessGroup:
-    # Pickled objects travel through host memory; NCCL would need them on a GPU.
+def _object_group() -> Any:
+    # Pickled objects are in host memory; NCCL would need them on a GPU.
     if dist.get_backend() == dist.Backend.NCCL:
         return dist.new_group(backend="gloo")
     return dist.group.WORLD
 
 
 def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Give every process the picklable `data` of all, ordered by rank."""
+    """Gather picklable `data` from all processes to every process, ordered by rank."""
     if get_world_size() == 1:
         return [data]
     group = group or _object_group()
@@ -99,7 +99,7 @@ def all_gather(data: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
 
 
 def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """Give process `dst` the picklable `data` of all, ordered by rank; the others get an empty list."""
+    """Gather picklable `data` from all processes to `dst`, ordered by rank; other processes get an empty list."""
     if get_world_size() == 1:
         return [data]
     group = group or _object_group()
@@ -112,7 +112,7 @@ def gather(data: Any, dst: int = 0, group: dist.ProcessGroup | None = None) -> l
 
 
 def shared_random_seed() -> int:
-    """A random number below 2**31 that all processes agree on; all of them must call this."""
+    """A random number below 2**31, equal in all processes; all of them must call this."""
     return all_gather(int(np.random.randint(2**31)))[0]
 
 

@@ -11,7 +11,7 @@ import torch
 
 
 def seed_all_rng(seed: int | None = None) -> None:
-    """Seed random, numpy and torch (every device); None draws a seed from the operating system and logs it."""
+    """Seed random, numpy and torch (every device); None takes a random seed from the operating system and logs it."""
     if seed is None:
         seed = int.from_bytes(os.urandom(4), "little") % 2**31
         logging.getLogger(__name__).info("Using a random seed: %d", seed)

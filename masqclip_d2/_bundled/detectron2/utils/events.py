@@ -1,4 +1,4 @@
-"""Where the numbers of a training run go: an `EventStorage` collects them, writers bring them to files and the log."""
+"""Metrics of a training run: an `EventStorage` collects them, writers write them to files and the log."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +31,13 @@ _storages: list[EventStorage] = []
 
 
 def has_event_storage() -> bool:
-    """Whether an `EventStorage` is entered."""
+    """Whether an `EventStorage` is active."""
     return bool(_storages)
 
 
 def get_event_storage() -> EventStorage:
-    """The innermost `EventStorage` whose `with` block is running."""
-    assert _storages, "There is no event storage: call this inside `with EventStorage():`, as the trainer does."
+    """Return the innermost active `EventStorage`."""
+    assert _storages, "There is no active event storage; call this inside `with EventStorage():`, as trainers do."
     return _storages[-1]
 
 
@@ -56,38 +57,38 @@ class EventStorage:
         self._prefix = ""
 
     def put_scalar(self, name: str, value: float, smoothing_hint: bool = True, cur_iter: int | None = None) -> None:
-        """Add one number.
+        """Add one value.
 
         Args:
-            smoothing_hint: writers may show a median over time; the same for every value of one name.
-            cur_iter: its iteration; `self.iter` if None.
+            smoothing_hint: whether writers may write a median over time; the same for all values of a name.
+            cur_iter: iteration of the value; None = `self.iter`.
         """
         name = self._prefix + name
         hint = self._smoothing_hints.setdefault(name, smoothing_hint)
-        assert hint == smoothing_hint, f"Scalar {name!r} was put with smoothing_hint={hint} before."
+        assert hint == smoothing_hint, f"Scalar {name!r} has smoothing_hint={hint}; it cannot change."
         iteration = self.iter if cur_iter is None else cur_iter
         value = float(value)
         self._histories[name].update(value, iteration)
         self._latest[name] = (value, iteration)
 
     def put_scalars(self, *, smoothing_hint: bool = True, cur_iter: int | None = None, **scalars: float) -> None:
-        """Add several numbers by name."""
+        """Add several values by name."""
         for name, value in scalars.items():
             self.put_scalar(name, value, smoothing_hint, cur_iter)
 
     def put_image(self, img_name: str, img_tensor: torch.Tensor | np.ndarray) -> None:
-        """Add a (3, H, W) RGB picture, uint8 or float in [0, 1], for TensorBoard."""
+        """Add a (3, H, W) RGB image, uint8 or float in [0, 1], for TensorBoard."""
         self._images.append((self._prefix + img_name, img_tensor, self.iter))
 
     def _take_images(self) -> list[tuple[str, torch.Tensor | np.ndarray, int]]:
-        """Hand over the (name, picture, iteration) put since the last call."""
+        """Return and remove the collected (name, image, iteration)."""
         images, self._images = self._images, []
         return images
 
     def history(self, name: str) -> HistoryBuffer:
         """All values of one scalar; KeyError if there are none."""
         if name not in self._histories:
-            raise KeyError(f"No scalar {name!r} was put; known: {', '.join(self._histories)}.")
+            raise KeyError(f"There is no scalar {name!r}; known: {', '.join(self._histories)}.")
         return self._histories[name]
 
     def histories(self) -> dict[str, HistoryBuffer]:
@@ -99,7 +100,7 @@ class EventStorage:
         return self._latest
 
     def latest_with_smoothing_hint(self, window_size: int = 20) -> dict[str, tuple[float, int]]:
-        """As `latest`, but the median of the last `window_size` values where smoothing was allowed."""
+        """Like `latest`, with the median of the last `window_size` values for smoothed scalars."""
         return {
             name: (self._histories[name].median(window_size) if self._smoothing_hints[name] else value, iteration)
             for name, (value, iteration) in self._latest.items()
@@ -107,7 +108,7 @@ class EventStorage:
 
     @contextmanager
     def name_scope(self, name: str) -> Iterator[None]:
-        """Put `name` and a slash before every name in the `with` block."""
+        """Prefix names in the `with` block by `name` and a slash."""
         previous, self._prefix = self._prefix, name.rstrip("/") + "/"
         try:
             yield
@@ -115,7 +116,7 @@ class EventStorage:
             self._prefix = previous
 
     def step(self) -> None:
-        """Go to the next iteration."""
+        """Advance to the next iteration."""
         self.iter += 1
 
     def __enter__(self) -> EventStorage:
@@ -123,12 +124,12 @@ class EventStorage:
         return self
 
     def __exit__(self, *exc_info) -> None:
-        assert _storages[-1] is self, "Event storages must be left in the reverse order of entering."
+        assert _storages[-1] is self, "Event storages must be exited in reverse order."
         _storages.pop()
 
 
 class EventWriter:
-    """Brings the current `EventStorage` somewhere, each time `write` is called."""
+    """Base class of writers; `write` writes the new values of the current `EventStorage`."""
 
     def write(self) -> None:
         raise NotImplementedError
@@ -160,13 +161,13 @@ class JSONWriter(EventWriter):
 
 
 class TensorboardXWriter(EventWriter):
-    """Writes scalars and images as TensorBoard events into a folder, which is made at the first write."""
+    """Writes scalars and images as TensorBoard events to a folder, which the first write creates."""
 
     def __init__(self, log_dir: str, window_size: int = 20) -> None:
         self._log_dir = log_dir
         self._window_size = window_size
         self._last_iter = -1
-        self._summary_writer = None
+        self._summary_writer: Any = None
 
     def write(self) -> None:
         if self._summary_writer is None:
@@ -192,10 +193,10 @@ class CommonMetricPrinter(EventWriter):
     """Logs iteration, losses, times, learning rate and memory in one line; puts the scalar `eta_seconds`.
 
     Args:
-        max_iter: the last iteration + 1; without it there is no estimate of the time left.
+        max_iter: the last iteration + 1; None = no estimate of the remaining time.
     """
 
-    # Iterations over which the time per iteration is taken for the estimate of the time left.
+    # Window, in iterations, of the median time for the estimate of the remaining time.
     _ETA_WINDOW = 1000
 
     def __init__(self, max_iter: int | None = None, window_size: int = 20) -> None:
@@ -206,7 +207,7 @@ class CommonMetricPrinter(EventWriter):
 
     def write(self) -> None:
         storage = get_event_storage()
-        if storage.iter == self._max_iter:  # the final write after training has nothing new to print
+        if storage.iter == self._max_iter:  # the final write after training
             return
         latest = storage.latest_with_smoothing_hint(self._window_size)
         eta_seconds = self._eta_seconds(storage)
@@ -229,7 +230,7 @@ class CommonMetricPrinter(EventWriter):
             eta = storage.history("time").median(self._ETA_WINDOW) * iterations_left
             storage.put_scalar("eta_seconds", eta, smoothing_hint=False)
             return eta
-        # The timer hook gives no time during the first iterations: take it from our own last call.
+        # The first iterations have no time from IterationTimer: use the time since the last call.
         previous, self._last_write = self._last_write, (storage.iter, time.perf_counter())
         if previous is None or previous[0] == storage.iter:
             return None

@@ -1,4 +1,4 @@
-"""`PathManager`: opens local paths, http(s) URLs and `detectron2://` names, caching what it downloads."""
+"""`PathManager`: opens local paths, http(s) URLs and `detectron2://` names; downloads are cached."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class _ModelCatalogHandler(PathHandler):
     def _get_supported_prefixes(self) -> list[str]:
         return [self.PREFIX]
 
-    def _get_local_path(self, path: str, **kwargs: Any) -> str:
-        return PathManager.get_local_path(self.SERVER + path[len(self.PREFIX) :], **kwargs)
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return PathManager.get_local_path(self.SERVER + path[len(self.PREFIX) :], force=force, **kwargs)
 
-    def _open(self, path: str, mode: str = "r", **kwargs: Any):
-        return PathManager.open(self._get_local_path(path), mode, **kwargs)
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any):
+        return PathManager.open(self._get_local_path(path), mode, buffering, **kwargs)
 
 
-PathManager = _IoPathManager()
+PathManager: Any = _IoPathManager()  # Any: iopath types open() as IO[str] | IO[bytes], whatever the mode
 PathManager.register_handler(HTTPURLHandler())
 PathManager.register_handler(_ModelCatalogHandler())

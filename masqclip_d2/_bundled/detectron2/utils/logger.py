@@ -1,4 +1,4 @@
-"""Loggers that write to the terminal and to a file, and logging that does not repeat itself."""
+"""Logging to the terminal and to a file, and rate-limited log messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from termcolor import colored
 
@@ -21,7 +22,7 @@ _last_call_seconds: dict[object, float] = {}
 
 
 class _TerminalFormatter(logging.Formatter):
-    """`[date name]: message` in colour, the name shortened, the level named from WARNING upwards."""
+    """Colored `[date name]: message` with a short name, and the level from WARNING on."""
 
     def __init__(self, name: str, abbrev_name: str):
         super().__init__(datefmt=_DATE_FORMAT)
@@ -49,17 +50,17 @@ def setup_logger(
     enable_propagation: bool = False,
     configure_stdout: bool = True,
 ) -> logging.Logger:
-    """Give a logger its handlers: the terminal (rank 0 only) and, if asked for, a file.
+    """Add handlers to a logger: the terminal (rank 0 only) and optionally a file.
 
     Args:
-        output: a folder, which gets `log.txt`, or a file ending in .txt or .log; ranks above 0 append `.rank<k>`.
+        output: folder of `log.txt`, or a file with suffix .txt or .log; ranks above 0 append `.rank<k>`.
         distributed_rank: rank of this process.
-        color: whether the terminal shows short, coloured lines (without colours where it has none); False writes the
-            same lines as to the file.
+        color: short lines on the terminal, colored if it supports colors; False writes the same lines as to the
+            file.
         name: the logger's name.
-        abbrev_name: what coloured lines show for it; "d2" for detectron2, else the name itself.
-        enable_propagation: whether records also reach the root logger.
-        configure_stdout: False leaves the terminal out.
+        abbrev_name: name in colored lines; None = "d2" for detectron2, else the name itself.
+        enable_propagation: whether records propagate to the root logger.
+        configure_stdout: whether to add the terminal.
     """
     if abbrev_name is None:
         abbrev_name = "d2" if name == "detectron2" else name
@@ -80,7 +81,7 @@ def setup_logger(
 
 
 @functools.lru_cache  # loggers of different names share one log file
-def _open_log(path: str):
+def _open_log(path: str) -> Any:
     PathManager.mkdirs(os.path.dirname(path) or ".")
     stream = PathManager.open(path, "a")
     atexit.register(stream.close)
@@ -97,20 +98,20 @@ def _caller() -> tuple[str, tuple[str, int]]:
 
 
 def log_first_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None, key: str | tuple = "caller") -> None:
-    """Log only the first `n` times.
+    """Log only the first `n` calls.
 
     Args:
         lvl: level, as in `logging`.
         msg: text.
-        n: how often.
-        name: logger; None takes the caller's module.
-        key: what counts as the same: "caller" (file and line), "message", or a tuple of both.
+        n: number of calls that are logged.
+        name: logger; None = the caller's module.
+        key: calls with an equal "caller" (file and line), "message", or both (a tuple) are counted together.
     """
     module, location = _caller()
     parts = (key,) if isinstance(key, str) else tuple(key)
     unknown = set(parts) - {"caller", "message"}
     if unknown:
-        raise ValueError(f"key holds {sorted(unknown)}; expected 'caller', 'message' or both.")
+        raise ValueError(f"key is {sorted(unknown)}; expected 'caller', 'message' or both.")
     identity = ("first", *((location if part == "caller" else msg) for part in parts))
     _call_counts[identity] += 1
     if _call_counts[identity] <= n:
@@ -118,7 +119,7 @@ def log_first_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None, key:
 
 
 def log_every_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None) -> None:
-    """Log the first call from a line of code and then each `n`-th."""
+    """Log the first call of a line of code and then every `n`-th."""
     module, location = _caller()
     _call_counts["every", location] += 1
     if n == 1 or _call_counts["every", location] % n == 1:
@@ -135,7 +136,7 @@ def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = 
 
 
 def create_small_table(small_dict: Mapping[str, float]) -> str:
-    """A one-row text table of a few numbers."""
+    """A text table with one row of values."""
     from tabulate import tabulate
 
     return tabulate(

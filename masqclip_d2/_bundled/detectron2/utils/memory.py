@@ -1,4 +1,4 @@
-"""Surviving a GPU that is too small."""
+"""Handling of insufficient GPU memory."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def _to_cpu(value: Any) -> Any:
 
 
 def retry_if_cuda_oom(func: Callable) -> Callable:
-    """Wrap a function of tensors so that it survives running out of GPU memory.
+    """Wrap a function of tensors so that it is retried when GPU memory is insufficient.
 
-    It is tried as it is, then again with an emptied cache, then with CUDA tensors among its direct arguments moved to
-    the CPU; the last leaves the result on the CPU too. It may run three times, so it must have no side effects.
+    The retries are with an empty cache, then with CUDA tensors among the direct arguments moved to the CPU, where the
+    result then is. The function may run three times, so it must have no side effects.
     """
 
     @functools.wraps(func)
@@ -38,7 +38,7 @@ def retry_if_cuda_oom(func: Callable) -> Callable:
         torch.cuda.empty_cache()
         with _ignore_cuda_oom():
             return func(*args, **kwargs)
-        logging.getLogger(__name__).warning("Out of GPU memory in %s: running it on the CPU.", func)
+        logging.getLogger(__name__).warning("Out of GPU memory in %s; running it on the CPU.", func)
         return func(*map(_to_cpu, args), **{name: _to_cpu(value) for name, value in kwargs.items()})
 
     return wrapped

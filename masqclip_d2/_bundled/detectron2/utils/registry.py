@@ -1,4 +1,4 @@
-"""Name -> object tables with a `register()` decorator."""
+"""Registries: objects by name, with a `register()` decorator."""
 
 from fvcore.common.registry import Registry
 

@@ -1,4 +1,4 @@
-"""Sending functions to processes that were not forked."""
+"""Pickling of functions for spawned processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class PicklableWrapper:
-    """A callable that pickles by value, so that lambdas and functions of a notebook reach spawned workers."""
+    """A callable that is pickled by value, so that spawned workers can use lambdas and functions of notebooks."""
 
     def __init__(self, obj: Callable):
         while isinstance(obj, PicklableWrapper):

@@ -1,7 +1,7 @@
-"""Masks, boxes and words drawn on a picture, with Pillow only.
+"""Drawing of masks, boxes and labels on an image, with Pillow only.
 
-Coordinates are pixels (x, y) of the original picture, whatever `scale` is. Colours are RGB in [0, 1], or names that
-matplotlib knows; metadata colours are RGB in 0..255.
+Coordinates are pixels (x, y) of the original image, for any `scale`. Colors are RGB in [0, 1] or matplotlib names;
+metadata colors are RGB in 0..255.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from ._drawing import (
 __all__ = ["ColorMode", "VisImage", "Visualizer"]
 
 _MIN_FONT_PIXELS = 11.0
-_PIXELS_PER_FONT_PIXEL = 50  # sqrt(height * width) of the picture per pixel of font height
+_PIXELS_PER_FONT_PIXEL = 50  # sqrt(height * width) of the image per pixel of font height
 _LABEL_BACKGROUND = (0, 0, 0, 190)
 
 
 @unique
 class ColorMode(Enum):
-    """How instances are coloured: each its own colour; by class; or own colours on a grey picture."""
+    """Colors of instances: one each; one per class; or one each on a gray image."""
 
     IMAGE = 0
     SEGMENTATION = 1
@@ -44,11 +44,11 @@ class ColorMode(Enum):
 
 
 class VisImage:
-    """A picture that is being drawn on.
+    """An image to draw on.
 
     Args:
         img: (H, W, 3) RGB, 0..255.
-        scale: the output is this many times larger.
+        scale: scale factor of the output.
     """
 
     def __init__(self, img: np.ndarray, scale: float = 1.0) -> None:
@@ -65,7 +65,7 @@ class VisImage:
         return np.array(self.canvas)
 
     def save(self, filepath: str) -> None:
-        """Write the picture; the format follows the name."""
+        """Save the image; the suffix selects the format."""
         self.canvas.save(filepath)
 
 
@@ -75,7 +75,7 @@ class Visualizer:
     Args:
         img_rgb: (H, W, 3) RGB, 0..255.
         metadata: of the dataset; thing_classes, thing_colors, stuff_classes, stuff_colors are used where present.
-        scale: the output is this many times larger.
+        scale: scale factor of the output.
         font_size_scale: factor on the size of all words.
     """
 
@@ -96,29 +96,29 @@ class Visualizer:
         self._label_boxes: list[tuple[float, float, float, float]] = []
 
     def draw_instance_predictions(self, predictions: Instances) -> VisImage:
-        """Draw `pred_boxes`, `pred_masks`, and labels of `pred_classes` and `scores`, whichever are there (CPU)."""
+        """Draw `pred_boxes`, `pred_masks`, and labels of `pred_classes` and `scores`, as far as present (CPU)."""
         fields = predictions.get_fields()
         classes = fields["pred_classes"].tolist() if "pred_classes" in fields else None
         scores = fields["scores"].tolist() if "scores" in fields else None
         masks = fields.get("pred_masks")
         by_class = self._instance_mode == ColorMode.SEGMENTATION and classes is not None
         if self._instance_mode == ColorMode.IMAGE_BW and masks is not None:
-            self._grey_outside(self._binary_masks(masks))
+            self._gray_outside(self._binary_masks(masks))
         return self.overlay_instances(
             boxes=fields.get("pred_boxes"),
             masks=masks,
             labels=text_labels(classes, scores, self.metadata.get("thing_classes", None)),
-            assigned_colors=[self._color("thing", category) for category in classes] if by_class else None,
+            assigned_colors=[self._color("thing", category) for category in classes or ()] if by_class else None,
             alpha=0.8 if by_class else 0.5,
         )
 
     def draw_sem_seg(
         self, sem_seg: np.ndarray | torch.Tensor, area_threshold: float | None = None, alpha: float = 0.8
     ) -> VisImage:
-        """Draw an (H, W) map of stuff classes; labels from len(stuff_classes) on are void.
+        """Draw an (H, W) map of stuff classes; labels >= len(stuff_classes) are void.
 
         Args:
-            area_threshold: regions with fewer pixels are left out.
+            area_threshold: regions with fewer pixels are skipped.
         """
         sem_seg = to_numpy(sem_seg)
         names = self.metadata.get("stuff_classes", None)
@@ -142,15 +142,15 @@ class Visualizer:
         area_threshold: float | None = None,
         alpha: float = 0.7,
     ) -> VisImage:
-        """Draw an (H, W) map of segment ids; ids that are not in `segments_info` are void.
+        """Draw an (H, W) map of segment ids; ids missing in `segments_info` are void.
 
         Args:
-            segments_info: per segment "id", "category_id" (contiguous), "isthing", and, if known, "score".
-            area_threshold: stuff with fewer pixels is left out.
+            segments_info: per segment "id", "category_id" (contiguous), "isthing", and optionally "score".
+            area_threshold: stuff with fewer pixels is skipped.
         """
         panoptic_seg = to_numpy(panoptic_seg)
         if self._instance_mode == ColorMode.IMAGE_BW:
-            self._grey_outside([np.isin(panoptic_seg, [segment["id"] for segment in segments_info])])
+            self._gray_outside([np.isin(panoptic_seg, [segment["id"] for segment in segments_info])])
         stuff = [segment for segment in segments_info if not segment["isthing"]]
         stuff_masks = [panoptic_seg == segment["id"] for segment in stuff]
         for index in largest_first(stuff_masks):
@@ -158,7 +158,7 @@ class Visualizer:
             self.draw_binary_mask(
                 stuff_masks[index],
                 self._color("stuff", category),
-                text=text_labels([category], None, self.metadata.get("stuff_classes", None))[0],
+                text=self._stuff_label(category),
                 alpha=alpha,
                 area_threshold=area_threshold,
             )
@@ -175,7 +175,7 @@ class Visualizer:
     draw_panoptic_seg_predictions = draw_panoptic_seg
 
     def draw_dataset_dict(self, dic: dict) -> VisImage:
-        """Draw the annotations of a standard dataset dict: instances, semantic and panoptic maps, whichever it has."""
+        """Draw the annotations of a standard dataset dict: instances, semantic and panoptic maps, as far as present."""
         annotations = dic.get("annotations")
         if annotations:
             categories = [annotation["category_id"] for annotation in annotations]
@@ -210,13 +210,13 @@ class Visualizer:
         assigned_colors: Sequence[Color] | None = None,
         alpha: float = 0.5,
     ) -> VisImage:
-        """Draw N instances, larger ones first, all labels on top.
+        """Draw N instances, larger ones first, with all labels on top.
 
         Args:
             boxes: (N, 4) XYXY.
             masks: `BitMasks`, `PolygonMasks`, an (N, H, W) array or tensor, or N items that are each an (H, W) mask,
                 an RLE, or a list of flat polygons.
-            assigned_colors: N colours; None = one of its own for each.
+            assigned_colors: N colors; None = a different one each.
         """
         box_list = None if boxes is None else to_numpy(getattr(boxes, "tensor", boxes)).reshape(-1, 4)
         mask_list = None if masks is None else self._binary_masks(masks)
@@ -232,11 +232,15 @@ class Visualizer:
                 self.draw_binary_mask(mask_list[index], colors[index], alpha=alpha, area_threshold=None)
             if box_list is not None and (box_list[index, 2:] > box_list[index, :2]).all():
                 self.draw_box(box_list[index], edge_color=colors[index])
-        for index in order if labels is not None else ():
+        if labels is None:
+            return self.output
+        for index in order:
             if mask_list is not None and mask_list[index].any():
                 self._label_mask(labels[index], mask_list[index], colors[index])
             elif box_list is not None:
-                self.draw_text(labels[index], box_list[index, :2], color=colors[index], horizontal_alignment="left")
+                self.draw_text(
+                    labels[index], box_list[index, :2].tolist(), color=colors[index], horizontal_alignment="left"
+                )
         return self.output
 
     def draw_binary_mask(
@@ -249,12 +253,12 @@ class Visualizer:
         alpha: float = 0.5,
         area_threshold: float | None = 10,
     ) -> VisImage:
-        """Fill an (H, W) mask, draw its outline, and put `text` inside it.
+        """Draw an (H, W) mask with its outline and `text` inside.
 
         Args:
-            color: None = one of its own.
+            color: None = the first color.
             edge_color: None = `color`.
-            area_threshold: a mask with fewer pixels is left out; None = 0.
+            area_threshold: a mask with fewer pixels is skipped; None = 0.
         """
         binary_mask = np.asarray(binary_mask, dtype=bool)
         area = int(binary_mask.sum())
@@ -264,8 +268,8 @@ class Visualizer:
         mask = Image.fromarray(binary_mask.astype(np.uint8) * 255)
         if mask.size != self.output.canvas.size:
             mask = mask.resize(self.output.canvas.size, Image.Resampling.BILINEAR)
-        self.output.canvas.paste(rgb_255(color), mask=mask.point(lambda value: round(value * alpha)))
-        hard = mask.point(lambda value: 255 if value > 127 else 0)
+        self.output.canvas.paste(rgb_255(color), mask=mask.point([round(value * alpha) for value in range(256)]))
+        hard = mask.point([255 if value > 127 else 0 for value in range(256)])
         inside = hard.filter(ImageFilter.MinFilter(3))
         outline = Image.fromarray(np.asarray(hard) - np.asarray(inside))
         self.output.canvas.paste(rgb_255(color if edge_color is None else edge_color), mask=outline)
@@ -298,12 +302,12 @@ class Visualizer:
         color: Color = "g",
         horizontal_alignment: str = "center",
     ) -> VisImage:
-        """Write light words on a dark ground, moved where needed to stay in the picture and off earlier words.
+        """Draw light text on a dark background, moved to fit in the image and to avoid earlier labels.
 
         Args:
-            position: the top of the text, at its "center" or "left" as `horizontal_alignment` says.
-            font_size: height in pixels of the original picture; None = by the size of the picture.
-            color: made lighter to be readable.
+            position: top "center" or top "left" of the text, see `horizontal_alignment`.
+            font_size: height in pixels of the original image; None = from the size of the image.
+            color: text color, lightened for contrast.
         """
         pixels = self._font_pixels if font_size is None else font_size * self.output.scale
         font = font_of_height(max(1, round(pixels)))
@@ -323,12 +327,12 @@ class Visualizer:
         return self.output
 
     def _label_mask(self, text: str, mask: np.ndarray, color: Color) -> None:
-        """Write `text` around the middle of the widest part of an (H, W) mask."""
+        """Draw `text` in the middle of the widest part of an (H, W) mask."""
         x, y = place_inside(mask)
         self.draw_text(text, (x, y - self._font_pixels / 2 / self.output.scale), color=color)
 
     def _free_height(self, x: float, y: float, width: float, height: float) -> float:
-        """The y nearest to the wanted one, in steps of a line, where no label is; the wanted one if all is taken."""
+        """The y nearest to `y`, in steps of a label's height, without overlap; `y` if there is none."""
         lowest = self.output.height - height
         for step in range(int(self.output.height / height) + 1):
             for candidate in (y + step * height, y - step * height):
@@ -341,16 +345,16 @@ class Visualizer:
         return y
 
     def _draw(self) -> ImageDraw.ImageDraw:
-        return ImageDraw.Draw(self.output.canvas, "RGBA")  # blends colours that have an alpha
+        return ImageDraw.Draw(self.output.canvas, "RGBA")  # blends colors that have an alpha
 
-    def _grey_outside(self, masks: Sequence[np.ndarray]) -> None:
-        """Take the colour out of the picture where no mask is."""
+    def _gray_outside(self, masks: Sequence[np.ndarray]) -> None:
+        """Make the image gray outside of all masks."""
         covered = np.any(list(masks), axis=0) if masks else np.zeros(self.img.shape[:2], bool)
-        grey = np.broadcast_to(self.img.mean(axis=2, keepdims=True), self.img.shape)
-        self.output.canvas = VisImage(np.where(covered[..., None], self.img, grey), self.output.scale).canvas
+        gray = np.broadcast_to(self.img.mean(axis=2, keepdims=True), self.img.shape)
+        self.output.canvas = VisImage(np.where(covered[..., None], self.img, gray), self.output.scale).canvas
 
     def _binary_masks(self, masks: Any) -> list[np.ndarray]:
-        """N masks of any accepted form as (H, W) bool arrays."""
+        """N masks of any accepted type as (H, W) bool arrays."""
         if isinstance(masks, PolygonMasks):
             masks = masks.polygons
         elif isinstance(masks, BitMasks):
@@ -363,14 +367,18 @@ class Visualizer:
             from pycocotools import mask as mask_util
 
             if isinstance(mask["counts"], list):
-                mask = mask_util.frPyObjects(mask, height, width)
-            return mask_util.decode(mask).astype(bool)
+                mask = mask_util.frPyObjects(mask, height, width)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            return mask_util.decode(mask).astype(bool)  # pyright: ignore[reportArgumentType]  (an RLE)
         if isinstance(mask, list):
             return polygons_to_bitmask([np.asarray(polygon) for polygon in mask], height, width)
         return to_numpy(mask).astype(bool)
 
+    def _stuff_label(self, category: int) -> str:
+        names = self.metadata.get("stuff_classes", None)
+        return names[category] if names and category < len(names) else str(category)
+
     def _color(self, kind: str, category: int) -> Color:
-        """Colour of a "thing" or "stuff" category: the dataset's, or one of its own."""
+        """Color of a "thing" or "stuff" category: the dataset's, else one per index."""
         colors = self.metadata.get(f"{kind}_colors", None)
         if colors is None or category >= len(colors):
             return own_color(category)

@@ -1,4 +1,4 @@
-"""Loading and registering datasets in COCO's and in semantic formats."""
+"""Loaders and registration of COCO-style and semantic datasets."""
 
 from .coco import convert_to_coco_json, load_coco_json, load_sem_seg, register_coco_instances
 from .coco_panoptic import register_coco_panoptic

@@ -1,4 +1,4 @@
-"""Registers COCO and ADE20K, whose files are under `DETECTRON2_DATASETS` (default: `datasets`) if they are anywhere."""
+"""Registers COCO and ADE20K under the folder `DETECTRON2_DATASETS` (default: `datasets`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO instance annotations and folders of semantic label maps -> dataset dicts, and dataset dicts -> COCO JSON."""
+"""Dataset dicts from COCO instance annotations and from semantic label maps; COCO JSON from dataset dicts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load_coco_json(
     dataset_name: str | None = None,
     extra_annotation_keys: Sequence[str] | None = None,
 ) -> list[dict]:
-    """Load an instances file of COCO's format. Keypoints are left out.
+    """Load an instances file of COCO's format. Keypoints are not loaded.
 
     Args:
         json_file: path of the file.
@@ -38,7 +38,7 @@ def load_coco_json(
         A dict per image, sorted by image id, with `file_name, height, width, image_id, annotations`.
 
     Raises:
-        AssertionError: annotation ids repeat, an annotation is to be ignored, or the metadata has other classes.
+        AssertionError: annotation ids repeat, an annotation has "ignore" set, or the metadata has other classes.
         KeyError: an annotation has an unknown category.
         ValueError: an annotation has an empty box.
     """
@@ -47,7 +47,7 @@ def load_coco_json(
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(PathManager.get_local_path(json_file))
     contiguous_id = None if dataset_name is None else _set_categories(coco, dataset_name)
-    if "minival" not in json_file:  # these published files do repeat ids
+    if "minival" not in json_file:  # the published minival files repeat ids
         ids = [annotation["id"] for annotation in coco.dataset.get("annotations", [])]
         assert len(set(ids)) == len(ids), f"Annotation ids in '{json_file}' are not unique."
 
@@ -91,9 +91,9 @@ def _set_categories(coco: Any, dataset_name: str) -> dict[int, int]:
 
 
 def _load_annotation(
-    annotation: dict, kept_keys: Sequence[str], contiguous_id: dict[int, int] | None
+    annotation: Any, kept_keys: Sequence[str], contiguous_id: dict[int, int] | None
 ) -> dict[str, Any] | None:
-    """None if the annotation has polygons, but none that is valid."""
+    """Return a dataset dict's annotation; None if all of its polygons are invalid."""
     assert annotation.get("ignore", 0) == 0, f"Annotation {annotation['id']} has 'ignore' set; that is not supported."
     record = {key: annotation[key] for key in kept_keys if key in annotation}
     if "bbox" in record and len(record["bbox"]) == 0:
@@ -113,8 +113,8 @@ def _load_annotation(
     return record
 
 
-def _load_segmentation(segmentation: list | dict) -> list | dict:
-    """Compress an uncompressed RLE; drop polygons of less than three points."""
+def _load_segmentation(segmentation: Any) -> Any:
+    """Compress an uncompressed RLE; drop polygons with fewer than three points."""
     if isinstance(segmentation, list):
         return [polygon for polygon in segmentation if len(polygon) % 2 == 0 and len(polygon) >= 6]
     if isinstance(segmentation["counts"], list):
@@ -125,7 +125,7 @@ def _load_segmentation(segmentation: list | dict) -> list | dict:
 
 
 def register_coco_instances(name: str, metadata: dict, json_file: str, image_root: str) -> None:
-    """Register a dataset of COCO's instances format. A function that the name already has stays."""
+    """Register a dataset of COCO's instances format. An existing function of that name is kept."""
     assert isinstance(name, str), f"A dataset name is a string; got {name!r}."
     if name not in DatasetCatalog:
         DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
@@ -140,7 +140,7 @@ def load_sem_seg(gt_root: str, image_root: str, gt_ext: str = "png", image_ext: 
 
     Raises:
         AssertionError: there is no label map.
-        FileNotFoundError: there are as many images as label maps, but a label map has none.
+        FileNotFoundError: as many images as label maps, but one label map has no image.
     """
     label_maps, images = _files_by_stem(gt_root, gt_ext), _files_by_stem(image_root, image_ext)
     assert label_maps, f"There is no .{gt_ext} file in {gt_root}."
@@ -170,11 +170,11 @@ def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool
     with file_lock(output_file):
         if allow_cached and PathManager.exists(output_file):
             _logger.warning(
-                "Using the existing %s as annotations of '%s'; delete it if it is old.", output_file, dataset_name
+                "Using the existing %s as annotations of '%s'; delete it if it is outdated.", output_file, dataset_name
             )
             return
         coco_dict = convert_to_coco_dict(dataset_name)
-        # Moved when complete: a process that is killed meanwhile leaves no truncated file behind.
+        # Atomic: a process that is killed in between leaves no truncated file.
         temporary = f"{output_file}.tmp"
         with PathManager.open(temporary, "w") as file:
             json.dump(coco_dict, file)
@@ -182,7 +182,7 @@ def convert_to_coco_json(dataset_name: str, output_file: str, allow_cached: bool
 
 
 def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
-    """A registered dataset in COCO's instances format, with the category ids that the dataset had.
+    """Return a registered dataset in COCO's instances format, with the dataset's own category ids.
 
     Needs `height` and `width` in each dict; `annotations` is absent if there are none.
     """
@@ -207,13 +207,13 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     return {**coco_dict, "annotations": annotations} if annotations else coco_dict
 
 
-def _to_coco_annotation(annotation: dict, annotation_id: int, image_id: Any) -> dict[str, Any]:
+def _to_coco_annotation(annotation: dict[str, Any], annotation_id: int, image_id: Any) -> dict[str, Any]:
     box = BoxMode.convert([float(x) for x in annotation["bbox"]], annotation["bbox_mode"], BoxMode.XYWH_ABS)
-    segmentation = annotation.get("segmentation")
+    segmentation: Any = annotation.get("segmentation")
     if isinstance(segmentation, dict):
         from pycocotools import mask as mask_api
 
-        area = float(mask_api.area(segmentation))
+        area = float(mask_api.area(segmentation))  # pyright: ignore[reportArgumentType]  (an RLE)
         if isinstance(segmentation["counts"], bytes):
             segmentation = {**segmentation, "counts": segmentation["counts"].decode("ascii")}
     elif segmentation:

@@ -1,4 +1,4 @@
-"""COCO panoptic annotations -> dataset dicts."""
+"""Dataset dicts from COCO panoptic annotations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load_coco_panoptic_json(json_file: str, image_dir: str, gt_dir: str, meta: d
 
     Args:
         json_file: path of the file.
-        image_dir: folder of the images, which are called as their PNG, but .jpg.
+        image_dir: folder of the images; an image has the name of its PNG with the suffix .jpg.
         gt_dir: folder of the PNG files.
         meta: with `thing_dataset_id_to_contiguous_id` and `stuff_dataset_id_to_contiguous_id`; a category in both is
             a thing.
@@ -40,7 +40,7 @@ def load_coco_panoptic_json(json_file: str, image_dir: str, gt_dir: str, meta: d
     ]
     assert dicts, f"There is no annotation in {json_file}."
     for key in ("file_name", "pan_seg_file_name"):
-        assert PathManager.isfile(dicts[0][key]), f"{json_file} names {dicts[0][key]}, which does not exist."
+        assert PathManager.isfile(dicts[0][key]), f"{dicts[0][key]}, named by {json_file}, does not exist."
     return dicts
 
 

@@ -1,7 +1,7 @@
-"""Deterministic transforms (fvcore's, and resizing) and the augmentations that choose them."""
+"""Deterministic transforms (fvcore's and `ResizeTransform`) and augmentations."""
 
-# ruff: noqa: F403  (each module's `__all__` is what it offers)
-from fvcore.transforms.transform import *
+# ruff: noqa: F403  (each module has an `__all__`)
+from fvcore.transforms.transform import *  # pyright: ignore[reportWildcardImportFromLibrary]
 
 from .augmentation import *
 from .augmentation_impl import *

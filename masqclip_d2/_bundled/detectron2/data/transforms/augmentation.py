@@ -1,4 +1,4 @@
-"""`Augmentation`: a policy that looks at its input, draws random numbers, and decides on a `Transform`."""
+"""`Augmentation`: a policy that selects a `Transform` from its input and random numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class AugInput:
-    """What augmentations see and change, in place; subclasses may carry more.
+    """Input of augmentations, transformed in place; subclasses may add attributes.
 
     Attributes:
         image: (H, W) or (H, W, C), uint8 in 0..255, or float in 0..1 or 0..255.
@@ -32,11 +32,12 @@ class AugInput:
     def __init__(self, image: np.ndarray, *, boxes: np.ndarray | None = None, sem_seg: np.ndarray | None = None):
         assert isinstance(image, np.ndarray), f"The image must be a numpy array; got {type(image).__name__}."
         assert image.ndim in (2, 3), f"The image must have shape (H, W) or (H, W, C); got {image.shape}."
-        self.image, self.boxes, self.sem_seg = image, boxes, sem_seg
+        self.image: np.ndarray = image
+        self.boxes, self.sem_seg = boxes, sem_seg
 
     def transform(self, tfm: Transform) -> None:
         """Apply a transform to everything."""
-        self.image = tfm.apply_image(self.image)
+        self.image = tfm.apply_image(self.image)  # pyright: ignore[reportAttributeAccessIssue]  (fvcore: no return type)
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)
         if self.sem_seg is not None:
@@ -47,11 +48,11 @@ class AugInput:
         return AugmentationList(augmentations)(self)
 
 
-StandardAugInput = AugInput  # its name in older plugins
+StandardAugInput = AugInput  # name in older plugins
 
 
 class Augmentation:
-    """Base class. A subclass writes `get_transform`, whose parameters name what it needs of the input.
+    """Base class. A subclass defines `get_transform`, whose parameters name the attributes of the input that it uses.
 
     `get_transform(self, image, sem_seg)` is called with `aug_input.image` and `aug_input.sem_seg`; a single parameter
     gets the image, whatever its name.
@@ -69,11 +70,11 @@ class Augmentation:
             low, high = 0.0, low
         return np.random.uniform(low, high, size)
 
-    def get_transform(self, *args: Any) -> Transform:
+    def get_transform(self, *args: Any, **kwargs: Any) -> Transform:
         raise NotImplementedError(f"{type(self).__name__} has no get_transform.")
 
     def __call__(self, aug_input: AugInput) -> Transform:
-        """Decide on a transform, apply it to the input in place, return it."""
+        """Select a transform, apply it to the input in place, and return it."""
         tfm = self.get_transform(*self._arguments_of(aug_input))
         assert isinstance(tfm, Transform), f"{self}.get_transform must return a Transform; got {tfm!r}."
         aug_input.transform(tfm)
@@ -96,11 +97,11 @@ class Augmentation:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-TransformGen = Augmentation  # its name in older plugins
+TransformGen = Augmentation  # name in older plugins
 
 
 class _FixedTransform(Augmentation):
-    """A transform in the place of an augmentation."""
+    """A fixed transform as an augmentation."""
 
     def __init__(self, tfm: Transform):
         self.tfm = tfm
@@ -110,7 +111,7 @@ class _FixedTransform(Augmentation):
 
 
 class AugmentationList(Augmentation):
-    """Augmentations, or plain transforms, one after the other; each sees what the ones before it made."""
+    """Augmentations or transforms in sequence; each gets the result of the previous ones."""
 
     def __init__(self, augs: Sequence[Augmentation | Transform]):
         for aug in augs:
@@ -136,4 +137,4 @@ def apply_augmentations(
     return inputs, inputs.apply_augmentations(augmentations)
 
 
-apply_transform_gens = apply_augmentations  # its name in older plugins
+apply_transform_gens = apply_augmentations  # name in older plugins

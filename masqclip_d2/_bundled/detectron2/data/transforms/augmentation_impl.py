@@ -1,4 +1,4 @@
-"""Resizing, cropping and flipping at random. Random numbers come from `numpy.random`."""
+"""Random resizing, cropping and flipping. Random numbers come from `numpy.random`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RandomFlip(Augmentation):
                 f"RandomFlip flips in one direction; got horizontal={horizontal}, vertical={vertical}. "
                 "Use two of them to flip in both."
             )
-        self._init(locals())
+        self.prob, self.horizontal, self.vertical = prob, horizontal, vertical
 
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
@@ -57,18 +57,19 @@ class Resize(Augmentation):
     """Resize to `shape` = (height, width), or a square."""
 
     def __init__(self, shape: int | Sequence[int], interp: int = Image.Resampling.BILINEAR):
-        shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
-        self._init(locals())
+        height, width = (shape, shape) if isinstance(shape, int) else shape
+        self.shape, self.interp = (height, width), interp
 
     def get_transform(self, image: np.ndarray) -> Transform:
-        return ResizeTransform(*image.shape[:2], *self.shape, self.interp)
+        height, width = image.shape[:2]
+        return ResizeTransform(height, width, *self.shape, self.interp)
 
 
 class ResizeShortestEdge(Augmentation):
-    """Bring the shorter side to a length drawn from `short_edge_length`, or less if the longer would exceed `max_size`.
+    """Resize the shorter side to a random length, or less if the longer side would exceed `max_size`.
 
-    `sample_style` "choice" draws one of the lengths, "range" an integer between the two given, both included. A length
-    of 0 leaves the image as it is.
+    `sample_style` "choice" draws one of `short_edge_length`, "range" an integer from its first to its second value
+    (included). A length of 0 keeps the image size.
     """
 
     def __init__(
@@ -85,7 +86,8 @@ class ResizeShortestEdge(Augmentation):
             short_edge_length = (short_edge_length, short_edge_length)
         if self.is_range:
             assert len(short_edge_length) == 2, f"A range has two ends; got short_edge_length={short_edge_length}."
-        self._init(locals())
+        self.short_edge_length, self.max_size = short_edge_length, max_size
+        self.sample_style, self.interp = sample_style, interp
 
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
@@ -121,7 +123,8 @@ class ResizeScale(Augmentation):
         interp: int = Image.Resampling.BILINEAR,
     ):
         super().__init__()
-        self._init(locals())
+        self.min_scale, self.max_scale = min_scale, max_scale
+        self.target_height, self.target_width, self.interp = target_height, target_width, interp
 
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
@@ -131,7 +134,7 @@ class ResizeScale(Augmentation):
 
 
 class FixedSizeCrop(Augmentation):
-    """Crop to `crop_size` = (height, width) at a random place; smaller images are padded on the right and below."""
+    """Crop to `crop_size` = (height, width) at a random position; smaller images are padded at the right and bottom."""
 
     def __init__(
         self,
@@ -141,7 +144,7 @@ class FixedSizeCrop(Augmentation):
         seg_pad_value: int = 255,
     ):
         super().__init__()
-        self._init(locals())
+        self.crop_size, self.pad, self.pad_value, self.seg_pad_value = crop_size, pad, pad_value, seg_pad_value
 
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
@@ -159,7 +162,7 @@ class FixedSizeCrop(Augmentation):
 
 
 class RandomCrop(Augmentation):
-    """Crop a rectangle at a random place. `crop_size` means, by `crop_type`:
+    """Crop a rectangle at a random position. `crop_size` depends on `crop_type`:
 
     relative: (height, width) as fractions of the image. relative_range: both fractions drawn from [size, 1].
     absolute: (height, width) in pixels, or the whole side. absolute_range: both drawn from [size[0], size[1]] pixels.
@@ -168,7 +171,7 @@ class RandomCrop(Augmentation):
     def __init__(self, crop_type: str, crop_size: Sequence[float]):
         super().__init__()
         assert crop_type in _CROP_TYPES, f"crop_type is {crop_type!r}; expected one of {', '.join(_CROP_TYPES)}."
-        self._init(locals())
+        self.crop_type, self.crop_size = crop_type, crop_size
 
     def get_transform(self, image: np.ndarray) -> Transform:
         height, width = image.shape[:2]
@@ -181,9 +184,9 @@ class RandomCrop(Augmentation):
         """(height, width) of a crop, in pixels, for an image of (height, width)."""
         height, width = image_size
         if self.crop_type == "absolute":
-            return min(self.crop_size[0], height), min(self.crop_size[1], width)
+            return int(min(self.crop_size[0], height)), int(min(self.crop_size[1], width))
         if self.crop_type == "absolute_range":
-            low, high = self.crop_size
+            low, high = (int(size) for size in self.crop_size)
             assert low <= high, f"The range of crop sizes is empty: {self.crop_size}."
             crop_height = np.random.randint(min(height, low), min(height, high) + 1)
             crop_width = np.random.randint(min(width, low), min(width, high) + 1)
@@ -195,7 +198,7 @@ class RandomCrop(Augmentation):
 
 
 class RandomCrop_CategoryAreaConstraint(Augmentation):
-    """`RandomCrop`, tried again while one label of `sem_seg` fills `single_category_max_area` of the crop or more."""
+    """`RandomCrop`, repeated while one label of `sem_seg` fills at least `single_category_max_area` of the crop."""
 
     def __init__(
         self,
@@ -206,19 +209,24 @@ class RandomCrop_CategoryAreaConstraint(Augmentation):
     ):
         """`ignored_category` is a label that does not count; a maximum of 1.0 or more is no constraint."""
         self.crop_aug = RandomCrop(crop_type, crop_size)
-        self._init(locals())
+        self.crop_type, self.crop_size = crop_type, crop_size
+        self.single_category_max_area, self.ignored_category = single_category_max_area, ignored_category
 
     def get_transform(self, image: np.ndarray, sem_seg: np.ndarray | None) -> Transform:
         if self.single_category_max_area >= 1.0:
             return self.crop_aug.get_transform(image)
-        height, width = sem_seg.shape
-        for _ in range(_CROP_TRIES):
-            crop_height, crop_width = self.crop_aug.get_crop_size((height, width))
-            y0 = np.random.randint(height - crop_height + 1)
-            x0 = np.random.randint(width - crop_width + 1)
-            labels, counts = np.unique(sem_seg[y0 : y0 + crop_height, x0 : x0 + crop_width], return_counts=True)
-            if self.ignored_category is not None:
-                counts = counts[labels != self.ignored_category]
-            if len(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area:
+        if sem_seg is None:
+            raise ValueError("RandomCrop_CategoryAreaConstraint needs the input's sem_seg; got None.")
+        crop = self.crop_aug.get_transform(image)
+        for _ in range(_CROP_TRIES - 1):
+            if self._is_mixed(crop.apply_segmentation(sem_seg)):
                 break
-        return CropTransform(x0, y0, crop_width, crop_height, width, height)
+            crop = self.crop_aug.get_transform(image)
+        return crop
+
+    def _is_mixed(self, sem_seg: np.ndarray) -> bool:
+        """Whether at least two labels count and none fills too much."""
+        labels, counts = np.unique(sem_seg, return_counts=True)
+        if self.ignored_category is not None:
+            counts = counts[labels != self.ignored_category]
+        return len(counts) > 1 and bool(counts.max() < counts.sum() * self.single_category_max_area)

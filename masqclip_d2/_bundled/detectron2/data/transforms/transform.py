@@ -1,4 +1,4 @@
-"""`ResizeTransform`, the one deterministic transform that fvcore lacks."""
+"""`ResizeTransform`, a deterministic transform beside fvcore's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TORCH_MODES = {Image.Resampling.BILINEAR: "bilinear", Image.Resampling.BICUBIC:
 class ResizeTransform(Transform):
     """Resize an image from (h, w) to (new_h, new_w).
 
-    uint8 images go through PIL, which smooths when it shrinks; other types through torch, which does not.
+    uint8 images are resized by PIL, with antialiasing; other types by torch, without.
     """
 
     def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None):
@@ -25,8 +25,8 @@ class ResizeTransform(Transform):
         self.h, self.w, self.new_h, self.new_w = int(h), int(w), int(new_h), int(new_w)
         self.interp = Image.Resampling(Image.Resampling.BILINEAR if interp is None else interp)
 
-    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
-        """(h, w) or (h, w, C) -> the same with the new size and the same dtype; `interp` replaces the own method."""
+    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  (fvcore's has no return type)
+        """(h, w) or (h, w, C) -> the same with the new size and the same dtype; `interp` overrides the own method."""
         assert img.shape[:2] == (self.h, self.w), f"Expected an image of {self.h} x {self.w}; got {img.shape}."
         interp = self.interp if interp is None else Image.Resampling(interp)
         if img.dtype == np.uint8:
@@ -55,7 +55,7 @@ class ResizeTransform(Transform):
         )[0]  # (C, new_h, new_w)
         return resized.numpy().transpose(1, 2, 0).reshape(self.new_h, self.new_w, *img.shape[2:])
 
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  (fvcore's has no return type)
         """Scale (N, 2) points (x, y), in place."""
         coords[:, 0] = coords[:, 0] * (self.new_w / self.w)
         coords[:, 1] = coords[:, 1] * (self.new_h / self.h)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping, Sequence
 
 from detectron2.layers import ShapeSpec
 from torch import Tensor, nn
 
 
 class Backbone(nn.Module, metaclass=ABCMeta):
-    """An image in, feature maps by name out.
+    """Module from an image to feature maps by name.
 
     Subclasses set `_out_features` (names in order), `_out_feature_channels` and `_out_feature_strides` (by name), or
     override `output_shape`.
     """
+
+    _out_features: Sequence[str]
+    _out_feature_channels: Mapping[str, int]
+    _out_feature_strides: Mapping[str, int]
 
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -26,7 +31,7 @@ class Backbone(nn.Module, metaclass=ABCMeta):
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """Further wishes for `ImageList.from_tensors`: "size_divisibility", "square_size"."""
+        """Constraints for `ImageList.from_tensors`: "size_divisibility", "square_size"."""
         return {}
 
     def output_shape(self) -> dict[str, ShapeSpec]:

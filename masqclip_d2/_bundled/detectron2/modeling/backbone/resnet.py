@@ -17,7 +17,7 @@ from .build import BACKBONE_REGISTRY
 
 # Blocks in res2, res3, res4, res5 by depth (the paper's Table 1).
 _NUM_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-_BASIC_DEPTHS = (18, 34)  # the depths made of two 3x3 convolutions per block
+_BASIC_DEPTHS = (18, 34)  # depths with two 3x3 convolutions per block
 _STAGE_NAMES = ("res2", "res3", "res4", "res5")
 
 
@@ -31,7 +31,7 @@ def _conv(
     dilation: int = 1,
     groups: int = 1,
 ) -> Conv2d:
-    """A convolution without bias that keeps the size (up to its stride), followed by `norm`."""
+    """A padded convolution without bias, followed by `norm`."""
     conv = Conv2d(
         in_channels,
         out_channels,
@@ -48,7 +48,7 @@ def _conv(
 
 
 def _shortcut(in_channels: int, out_channels: int, norm: str, stride: int) -> Conv2d | None:
-    """The projection of a block's input; None (no parameters) where the input can be added as it is."""
+    """Projection of a block's input; None (no parameters) if the channels are equal."""
     return None if in_channels == out_channels else _conv(in_channels, out_channels, 1, norm, stride=stride)
 
 
@@ -181,6 +181,7 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     last_feature = max(options.OUT_FEATURES, key=("stem", *_STAGE_NAMES).index)
     num_stages = 0 if last_feature == "stem" else _STAGE_NAMES.index(last_feature) + 1
 
+    assert input_shape.channels is not None, "A ResNet needs the number of input channels."
     stem = BasicStem(input_shape.channels, options.STEM_OUT_CHANNELS, options.NORM)
     in_channels = options.STEM_OUT_CHANNELS
     stages = []
@@ -228,7 +229,7 @@ def _check_options(options: CfgNode) -> None:
     if options.RES5_DILATION not in (1, 2):
         raise ValueError(f"MODEL.RESNETS.RES5_DILATION is {options.RES5_DILATION}; expected 1 or 2.")
     if options.DEPTH in _BASIC_DEPTHS:
-        # What a basic block has no place for must not be ignored silently.
+        # Options without effect on basic blocks are errors.
         for name, expected in (("RES2_OUT_CHANNELS", 64), ("RES5_DILATION", 1), ("NUM_GROUPS", 1)):
             if options[name] != expected:
                 raise ValueError(

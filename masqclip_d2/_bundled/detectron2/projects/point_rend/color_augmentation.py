@@ -1,4 +1,4 @@
-"""Photometric jitter of SSD (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016; the steps are Howard's)."""
+"""Photometric augmentation of SSD (Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import random
 import numpy as np
 from fvcore.transforms.transform import Transform
 
-_HUE_RANGE = 180  # OpenCV keeps the hue of a uint8 image in units of 2 degrees
+_HUE_RANGE = 180  # hue of a uint8 image in OpenCV, in units of 2 degrees
 
 
 class ColorAugSSDTransform(Transform):
-    """Brightness, contrast, saturation and hue, each with probability 1/2; contrast comes before or after the colours.
+    """Brightness, contrast, saturation and hue, each with probability 1/2; contrast comes before or after the others.
 
-    Draws from Python's `random` on every call, so two calls differ.
+    Draws from Python's `random` on every call, so results of two calls differ.
 
     Args:
         img_format: "RGB" or "BGR".
@@ -41,14 +41,14 @@ class ColorAugSSDTransform(Transform):
         self.saturation_range = (saturation_low, saturation_high)
         self.hue_delta = hue_delta
 
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  (fvcore's has no return type)
         return coords
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         return segmentation
 
-    def apply_image(self, img: np.ndarray, interp: str | None = None) -> np.ndarray:
-        """(H, W, 3) uint8 -> (H, W, 3) uint8, another array."""
+    def apply_image(self, img: np.ndarray, interp: str | None = None) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  (fvcore's has no return type)
+        """(H, W, 3) uint8 -> new (H, W, 3) uint8 array."""
         contrast_first = random.random() < 0.5
         img = self._brightness(img)
         if contrast_first:
