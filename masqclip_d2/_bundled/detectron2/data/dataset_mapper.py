@@ -19,7 +19,7 @@ class DatasetMapper:
     The result has the keys of the dataset dict ("height" and "width" before augmentation) and:
         image: (C, H, W) uint8 in `image_format`'s channel order.
         sem_seg: (H, W) int64, if the dict has a `sem_seg_file_name`.
-        instances: `Instances`, in training, if the dict has `annotations`; without crowds. No `gt_masks` if there are none.
+        instances: `Instances` without crowds, in training, if the dict has `annotations`; no `gt_masks` if it is empty.
     """
 
     @configurable
