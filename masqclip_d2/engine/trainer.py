@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
-from ..evaluation import SemanticEvaluator, answerable_tasks, build_evaluator, report_results
+from ..evaluation import SemanticEvaluator, build_evaluator, report_results, tasks_with_ground_truth
 from ..meta_arch.open_vocabulary import OpenVocabularySegmenter
 from ..meta_arch.semantic_augmentation import SemanticWithAugmentation
 from ..meta_arch.tasks import Tasks
@@ -162,7 +162,7 @@ class Trainer(DefaultTrainer):
     @classmethod
     def _test_augmented(cls, cfg, model: SemanticWithAugmentation, dataset_name: str) -> dict:
         """{"sem_seg_TTA": numbers} of one test set; {} where it has no semantic ground truth."""
-        if "semantic" not in answerable_tasks(dataset_name):
+        if "semantic" not in tasks_with_ground_truth(dataset_name):
             logger.info("%s has no semantic ground truth: not evaluated with test-time augmentation.", dataset_name)
             return {}
         logger.info("%s with test-time augmentation (TEST.AUG): semantic answers alone.", dataset_name)

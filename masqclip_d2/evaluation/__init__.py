@@ -1,22 +1,23 @@
-"""Evaluation on Detectron2's interface: panoptic, semantic, instance, class-agnostic recall, mask classification.
+"""Evaluation on Detectron2's interface: panoptic, semantic, instance, proposal recall, mask classification.
 
-`build_evaluator` chooses by metadata; `report_results` prints the tables of a run; `evaluate_saved` repeats it from
-saved predictions. The cores (`PanopticQuality`, `confusion_matrix`, `semantic_metrics`, `mask_iou`, `count_found`) take
-arrays and know no dataset.
+`build_evaluator` chooses the evaluators of a dataset; `report_results` prints the results table of a run;
+`evaluate_saved` evaluates saved predictions. The functions and classes `PanopticQuality`, `confusion_matrix`,
+`semantic_metrics`, `mask_iou` and `count_found` work on arrays, without a dataset.
 """
 
 from ..data.label_maps import id2rgb, rgb2id
-from .build import answerable_tasks, build_evaluator, evaluators_for
-from .class_agnostic import ProposalRecallEvaluator
+from .build import build_evaluator, evaluators_for, tasks_with_ground_truth
 from .instance import InstanceEvaluator
 from .lvis import LvisEvaluator
 from .mask_classification import MaskClassificationEvaluator
 from .panoptic import PanopticEvaluator
 from .panoptic_quality import PanopticQuality
-from .report.published import row_of
+from .prediction_recorder import Origin, PredictionRecorder
+from .proposal_recall import ProposalRecallEvaluator, count_found, mask_iou
+from .report.published_rows import row_of
 from .report.results import comparison_text, report_results, results_table, write_results
 from .report.saved_evaluation import evaluate_saved
-from .report.saved_predictions import Origin, PredictionRecorder, prediction_folders, read_predictions
+from .report.saved_predictions import prediction_folders, read_predictions
 from .semantic import SemanticEvaluator, confusion_matrix, semantic_metrics
 
 __all__ = [
@@ -29,13 +30,14 @@ __all__ = [
     "PredictionRecorder",
     "ProposalRecallEvaluator",
     "SemanticEvaluator",
-    "answerable_tasks",
     "build_evaluator",
     "comparison_text",
     "confusion_matrix",
+    "count_found",
     "evaluate_saved",
     "evaluators_for",
     "id2rgb",
+    "mask_iou",
     "prediction_folders",
     "read_predictions",
     "report_results",
@@ -43,5 +45,14 @@ __all__ = [
     "rgb2id",
     "row_of",
     "semantic_metrics",
+    "tasks_with_ground_truth",
     "write_results",
 ]
+
+_RENAMED = {"answerable_tasks": "tasks_with_ground_truth"}
+
+
+def __getattr__(name: str) -> None:
+    if name in _RENAMED:  # an AttributeError's message would not reach the user of `from ... import`
+        raise ImportError(f"{__name__}.{name} is now called {_RENAMED[name]}.")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Which evaluators a dataset gets: by its metadata `evaluator_type`, and by the answers that the model gives."""
+"""Choice of evaluators: by the model class of a configuration and by the dataset's metadata `evaluator_type`."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ..proposer import proposer_class
-from .class_agnostic import ProposalRecallEvaluator
-from .dataset_facts import required
+from .dataset_metadata import required
 from .instance import InstanceEvaluator
 from .lvis import LvisEvaluator
 from .mask_classification import MaskClassificationEvaluator
 from .panoptic import PanopticEvaluator
-from .report.saved_predictions import SAVED_TASKS, Origin, PredictionRecorder
+from .prediction_recorder import SAVED_TASKS, Origin, PredictionRecorder
+from .proposal_recall import ProposalRecallEvaluator
 from .semantic import SemanticEvaluator
 
 logger = logging.getLogger(__name__)
 
-_BUILDERS: dict[str, Callable[[str, str | None], DatasetEvaluator]] = {
+TASKS = ("panoptic", "semantic", "instance", "proposals", "mask_classification")
+"""All tasks that can be evaluated."""
+
+_EVALUATORS: dict[str, Callable[[str, str | None], DatasetEvaluator]] = {
     "semantic": lambda name, output_dir: SemanticEvaluator(name),
     "instance": lambda name, output_dir: InstanceEvaluator(name, output_dir),
     "lvis": lambda name, output_dir: LvisEvaluator(name, output_dir),
     "proposals": lambda name, output_dir: ProposalRecallEvaluator(name),
     "mask_classification": lambda name, output_dir: MaskClassificationEvaluator(name),
 }
-TASKS = ("panoptic", "semantic", "instance", "proposals", "mask_classification")
-"""What can be evaluated."""
 
-# Metadata evaluator_type (Detectron2's names) -> what its ground truth can answer.
+# Metadata evaluator_type (Detectron2's names) -> tasks that its ground truth is good for.
 _TASKS_OF_TYPE = {
     "coco_panoptic_seg": TASKS,
     "ade20k_panoptic_seg": TASKS,
@@ -45,31 +45,30 @@ _NEED_INSTANCES_JSON = ("instance", "proposals")
 
 
 def build_evaluator(cfg: Any, dataset_name: str, output_dir: str | None = None) -> DatasetEvaluators:
-    """The evaluators of a dataset for the model of a configuration; see `evaluators_for`.
+    """The evaluators of a dataset for the model of a configuration; see `tasks_of_config` and `evaluators_for`.
 
-    A proposer is evaluated by the recall of its proposals; every other model by the answers that
-    MODEL.MASK_FORMER.TEST switches on and, where its masks are the ground truth, by how well it classifies them. With
-    TEST.SAVE_PREDICTIONS the answers are left in `output_dir`, see `saved_predictions`.
+    With TEST.SAVE_PREDICTIONS the predictions are saved in `output_dir`, see `prediction_recorder`.
     """
     origin = Origin.from_config(cfg) if cfg.TEST.SAVE_PREDICTIONS else None
     return evaluators_for(dataset_name, output_dir, tasks_of_config(cfg), origin)
 
 
-def predicts_proposals(cfg: Any) -> bool:
-    """Whether the model of a configuration is a proposer: masks without words are all that it answers."""
-    return getattr(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), "predicts_proposals", False)
-
-
 def tasks_of_config(cfg: Any) -> tuple[str, ...]:
-    """Which of `TASKS` the model of a configuration answers."""
-    if predicts_proposals(cfg):
+    """The tasks that the model of a configuration predicts, some of `TASKS`.
+
+    They are the result of the model class's class method `evaluation_tasks(cfg)`. Without that method: "proposals" if
+    its class attribute `predicts_proposals` is true, else the tasks that MODEL.MASK_FORMER.TEST switches on.
+    """
+    model_class = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+    if hasattr(model_class, "evaluation_tasks"):
+        return tuple(model_class.evaluation_tasks(cfg))
+    if getattr(model_class, "predicts_proposals", False):
         return ("proposals",)
     test = cfg.MODEL.MASK_FORMER.TEST
     switches = {
         "panoptic": test.PANOPTIC_ON,
         "semantic": test.SEMANTIC_ON,
         "instance": test.INSTANCE_ON,
-        "mask_classification": proposer_class(cfg).needs_ground_truth,
     }
     return tuple(task for task, on in switches.items() if on)
 
@@ -81,9 +80,9 @@ def evaluators_for(
 
     Args:
         dataset_name: a registered dataset with metadata `evaluator_type`.
-        output_dir: where instances are written, and with `save_as` all answers; None writes nothing.
+        output_dir: where instances are written, and with `save_as` all predictions; None writes nothing.
         tasks: some of `TASKS`.
-        save_as: leave the answers in `output_dir` as those of this run, for `evaluate_saved`; None: do not.
+        save_as: save the predictions in `output_dir` with this origin, for `evaluate_saved`; None: do not save them.
 
     Raises:
         ValueError: a task or the evaluator type is unknown, no task is left, or there is no folder to save in.
@@ -91,13 +90,13 @@ def evaluators_for(
     unknown = sorted(set(tasks) - set(TASKS))
     if unknown:
         raise ValueError(f"Unknown tasks {unknown}; known: {', '.join(TASKS)}.")
-    answerable = answerable_tasks(dataset_name)
-    chosen = [task for task in TASKS if task in tasks and task in answerable]
-    left_out = [task for task in TASKS if task in tasks and task not in answerable]
+    available = tasks_with_ground_truth(dataset_name)
+    chosen = [task for task in TASKS if task in tasks and task in available]
+    left_out = [task for task in TASKS if task in tasks and task not in available]
     if not chosen:
         raise ValueError(
-            f"Nothing to evaluate on dataset {dataset_name!r}: the model answers {', '.join(tasks) or 'nothing'}, the "
-            f"dataset has ground truth for {', '.join(answerable)} (by its metadata 'evaluator_type' and 'json_file')."
+            f"Nothing to evaluate on dataset {dataset_name!r}: the model predicts {', '.join(tasks) or 'nothing'}, the "
+            f"dataset has ground truth for {', '.join(available)} (by its metadata 'evaluator_type' and 'json_file')."
         )
     if left_out:
         logger.info("%s has no ground truth for %s: not evaluated.", dataset_name, ", ".join(left_out))
@@ -108,7 +107,7 @@ def evaluators_for(
     return DatasetEvaluators(evaluators)
 
 
-def answerable_tasks(dataset_name: str) -> tuple[str, ...]:
+def tasks_with_ground_truth(dataset_name: str) -> tuple[str, ...]:
     """Which of `TASKS` a dataset has ground truth for, by its metadata `evaluator_type` and `json_file`.
 
     Raises:
@@ -121,20 +120,20 @@ def answerable_tasks(dataset_name: str) -> tuple[str, ...]:
             f"Dataset {dataset_name!r} has evaluator_type {evaluator_type!r}, for which there is no evaluator; known: "
             f"{', '.join(_TASKS_OF_TYPE)}."
         )
-    answerable = _TASKS_OF_TYPE[evaluator_type]
+    tasks = _TASKS_OF_TYPE[evaluator_type]
     if getattr(metadata, "json_file", None) is None:
-        answerable = tuple(task for task in answerable if task not in _NEED_INSTANCES_JSON)
-    return answerable
+        tasks = tuple(task for task in tasks if task not in _NEED_INSTANCES_JSON)
+    return tasks
 
 
 def build_task_evaluator(
     task: str, dataset_name: str, output_dir: str | None, save_predictions: bool = False
 ) -> DatasetEvaluator:
-    """The evaluator of one of `TASKS`, by the rules of the dataset's metadata `evaluator_type`."""
+    """The evaluator of one of `TASKS`; "instance" follows LVIS's rules if the metadata `evaluator_type` is "lvis"."""
     if task == "panoptic":
         return PanopticEvaluator(dataset_name, output_dir, write_predictions=save_predictions)
     is_lvis = MetadataCatalog.get(dataset_name).evaluator_type == "lvis"
-    return _BUILDERS["lvis" if is_lvis and task == "instance" else task](dataset_name, output_dir)
+    return _EVALUATORS["lvis" if is_lvis and task == "instance" else task](dataset_name, output_dir)
 
 
 def _recorders(
@@ -144,6 +143,6 @@ def _recorders(
         raise ValueError("Predictions are to be saved, but there is no output_dir for them.")
     not_saved = [task for task in tasks if task not in SAVED_TASKS]
     if not_saved:
-        logger.warning("%s: answers for %s are not saved.", dataset_name, ", ".join(not_saved))
+        logger.warning("%s: predictions of %s are not saved.", dataset_name, ", ".join(not_saved))
     saved = [task for task in tasks if task in SAVED_TASKS]
     return [PredictionRecorder(dataset_name, output_dir, saved, origin)] if saved else []

@@ -1,8 +1,8 @@
-"""Instance AP by COCO's rules, with rows for base, novel and all.
+"""Instance AP by COCO's rules, also for groups of categories (base, novel).
 
-pycocotools does the matching; `instances_to_coco_json` is Detectron2's. Differs from Detectron2's COCOEvaluator:
-category ids need not be 0..n-1 (in a panoptic dataset things may stand anywhere among the contiguous ids); a model that
-finds nothing scores 0 where there is something to find, not nan; predictions of stuff are left out.
+pycocotools does the matching; `instances_to_coco_json` is Detectron2's. Differences from Detectron2's COCOEvaluator:
+category ids of things need not be 0..n-1 (in a panoptic dataset they may be anywhere among the contiguous ids); a model
+without detections has AP 0, not nan, where there are objects; predictions of stuff are left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from detectron2.utils import comm
 
 from ..data.registration.records import read_annotations
 from ..files import save_json
-from .dataset_facts import (
+from .dataset_metadata import (
     area_limits,
     area_ranges,
     category_groups,
@@ -36,6 +36,8 @@ from .dataset_facts import (
 
 logger = logging.getLogger(__name__)
 
+InstanceTask = Literal["bbox", "segm"]
+
 _CPU = torch.device("cpu")
 _AP50 = 0  # index of IoU 0.5 among COCO's thresholds 0.5, 0.55, ... 0.95
 _AP75 = 5
@@ -44,25 +46,25 @@ _AP75 = 5
 class InstanceEvaluator(DatasetEvaluator):
     """Mask and box AP in percent on a Detectron2 dataset.
 
-    Takes `outputs["instances"]`: Instances with `pred_boxes`, `scores`, `pred_classes` (contiguous ids), `pred_masks`.
+    Reads `outputs["instances"]`: Instances with `pred_boxes`, `scores`, `pred_classes` (contiguous ids), `pred_masks`.
     Inputs need `image_id`. Metadata: `json_file` (COCO instances), `thing_dataset_id_to_contiguous_id`,
-    `category_groups` for rows such as AP_base, `area_limits` (pixels; default COCO's 32^2 and 96^2),
-    `detections_per_image` (the best that count; default 100).
+    the vocabulary's groups for metrics such as AP_base, `area_limits` (pixels; default COCO's 32^2 and 96^2),
+    `detections_per_image` (default 100).
 
     Args:
         dataset_name: a registered dataset.
-        output_dir: where `results_file` goes; None writes nothing.
+        output_dir: where `results_file` is written; None writes nothing.
         tasks: "segm" for masks, "bbox" for boxes.
 
     Raises:
-        ValueError: the metadata lacks something, the ground truth is inconsistent, or a task is unknown.
+        ValueError: metadata is missing, the ground truth is inconsistent, or a task is unknown.
         FileNotFoundError: the ground truth is missing.
     """
 
     results_file = "coco_instances_results.json"
 
     def __init__(
-        self, dataset_name: str, output_dir: str | None = None, tasks: Sequence[str] = ("bbox", "segm")
+        self, dataset_name: str, output_dir: str | None = None, tasks: Sequence[InstanceTask] = ("bbox", "segm")
     ) -> None:
         unknown = sorted(set(tasks) - {"bbox", "segm"})
         if unknown:
@@ -88,7 +90,7 @@ class InstanceEvaluator(DatasetEvaluator):
         self._done: list[Any] = []
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Keep the instances of a batch, masks run-length encoded.
+        """Collect the instances of a batch, masks run-length encoded.
 
         Raises:
             ValueError: an image is not in the ground truth, or a predicted category is unknown.
@@ -101,14 +103,14 @@ class InstanceEvaluator(DatasetEvaluator):
             self._done.append(image_id)
 
     def add_results(self, results: Iterable[dict], image_ids: Iterable[Any]) -> None:
-        """Take in saved results instead of a model's outputs.
+        """Add saved results in place of a model's outputs.
 
         Args:
-            results: as `results_file` holds them, COCO's format in the dataset's own category ids.
-            image_ids: all images that were predicted, those without any result too.
+            results: the content of `results_file`: COCO's format, the dataset's own category ids.
+            image_ids: all predicted images, with or without results.
 
         Raises:
-            ValueError: an image is not in the ground truth, or a category is not the dataset's.
+            ValueError: an image is not in the ground truth, or a category is none of the dataset's.
         """
         known = set(self._dataset_ids.values())
         for image_id in image_ids:
@@ -119,18 +121,18 @@ class InstanceEvaluator(DatasetEvaluator):
             if result["category_id"] not in known:
                 raise ValueError(
                     f"Dataset {self._dataset_name!r}: a result of image {result['image_id']} has the category id "
-                    f"{result['category_id']}, which is none of the dataset's {len(known)} things."
+                    f"{result['category_id']}, which is none of the dataset's {len(known)} thing categories."
                 )
             self._results.append(result)
 
     def evaluate(self) -> dict | None:
-        """{"bbox": ..., "segm": ...} for the tasks asked for; None on processes other than the first.
+        """{"bbox": metrics, "segm": metrics}, as far as requested; None on processes other than the first.
 
         Keys: AP, AP50, AP75, APs, APm, APl; AP_<group>, AP50_<group>; AP-<name>. Percent, nan where the ground truth
-        has nothing to find. Images that were not predicted count as images with nothing found, with a warning.
+        has no such object. Images without predictions count as images without detections, with a warning.
 
         Raises:
-            ValueError: no image at all was predicted.
+            ValueError: no image was predicted.
         """
         comm.synchronize()
         gathered = comm.gather((self._results, self._done))
@@ -140,19 +142,19 @@ class InstanceEvaluator(DatasetEvaluator):
         self._check_done({i for _, done in gathered for i in done})
         if self._output_dir is not None:
             save_json(self._output_dir / self.results_file, results)
-        return {task: self._numbers(results, task) for task in self._tasks}
+        return {task: self._metrics(results, task) for task in self._tasks}
 
-    def _load_ground_truth(self, metadata: Any):
-        """An object with `imgs` and `cats`, dictionaries by id."""
+    def _load_ground_truth(self, metadata: Any) -> Any:
+        """The ground truth as an object with `imgs` and `cats`, dictionaries by id."""
         return load_coco_ground_truth(metadata)
 
-    def _precision(self, results: list[dict], task: str) -> tuple[np.ndarray, list[int]]:
-        """(IoU thresholds, recalls, categories, areas) precision, -1 where undefined, and the categories' ids."""
+    def _precision(self, results: list[dict], task: InstanceTask) -> tuple[np.ndarray, list[int]]:
+        """(IoU thresholds, recalls, categories, areas) precision, -1 where undefined, and the category ids."""
         evaluation = run_coco_eval(self._ground_truth, results, task, self._area_ranges, self._detections_per_image)
         return evaluation.eval["precision"][..., -1], evaluation.params.catIds  # the last limit on detections
 
-    def _category_rows(self) -> dict[str, list[int]]:
-        """Further rows of AP: name -> the dataset's category ids."""
+    def _category_subsets(self) -> dict[str, list[int]]:
+        """Names of further APs -> the dataset's category ids that each is the mean of."""
         return {f"AP_{group}": ids for group, ids in self._groups.items()}
 
     def _require_known_image(self, image_id: Any, file_name: str) -> None:
@@ -186,9 +188,9 @@ class InstanceEvaluator(DatasetEvaluator):
                 )
         return kept
 
-    def _numbers(self, results: list[dict], task: str) -> dict[str, float]:
+    def _metrics(self, results: list[dict], task: InstanceTask) -> dict[str, float]:
         precision, category_ids = self._precision(results, task)
-        numbers = {
+        metrics = {
             "AP": _mean_precision(precision[:, :, :, 0]),
             "AP50": _mean_precision(precision[_AP50, :, :, 0]),
             "AP75": _mean_precision(precision[_AP75, :, :, 0]),
@@ -197,17 +199,17 @@ class InstanceEvaluator(DatasetEvaluator):
             "APl": _mean_precision(precision[:, :, :, 3]),
         }
         column = {category: i for i, category in enumerate(category_ids)}
-        for name, ids in self._category_rows().items():
+        for name, ids in self._category_subsets().items():
             columns = [column[i] for i in ids if i in column]
-            numbers[name] = _mean_precision(precision[:, :, columns, 0])
-            numbers[name.replace("AP", "AP50", 1)] = _mean_precision(precision[_AP50][:, columns, 0])
+            metrics[name] = _mean_precision(precision[:, :, columns, 0])
+            metrics[name.replace("AP", "AP50", 1)] = _mean_precision(precision[_AP50][:, columns, 0])
         for category, i in column.items():
-            numbers[f"AP-{self._ground_truth.cats[category]['name']}"] = _mean_precision(precision[:, :, i, 0])
-        return numbers
+            metrics[f"AP-{self._ground_truth.cats[category]['name']}"] = _mean_precision(precision[:, :, i, 0])
+        return metrics
 
 
-def load_coco_ground_truth(metadata):
-    """`pycocotools.coco.COCO` of the dataset's metadata `json_file`, checked and without its prints.
+def load_coco_ground_truth(metadata: Any) -> Any:
+    """The dataset's metadata `json_file` as a `pycocotools.coco.COCO`, checked; pycocotools prints nothing.
 
     Raises:
         ValueError: see `read_ground_truth`.
@@ -215,19 +217,19 @@ def load_coco_ground_truth(metadata):
     """
     from pycocotools.coco import COCO
 
-    coco = COCO()
+    coco: Any = COCO()
     coco.dataset = read_ground_truth(metadata)
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco
 
 
-def read_ground_truth(metadata) -> dict[str, Any]:
-    """The content of the dataset's metadata `json_file`, whose parts fit each other and the category table.
+def read_ground_truth(metadata: Any) -> dict[str, Any]:
+    """Read the dataset's metadata `json_file` and check it against the category table.
 
     Raises:
-        ValueError: the metadata has no `json_file`; the file is damaged; an annotation belongs to no image, or has a
-            category that the metadata `thing_dataset_id_to_contiguous_id` does not know.
+        ValueError: the metadata has no `json_file`; the file is damaged; an annotation belongs to no image, or its
+            category is not in the metadata `thing_dataset_id_to_contiguous_id`.
         FileNotFoundError: the file is missing.
     """
     path = Path(required(metadata, "json_file", "evaluation of instances"))
@@ -245,31 +247,32 @@ def read_ground_truth(metadata) -> dict[str, Any]:
 
 
 def run_coco_eval(
-    coco,
+    coco: Any,
     results: list[dict],
-    task: str,
+    task: InstanceTask,
     ranges: Mapping[str, tuple[float, float]],
     detections_per_image: int = 100,
-):
-    """Match and accumulate with pycocotools, without its prints.
+) -> Any:
+    """Match and accumulate with pycocotools, without its console output.
 
     Args:
         coco: ground truth, `pycocotools.coco.COCO`.
         results: COCO results in the dataset's category ids; may be empty.
         task: "segm" or "bbox".
         ranges: area ranges by name, "all" first.
-        detections_per_image: how many of an image's results count, best first, per category.
+        detections_per_image: number of the best results of each image and category that are counted.
 
     Returns:
-        The accumulated `pycocotools.cocoeval.COCOeval`; the last of its limits is `detections_per_image`.
+        The accumulated `pycocotools.cocoeval.COCOeval`; its last limit is `detections_per_image`.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if task == "segm":  # with a box in the result, pycocotools would take its area for that of the mask
+    if task == "segm":  # pycocotools would use the area of the box for the mask
         results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
-    else:  # pycocotools adds keys to what it is given
+    else:  # pycocotools adds keys to its arguments
         results = [dict(result) for result in results]
+    found: Any
     with contextlib.redirect_stdout(io.StringIO()):
         if results:
             found = coco.loadRes(results)
@@ -287,6 +290,6 @@ def run_coco_eval(
 
 
 def _mean_precision(precision: np.ndarray) -> float:
-    """Percent; pycocotools marks what is undefined (a category without ground truth) by -1."""
+    """Mean in percent; pycocotools marks undefined entries (categories without ground truth) by -1."""
     known = precision[precision > -1]
     return 100 * float(known.mean()) if known.size else math.nan

@@ -1,10 +1,10 @@
 """Instance AP by LVIS's rules (Gupta et al., "LVIS", CVPR 2019): federated annotation, 300 detections per image.
 
-In each image only some categories were looked for: those annotated in it and its `neg_category_ids`. Detections of
-others are neither right nor wrong. Of its `not_exhaustive_category_ids` not every object is annotated: detections that
-match nothing are not counted there. The `lvis` package knows these rules and matches; visiting the pairs of image and
-category, and accumulating, are ours, since its `accumulate` uses `numpy.float`, which numpy 1.24 removed, and its
-`evaluate` visits all 24 million pairs, where the few that hold something are enough.
+Each image is annotated for some categories only: those of its annotations and its `neg_category_ids`. Detections of
+other categories are not counted. For its `not_exhaustive_category_ids` not every object is annotated: unmatched
+detections are not counted there. The package `lvis` implements these rules and the matching. The loop over pairs of
+image and category and the accumulation are here, since the package's `accumulate` uses `numpy.float`, which numpy 1.24
+removed, and its `evaluate` visits all 24 million pairs, most of them empty.
 
 Shape shorthand: T IoU thresholds, R recall thresholds, K categories, A area ranges, N detections.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .instance import InstanceEvaluator, read_ground_truth
+from .instance import InstanceEvaluator, InstanceTask, read_ground_truth
 
 _FREQUENCIES = ("r", "c", "f")  # rare, common, frequent: in fewer than 10, 10 to 99, 100 and more training images
 _FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
@@ -28,13 +28,13 @@ _FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
 class LvisEvaluator(InstanceEvaluator):
     """Mask AP in percent on a dataset in LVIS's format; see `InstanceEvaluator`.
 
-    Beside its rows there are APr, APc and APf: AP of the rare, common and frequent categories (`frequency` of the
-    ground truth's categories), and AP50r, AP50c, AP50f. The metadata `detections_per_image` (LVIS: 300) is of all
-    categories together; in COCO's evaluation it is of each one.
+    Further metrics: APr, APc and APf, the AP of rare, common and frequent categories (`frequency` of the ground truth's
+    categories), and AP50r, AP50c, AP50f. The metadata `detections_per_image` (LVIS: 300) limits the detections of all
+    categories together; in COCO's evaluation it limits those of each category.
 
     Args:
         dataset_name: a registered dataset.
-        output_dir: where `results_file` goes; None writes nothing.
+        output_dir: where `results_file` is written; None writes nothing.
 
     Raises:
         ImportError: the package `lvis` is missing.
@@ -46,7 +46,7 @@ class LvisEvaluator(InstanceEvaluator):
     def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
         super().__init__(dataset_name, output_dir, tasks=("segm",))
 
-    def _load_ground_truth(self, metadata: Any):
+    def _load_ground_truth(self, metadata: Any) -> Any:
         content = read_ground_truth(metadata)
         path = metadata.json_file
         for image in content["images"]:
@@ -62,25 +62,25 @@ class LvisEvaluator(InstanceEvaluator):
         with _lvis_package() as lvis:
             return lvis.LVIS(path)
 
-    def _precision(self, results: list[dict], task: str) -> tuple[np.ndarray, list[int]]:
+    def _precision(self, results: list[dict], task: InstanceTask) -> tuple[np.ndarray, list[int]]:
         with _lvis_package() as lvis:
-            found = _results_of(lvis, self._ground_truth, results, self._detections_per_image)
+            found = _lvis_results(lvis, self._ground_truth, results, self._detections_per_image)
             evaluation = lvis.LVISEval(self._ground_truth, found, task)
             evaluation.params.area_rng = [list(limits) for limits in self._area_ranges.values()]
-            return _accumulated(_matched(evaluation), evaluation.params), evaluation.params.cat_ids
+            return _accumulate(_match(evaluation), evaluation.params), evaluation.params.cat_ids
 
-    def _category_rows(self) -> dict[str, list[int]]:
+    def _category_subsets(self) -> dict[str, list[int]]:
         categories = self._ground_truth.cats.values()
         by_frequency = {f"AP{f}": [c["id"] for c in categories if c["frequency"] == f] for f in _FREQUENCIES}
-        return {**by_frequency, **super()._category_rows()}
+        return {**by_frequency, **super()._category_subsets()}
 
 
 @contextlib.contextmanager
 def _lvis_package() -> Iterator[Any]:
-    """The package `lvis`, without what it does to logging: a handler for everybody at import, and notes on its work.
+    """The package `lvis` without its changes to logging: a handler of the root logger at import, progress messages.
 
     Raises:
-        ImportError: it is missing, or cannot be imported.
+        ImportError: the package is missing or cannot be imported.
     """
     root, own = logging.getLogger(), logging.getLogger("lvis")
     handlers, root_level, own_level = list(root.handlers), root.level, own.level
@@ -89,7 +89,7 @@ def _lvis_package() -> Iterator[Any]:
     except ImportError as error:
         raise ImportError(
             f"The evaluation of LVIS needs the package lvis ({error}): pip install --no-deps lvis (without --no-deps "
-            "it would put opencv-python over the opencv-python-headless that is here)."
+            "opencv-python would overwrite the installed opencv-python-headless)."
         ) from error
     finally:
         root.handlers[:] = handlers
@@ -101,16 +101,16 @@ def _lvis_package() -> Iterator[Any]:
         own.setLevel(own_level)
 
 
-def _results_of(lvis: Any, ground_truth: Any, results: list[dict], detections_per_image: int):
-    """`lvis.LVISResults` of COCO results, whose areas are those of the masks."""
-    # With a box, its area would be taken for that of the mask; and the package adds keys to what it is given.
+def _lvis_results(lvis: Any, ground_truth: Any, results: list[dict], detections_per_image: int) -> Any:
+    """`lvis.LVISResults` of COCO results; areas are those of the masks."""
+    # Copies, since the package adds keys; without boxes, since it would use their areas for the masks.
     results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
     if results:
         return lvis.LVISResults(ground_truth, results, max_dets=detections_per_image)
-    first_image = next(iter(ground_truth.imgs.values()))  # the package looks at the first of the results
+    first_image = next(iter(ground_truth.imgs.values()))  # the package reads the first result
     hw = (first_image["height"], first_image["width"])
-    nothing = {"image_id": first_image["id"], "category_id": -1, "score": 0.0, "segmentation": _empty_mask(hw)}
-    return lvis.LVISResults(ground_truth, [nothing])
+    unmatched = {"image_id": first_image["id"], "category_id": -1, "score": 0.0, "segmentation": _empty_mask(hw)}
+    return lvis.LVISResults(ground_truth, [unmatched])
 
 
 def _empty_mask(hw: tuple[int, int]) -> dict[str, Any]:
@@ -119,8 +119,8 @@ def _empty_mask(hw: tuple[int, int]) -> dict[str, Any]:
     return run_length(np.zeros(hw, dtype=bool))
 
 
-def _matched(evaluation: Any) -> Mapping[tuple[int, int], list[dict]]:
-    """Matches by position of category and area range, of the images, by id, that have anything of the category."""
+def _match(evaluation: Any) -> Mapping[tuple[int, int], list[dict]]:
+    """Matches by (index of category, index of area range), of images with objects or detections of the category."""
     params = evaluation.params
     evaluation._prepare()
     pairs = sorted({key for table in (evaluation._gts, evaluation._dts) for key, rows in table.items() if rows})
@@ -134,8 +134,8 @@ def _matched(evaluation: Any) -> Mapping[tuple[int, int], list[dict]]:
     return matched
 
 
-def _accumulated(matched: Mapping[tuple[int, int], list[dict]], params: Any) -> np.ndarray:
-    """(T, R, K, A) interpolated precision in [0, 1], -1 where the ground truth has nothing to find."""
+def _accumulate(matched: Mapping[tuple[int, int], list[dict]], params: Any) -> np.ndarray:
+    """(T, R, K, A) interpolated precision in [0, 1], -1 where the ground truth has no object."""
     shape = (len(params.iou_thrs), len(params.rec_thrs), len(params.cat_ids), len(params.area_rng))
     precision = np.full(shape, -1.0)
     for (category, area), images in matched.items():
@@ -143,7 +143,7 @@ def _accumulated(matched: Mapping[tuple[int, int], list[dict]], params: Any) -> 
         if num_objects == 0:
             continue
         scores = np.concatenate([image["dt_scores"] for image in images])
-        order = np.argsort(-scores, kind="stable")  # equal scores: by image, then as the model ranked them
+        order = np.argsort(-scores, kind="stable")  # equal scores: by image, then in the model's order
         hit = np.concatenate([image["dt_matches"] > 0 for image in images], axis=1)[:, order]  # (T, N)
         counted = ~np.concatenate([image["dt_ignore"] for image in images], axis=1)[:, order].astype(bool)
         precision[:, :, category, area] = _interpolated(hit & counted, ~hit & counted, num_objects, params.rec_thrs)
@@ -151,10 +151,10 @@ def _accumulated(matched: Mapping[tuple[int, int], list[dict]], params: Any) -> 
 
 
 def _interpolated(true: np.ndarray, false: np.ndarray, num_objects: int, recalls: np.ndarray) -> np.ndarray:
-    """(T, R) largest precision at or beyond each recall, 0 beyond the last, of (T, N) ranked right and wrong ones."""
+    """(T, R) largest precision at or above each recall, 0 above the last, from (T, N) ranked true / false positives."""
     num_true, num_false = true.cumsum(1, dtype=np.float64), false.cumsum(1, dtype=np.float64)
     precision = num_true / np.maximum(num_true + num_false, 1)
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    padded = np.pad(envelope, ((0, 0), (0, 1)))  # (T, N + 1): beyond the last detection there is none
+    padded = np.pad(envelope, ((0, 0), (0, 1)))  # (T, N + 1): precision 0 beyond the last detection
     reached = [np.searchsorted(row, recalls, side="left") for row in num_true / num_objects]
     return np.take_along_axis(padded, np.stack(reached), axis=1)

@@ -1,4 +1,4 @@
-"""Panoptic quality on a Detectron2 dataset; the rules are in `panoptic_quality`.
+"""Evaluator of panoptic quality on a Detectron2 dataset; the rules are in `panoptic_quality`.
 
 Shape shorthand: H x W pixels.
 """
@@ -17,7 +17,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from ..data.label_maps import id2rgb, read_panoptic_png
-from .dataset_facts import category_groups, required
+from .dataset_metadata import category_groups, required
 from .panoptic_quality import PanopticQuality
 
 logger = logging.getLogger(__name__)
@@ -26,26 +26,29 @@ logger = logging.getLogger(__name__)
 class PanopticEvaluator(DatasetEvaluator):
     """PQ, SQ and RQ in percent: over all categories, things, stuff, and the groups of the dataset.
 
-    Takes `outputs["panoptic_seg"]` = ((H, W) integer segment ids, 0 = none; list of dicts with `id`, `category_id` and
+    Reads `outputs["panoptic_seg"]` = ((H, W) integer segment ids, 0 = none; list of dicts with `id`, `category_id` and
     `isthing`). `category_id` is contiguous; an entry without `isthing` has the dataset's own id (as in Detectron2).
     Inputs need `image_id`. Metadata: `panoptic_json`, `panoptic_root`, `thing_dataset_id_to_contiguous_id`,
-    `stuff_dataset_id_to_contiguous_id`, and `category_groups` for rows such as PQ_base.
+    `stuff_dataset_id_to_contiguous_id`, and the vocabulary's groups for metrics such as PQ_base.
 
     Args:
         dataset_name: a registered dataset.
-        output_dir: where predictions.json and the folder panoptic_png/ go if `write_predictions`.
-        write_predictions: write them (COCO panoptic format).
+        output_dir: where predictions.json and the folder panoptic_png/ are written if `write_predictions`.
+        write_predictions: write the predictions (COCO panoptic format).
 
     Raises:
-        ValueError: the metadata or the ground truth lacks something.
+        ValueError: metadata is missing.
+        FileNotFoundError: the ground truth is missing.
     """
 
     def __init__(self, dataset_name: str, output_dir: str | None = None, write_predictions: bool = False) -> None:
-        if write_predictions and output_dir is None:
-            raise ValueError("PanopticEvaluator: write_predictions needs an output_dir.")
+        self._output_dir: Path | None = None
+        if write_predictions:
+            if output_dir is None:
+                raise ValueError("PanopticEvaluator: write_predictions needs an output_dir.")
+            self._output_dir = Path(output_dir)
         metadata = MetadataCatalog.get(dataset_name)
         self._dataset_name = dataset_name
-        self._output_dir = Path(output_dir) if write_predictions else None
         self._gt_root = Path(required(metadata, "panoptic_root", "panoptic evaluation"))
         path = Path(required(metadata, "panoptic_json", "panoptic evaluation"))
         if not path.is_file():
@@ -68,7 +71,7 @@ class PanopticEvaluator(DatasetEvaluator):
         self._predictions: list[dict] = []
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Count the segments of a batch.
+        """Match the segments of a batch.
 
         Raises:
             ValueError: an image or category is unknown, or segment ids and map disagree.
@@ -88,13 +91,13 @@ class PanopticEvaluator(DatasetEvaluator):
             self._quality.add_image(gt_map, annotation["segments_info"], segment_ids, segments, name)
             self._done.append(record["image_id"])
             if self._output_dir is not None:
-                self._write_png(annotation["file_name"], segment_ids)
+                _write_png(self._output_dir / "panoptic_png" / annotation["file_name"], segment_ids)
                 self._predictions.append(
                     {"image_id": record["image_id"], "file_name": annotation["file_name"], "segments_info": segments}
                 )
 
     def evaluate(self) -> dict | None:
-        """{"panoptic_seg": numbers in percent, nan where undefined}; None on processes other than the first.
+        """{"panoptic_seg": metrics in percent, nan where undefined}; None on processes other than the first.
 
         Keys: PQ, SQ, RQ; the same with _th (things), _st (stuff), _<group>; PQ-<name> of each category that occurs.
 
@@ -110,26 +113,29 @@ class PanopticEvaluator(DatasetEvaluator):
             quality.merge(state)
         self._check_complete([image_id for _, done, _ in gathered for image_id in done])
         if self._output_dir is not None:
-            self._write_json([prediction for _, _, predictions in gathered for prediction in predictions])
-        return {"panoptic_seg": self._numbers(quality)}
+            self._write_json(
+                self._output_dir / "predictions.json",
+                [prediction for _, _, predictions in gathered for prediction in predictions],
+            )
+        return {"panoptic_seg": self._metrics(quality)}
 
-    def _numbers(self, quality: PanopticQuality) -> dict[str, float]:
+    def _metrics(self, quality: PanopticQuality) -> dict[str, float]:
         groups = {
             "": list(self._categories),
             "_th": [i for i, category in self._categories.items() if category["isthing"] == 1],
             "_st": [i for i, category in self._categories.items() if category["isthing"] != 1],
             **{f"_{name}": ids for name, ids in self._groups.items()},
         }
-        numbers = {}
+        metrics = {}
         for suffix, ids in groups.items():
             means = quality.result(ids)
-            numbers.update({f"{key.upper()}{suffix}": 100 * means[key] for key in ("pq", "sq", "rq")})
+            metrics.update({f"{key.upper()}{suffix}": 100 * means[key] for key in ("pq", "sq", "rq")})
         for category, values in quality.per_category().items():
-            numbers[f"PQ-{self._categories[category]['name']}"] = 100 * values["pq"]
-        return numbers
+            metrics[f"PQ-{self._categories[category]['name']}"] = 100 * values["pq"]
+        return metrics
 
     def _with_dataset_id(self, segment: dict, name: str) -> dict:
-        """A copy of a predicted segment in the dataset's own category ids, with plain numbers only (for JSON)."""
+        """Copy of a predicted segment with the dataset's own category id, as Python integers (for JSON)."""
         category = int(segment["category_id"])
         if "isthing" in segment:
             ids = self._dataset_ids[bool(segment["isthing"])]
@@ -153,15 +159,7 @@ class PanopticEvaluator(DatasetEvaluator):
             twice = sorted({i for i in done if done.count(i) > 1}, key=str)
             raise ValueError(f"Dataset {self._dataset_name!r}: images {twice[:5]} were predicted more than once.")
 
-    def _write_png(self, file_name: str, segment_ids: np.ndarray) -> None:
-        from PIL import Image
-
-        path = self._output_dir / "panoptic_png" / file_name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(id2rgb(segment_ids)).save(path)
-
-    def _write_json(self, predictions: list[dict]) -> None:
-        path = self._output_dir / "predictions.json"
+    def _write_json(self, path: Path, predictions: list[dict]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "images": self._images,
@@ -174,3 +172,10 @@ class PanopticEvaluator(DatasetEvaluator):
 
 def _inverse(mapping: dict[int, int]) -> dict[int, int]:
     return {contiguous: dataset_id for dataset_id, contiguous in mapping.items()}
+
+
+def _write_png(path: Path, segment_ids: np.ndarray) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(id2rgb(segment_ids)).save(path)

@@ -1,8 +1,8 @@
 """Panoptic quality (Kirillov et al., "Panoptic Segmentation", CVPR 2019) by the rules of the COCO evaluation.
 
-The core, `PanopticQuality`, takes arrays and knows neither files nor Detectron2. Differs from panopticapi: a group
-without any category gives nan with n = 0 (panopticapi divides by zero), areas of the ground truth that disagree with
-its map are reported, and ids of the ground truth's map that no annotation lists are an error.
+`PanopticQuality` works on arrays, without files and without Detectron2. Differences from panopticapi: the mean over no
+category is nan with n = 0 (panopticapi divides by zero), areas of the ground truth that disagree with its map cause a
+warning, and ids of the ground truth's map that no annotation lists are an error.
 
 Shape shorthand: H x W pixels.
 """
@@ -25,15 +25,15 @@ VOID = 0
 """Segment id of pixels that belong to no segment."""
 
 _MATCH_IOU = 0.5  # strict; above it, a match is unique (Kirillov et al., Sec. 4.1)
-_PAIRS_PER_CHUNK = 16  # images that a process takes at a time
-_IGNORED_SHARE = 0.5  # an unmatched prediction with more than this share on void or crowd is no false positive
+_PAIRS_PER_CHUNK = 16  # images per task of a worker process
+_IGNORED_SHARE = 0.5  # an unmatched prediction with more than this share of its pixels on void or crowd is ignored
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class CategoryCounts:
-    """What one category has collected over the images: sum of matched IoUs, true positives, false ones, misses."""
+    """Counts of one category over images: sum of matched IoUs, true positives, false positives, false negatives."""
 
     iou: float = 0.0
     tp: int = 0
@@ -76,14 +76,14 @@ class PanopticQuality:
         pred_segments: Sequence[Mapping],
         name: str = "image",
     ) -> None:
-        """Match the segments of one image and count.
+        """Match the segments of one image and add to the counts.
 
         Args:
             gt_map, pred_map: (H, W) integers, segment ids, 0 = void.
-            gt_segments: dicts with `id`, `category_id`, `area` (pixels; the published rules take the area of the ground
-                truth from here) and `iscrowd` (0 if absent).
+            gt_segments: dicts with `id`, `category_id`, `area` (pixels; the published rules use this area of the ground
+                truth, not that of its map) and `iscrowd` (0 if absent).
             pred_segments: dicts with `id` and `category_id`; areas are counted in `pred_map`.
-            name: what error messages call the image.
+            name: of the image, for error messages.
 
         Raises:
             ValueError: sizes differ, an id of a map is not in its segments, a predicted segment has no pixel, an id
@@ -110,7 +110,7 @@ class PanopticQuality:
         return table
 
     def _match(self, gt: list[Mapping], pred: list[Mapping], overlap: np.ndarray) -> None:
-        """Count matches, false positives and misses; `overlap` (1 + G, 1 + R) has void in row and column 0."""
+        """Count true and false positives and false negatives; `overlap` is (1 + G, 1 + R), index 0 is void."""
         pred_area = overlap.sum(0)[1:].astype(np.float64)  # (R,)
         gt_area = np.array([s["area"] for s in gt], dtype=np.float64)
         gt_category = np.array([s["category_id"] for s in gt], dtype=np.int64)
@@ -152,16 +152,16 @@ class PanopticQuality:
             )
 
     def state(self) -> dict[int, tuple[float, int, int, int]]:
-        """Plain numbers per category, to send between processes; see `merge`."""
+        """Counts per category as plain tuples, to send between processes; see `merge`."""
         return {category: (c.iou, c.tp, c.fp, c.fn) for category, c in self.counts.items()}
 
-    def merge(self, state: Mapping[int, Sequence[float]]) -> None:
-        """Add what another process has collected (its `state()`) for the same categories."""
-        for category, numbers in state.items():
-            self.counts[category].add(CategoryCounts(*numbers))
+    def merge(self, state: Mapping[int, tuple[float, int, int, int]]) -> None:
+        """Add the counts of another process, its `state()`, for the same categories."""
+        for category, (iou, tp, fp, fn) in state.items():
+            self.counts[category].add(CategoryCounts(iou, tp, fp, fn))
 
     def per_category(self) -> dict[int, dict[str, float]]:
-        """`pq`, `sq`, `rq` in [0, 1] of every category that occurs or is predicted."""
+        """`pq`, `sq`, `rq` in [0, 1] of each category that occurs or is predicted."""
         qualities = {category: counts.quality() for category, counts in self.counts.items()}
         return {category: quality for category, quality in qualities.items() if quality is not None}
 
@@ -172,7 +172,8 @@ class PanopticQuality:
             category_ids: the group to average over; None takes all.
 
         Returns:
-            `pq`, `sq`, `rq` in [0, 1], nan if no category of the group occurs or is predicted, and `n`, how many do.
+            `pq`, `sq`, `rq` in [0, 1], and `n`, the number of categories of the group that occur or are predicted; nan
+            if there are none.
         """
         qualities = self.per_category()
         group = [qualities[c] for c in (self.counts if category_ids is None else category_ids) if c in qualities]
@@ -185,12 +186,12 @@ class PanopticQuality:
 def panoptic_quality_of_folders(
     gt_json: str | Path, gt_dir: str | Path, pred_json: str | Path, pred_dir: str | Path, num_workers: int = 1
 ) -> tuple[PanopticQuality, dict[int, dict]]:
-    """Compare predictions with ground truth, both in COCO panoptic format on disk.
+    """Evaluate predictions on disk; predictions and ground truth are in COCO panoptic format.
 
     Args:
         gt_json, pred_json: annotation files; categories are those of `gt_json`.
-        gt_dir, pred_dir: the folders with the pngs of `file_name` in the annotations.
-        num_workers: processes; at most 1 works in this process.
+        gt_dir, pred_dir: folders of the PNG files that the annotations' `file_name` names.
+        num_workers: processes; at most 1: this process.
 
     Returns:
         The filled `PanopticQuality` and the categories by id, as in `gt_json`.
@@ -212,7 +213,7 @@ def panoptic_quality_of_folders(
     else:
         chunks = [pairs[start : start + _PAIRS_PER_CHUNK] for start in range(0, len(pairs), _PAIRS_PER_CHUNK)]
         with ProcessPoolExecutor(num_workers) as pool:
-            for state in pool.map(count, chunks):  # in order, so that sums do not depend on who is first
+            for state in pool.map(count, chunks):  # in order, so that rounding does not depend on timing
                 quality.merge(state)
     return quality, categories
 
@@ -220,7 +221,7 @@ def panoptic_quality_of_folders(
 def _state_of_pairs(
     pairs: Sequence[tuple[Mapping, Mapping]], category_ids: Iterable[int], gt_dir: Path, pred_dir: Path
 ) -> dict[int, tuple[float, int, int, int]]:
-    """The `state` of a `PanopticQuality` that has seen these (annotation of the ground truth, of the prediction)."""
+    """`PanopticQuality.state` after these pairs of (ground-truth annotation, predicted annotation)."""
     quality = PanopticQuality(category_ids)
     for annotation, prediction in pairs:
         quality.add_image(
@@ -233,13 +234,15 @@ def _state_of_pairs(
     return quality.state()
 
 
-def _overlap_table(gt_map, gt_ids: list[int], pred_map, pred_ids: list[int], name: str) -> np.ndarray:
+def _overlap_table(
+    gt_map: np.ndarray, gt_ids: list[int], pred_map: np.ndarray, pred_ids: list[int], name: str
+) -> np.ndarray:
     """(1 + G, 1 + R) pixels shared by ground-truth and predicted segments; row and column 0 are void."""
     gt_runs, pred_runs, lengths = _runs(gt_map.reshape(-1), pred_map.reshape(-1))
     gt_index = _to_index(gt_runs, gt_ids, f"{name}, ground truth")
     pred_index = _to_index(pred_runs, pred_ids, f"{name}, prediction")
     columns = 1 + len(pred_ids)
-    # Weighted, `bincount` adds float64, which is exact for as many pixels as an image can have.
+    # With weights, `bincount` sums in float64, which is exact for any number of pixels of an image.
     pairs = np.bincount(gt_index * columns + pred_index, lengths, minlength=(1 + len(gt_ids)) * columns)
     overlap = pairs.astype(np.int64).reshape(1 + len(gt_ids), columns)
     absent = [i for i, pixels in zip(pred_ids, overlap.sum(0)[1:], strict=True) if pixels == 0]
@@ -251,9 +254,9 @@ def _overlap_table(gt_map, gt_ids: list[int], pred_map, pred_ids: list[int], nam
 
 
 def _runs(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut two rows of pixels where either changes: (R,) values of both, and how many pixels each run has.
+    """Split two rows of pixels where either changes: (R,) values of both, and the number of pixels of each run.
 
-    Segments are areas, so a picture of 640 x 640 pixels has some ten thousand runs and not 400,000 pixels to look up.
+    Segments are contiguous: an image of 640 x 640 pixels has about ten thousand runs for 400,000 pixels.
     """
     changes = np.flatnonzero((one[1:] != one[:-1]) | (other[1:] != other[:-1])) + 1
     starts = np.concatenate([np.zeros(min(1, one.size), dtype=changes.dtype), changes])

@@ -1,10 +1,10 @@
-"""Semantic segmentation: one confusion matrix, and the numbers that are read from it.
+"""Semantic segmentation: one confusion matrix and the metrics computed from it.
 
-Two definitions of mIoU circulate; for the same predictions they differ by points on sets with absent categories:
+There are two definitions of mIoU in use; they differ on datasets in which some categories are absent:
     mIoU             over the categories that occur in the ground truth (Detectron2 since July 2022)
-    mIoU_gt_or_pred  over those that occur in the ground truth or are predicted (Detectron2 up to v0.6); a category that
-                     is only predicted counts 0
-Both are reported; compare only like with like.
+    mIoU_gt_or_pred  over the categories that occur in the ground truth or are predicted (Detectron2 up to v0.6); a
+                     category that is only predicted has IoU 0
+Both are reported; compare results of the same definition only.
 
 Shape shorthand: K categories, H x W pixels.
 """
@@ -23,7 +23,7 @@ from detectron2.utils import comm
 
 from ..data.label_maps import read_label_map, read_panoptic_png
 from ..vocabulary import Vocabulary
-from .dataset_facts import category_groups, require_predictions
+from .dataset_metadata import category_groups, require_predictions
 
 _DEFAULT_IGNORE_LABEL = 255
 
@@ -32,8 +32,8 @@ def confusion_matrix(gt: np.ndarray, prediction: np.ndarray, num_categories: int
     """Count pixels by true and predicted category.
 
     Args:
-        gt: (H, W) integers in [0, K), or `ignore_label` where nothing is counted.
-        prediction: (H, W) integers in [0, K), or `ignore_label` for "no category", a miss.
+        gt: (H, W) integers in [0, K), or `ignore_label` for pixels that are not counted.
+        prediction: (H, W) integers in [0, K), or `ignore_label` for "no category", which is wrong everywhere.
         num_categories: K.
         ignore_label: at least K.
 
@@ -41,7 +41,7 @@ def confusion_matrix(gt: np.ndarray, prediction: np.ndarray, num_categories: int
         (K, K + 1) int64: true x predicted category; the last column is "no category".
 
     Raises:
-        ValueError: sizes differ, or a label is out of range (the message holds the value).
+        ValueError: sizes differ, or a label is out of range (the message contains it).
     """
     if gt.shape != prediction.shape:
         raise ValueError(f"the prediction has {prediction.shape} pixels, the ground truth {gt.shape}")
@@ -62,10 +62,10 @@ def confusion_matrix(gt: np.ndarray, prediction: np.ndarray, num_categories: int
 def semantic_metrics(
     confusion: np.ndarray, names: Sequence[str], groups: Mapping[str, Sequence[int]] | None = None
 ) -> dict[str, float]:
-    """Read the usual numbers from a confusion matrix.
+    """Compute the usual metrics from a confusion matrix.
 
     Args:
-        confusion: (K, K + 1) as `confusion_matrix` gives, summed over images.
+        confusion: (K, K + 1) as `confusion_matrix` returns, summed over images.
         names: K category names.
         groups: category ids of named groups.
 
@@ -73,8 +73,8 @@ def semantic_metrics(
         Percent, plain floats, nan where undefined:
             mIoU, mIoU_gt_or_pred: see the module docstring
             fwIoU: IoU weighted by the category's share of the ground truth
-            mACC: mean recall of the categories in the ground truth; pACC: share of right pixels
-            mIoU_<group>, mACC_<group>: of the categories of a group
+            mACC: mean recall of the categories in the ground truth; pACC: share of correct pixels
+            mIoU_<group>, mACC_<group>: over the categories of a group
             IoU-<name>, ACC-<name>: of one category
     """
     num_categories = len(names)
@@ -104,11 +104,11 @@ def semantic_metrics(
 
 
 def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
-    """(H, W) integers: the label map in the output of a model for one image.
+    """(H, W) integers: the label map in a model's output for one image.
 
     Args:
-        output: `sem_seg_labels`, (H, W) integers, as this project's models answer; without it `sem_seg`, either
-            (K, H, W) scores, as Detectron2's models answer, or (H, W) integers.
+        output: with `sem_seg_labels`, (H, W) integers, as of this project's models; else with `sem_seg`, either
+            (K, H, W) scores, as of Detectron2's models, or (H, W) integers.
     """
     labels = output["sem_seg_labels"] if "sem_seg_labels" in output else output["sem_seg"]
     labels = torch.as_tensor(labels)
@@ -116,11 +116,11 @@ def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
 
 
 class SemanticEvaluator(DatasetEvaluator):
-    """mIoU and its relatives on a Detectron2 dataset; see `semantic_metrics`.
+    """mIoU and related metrics on a Detectron2 dataset; see `semantic_metrics`.
 
-    Takes outputs as `predicted_labels` does. Ground truth is the picture `sem_seg_file_name` of the input, or of the
+    Reads outputs by `predicted_labels`. Ground truth is the label map `sem_seg_file_name` of the input, or of the
     dataset's record with the same `file_name`; without it, `pan_seg_file_name` with `segments_info`. Metadata: the
-    categories, `ignore_label` (default 255; 65535 where there are more categories than that) and `category_groups`.
+    vocabulary with its groups, and `ignore_label` (default 255; 65535 for more than 255 categories).
 
     Args:
         dataset_name: a registered dataset.
@@ -136,7 +136,7 @@ class SemanticEvaluator(DatasetEvaluator):
             raise ValueError(
                 f"Dataset {dataset_name!r}: ignore_label {self._ignore_label} is also the id of category "
                 f"{self._names[self._ignore_label]!r}; set the metadata 'ignore_label' to 65535 and use 16-bit "
-                "pictures."
+                "label maps."
             )
         self._records: dict[str, dict] | None = None
         self.reset()
@@ -146,10 +146,10 @@ class SemanticEvaluator(DatasetEvaluator):
         self._num_done = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Count the pixels of a batch.
+        """Add a batch to the confusion matrix.
 
         Raises:
-            ValueError: a prediction or ground truth has a wrong size or label; the message names file and value.
+            ValueError: a prediction or ground truth has a wrong size or label; the message contains file and value.
         """
         for record, output in zip(inputs, outputs, strict=True):
             gt, source = self._ground_truth(record)
@@ -165,7 +165,7 @@ class SemanticEvaluator(DatasetEvaluator):
         """{"sem_seg": `semantic_metrics`}; None on processes other than the first.
 
         Raises:
-            ValueError: no image at all was predicted.
+            ValueError: no image was predicted.
         """
         comm.synchronize()
         gathered = comm.gather((self._confusion, self._num_done))
@@ -173,7 +173,7 @@ class SemanticEvaluator(DatasetEvaluator):
             return None
         confusions, num_done = zip(*gathered, strict=True)
         require_predictions(self._dataset_name, sum(num_done))
-        return {"sem_seg": semantic_metrics(sum(confusions), self._names, self._groups)}
+        return {"sem_seg": semantic_metrics(np.sum(confusions, axis=0), self._names, self._groups)}
 
     def _check_channels(self, output: Mapping[str, Any]) -> None:
         sem_seg = output.get("sem_seg")
@@ -184,7 +184,7 @@ class SemanticEvaluator(DatasetEvaluator):
             )
 
     def _ground_truth(self, record: dict) -> tuple[np.ndarray, str]:
-        """(H, W) labels, and the name of the file that they come from."""
+        """(H, W) labels, and the file that they were read from."""
         if "sem_seg_file_name" not in record and "pan_seg_file_name" not in record:
             record = self._dataset_record(record["file_name"])
         if "sem_seg_file_name" in record:
@@ -198,7 +198,7 @@ class SemanticEvaluator(DatasetEvaluator):
         return labels, path
 
     def _dataset_record(self, file_name: str) -> dict:
-        if self._records is None:  # test mappers may drop the names of ground-truth files
+        if self._records is None:  # mappers may drop ground-truth files
             self._records = {r["file_name"]: r for r in DatasetCatalog.get(self._dataset_name)}
         record = self._records.get(file_name, {})
         if "sem_seg_file_name" not in record and "pan_seg_file_name" not in record:

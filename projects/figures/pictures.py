@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from masqclip_d2.categories import load_categories
-from masqclip_d2.evaluation.class_agnostic import mask_iou
+from masqclip_d2.evaluation.proposal_recall import mask_iou
 from masqclip_d2.losses.pseudo_masks import PseudoMaskRules, choose_pseudo_masks
 from masqclip_d2.meta_arch.maskclip import MaskCLIP
 from masqclip_d2.predictor import Predictor

@@ -68,7 +68,7 @@ ROWS = (
     Row("maskclip_layers_5_6_7_8", "MaskCLIP, RMA in layers 5, 6, 7, 8", "shapes/maskclip_layers_5_6_7_8", _TEACHER),
     Row("masqclip_rounds_0", "MasQCLIP, without distillation", "shapes/masqclip", _TEACHER),
     Row("masqclip_rounds_1", "MasQCLIP, 1 round of distillation", "shapes/masqclip", _STUDENT, (_ROUNDS, "1")),
-    Row("masqclip", "MasQCLIP (2 rounds)", "shapes/masqclip", _STUDENT),  # as many as the key says by itself
+    Row("masqclip", "MasQCLIP (2 rounds)", "shapes/masqclip", _STUDENT),  # the default
     Row("masqclip_rounds_3", "MasQCLIP, 3 rounds of distillation", "shapes/masqclip", _STUDENT, (_ROUNDS, "3")),
     Row(
         "masqclip_no_object_score",

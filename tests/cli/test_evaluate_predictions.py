@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from masqclip_d2.cli.evaluate_predictions import evaluate_predictions, main
 from masqclip_d2.engine.trainer import Trainer
-from masqclip_d2.evaluation.report.saved_predictions import MANIFEST
+from masqclip_d2.evaluation.prediction_recorder import MANIFEST
 from masqclip_d2.shapes.registration import register_shapes
 from tests.helpers import tiny_config
 
@@ -42,7 +42,7 @@ def test_numbers_are_exactly_those_of_the_run(run, tmp_path, capsys):
     main([str(run), "--output", str(tmp_path / "again")])
     before, after = read(run / "results.json"), read(tmp_path / "again" / "results.json")
     assert set(before["results"][SETS[0]]) == {"panoptic_seg", "sem_seg", "bbox", "segm"}
-    assert after == before  # the numbers, and configuration, seed, weights and versions with them
+    assert after == before  # the metrics, and configuration, seed, weights and versions with them
     assert "mIoU_gt_or_pred" in capsys.readouterr().out
 
 
@@ -76,7 +76,7 @@ def test_proposals_are_not_saved_and_it_is_said(tmp_path, mini_shapes, caplog):
         "TEST.SAVE_PREDICTIONS", "True",
     )  # fmt: skip
     Trainer.evaluate_weights(cfg)
-    assert "answers for proposals are not saved" in caplog.text
+    assert "predictions of proposals are not saved" in caplog.text
 
 
 # --- Bad input ---
@@ -92,12 +92,12 @@ def fails(capsys, *words):
 
 def test_no_folder_and_no_predictions(capsys, tmp_path):
     assert f"There is no folder {tmp_path / 'none'}" in fails(capsys, tmp_path / "none")
-    assert "holds no finished predictions" in fails(capsys, tmp_path)
+    assert "has no complete predictions" in fails(capsys, tmp_path)
 
 
-def test_a_run_that_was_broken_off(capsys, copy):
+def test_an_interrupted_run(capsys, copy):
     (copy / MANIFEST).unlink()
-    assert "broken off; evaluate the model again with TEST.SAVE_PREDICTIONS True" in fails(capsys, copy)
+    assert "interrupted; evaluate the model again with TEST.SAVE_PREDICTIONS True" in fails(capsys, copy)
 
 
 @pytest.mark.parametrize(
@@ -131,16 +131,16 @@ def test_predictions_of_another_dataset(capsys, copy):
     change(copy, dataset="mini_shapes_train_all")  # eight images of its own
     assert "lack 2 of the 8 images of dataset 'mini_shapes_train_all'" in fails(capsys, copy)
     change(copy, dataset="yours")
-    assert "of dataset 'yours', which is not registered here" in fails(capsys, copy)
+    assert "of dataset 'yours', which is not registered;" in fails(capsys, copy)
 
 
-def test_predictions_of_images_that_are_not_here(capsys, copy):
+def test_predictions_of_unknown_images(capsys, copy):
     images = read(copy / MANIFEST)["images"]
     change(copy, images=[*images, {**images[0], "image_id": 99}])
-    assert "are of 1 images that dataset 'mini_shapes_val' does not have here, 99 among them" in fails(capsys, copy)
+    assert "are of 1 images that dataset 'mini_shapes_val' does not have, 99 among them" in fails(capsys, copy)
 
 
-def test_predictions_of_other_words(capsys, copy, shapes_root):
+def test_predictions_of_other_categories(capsys, copy, shapes_root):
     register_shapes(shapes_root, prefix="reworded_")
     metadata = MetadataCatalog.get("reworded_shapes_val")
     names = [*metadata.vocabulary["names"][:-1], "lava"]
@@ -148,7 +148,7 @@ def test_predictions_of_other_words(capsys, copy, shapes_root):
     del metadata.vocabulary
     metadata.vocabulary = vocabulary
     change(copy, dataset="reworded_shapes_val")
-    assert "made with other categories than dataset 'reworded_shapes_val' has here" in fails(capsys, copy)
+    assert "made with other categories than dataset 'reworded_shapes_val' has" in fails(capsys, copy)
     for name in [name for name in DatasetCatalog.list() if name.startswith("reworded_")]:
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)

@@ -9,7 +9,7 @@ from masqclip_d2.categories import load_categories
 from masqclip_d2.categories.lists import category_list
 from masqclip_d2.data import registration
 from masqclip_d2.data.registration import register_coco_split
-from masqclip_d2.evaluation.dataset_facts import category_groups
+from masqclip_d2.evaluation.dataset_metadata import category_groups
 from masqclip_d2.shapes.registration import register_shapes
 from masqclip_d2.vocabulary import Vocabulary
 

@@ -13,7 +13,7 @@ from detectron2.utils import comm
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from masqclip_d2.evaluation import id2rgb
+from masqclip_d2.data.label_maps import id2rgb
 from masqclip_d2.fusion import boxes_from_masks
 
 # dataset id, name, isthing; contiguous ids are positions
@@ -40,7 +40,7 @@ def segment_maps():
 
 
 class TinyDataset:
-    """`name`, `metadata`, `records`; `perfect(record)` gives the ground truth in the form of model outputs."""
+    """`name`, `metadata`, `records`; `perfect(record)` is the ground truth as a model's output."""
 
     def __init__(self, name, folder):
         self.name = name
@@ -61,7 +61,11 @@ class TinyDataset:
             json_file=str(folder / "instances.json"),
             evaluator_type="coco_panoptic_seg",
             ignore_label=255,
-            category_groups={"base": [0, 2, 3], "novel": [1]},
+            vocabulary={
+                "names": [name for _, name, _ in CATEGORIES],
+                "is_thing": [bool(thing) for *_, thing in CATEGORIES],
+                "groups": {"base": [0, 2, 3], "novel": [1]},
+            },
         )
 
     def segment_info(self, image_id):
@@ -162,7 +166,7 @@ def tiny_dataset(tmp_path, request):
 
 @pytest.fixture
 def two_processes(monkeypatch):
-    """`merge(evaluator_a, evaluator_b)`: the result of process 0 where process 1 holds what `evaluator_b` has seen."""
+    """`merge(evaluator_a, evaluator_b)`: the result of process 0 with `evaluator_a`; process 1 has `evaluator_b`."""
 
     def merge(first, second):
         sent = []

@@ -1,8 +1,10 @@
 import json
-from types import SimpleNamespace
 
 import pytest
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
 
+from masqclip_d2.config import load_config
 from masqclip_d2.evaluation import evaluators_for
 from masqclip_d2.evaluation.build import TASKS, tasks_of_config
 
@@ -34,7 +36,7 @@ def kinds(evaluators):
         ("lvis", True, ["Lvis", "MaskClassification"]),
     ],
 )
-def test_the_metadata_decides(tiny_dataset, evaluator_type, json_file, expected):
+def test_evaluators_follow_the_metadata(tiny_dataset, evaluator_type, json_file, expected):
     metadata = tiny_dataset.metadata
     del metadata.evaluator_type
     metadata.evaluator_type = evaluator_type
@@ -47,11 +49,11 @@ def test_the_metadata_decides(tiny_dataset, evaluator_type, json_file, expected)
     assert kinds(evaluators) == [f"{name}Evaluator" for name in expected]
 
 
-def test_only_the_tasks_asked_for(tiny_dataset):
+def test_only_the_requested_tasks(tiny_dataset):
     assert kinds(evaluators_for(tiny_dataset.name, None, ["semantic"])) == ["SemanticEvaluator"]
 
 
-def test_the_whole_set_runs_on_perfect_outputs(tiny_dataset, tmp_path):
+def test_all_evaluators_run_on_perfect_outputs(tiny_dataset, tmp_path):
     evaluators = evaluators_for(tiny_dataset.name, str(tmp_path / "out"), ["panoptic", "semantic", "instance"])
     results = tiny_dataset.evaluate(evaluators)
     assert {results[t][m] for t, m in (("panoptic_seg", "PQ"), ("sem_seg", "mIoU"))} == {100.0}
@@ -59,7 +61,7 @@ def test_the_whole_set_runs_on_perfect_outputs(tiny_dataset, tmp_path):
 
 
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance", "proposals"])
-def test_no_predictions_is_one_sentence(tiny_dataset, task):
+def test_no_predictions_is_one_line(tiny_dataset, task):
     evaluators = evaluators_for(tiny_dataset.name, None, [task])
     evaluators.reset()
     with pytest.raises(ValueError, match="no predictions to evaluate|no prediction for 3 of 3") as caught:
@@ -82,7 +84,7 @@ def edit_json(path, change):
     ],
     ids=["annotation without image", "category not in the table"],
 )
-def test_wrong_ground_truth_is_one_sentence(tiny_dataset, task, change, message):
+def test_wrong_ground_truth_is_one_line(tiny_dataset, task, change, message):
     edit_json(tiny_dataset.folder / "instances.json", change)
     with pytest.raises(ValueError, match=message) as caught:
         evaluators_for(tiny_dataset.name, None, [task])
@@ -108,8 +110,8 @@ def test_detections_per_image_must_be_a_number(tiny_dataset, number):
         ("coco_panoptic_seg", ["panoptics"], r"Unknown tasks \['panoptics'\]"),
         ("cityscapes", ["panoptic"], "evaluator_type 'cityscapes', for which there is no evaluator; known: coco"),
         (None, ["panoptic"], "no metadata 'evaluator_type'"),
-        ("sem_seg", ["instance"], "Nothing to evaluate .*answers instance"),
-        ("sem_seg", [], "Nothing to evaluate .*answers nothing"),
+        ("sem_seg", ["instance"], "Nothing to evaluate .*predicts instance"),
+        ("sem_seg", [], "Nothing to evaluate .*predicts nothing"),
     ],
 )
 def test_refuses(tiny_dataset, evaluator_type, tasks, message):
@@ -119,14 +121,47 @@ def test_refuses(tiny_dataset, evaluator_type, tasks, message):
         evaluators_for(tiny_dataset.name, None, tasks)
 
 
-def config(architecture="MaskCLIP", source="mask2former", **switches):
-    test = SimpleNamespace(**{"PANOPTIC_ON": False, "SEMANTIC_ON": False, "INSTANCE_ON": False, **switches})
-    masqclip = SimpleNamespace(PROPOSER=SimpleNamespace(SOURCE=source))
-    model = SimpleNamespace(META_ARCHITECTURE=architecture, MASK_FORMER=SimpleNamespace(TEST=test), MASQCLIP=masqclip)
-    return SimpleNamespace(MODEL=model)
+@pytest.mark.parametrize(
+    "config, opts, expected",
+    [
+        ("shapes/teacher", [], ("proposals",)),
+        ("shapes/maskclip", ["MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "False"], ("panoptic", "instance")),
+        (
+            "shapes/maskclip_gt",
+            ["MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "False", "MODEL.MASK_FORMER.TEST.INSTANCE_ON", "False"],
+            ("semantic", "mask_classification"),
+        ),
+    ],
+)
+def test_tasks_follow_the_model_of_the_configuration(config, opts, expected):
+    assert tasks_of_config(load_config(config, opts)) == expected
 
 
-def test_tasks_follow_the_configuration():
-    assert tasks_of_config(config("MaskProposer", PANOPTIC_ON=True)) == ("proposals",)
-    assert tasks_of_config(config(PANOPTIC_ON=True, INSTANCE_ON=True)) == ("panoptic", "instance")
-    assert tasks_of_config(config(SEMANTIC_ON=True, source="ground_truth")) == ("semantic", "mask_classification")
+@pytest.fixture
+def register(monkeypatch):
+    """`register(class)`: a meta-architecture for one test."""
+    monkeypatch.setattr(META_ARCH_REGISTRY, "_obj_map", dict(META_ARCH_REGISTRY._obj_map))
+    return META_ARCH_REGISTRY.register
+
+
+def test_tasks_of_a_foreign_model(register):
+    class Plain(nn.Module):
+        pass
+
+    class Proposals(nn.Module):
+        predicts_proposals = True
+
+    class OwnTasks(nn.Module):
+        @classmethod
+        def evaluation_tasks(cls, cfg):
+            return ["semantic"]
+
+    for model_class in (Plain, Proposals, OwnTasks):
+        register(model_class)
+
+    def tasks(name):
+        return tasks_of_config(load_config("shapes/maskclip", ["MODEL.META_ARCHITECTURE", name]))
+
+    assert tasks("Plain") == ("panoptic", "semantic", "instance")
+    assert tasks("Proposals") == ("proposals",)
+    assert tasks("OwnTasks") == ("semantic",)

@@ -31,18 +31,18 @@ def noisy(record, output):
 def test_ground_truth_as_prediction_gives_100(tiny_dataset):
     results = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name))
     assert set(results) == {"bbox", "segm"}
-    for numbers in results.values():
+    for metrics in results.values():
         expected = {"AP", "AP50", "AP75", "APs", "AP_base", "AP50_base", "AP_novel", "AP50_novel", "AP-cat", "AP-dog"}
-        assert {key for key, value in numbers.items() if value == pytest.approx(100)} == expected
-        assert math.isnan(numbers["APm"]) and math.isnan(numbers["APl"])  # no such object
+        assert {key for key, value in metrics.items() if value == pytest.approx(100)} == expected
+        assert math.isnan(metrics["APm"]) and math.isnan(metrics["APl"])  # no such object
 
 
 def test_equals_detectron2s_evaluator(tiny_dataset):
     ours = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), noisy)
-    theirs = COCOEvaluator(tiny_dataset.name, tasks=("bbox", "segm"), distributed=False)
-    theirs.reset()
+    detectron2s = COCOEvaluator(tiny_dataset.name, tasks=("bbox", "segm"), distributed=False)
+    detectron2s.reset()
     with contextlib.redirect_stdout(io.StringIO()):
-        expected = tiny_dataset.evaluate(theirs, noisy)
+        expected = tiny_dataset.evaluate(detectron2s, noisy)
     for task in ("bbox", "segm"):
         assert 0 < expected[task]["AP"] < 100
         common = {key: ours[task][key] for key in expected[task]}
@@ -50,20 +50,20 @@ def test_equals_detectron2s_evaluator(tiny_dataset):
 
 
 def test_groups_are_means_over_their_categories(tiny_dataset):
-    numbers = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), noisy)["segm"]
-    assert len({numbers[key] for key in ("AP", "AP50", "AP75")}) == 3  # so that mixing them up shows
-    assert numbers["AP_base"] == pytest.approx(numbers["AP-cat"])
-    assert numbers["AP_novel"] == pytest.approx(numbers["AP-dog"])
-    assert numbers["AP"] == pytest.approx((numbers["AP-cat"] + numbers["AP-dog"]) / 2)
-    assert numbers["AP50"] == pytest.approx((numbers["AP50_base"] + numbers["AP50_novel"]) / 2)
+    metrics = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), noisy)["segm"]
+    assert len({metrics[key] for key in ("AP", "AP50", "AP75")}) == 3  # so that mixing them up shows
+    assert metrics["AP_base"] == pytest.approx(metrics["AP-cat"])
+    assert metrics["AP_novel"] == pytest.approx(metrics["AP-dog"])
+    assert metrics["AP"] == pytest.approx((metrics["AP-cat"] + metrics["AP-dog"]) / 2)
+    assert metrics["AP50"] == pytest.approx((metrics["AP50_base"] + metrics["AP50_novel"]) / 2)
 
 
 def test_finding_nothing_scores_zero(tiny_dataset):
     def nothing(record, output):
         output["instances"] = output["instances"][torch.zeros(len(output["instances"]), dtype=torch.bool)]
 
-    numbers = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), nothing)["segm"]
-    assert numbers["AP"] == 0 and numbers["AP_novel"] == 0 and math.isnan(numbers["APl"])
+    metrics = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), nothing)["segm"]
+    assert metrics["AP"] == 0 and metrics["AP_novel"] == 0 and math.isnan(metrics["APl"])
 
 
 def test_predicted_stuff_is_left_out_and_unknown_categories_are_named(tiny_dataset):
@@ -81,19 +81,23 @@ def test_predicted_stuff_is_left_out_and_unknown_categories_are_named(tiny_datas
 
 def test_things_may_have_any_contiguous_ids(tiny_dataset):
     metadata = tiny_dataset.metadata
-    for key in ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id", "category_groups"):
+    for key in ("thing_dataset_id_to_contiguous_id", "stuff_dataset_id_to_contiguous_id", "vocabulary"):
         delattr(metadata, key)
     # Stuff first; Detectron2's evaluator refuses this.
     metadata.thing_dataset_id_to_contiguous_id = {1: 2, 5: 3}
     metadata.stuff_dataset_id_to_contiguous_id = {92: 0, 200: 1, 1: 2, 5: 3}
-    metadata.category_groups = {"base": [0, 1, 2], "novel": [3]}
+    metadata.vocabulary = {
+        "names": ["grass", "sky", "cat", "dog"],
+        "is_thing": [False, False, True, True],
+        "groups": {"base": [0, 1, 2], "novel": [3]},
+    }
 
     def renumber(record, output):
         noisy(record, output)
         output["instances"].pred_classes += 2
 
-    numbers = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), renumber)["segm"]
-    assert numbers["AP_novel"] == pytest.approx(numbers["AP-dog"]) and 0 < numbers["AP"] < 100
+    metrics = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), renumber)["segm"]
+    assert metrics["AP_novel"] == pytest.approx(metrics["AP-dog"]) and 0 < metrics["AP"] < 100
 
 
 def test_numbers_do_not_depend_on_the_other_tasks(tiny_dataset):
@@ -101,8 +105,8 @@ def test_numbers_do_not_depend_on_the_other_tasks(tiny_dataset):
     evaluators = [kind(tiny_dataset.name) for kind in (PanopticEvaluator, SemanticEvaluator, InstanceEvaluator)]
     together = tiny_dataset.evaluate(DatasetEvaluators(evaluators), noisy)
     assert set(together) == {"panoptic_seg", "sem_seg", "bbox", "segm"}
-    for task, numbers in alone.items():
-        assert together[task] == pytest.approx(numbers, nan_ok=True)
+    for task, metrics in alone.items():
+        assert together[task] == pytest.approx(metrics, nan_ok=True)
 
 
 def test_two_processes_are_one(tiny_dataset, two_processes):
@@ -119,9 +123,9 @@ def test_two_processes_are_one(tiny_dataset, two_processes):
 
 def test_area_limits_come_from_the_metadata(tiny_dataset):
     tiny_dataset.metadata.area_limits = (20, 60)  # cats of 64 and 16 pixels, a dog of 100
-    numbers = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name))["segm"]
-    assert [numbers[key] for key in ("APs", "APl")] == pytest.approx([100, 100])
-    assert math.isnan(numbers["APm"])
+    metrics = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name))["segm"]
+    assert [metrics[key] for key in ("APs", "APl")] == pytest.approx([100, 100])
+    assert math.isnan(metrics["APm"])
 
 
 def test_unpredicted_images_are_told_and_unknown_ones_refused(tiny_dataset, caplog):

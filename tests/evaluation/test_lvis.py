@@ -1,4 +1,4 @@
-"""LVIS's rules on pictures of a few pixels, with numbers worked out by hand; and against the package's own loop."""
+"""LVIS's rules on images of a few pixels, against metrics computed by hand and the package's own loop."""
 
 import json
 import logging
@@ -39,7 +39,11 @@ class TinyLvis:
             json_file=str(self.path),
             evaluator_type="lvis",
             detections_per_image=300,
-            category_groups={"base": [CAT, DOG], "novel": [ELK]},
+            vocabulary={
+                "names": [name for _, name, _ in CATEGORIES],
+                "is_thing": [True] * len(CATEGORIES),
+                "groups": {"base": [CAT, DOG], "novel": [ELK]},
+            },
         )
 
     def write(self, objects, negative=None, not_exhaustive=None):
@@ -68,7 +72,7 @@ class TinyLvis:
         categories = [{"id": i, "name": name, "frequency": frequency} for i, name, frequency in CATEGORIES]
         self.path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
 
-    def numbers(self, found, evaluator=None):
+    def metrics(self, found, evaluator=None):
         evaluator = evaluator or LvisEvaluator(self.name)
         for image, rows in found.items():
             evaluator.process([{"image_id": image}], [{"instances": instances(rows)}])
@@ -91,46 +95,46 @@ def tiny_lvis(tmp_path, request):
     MetadataCatalog.remove(name)
 
 
-def test_the_right_answer_scores_100_by_frequency_and_group(tiny_lvis):
+def test_perfect_predictions_score_100_by_frequency_and_group(tiny_lvis):
     objects = {3: [(CAT, square(0)), (DOG, square(4))], 5: [(CAT, square(6))]}
     tiny_lvis.write(objects)
-    numbers = tiny_lvis.numbers({i: [(0.9, *row) for row in rows] for i, rows in objects.items()})
+    metrics = tiny_lvis.metrics({i: [(0.9, *row) for row in rows] for i, rows in objects.items()})
     right = {"AP", "AP50", "AP75", "APs", "APc", "APf", "AP50c", "AP50f", "AP_base", "AP50_base", "AP-cat", "AP-dog"}
-    assert {key for key, value in numbers.items() if value == pytest.approx(100)} == right
+    assert {key for key, value in metrics.items() if value == pytest.approx(100)} == right
     undefined = {"APm", "APl", "APr", "AP50r", "AP_novel", "AP50_novel", "AP-elk"}  # no such object
-    assert {key for key, value in numbers.items() if math.isnan(value)} == undefined
+    assert {key for key, value in metrics.items() if math.isnan(value)} == undefined
 
 
 def test_precision_is_interpolated_at_101_recalls(tiny_lvis):
     tiny_lvis.write({3: [(CAT, square(0)), (CAT, square(4))]})
-    numbers = tiny_lvis.numbers({3: [(0.9, CAT, square(0)), (0.8, CAT, square(7)), (0.7, CAT, square(4))]})
+    metrics = tiny_lvis.metrics({3: [(0.9, CAT, square(0)), (0.8, CAT, square(7)), (0.7, CAT, square(4))]})
     # right, wrong, right: precision 1 up to recall 0.5 (51 of 101 recalls), 2/3 beyond
-    assert numbers["AP"] == numbers["APf"] == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
+    assert metrics["AP"] == metrics["APf"] == pytest.approx(100 * (51 + 50 * 2 / 3) / 101)
 
 
 @pytest.mark.parametrize(
     "negative, not_exhaustive, expected",
     [
-        ({}, {}, 100),  # nobody looked for dogs in image 3
+        ({}, {}, 100),  # image 3 is not annotated for dogs
         ({3: [DOG]}, {}, 50),  # there is none in image 3, so that the best detection is wrong
         ({3: [DOG]}, {3: [DOG]}, 100),  # not every dog of image 3 was marked
     ],
-    ids=["not looked for", "known to be absent", "not exhaustive"],
+    ids=["not annotated", "annotated as absent", "not exhaustive"],
 )
-def test_detections_count_where_their_category_was_looked_for(tiny_lvis, negative, not_exhaustive, expected):
+def test_detections_count_in_images_annotated_for_their_category(tiny_lvis, negative, not_exhaustive, expected):
     tiny_lvis.write({3: [(CAT, square(0))], 5: [(DOG, square(2))]}, negative, not_exhaustive)
     found = {3: [(0.9, CAT, square(0)), (0.9, DOG, square(6))], 5: [(0.5, DOG, square(2))]}
-    numbers = tiny_lvis.numbers(found)
-    assert numbers["AP-dog"] == numbers["APc"] == pytest.approx(expected)
-    assert numbers["AP-cat"] == pytest.approx(100)
+    metrics = tiny_lvis.metrics(found)
+    assert metrics["AP-dog"] == metrics["APc"] == pytest.approx(expected)
+    assert metrics["AP-cat"] == pytest.approx(100)
 
 
-def test_a_second_detection_is_forgiven_only_where_annotation_is_not_exhaustive(tiny_lvis):
+def test_a_surplus_detection_is_ignored_only_if_annotation_is_not_exhaustive(tiny_lvis):
     rows = {3: [(0.9, CAT, square(6)), (0.8, CAT, square(0))]}
     tiny_lvis.write({3: [(CAT, square(0))]})
-    assert tiny_lvis.numbers(rows)["AP"] == pytest.approx(50)
+    assert tiny_lvis.metrics(rows)["AP"] == pytest.approx(50)
     tiny_lvis.write({3: [(CAT, square(0))]}, not_exhaustive={3: [CAT]})
-    assert tiny_lvis.numbers(rows)["AP"] == pytest.approx(100)
+    assert tiny_lvis.metrics(rows)["AP"] == pytest.approx(100)
 
 
 @pytest.mark.parametrize("limit, dogs", [(1, 0), (2, 100)])
@@ -138,16 +142,16 @@ def test_the_limit_is_of_all_categories_together(tiny_lvis, limit, dogs):
     del tiny_lvis.metadata.detections_per_image
     tiny_lvis.metadata.detections_per_image = limit
     tiny_lvis.write({3: [(CAT, square(0)), (DOG, square(4))]})
-    numbers = tiny_lvis.numbers({3: [(0.5, DOG, square(4)), (0.9, CAT, square(0))]})
-    assert numbers["AP-cat"] == pytest.approx(100) and numbers["AP-dog"] == pytest.approx(dogs)
+    metrics = tiny_lvis.metrics({3: [(0.5, DOG, square(4)), (0.9, CAT, square(0))]})
+    assert metrics["AP-cat"] == pytest.approx(100) and metrics["AP-dog"] == pytest.approx(dogs)
 
 
 def test_sizes_come_from_the_metadata(tiny_lvis):
     tiny_lvis.metadata.area_limits = (4, 9)
     objects = [(CAT, square(0, side=2)), (CAT, square(3, side=4))]  # 4 and 16 pixels
     tiny_lvis.write({3: objects})
-    numbers = tiny_lvis.numbers({3: [(0.9, *objects[0])]})
-    assert numbers["APs"] == pytest.approx(100) and numbers["APl"] == 0
+    metrics = tiny_lvis.metrics({3: [(0.9, *objects[0])]})
+    assert metrics["APs"] == pytest.approx(100) and metrics["APl"] == 0
 
 
 def noisy(seed):
@@ -173,23 +177,23 @@ def test_equals_the_packages_own_loop(tiny_lvis, seed, monkeypatch):
     objects, found, table = noisy(seed)
     tiny_lvis.write(objects, negative=table, not_exhaustive={image: table[image] for image in (2, 4)})
     evaluator = LvisEvaluator(tiny_lvis.name, str(tiny_lvis.path.parent))
-    numbers = tiny_lvis.numbers(found, evaluator)
+    metrics = tiny_lvis.metrics(found, evaluator)
     results = json.loads((tiny_lvis.path.parent / "lvis_instances_results.json").read_text())
     results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
 
     monkeypatch.setattr(np, "float", float, raising=False)  # what its `accumulate` asks of numpy
     truth = lvis.LVIS(str(tiny_lvis.path))
-    theirs = lvis.LVISEval(truth, lvis.LVISResults(truth, results), "segm")
-    theirs.run()
-    expected = {key: 100 * value if value > -1 else math.nan for key, value in theirs.get_results().items()}
+    package = lvis.LVISEval(truth, lvis.LVISResults(truth, results), "segm")
+    package.run()
+    expected = {key: 100 * value if value > -1 else math.nan for key, value in package.get_results().items()}
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
     assert 0 < expected["AP"] < 100
-    assert {name: numbers[name] for name in names} == pytest.approx({n: expected[n] for n in names}, nan_ok=True)
+    assert {name: metrics[name] for name in names} == pytest.approx({n: expected[n] for n in names}, nan_ok=True)
 
 
-def test_nothing_found_is_zero_and_no_predictions_are_refused(tiny_lvis):
+def test_no_detections_score_zero_and_no_predictions_are_refused(tiny_lvis):
     tiny_lvis.write({3: [(CAT, square(0))]})
-    assert tiny_lvis.numbers({3: []})["AP"] == 0
+    assert tiny_lvis.metrics({3: []})["AP"] == 0
     with pytest.raises(ValueError, match="there are no predictions to evaluate"):
         LvisEvaluator(tiny_lvis.name).evaluate()
 
@@ -197,7 +201,7 @@ def test_nothing_found_is_zero_and_no_predictions_are_refused(tiny_lvis):
 def test_two_processes_are_one(tiny_lvis, two_processes):
     objects, found, table = noisy(0)
     tiny_lvis.write(objects, negative=table)
-    whole = tiny_lvis.numbers(found)
+    whole = tiny_lvis.metrics(found)
     evaluators = [LvisEvaluator(tiny_lvis.name) for _ in range(2)]
     for image, rows in found.items():
         evaluators[image % 2].process([{"image_id": image}], [{"instances": instances(rows)}])
@@ -210,7 +214,7 @@ def test_logging_stays_as_it_was(tiny_lvis):
     root = logging.getLogger()
     before = list(root.handlers), root.level
     tiny_lvis.write({3: [(CAT, square(0))]})
-    tiny_lvis.numbers({3: [(0.9, CAT, square(0))]})
+    tiny_lvis.metrics({3: [(0.9, CAT, square(0))]})
     assert (list(root.handlers), root.level) == before and logging.getLogger("lvis").level == logging.NOTSET
 
 

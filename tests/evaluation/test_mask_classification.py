@@ -47,8 +47,8 @@ def test_the_side_is_the_longer_one_of_the_box_in_original_pixels(tiny_dataset):
     masks[0, 3, 5:20] = True  # 15 x 1 pixels at the network, 30 x 1 in the original
     output = {"scores": torch.eye(4)[:1], "gt_classes": torch.tensor([0]), "gt_masks": masks}
     evaluator.process([{"image": torch.zeros(3, 20, 40), "height": 40, "width": 80}], [{"mask_classification": output}])
-    numbers = evaluator.evaluate()["mask_classification"]
-    assert numbers["top1_ge30"] == 100.0 and math.isnan(numbers["top1_lt30"])
+    metrics = evaluator.evaluate()["mask_classification"]
+    assert metrics["top1_ge30"] == 100.0 and math.isnan(metrics["top1_lt30"])
 
 
 def test_equal_scores_and_nan_are_wrong(tiny_dataset):

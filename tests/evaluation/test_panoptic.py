@@ -8,11 +8,11 @@ from masqclip_d2.evaluation.panoptic_quality import panoptic_quality_of_folders
 
 
 def test_ground_truth_as_prediction_gives_100(tiny_dataset):
-    numbers = tiny_dataset.evaluate(PanopticEvaluator(tiny_dataset.name))["panoptic_seg"]
-    means = {key: value for key, value in numbers.items() if "-" not in key}
+    metrics = tiny_dataset.evaluate(PanopticEvaluator(tiny_dataset.name))["panoptic_seg"]
+    means = {key: value for key, value in metrics.items() if "-" not in key}
     suffixes = ("", "_th", "_st", "_base", "_novel")
     assert means == {f"{key}{suffix}": 100.0 for key in ("PQ", "SQ", "RQ") for suffix in suffixes}
-    assert {key: v for key, v in numbers.items() if "-" in key} == {
+    assert {key: v for key, v in metrics.items() if "-" in key} == {
         f"PQ-{name}": 100.0 for name in ("cat", "dog", "grass", "sky")
     }
 
@@ -25,15 +25,15 @@ def drop_dog(record, output):
 
 
 def test_groups_and_things_count_their_own_categories(tiny_dataset):
-    numbers = tiny_dataset.evaluate(PanopticEvaluator(tiny_dataset.name), drop_dog)["panoptic_seg"]
+    metrics = tiny_dataset.evaluate(PanopticEvaluator(tiny_dataset.name), drop_dog)["panoptic_seg"]
     expected = {"PQ": 75.0, "PQ_th": 50.0, "PQ_st": 100.0, "PQ_base": 100.0, "PQ_novel": 0.0}
-    assert {key: numbers[key] for key in expected} == expected
+    assert {key: metrics[key] for key in expected} == expected
 
 
 def test_without_groups_and_without_stuff_in_the_group(tiny_dataset):
-    tiny_dataset.metadata.category_groups["none"] = []
-    numbers = tiny_dataset.evaluate(PanopticEvaluator(tiny_dataset.name))["panoptic_seg"]
-    assert math.isnan(numbers["PQ_none"])
+    tiny_dataset.metadata.vocabulary["groups"]["none"] = []
+    metrics = tiny_dataset.evaluate(PanopticEvaluator(tiny_dataset.name))["panoptic_seg"]
+    assert math.isnan(metrics["PQ_none"])
 
 
 def test_two_processes_are_one(tiny_dataset, two_processes):
@@ -49,13 +49,13 @@ def test_two_processes_are_one(tiny_dataset, two_processes):
 def test_written_predictions_read_back_to_the_same_quality(tiny_dataset, tmp_path):
     output_dir = tmp_path / "out"
     evaluator = PanopticEvaluator(tiny_dataset.name, str(output_dir), write_predictions=True)
-    numbers = tiny_dataset.evaluate(evaluator, drop_dog)["panoptic_seg"]
+    metrics = tiny_dataset.evaluate(evaluator, drop_dog)["panoptic_seg"]
     written = output_dir / "predictions.json"
     assert {c["id"] for c in json.loads(written.read_text())["categories"]} == {1, 5, 92, 200}
     quality, _ = panoptic_quality_of_folders(
         tiny_dataset.metadata.panoptic_json, tiny_dataset.folder, written, output_dir / "panoptic_png"
     )
-    assert 100 * quality.result()["pq"] == pytest.approx(numbers["PQ"])
+    assert 100 * quality.result()["pq"] == pytest.approx(metrics["PQ"])
 
 
 def test_category_ids_without_isthing_are_those_of_the_dataset(tiny_dataset):

@@ -1,5 +1,5 @@
-"""The published protocols from the datasets' original files to numbers: COCO's split, ADE20K's ids, LVIS, all in one
-run whose words follow the dataset."""
+"""The published protocols from the datasets' original files to metrics: COCO's split, ADE20K's ids, LVIS, all in one
+run with the vocabulary of each dataset."""
 
 import json
 import math
@@ -41,21 +41,21 @@ def names(tmp_path_factory):
 
 
 def instances(rows, hw, name):
-    """Instances from rows of (word, score, mask); the word's id is that of the dataset."""
-    words = MetadataCatalog.get(PREFIX + name).vocabulary["names"]
+    """Instances from rows of (category name, score, mask); category ids are those of the dataset."""
+    categories = MetadataCatalog.get(PREFIX + name).vocabulary["names"]
     masks = torch.from_numpy(np.array([mask for *_, mask in rows], dtype=bool).reshape(-1, *hw))
     found = Instances(hw, pred_masks=masks, pred_boxes=Boxes(boxes_from_masks(masks)))
     found.scores = torch.tensor([score for _, score, _ in rows])
-    found.pred_classes = torch.tensor([words.index(word) for word, *_ in rows], dtype=torch.int64)
+    found.pred_classes = torch.tensor([categories.index(category) for category, *_ in rows], dtype=torch.int64)
     return found
 
 
-def numbers(name, answers, hw):
-    """Mask AP of answers {image id: rows}, of which the rows whose word the dataset has are given."""
-    words = MetadataCatalog.get(PREFIX + name).vocabulary["names"]
+def metrics(name, predictions, hw):
+    """Mask AP of predictions {image id: rows}, of which the rows with a category of the dataset are evaluated."""
+    categories = MetadataCatalog.get(PREFIX + name).vocabulary["names"]
     evaluator = InstanceEvaluator(PREFIX + name, tasks=("segm",))
     for record in DatasetCatalog.get(PREFIX + name):
-        rows = [row for row in answers[record["image_id"]] if row[0] in words]
+        rows = [row for row in predictions[record["image_id"]] if row[0] in categories]
         evaluator.process([record], [{"instances": instances(rows, hw, name)}])
     return evaluator.evaluate()["segm"]
 
@@ -64,35 +64,35 @@ def numbers(name, answers, hw):
 CROWD = [[1, 0, 0], [1, 0, 0]]
 LEFT = [[1, 1, 0], [1, 1, 0]]
 RIGHT = [[0, 0, 1], [0, 0, 1]]
-COCO_ANSWERS = {
+COCO_PREDICTIONS = {
     7: [("person", 0.9, RIGHT), ("person", 0.8, LEFT), ("cat", 0.7, LEFT)],
     5: [("cat", 0.9, CROWD)],  # on the crowd: neither right nor wrong
 }
 
 
-def test_constrained_settings_have_one_subset_and_its_words(names):
-    base = numbers("coco_instance_val_base48", COCO_ANSWERS, (2, 3))
-    novel = numbers("coco_instance_val_novel17", COCO_ANSWERS, (2, 3))
+def test_constrained_settings_have_one_subset_and_its_vocabulary(names):
+    base = metrics("coco_instance_val_base48", COCO_PREDICTIONS, (2, 3))
+    novel = metrics("coco_instance_val_novel17", COCO_PREDICTIONS, (2, 3))
     assert base["AP50"] == base["AP"] == base["AP50_base"] == pytest.approx(50)  # the best of two is wrong
     assert novel["AP50"] == novel["AP50_novel"] == pytest.approx(100)
     assert "AP-cat" not in base and "AP-person" not in novel
     assert math.isnan(base["AP50_novel"]) and math.isnan(novel["AP50_base"])
 
 
-def test_generalised_setting_has_base_novel_and_all_among_65_words(names):
-    found = numbers("coco_instance_val_instances65", COCO_ANSWERS, (2, 3))
+def test_generalised_setting_has_base_novel_and_all_among_65_categories(names):
+    found = metrics("coco_instance_val_instances65", COCO_PREDICTIONS, (2, 3))
     assert [found[key] for key in ("AP50_base", "AP50_novel", "AP50")] == pytest.approx([50, 100, 75])
     assert [found[key] for key in ("AP_base", "AP_novel", "AP")] == pytest.approx([50, 100, 75])
 
 
-def test_a_novel_word_for_a_base_object_costs_only_where_both_are_asked_for(names):
-    answers = {7: [("person", 0.9, LEFT), ("cat", 0.9, RIGHT), ("cat", 0.5, LEFT)], 5: []}
-    assert numbers("coco_instance_val_base48", answers, (2, 3))["AP50"] == pytest.approx(100)
-    found = numbers("coco_instance_val_instances65", answers, (2, 3))
+def test_confusing_base_and_novel_costs_only_in_the_generalised_setting(names):
+    predictions = {7: [("person", 0.9, LEFT), ("cat", 0.9, RIGHT), ("cat", 0.5, LEFT)], 5: []}
+    assert metrics("coco_instance_val_base48", predictions, (2, 3))["AP50"] == pytest.approx(100)
+    found = metrics("coco_instance_val_instances65", predictions, (2, 3))
     assert [found[key] for key in ("AP50_base", "AP50_novel", "AP50")] == pytest.approx([100, 50, 75])
 
 
-def test_words_of_the_three_sets(names):
+def test_categories_of_the_three_sets(names):
     sizes = {
         subset: len(MetadataCatalog.get(f"{PREFIX}coco_instance_val_{subset}").vocabulary["names"])
         for subset in ("base48", "novel17", "instances65")
@@ -105,16 +105,16 @@ def test_words_of_the_three_sets(names):
 BED = [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]]
 PERSON = [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
 ELSEWHERE = [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-ADE_ANSWERS = {
+ADE_PREDICTIONS = {
     original_formats.ADE_VAL: [
         ("bed", 0.9, BED), ("person", 0.8, ELSEWHERE), ("person", 0.7, PERSON), ("wall", 0.9, ELSEWHERE),
     ]
 }  # fmt: skip
 
 
-def test_ade20k_gives_the_same_by_both_ways_of_counting_categories(names):
-    """0..99 of the instance set, and ids among the 150 of the panoptic set, where stuff is answered too."""
-    found = {name: numbers(name, ADE_ANSWERS, (3, 4)) for name in ("ade20k_instance_val", "ade20k_panoptic_val")}
+def test_ade20k_has_the_same_metrics_by_both_numberings_of_categories(names):
+    """0..99 of the instance set, and ids among the 150 of the panoptic set, where stuff is predicted, too."""
+    found = {name: metrics(name, ADE_PREDICTIONS, (3, 4)) for name in ("ade20k_instance_val", "ade20k_panoptic_val")}
     ids = {name: MetadataCatalog.get(PREFIX + name).vocabulary["names"].index("person") for name in found}
     assert ids == {"ade20k_instance_val": 3, "ade20k_panoptic_val": 12}
     for one in found.values():
@@ -128,7 +128,7 @@ MANY = (
 )  # fmt: skip
 
 
-def test_one_run_walks_over_all_of_them_with_their_own_words(names, tmp_path, monkeypatch, caplog):
+def test_one_run_evaluates_all_datasets_with_their_vocabularies(names, tmp_path, monkeypatch, caplog):
     pytest.importorskip("lvis", reason="pip install --no-deps lvis")
     sizes, topk = [], []
     set_vocabulary = OpenVocabularySegmenter.set_vocabulary
@@ -137,13 +137,13 @@ def test_one_run_walks_over_all_of_them_with_their_own_words(names, tmp_path, mo
         sizes.append(len(vocabulary))
         set_vocabulary(self, vocabulary)
 
-    def answer(self, *args, **kwargs):
+    def predict(self, *args, **kwargs):
         topk.append(self.tasks.topk)
         return original(self, *args, **kwargs)
 
-    original = OpenVocabularySegmenter.answer
+    original = OpenVocabularySegmenter.predict
     monkeypatch.setattr(OpenVocabularySegmenter, "set_vocabulary", spy)
-    monkeypatch.setattr(OpenVocabularySegmenter, "answer", answer)
+    monkeypatch.setattr(OpenVocabularySegmenter, "predict", predict)
     (tmp_path / "clip.json").write_text(json.dumps({**TINY_CLIP, "context_length": 77}))  # for ADE20K's long names
     cfg = tiny_config(
         tmp_path, "MaskCLIP", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tmp_path / "clip.json"), "DATASETS.TEST",

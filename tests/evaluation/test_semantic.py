@@ -16,7 +16,7 @@ def test_numbers_by_hand():
     gt, prediction = np.array([[0, 0, 0, 1, 1, 255]]), np.array([[0, 0, 1, 1, 2, 3]])
     confusion = confusion_matrix(gt, prediction, 4, 255)
     assert confusion.sum() == 5
-    numbers = semantic_metrics(confusion, NAMES, {"base": [0, 3], "novel": [1, 2], "unseen": [3]})
+    metrics = semantic_metrics(confusion, NAMES, {"base": [0, 3], "novel": [1, 2], "unseen": [3]})
     iou_a, iou_b = 2 / 3, 1 / 3
     expected = {
         "mIoU": 50.0,  # a and b
@@ -34,29 +34,29 @@ def test_numbers_by_hand():
         "ACC-b": 50.0,
     }
     undefined = {"mIoU_unseen", "mACC_unseen", "IoU-c", "IoU-d", "ACC-c", "ACC-d"}
-    assert {key: value for key, value in numbers.items() if key not in undefined} == pytest.approx(expected)
-    assert all(math.isnan(numbers[key]) for key in undefined)
-    assert {type(value) for value in numbers.values()} == {float}
+    assert {key: value for key, value in metrics.items() if key not in undefined} == pytest.approx(expected)
+    assert all(math.isnan(metrics[key]) for key in undefined)
+    assert {type(value) for value in metrics.values()} == {float}
 
 
 def test_no_category_is_a_miss_and_belongs_to_no_prediction():
     confusion = confusion_matrix(np.array([[0, 0, 1, 1]]), np.array([[0, 255, 1, 255]]), 2, 255)
-    numbers = semantic_metrics(confusion, ("a", "b"))
-    assert numbers["mIoU"] == 50.0 and numbers["pACC"] == 50.0
+    metrics = semantic_metrics(confusion, ("a", "b"))
+    assert metrics["mIoU"] == 50.0 and metrics["pACC"] == 50.0
 
 
 def test_without_any_ground_truth_everything_is_nan():
-    numbers = semantic_metrics(np.zeros((2, 3), dtype=np.int64), ("a", "b"), {"base": [0]})
-    assert all(math.isnan(value) for value in numbers.values())
+    metrics = semantic_metrics(np.zeros((2, 3), dtype=np.int64), ("a", "b"), {"base": [0]})
+    assert all(math.isnan(value) for value in metrics.values())
 
 
 def test_equals_the_sum_over_pixels_on_random_maps():
     rng = np.random.default_rng(0)
     gt, prediction = rng.integers(0, 5, (2, 30, 40))
-    numbers = semantic_metrics(confusion_matrix(gt, prediction, 5, 255), list("abcde"))
+    metrics = semantic_metrics(confusion_matrix(gt, prediction, 5, 255), list("abcde"))
     for index, name in enumerate("abcde"):
         both, either = ((gt == index) & (prediction == index)).sum(), ((gt == index) | (prediction == index)).sum()
-        assert numbers[f"IoU-{name}"] == pytest.approx(100 * both / either)
+        assert metrics[f"IoU-{name}"] == pytest.approx(100 * both / either)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_ground_truth_as_prediction_gives_100(tiny_dataset, form, source):
         }[form]
         mapped = record if source == "input" else {"file_name": record["file_name"]}
         evaluator.process([mapped], [output])
-    numbers = evaluator.evaluate()["sem_seg"]
-    means = {key: value for key, value in numbers.items() if "-" not in key}
+    metrics = evaluator.evaluate()["sem_seg"]
+    means = {key: value for key, value in metrics.items() if "-" not in key}
     assert set(means.values()) == {100.0}
     assert {"mIoU_base", "mIoU_novel"} < set(means)
 

@@ -1,1 +1,1 @@
-"""Reports: results table, published rows, saved predictions and their evaluation."""
+"""Results tables, published rows of the papers, saved predictions and their evaluation."""

@@ -1,4 +1,4 @@
-"""The last word of an evaluation: one table with the definition of each number, and a JSON file that can be traced."""
+"""Final report of an evaluation: results tables with definitions of the metrics, and results.json with provenance."""
 
 from __future__ import annotations
 
@@ -15,51 +15,45 @@ from pathlib import Path
 from typing import Any
 
 from ...files import save_text
-from .published import has_published_numbers, published_value, row_of, side_by_side
-from .saved_predictions import Origin
+from ..prediction_recorder import Origin
+from .published_rows import has_published_values, published_value, row_of, side_by_side
 
 logger = logging.getLogger(__name__)
 
 Results = Mapping[str, Mapping[str, Mapping[str, float]]]
-"""dataset -> task -> metric -> value in percent, as Detectron2's evaluators give."""
+"""dataset -> task -> metric -> value in percent, as Detectron2's evaluators return it."""
 
-# Beginning of a metric's name -> what it is, longer names first. A suffix (_base, _th) says over which categories.
+# Pattern of a metric's name -> definition. Names of subsets follow after "_" (PQ_th, AP50_base), see `split_metric`.
 _DEFINITIONS = (
-    ("PQ", "panoptic quality, mean over categories"),
-    ("SQ", "segmentation quality: mean IoU of matched segments"),
-    ("RQ", "recognition quality: F1 of segments at IoU > 0.5"),
-    ("mIoU_gt_or_pred", "mean IoU, categories in ground truth or prediction (Detectron2 up to v0.6)"),
-    ("mIoU", "mean IoU, categories in ground truth (Detectron2 since July 2022)"),
-    ("fwIoU", "IoU weighted by pixels of the ground truth"),
-    ("mACC", "mean pixel recall, categories in ground truth"),
-    ("pACC", "share of pixels with the right category"),
-    ("AP50r", "AP50 of rare categories"),
-    ("AP50c", "AP50 of common categories"),
-    ("AP50f", "AP50 of frequent categories"),
-    ("APr", "AP of rare categories (LVIS: in fewer than 10 training images)"),
-    ("APc", "AP of common categories (LVIS: in 10 to 99 training images)"),
-    ("APf", "AP of frequent categories (LVIS: in 100 and more training images)"),
-    ("APs", "AP of small objects"),
-    ("APm", "AP of medium objects"),
-    ("APl", "AP of large objects"),
-    ("AP50", "average precision at IoU 0.5"),
-    ("AP75", "average precision at IoU 0.75"),
-    ("AP", "average precision, mean over IoU 0.5:0.95"),
-    ("ARs@", "AR of small objects"),
-    ("ARm@", "AR of medium objects"),
-    ("ARl@", "AR of large objects"),
-    ("AR@", "class-agnostic mask recall of the best n proposals, mean over IoU 0.5:0.95"),
-    ("top1_per_category", "ground-truth masks given the right word, mean over categories"),
-    ("top1_lt", "top1 of things whose longer box side is below, pixels"),
-    ("top1_ge", "top1 of things whose longer box side is at least, pixels"),
-    ("top1", "ground-truth masks given the right word"),
-    ("top5", "ground-truth masks whose right word is among the best five"),
+    ("PQ", "PQ", "panoptic quality, mean over categories"),
+    ("SQ", "SQ", "segmentation quality: mean IoU of matched segments"),
+    ("RQ", "RQ", "recognition quality: F1 of segments at IoU > 0.5"),
+    (
+        "mIoU_gt_or_pred",
+        "mIoU_gt_or_pred",
+        "mean IoU, categories in ground truth or prediction (Detectron2 <= v0.6)",
+    ),
+    ("mIoU", "mIoU", "mean IoU, categories in ground truth (Detectron2 since July 2022)"),
+    ("fwIoU", "fwIoU", "IoU weighted by pixels of the ground truth"),
+    ("mACC", "mACC", "mean pixel recall, categories in ground truth"),
+    ("pACC", "pACC", "share of pixels with the correct category"),
+    (r"AP(?:50)?[rcf]", "APr, APc, APf", "AP of rare, common, frequent categories of LVIS"),
+    (r"AP[sml]", "APs, APm, APl", "AP of small, medium, large objects"),
+    ("AP50", "AP50", "average precision at IoU 0.5"),
+    ("AP75", "AP75", "average precision at IoU 0.75"),
+    ("AP", "AP", "average precision, mean over IoU 0.5:0.95"),
+    (r"AR[sml]@\d+", "ARs@n, ARm@n, ARl@n", "AR@n of small, medium, large objects"),
+    (r"AR@\d+", "AR@n", "class-agnostic mask recall of the best n proposals, mean over IoU 0.5:0.95"),
+    ("top1_per_category", "top1_per_category", "top1, mean over categories"),
+    (r"top1_(?:lt\d+|\d+to\d+|ge\d+)", "top1_lt, _to, _ge", "top1 of things by the longer side of their box, pixels"),
+    ("top1", "top1", "share of ground-truth masks whose highest score is that of their category"),
+    ("top5", "top5", "share of ground-truth masks whose category is among the five highest scores"),
 )
-_SIZE_RANGE = re.compile(r"top1_\d+to\d+")
+_SUBSET_TITLES = {"": "all", "th": "things", "st": "stuff"}
 
 
 def report_results(results: Results, cfg: Any) -> None:
-    """Print the tables of all test sets and write results.json to OUTPUT_DIR.
+    """Log the tables of all test sets and write results.json to OUTPUT_DIR.
 
     Args:
         results: see `Results`.
@@ -69,51 +63,120 @@ def report_results(results: Results, cfg: Any) -> None:
     row, difference = row_of(cfg)
     write_results(path, results, Origin.from_config(cfg), row)
     if not any(_flat(results)):
-        logger.warning("No evaluator gave a number; %s says so too.", path)
+        logger.warning("The evaluators returned no metrics; %s has none.", path)
         return
-    logger.info("Results (percent; nan: nothing to measure), also in %s:\n%s", path, results_table(results, row))
+    logger.info("Results, also in %s with those of single categories:\n%s", path, results_table(results, row))
     comparison = comparison_text(results, row, difference)
     if comparison:
         logger.info("%s", comparison)
 
 
 def results_table(results: Results, row: str | None = None) -> str:
-    """Dataset, task, metric, value, definition as text. Rows of single categories (`AP-cat`) are only in the JSON.
+    """One table per dataset, metrics x subsets of categories, followed by the definitions of the metrics.
+
+    Metrics of single categories (`AP-cat`) are in results.json only.
 
     Args:
         results: see `Results`.
-        row: which row of the papers the run is, as `row_of` gives it; then published numbers stand beside ours.
+        row: row of the papers that the run stands for, as `row_of` returns it; its published values are then added.
     """
+    metrics = [metric for _, _, metric, _ in _flat(results) if "-" not in metric]
+    parts = [f"{dataset}:\n{_dataset_table(dataset, tasks, row)}" for dataset, tasks in results.items()]
+    definitions = dict.fromkeys(found for metric in metrics if (found := _definition_of(metric)[1:]) != ("", ""))
+    width = max((len(names) for names, _ in definitions), default=0)
+    legend = ["Percent; nan: no such object or category in the ground truth; -: not defined."]
+    if any("[" in part for part in parts):
+        legend.append("In square brackets: published values.")
+    legend += [f"{names:{width}}  {text}" for names, text in definitions]
+    return "\n\n".join([*parts, "\n".join(legend)])
+
+
+def _dataset_table(dataset: str, tasks: Mapping[str, Mapping[str, float]], row: str | None) -> str:
     from tabulate import tabulate
 
-    rows = []
-    for dataset, task, metric, value in _flat(results):
-        if "-" not in metric:
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    subsets: dict[str, None] = {"": None}
+    for task, values in tasks.items():
+        for metric, value in values.items():
+            if "-" in metric:
+                continue
+            name, subset = split_metric(metric)
             published = published_value(row, dataset, task, metric)
-            rows.append((dataset, task, metric, value, published and published.value, definition(metric)))
-    headers = ("dataset", "task", "metric", "value", "published", "definition")
-    if all(cells[4] is None for cells in rows):
-        rows = [(*cells[:4], cells[5]) for cells in rows]
-        headers = (*headers[:4], headers[5])
-    return tabulate(rows, headers=headers, floatfmt=".2f", tablefmt="pipe", disable_numparse=[2], missingval="-")
+            text = f"{value:.2f}" + (f" [{published.value:g}]" if published is not None else "")
+            cells.setdefault((task, name), {})[subset] = text
+            subsets[subset] = None
+    rows = [[*key, *(by_subset.get(subset, "-") for subset in subsets)] for key, by_subset in cells.items()]
+    headers = ["task", "metric", *(_SUBSET_TITLES.get(subset, subset) for subset in subsets)]
+    align = ("left", "left", *["right"] * len(subsets))
+    return tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True, colalign=align if rows else None)
+
+
+def split_metric(metric: str) -> tuple[str, str]:
+    """Split the name of a metric into metric and subset: "PQ_base" -> ("PQ", "base"); "mIoU" -> ("mIoU", "").
+
+    Both spellings of things and stuff, "PQ_th" and "top1_things", have the subset "th" or "st".
+    """
+    pattern = _definition_of(metric)[0]
+    matched = re.match(f"({pattern})(?:_(.+))?$", metric) if pattern else None
+    if matched is None:
+        return metric, ""
+    subset = matched[2] or ""
+    return matched[1], {"things": "th", "stuff": "st"}.get(subset, subset)
+
+
+def definition(metric: str) -> str:
+    """Definition of a metric in a few words; "" for an unknown one."""
+    return _definition_of(metric)[2]
+
+
+def _definition_of(metric: str) -> tuple[str, str, str]:
+    """Pattern, names in the legend and definition; empty for an unknown metric."""
+    found = (entry for entry in _DEFINITIONS if re.match(f"(?:{entry[0]})(?:_.+)?$", metric))
+    return next(found, ("", "", ""))
 
 
 def comparison_text(results: Results, row: str | None, difference: str) -> str:
-    """The papers' tables with this run in them, or why there are none; "" where the papers have no such dataset.
+    """The papers' tables with this run as a further row, or why they are not shown; "" if no dataset is in the papers.
 
     Args:
         results: see `Results`.
-        row, difference: as `row_of` gives them.
+        row, difference: as `row_of` returns them.
     """
-    if not any(has_published_numbers(dataset) for dataset in results):
+    if not any(has_published_values(dataset) for dataset in results):
         return ""
     if row is None:
-        return f"Published numbers are not shown: this configuration is no row of the papers' tables; {difference}."
+        return f"Published values are not shown: this configuration is no row of the papers' tables; {difference}."
     tables = side_by_side(results, row)
     return tables and (
         f"Published, not reproduced here; this run has the configuration of their row configs/{row}.yaml, with its own "
         f"weights and thresholds:\n\n{tables}"
     )
+
+
+def write_results(path: str | Path, results: Results, origin: Origin | None = None, row: str | None = None) -> None:
+    """Write the metrics and their provenance as strict JSON (undefined values are null).
+
+    Args:
+        path: file to write; its folder is created.
+        results: see `Results`.
+        origin: configuration, seed and weights of the run.
+        row: row of the papers that the run stands for, as `row_of` returns it.
+    """
+    origin = origin or Origin()
+    content = {
+        "results": {
+            dataset: {task: _json_values(metrics) for task, metrics in tasks.items()}
+            for dataset, tasks in results.items()
+        },
+        "unit": "percent",
+        "weights": origin.weights,
+        "seed": origin.seed,
+        "config_sha256": hashlib.sha256(origin.config.encode()).hexdigest(),
+        "config": origin.config,
+        "versions": _versions(),
+        "published": {"row": row, "values": _published(results, row)},
+    }
+    save_text(Path(path), json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _flat(results: Results) -> Iterator[tuple[str, str, str, float]]:
@@ -123,50 +186,17 @@ def _flat(results: Results) -> Iterator[tuple[str, str, str, float]]:
                 yield dataset, task, metric, value
 
 
-def definition(metric: str) -> str:
-    """What a metric is, in a few words; empty for one that is not ours."""
-    if _SIZE_RANGE.fullmatch(metric):
-        return "top1 of things whose longer box side is in this range, pixels"
-    return next((text for beginning, text in _DEFINITIONS if metric.startswith(beginning)), "")
-
-
-def write_results(path: str | Path, results: Results, origin: Origin | None = None, row: str | None = None) -> None:
-    """Write numbers and what they came from as strict JSON (undefined numbers are null).
-
-    Args:
-        path: file to write; its folder is made.
-        results: see `Results`.
-        origin: configuration, seed and weights of the run.
-        row: which row of the papers the run is, as `row_of` gives it.
-    """
-    origin = origin or Origin()
-    content = {
-        "results": {
-            dataset: {task: _json_numbers(metrics) for task, metrics in tasks.items()}
-            for dataset, tasks in results.items()
-        },
-        "unit": "percent",
-        "weights": origin.weights,
-        "seed": origin.seed,
-        "config_sha256": hashlib.sha256(origin.config.encode()).hexdigest(),
-        "config": origin.config,
-        "versions": _versions(),
-        "published": {"row": row, "numbers": _published(results, row)},
-    }
-    save_text(Path(path), json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
 def _published(results: Results, row: str | None) -> list[dict[str, Any]]:
-    """The published numbers of what was measured, with their places."""
+    """The published values of the measured metrics, with paper and table."""
     found = ((key[:3], published_value(row, *key[:3])) for key in _flat(results))
     return [
-        {"dataset": dataset, "task": task, "metric": metric, **asdict(number)}
-        for (dataset, task, metric), number in found
-        if number is not None
+        {"dataset": dataset, "task": task, "metric": metric, **asdict(published)}
+        for (dataset, task, metric), published in found
+        if published is not None
     ]
 
 
-def _json_numbers(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def _json_values(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {metric: float(value) if math.isfinite(value) else None for metric, value in metrics.items()}
 
 

@@ -1,4 +1,4 @@
-"""Numbers from predictions on disk, without the model: the same evaluators, fed from files."""
+"""Evaluation of saved predictions by the same evaluators, without the model."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from ...data.label_maps import read_label_map, read_panoptic_png
 from ...data.registration import canonical_name, register_aliases
 from ...vocabulary import Vocabulary
 from ..build import build_task_evaluator
-from .saved_predictions import SEMANTIC_FOLDER, Predictions, image_id_of, read_predictions
+from ..prediction_recorder import SEMANTIC_FOLDER, image_id_of
+from .saved_predictions import EVALUATE_AGAIN, Predictions, read_predictions
 
 
 def evaluate_saved(folder: str | Path, dataset_name: str | None = None) -> tuple[dict[str, dict], Predictions]:
     """Evaluate a folder of predictions.
 
-    The numbers are those of the run that wrote it, to the last bit if that was one process; sums over the images of
-    several processes are added in another order.
+    The metrics equal those of the run that saved the predictions; bit for bit if that was one process, since several
+    processes add their sums in another order.
 
     Args:
-        folder: as TEST.SAVE_PREDICTIONS leaves it in OUTPUT_DIR/inference/<dataset>.
-        dataset_name: what the predictions must be of; None: what they say.
+        folder: OUTPUT_DIR/inference/<dataset> of an evaluation with TEST.SAVE_PREDICTIONS.
+        dataset_name: the dataset that the predictions must belong to; None: the one that the manifest names.
 
     Returns:
-        {task: {metric: value}} as Detectron2's evaluators give it, and what was read.
+        {task: {metric: value}}, as Detectron2's evaluators return it, and the content of the manifest.
 
     Raises:
-        FileNotFoundError: something is missing in the folder, or of the dataset.
-        ValueError: the predictions are of another dataset, of other images of it, or of other words.
+        FileNotFoundError: a file of the folder or of the dataset is missing.
+        ValueError: the predictions belong to another dataset, other images of it, or other categories.
     """
     predictions = read_predictions(folder)
     records = _matching_records(predictions, dataset_name)
@@ -64,15 +65,15 @@ def _instance(evaluator: Any, predictions: Predictions, records: dict[Any, dict]
 
 
 def _matching_records(predictions: Predictions, dataset_name: str | None) -> dict[Any, dict]:
-    """The dataset's records by image; all images must be predicted, and all predictions be of its images."""
+    """The dataset's records by image id; the predicted images must be exactly these."""
     name, folder = predictions.dataset, predictions.folder
     if dataset_name is not None and canonical_name(dataset_name) != canonical_name(name):
         raise ValueError(f"The predictions in {folder} are of dataset {name!r}, not of {dataset_name!r}.")
     register_aliases([name])
     if name not in DatasetCatalog.list():
         raise ValueError(
-            f"The predictions in {folder} are of dataset {name!r}, which is not registered here; register it first, "
-            "as the program did that made them."
+            f"The predictions in {folder} are of dataset {name!r}, which is not registered; register it first, "
+            "as the program that saved them did."
         )
     records = {image_id_of(record): record for record in DatasetCatalog.get(name)}
     predicted = {image["image_id"] for image in predictions.images}
@@ -80,16 +81,16 @@ def _matching_records(predictions: Predictions, dataset_name: str | None) -> dic
     missing = [i for i in records if i not in predicted]
     if unknown:
         raise ValueError(
-            f"The predictions in {folder} are of {len(unknown)} images that dataset {name!r} does not have here, "
-            f"{unknown[0]!r} among them; is DETECTRON2_DATASETS what it was?"
+            f"The predictions in {folder} are of {len(unknown)} images that dataset {name!r} does not have, "
+            f"{unknown[0]!r} among them; is DETECTRON2_DATASETS the same as when they were saved?"
         )
     if missing:
         raise ValueError(
             f"The predictions in {folder} lack {len(missing)} of the {len(records)} images of dataset {name!r}, "
-            f"{missing[0]!r} among them; evaluate the model again with TEST.SAVE_PREDICTIONS True."
+            f"{missing[0]!r} among them; {EVALUATE_AGAIN}."
         )
     if Vocabulary.from_metadata(MetadataCatalog.get(name)).names != predictions.categories:
-        raise ValueError(f"The predictions in {folder} were made with other categories than dataset {name!r} has here.")
+        raise ValueError(f"The predictions in {folder} were made with other categories than dataset {name!r} has.")
     return records
 
 
@@ -98,8 +99,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"The predictions in {path.parent} are not whole: {path.name} is missing; evaluate the model again with "
-            "TEST.SAVE_PREDICTIONS True."
+            f"The predictions in {path.parent} are incomplete: {path.name} is missing; {EVALUATE_AGAIN}."
         ) from None
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); evaluate the model again.") from None
+        raise ValueError(f"{path} is damaged ({error}); {EVALUATE_AGAIN}.") from None

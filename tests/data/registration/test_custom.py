@@ -10,7 +10,7 @@ import masqclip_d2
 from masqclip_d2 import Vocabulary, load_vocabulary, register_instances, register_panoptic, register_semantic
 from masqclip_d2.diagnostics.datasets import check_dataset
 from masqclip_d2.engine.trainer import vocabulary_of
-from masqclip_d2.evaluation.dataset_facts import category_groups
+from masqclip_d2.evaluation.dataset_metadata import category_groups
 from tests.original_formats import (
     read_json,
     scores_of_the_right_answer,

@@ -4,7 +4,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from masqclip_d2.config import load_config
 from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.data.registration import register_lvis
-from masqclip_d2.evaluation.dataset_facts import category_groups
+from masqclip_d2.evaluation.dataset_metadata import category_groups
 from masqclip_d2.vocabulary import Vocabulary
 from tests.original_formats import read_json, scores_of_the_right_answer, write_json, write_lvis
 

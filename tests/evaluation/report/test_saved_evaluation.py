@@ -1,4 +1,4 @@
-"""Saved predictions give the numbers of the outputs they were made from, bit by bit, whatever these were."""
+"""Metrics of saved predictions equal those of the outputs, bit for bit."""
 
 import json
 
@@ -43,7 +43,7 @@ def strict(results):
     return json.dumps(results, sort_keys=True)  # nan equals nan, and every bit counts
 
 
-def test_every_number_is_the_same(tiny_dataset, tmp_path):
+def test_every_metric_is_the_same(tiny_dataset, tmp_path):
     expected = save(tiny_dataset, tmp_path / "out")
     results, predictions = evaluate_saved(tmp_path / "out")
     assert strict(results) == strict(expected)
@@ -58,7 +58,7 @@ def test_each_task_alone(tiny_dataset, tmp_path, task):
     assert strict(evaluate_saved(tmp_path / "out")[0]) == strict(expected)
 
 
-def test_nothing_found_is_a_prediction(tiny_dataset, tmp_path):
+def test_no_segments_and_no_instances(tiny_dataset, tmp_path):
     def nothing(record, output):
         output["panoptic_seg"] = (torch.zeros(24, 32, dtype=torch.int32), [])
         output["sem_seg_labels"] = torch.full((24, 32), 255)
@@ -76,8 +76,8 @@ def test_class_scores_are_saved_as_labels(tiny_dataset, tmp_path):
 
     expected = save(tiny_dataset, tmp_path / "out", scores, ["semantic"])
     assert strict(evaluate_saved(tmp_path / "out")[0]) == strict(expected)
-    with Image.open(tmp_path / "out" / "sem_seg_png" / "7.png") as picture:
-        assert picture.mode == "L" and np.asarray(picture).max() == 3
+    with Image.open(tmp_path / "out" / "sem_seg_png" / "7.png") as image:
+        assert image.mode == "L" and np.asarray(image).max() == 3
 
 
 def test_many_categories_take_16_bits(tiny_dataset, tmp_path):
@@ -95,17 +95,17 @@ def test_many_categories_take_16_bits(tiny_dataset, tmp_path):
 
     expected = save(tiny_dataset, tmp_path / "out", no_category, ["semantic"])
     assert strict(evaluate_saved(tmp_path / "out")[0]) == strict(expected)
-    with Image.open(tmp_path / "out" / "sem_seg_png" / "7.png") as picture:
-        assert picture.mode.startswith("I") and np.asarray(picture).max() == 65535
+    with Image.open(tmp_path / "out" / "sem_seg_png" / "7.png") as image:
+        assert image.mode.startswith("I") and np.asarray(image).max() == 65535
 
 
-def test_a_new_evaluation_takes_the_old_manifest_away(tiny_dataset, tmp_path):
+def test_a_new_evaluation_removes_the_old_manifest(tiny_dataset, tmp_path):
     save(tiny_dataset, tmp_path)
     assert prediction_folders(tmp_path) == [tmp_path]
-    evaluators_for(tiny_dataset.name, tmp_path, TASKS, Origin()).reset()  # and is broken off
-    with pytest.raises(FileNotFoundError, match="so its predictions are not finished"):
+    evaluators_for(tiny_dataset.name, tmp_path, TASKS, Origin()).reset()  # and is interrupted
+    with pytest.raises(FileNotFoundError, match="so its predictions are incomplete"):
         read_predictions(tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds no finished predictions"):
+    with pytest.raises(FileNotFoundError, match="has no complete predictions"):
         prediction_folders(tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_names_of_images_may_hold_anything(tiny_dataset, tmp_path):
     assert {path.parent for path in tmp_path.rglob("*%25.png")} == {tmp_path / "out" / "sem_seg_png"}
 
 
-def test_two_processes_leave_one_folder(tiny_dataset, tmp_path, two_processes, monkeypatch):
+def test_two_processes_write_one_folder(tiny_dataset, tmp_path, two_processes, monkeypatch):
     expected = save(tiny_dataset, tmp_path / "one")
     parts = [evaluators_for(tiny_dataset.name, tmp_path / "two", TASKS, Origin("A: 1", 3, "w.pth")) for _ in range(2)]
     for index, record in enumerate(tiny_dataset.records):
@@ -133,10 +133,10 @@ def test_two_processes_leave_one_folder(tiny_dataset, tmp_path, two_processes, m
         parts[index % 2].process([record], [output])
     for first, second in zip(parts[0]._evaluators, parts[1]._evaluators, strict=True):
         two_processes(first, second)
-    monkeypatch.undo()  # one process evaluates again
+    monkeypatch.undo()  # evaluated by one process
     results, _ = evaluate_saved(tmp_path / "two")
-    for task, numbers in expected.items():
-        assert results[task] == pytest.approx(numbers, nan_ok=True)
+    for task, metrics in expected.items():
+        assert results[task] == pytest.approx(metrics, nan_ok=True)
 
 
 def test_a_folder_to_save_in_is_needed(tiny_dataset):

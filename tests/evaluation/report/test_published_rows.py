@@ -7,7 +7,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from masqclip_d2.config import load_config, shipped_configs
-from masqclip_d2.evaluation.report.published import published_value, published_values, row_of, tables
+from masqclip_d2.evaluation.report.published_rows import published_value, published_values, row_of, tables
 from masqclip_d2.evaluation.report.results import definition
 
 ROWS = sorted({config for table in tables() for config, _ in table.rows.values() if config is not None})
@@ -41,9 +41,9 @@ def test_numbers_are_those_of_the_page_of_rows():
 
 
 def all_numbers(config):
-    from masqclip_d2.evaluation.report.published import Published, _numbers_of
+    from masqclip_d2.evaluation.report.published_rows import Published, _values_of
 
-    return [Published(v, t.paper, t.name, method, t.note) for t, method, _, v in _numbers_of(config)]
+    return [Published(v, t.paper, t.name, method, t.note) for t, method, _, v in _values_of(config)]
 
 
 def test_the_more_precise_of_two_numbers_is_taken():
@@ -52,7 +52,7 @@ def test_the_more_precise_of_two_numbers_is_taken():
     assert numbers["masqclip_ade20k_panoptic_val", "panoptic_seg", "PQ"].table == "Table 3"
 
 
-def test_constrained_and_generalized_are_numbers_of_different_datasets():
+def test_constrained_and_generalized_are_values_of_different_datasets():
     def ap50(subset, metric="AP50"):
         name = f"coco_instance_val_{subset}"  # customary
         return published_value("base_novel/maskclip_r50", name, "segm", metric).value

@@ -1,8 +1,8 @@
-"""Published numbers beside our own: the tables of both papers, and which of their rows a configuration stands for.
+"""Published metrics: the tables of both papers, and the configuration of each of their rows.
 
-The numbers are in published.json, as printed; they were not measured here. A run is compared with a row only where its
-model, its training set and its test-time image sizes are those of the row's configuration; weights and the thresholds
-of panoptic output (which belong to a dataset) are not compared, so say what they were.
+published_rows.json has the values as printed; they were not measured here. A run is compared with a row only if its
+model, training set and test-time image sizes are those of the row's configuration. Weights and the thresholds of
+panoptic output (which depend on the dataset) are not compared: report them with the results.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ...clip.pretrained import OPENAI_MODELS
 from ...config import flat_items, load_config
 from ...data.registration.aliases import canonical_name
 
-_FILE = Path(__file__).with_name("published.json")
-# What may differ without being another row: where numbers come from, where they run, what belongs to a dataset.
-_OF_THE_RUN = (
+_FILE = Path(__file__).with_name("published_rows.json")
+# Keys that may differ within a row: weights, device, settings of a dataset.
+_NOT_COMPARED = (
     "MODEL.WEIGHTS",
     "MODEL.DEVICE",
     "MODEL.MASK_FORMER.TEST.",
@@ -29,14 +29,14 @@ _OF_THE_RUN = (
     "MODEL.MASQCLIP.TEST.BASELINE_BATCH_SIZE",
     "MODEL.MASQCLIP.TEST.CLASS_MAPS",
 )
-_BESIDE_THE_MODEL = ("INPUT.FORMAT", "INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST")
+_COMPARED_INPUT_KEYS = ("INPUT.FORMAT", "INPUT.MIN_SIZE_TEST", "INPUT.MAX_SIZE_TEST")
 _BOTH_DEFINITIONS = ("mIoU", "mIoU_gt_or_pred")
-_MOST_DIFFERENCES = 3  # shown of a configuration that is no row
+_MAX_SHOWN_DIFFERENCES = 3  # keys in the message about a configuration that is no row
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its name there, our datasets that it can be measured on, and what to look up."""
+    """Column of a table: its name, the registered datasets it can be measured on, task and metric of the results."""
 
     name: str
     datasets: tuple[str, ...]
@@ -45,20 +45,20 @@ class Column:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Ours for it: mIoU is in the tables without its definition, so that both may be meant."""
+        """Metrics to compare with it: for mIoU both definitions, since the papers do not state theirs."""
         return _BOTH_DEFINITIONS if self.metric == "mIoU" else (self.metric,)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper.
+    """Table of a paper.
 
     Args:
-        paper: its authors and place.
+        paper: authors, conference and year.
         name: of the table.
-        note: what the paper leaves open about it; "" for nothing.
-        columns: of numbers.
-        rows: method -> configuration (None: another method), and one number or None per column; percent.
+        note: a definition that the paper leaves open, or "".
+        columns: of values.
+        rows: method -> configuration (None: another method), and one value or None per column; percent.
     """
 
     paper: str
@@ -70,7 +70,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Published:
-    """One number of the row of a configuration, in percent, and its place."""
+    """Value in percent of the row of a configuration, with paper, table and method."""
 
     value: float
     paper: str
@@ -95,15 +95,15 @@ def tables() -> tuple[Table, ...]:
     )
 
 
-def has_published_numbers(dataset: str) -> bool:
-    """Whether a dataset, by our name or a customary one, is in a table."""
+def has_published_values(dataset: str) -> bool:
+    """Whether a dataset, given by its name or an alias, is in a table."""
     return any(canonical_name(dataset) in column.datasets for table in tables() for column in table.columns)
 
 
 def published_values(config: str) -> dict[tuple[str, str, str], Published]:
-    """The numbers of a configuration's rows by (our dataset, task, metric); of several tables the more precise."""
+    """Values of a configuration's rows by (dataset, task, metric); if several tables have it, the more precise one."""
     found: dict[tuple[str, str, str], Published] = {}
-    for table, method, column, value in _numbers_of(config):
+    for table, method, column, value in _values_of(config):
         for dataset in column.datasets:
             for metric in column.metrics:
                 key = (dataset, column.task, metric)
@@ -113,15 +113,16 @@ def published_values(config: str) -> dict[tuple[str, str, str], Published]:
 
 
 def published_value(config: str | None, dataset: str, task: str, metric: str) -> Published | None:
-    """The number of a configuration's row, if there is one; `dataset` may be a customary name."""
+    """The value of a configuration's row, or None; `dataset` may be an alias."""
     return None if config is None else published_values(config).get((canonical_name(dataset), task, metric))
 
 
 def row_of(cfg: Any) -> tuple[str | None, str]:
-    """Which configuration of a row a configuration is, all overrides applied.
+    """Find the row of the papers that a configuration, with its overrides, stands for.
 
     Returns:
-        Its name, such as "coco/maskclip_worma_r50", and ""; or None, and what it differs in from the nearest one.
+        The name of the row's configuration, such as "coco/maskclip_worma_r50", and ""; or None and a text about the
+        keys that differ from the nearest row.
     """
     own = _compared(cfg)
     differences = {
@@ -132,24 +133,24 @@ def row_of(cfg: Any) -> tuple[str | None, str]:
     keys = differences[nearest]
     if not keys:
         return nearest, ""
-    more = f" and {len(keys) - _MOST_DIFFERENCES} more keys" if len(keys) > _MOST_DIFFERENCES else ""
-    return None, f"the nearest, configs/{nearest}.yaml, differs in {', '.join(keys[:_MOST_DIFFERENCES])}{more}"
+    more = f" and {len(keys) - _MAX_SHOWN_DIFFERENCES} more keys" if len(keys) > _MAX_SHOWN_DIFFERENCES else ""
+    return None, f"the nearest, configs/{nearest}.yaml, differs in {', '.join(keys[:_MAX_SHOWN_DIFFERENCES])}{more}"
 
 
 def side_by_side(results: Mapping[str, Mapping[str, Mapping[str, float]]], config: str) -> str:
-    """The papers' tables that the row of a configuration stands in, with the numbers of a run as further rows.
+    """The papers' tables that contain the row of a configuration, with the metrics of a run as further rows.
 
     Args:
         results: dataset -> task -> metric -> percent.
-        config: as `row_of` gives it.
+        config: as `row_of` returns it.
 
     Returns:
-        Markdown; "" where nothing of the tables was measured.
+        Markdown; "" if the run has no metric of these tables.
     """
-    return "\n\n".join(_laid_out(table, results) for table in tables() if _is_measured(table, results, config))
+    return "\n\n".join(_format_table(table, results) for table in tables() if _is_measured(table, results, config))
 
 
-def _laid_out(table: Table, results: Mapping) -> str:
+def _format_table(table: Table, results: Mapping) -> str:
     from tabulate import tabulate
 
     rows = [[f"{method} (published)", *_cells(values, "g")] for method, (_, values) in table.rows.items()]
@@ -161,8 +162,8 @@ def _laid_out(table: Table, results: Mapping) -> str:
     return f"{table.paper}, {table.name}. {table.note}".rstrip() + f"\n{text}"
 
 
-def _cells(values: Iterable[float | None], form: str) -> list[str]:
-    return ["-" if value is None else format(value, form) for value in values]
+def _cells(values: Iterable[float | None], format_spec: str) -> list[str]:
+    return ["-" if value is None else format(value, format_spec) for value in values]
 
 
 def _measured(column: Column, results: Mapping, metric: str) -> float | None:
@@ -182,7 +183,7 @@ def _is_measured(table: Table, results: Mapping, config: str) -> bool:
     )
 
 
-def _numbers_of(config: str) -> Iterator[tuple[Table, str, Column, float]]:
+def _values_of(config: str) -> Iterator[tuple[Table, str, Column, float]]:
     for table in tables():
         for method, (of, values) in table.rows.items():
             if of == config:
@@ -198,11 +199,11 @@ def _compared_rows() -> dict[str, dict[str, Any]]:
 
 
 def _compared(cfg: Any) -> dict[str, Any]:
-    """What makes a configuration a row of the papers."""
+    """The keys and values that distinguish the rows of the papers."""
     items = {
         key: _plain(value)
         for key, value in flat_items(cfg)
-        if key.startswith("MODEL.") and not key.startswith(_OF_THE_RUN) or key in _BESIDE_THE_MODEL
+        if key.startswith("MODEL.") and not key.startswith(_NOT_COMPARED) or key in _COMPARED_INPUT_KEYS
     }
     items["MODEL.MASQCLIP.CLIP.NAME"] = _clip_name(items.get("MODEL.MASQCLIP.CLIP.NAME", ""))
     items["DATASETS.TRAIN"] = [canonical_name(name) for name in cfg.DATASETS.TRAIN]
@@ -214,6 +215,6 @@ def _plain(value: Any) -> Any:
 
 
 def _clip_name(name: str) -> str:
-    """OpenAI's name of a file that has OpenAI's name; all else as it is."""
+    """OpenAI's model name for a file named like OpenAI's; any other name unchanged."""
     by_stem = {Path(model["url"]).stem: known for known, model in OPENAI_MODELS.items()}
     return by_stem.get(Path(name).stem, name)

@@ -8,7 +8,7 @@ import torch
 from detectron2.structures import Instances
 
 from masqclip_d2.evaluation import ProposalRecallEvaluator
-from masqclip_d2.evaluation.class_agnostic import IOU_THRESHOLDS, count_found, mask_iou
+from masqclip_d2.evaluation.proposal_recall import IOU_THRESHOLDS, count_found, mask_iou
 
 
 def test_iou_of_masks_by_hand_and_of_empty_ones():
@@ -36,13 +36,13 @@ def test_nothing_to_find_and_nothing_found():
 
 
 def test_ground_truth_as_proposals(tiny_dataset):
-    numbers = tiny_dataset.evaluate(ProposalRecallEvaluator(tiny_dataset.name))["proposals"]
+    metrics = tiny_dataset.evaluate(ProposalRecallEvaluator(tiny_dataset.name))["proposals"]
     # Three objects in two images: the best proposal of each image finds two of them.
-    assert numbers["AR@1"] == pytest.approx(200 / 3)
-    assert {key: numbers[key] for key in ("AR@10", "AR@100", "ARs@100", "AR@100_base", "AR@100_novel")} == {
+    assert metrics["AR@1"] == pytest.approx(200 / 3)
+    assert {key: metrics[key] for key in ("AR@10", "AR@100", "ARs@100", "AR@100_base", "AR@100_novel")} == {
         key: 100.0 for key in ("AR@10", "AR@100", "ARs@100", "AR@100_base", "AR@100_novel")
     }
-    assert math.isnan(numbers["ARm@100"]) and math.isnan(numbers["ARl@100"])
+    assert math.isnan(metrics["ARm@100"]) and math.isnan(metrics["ARl@100"])
 
 
 def noisy(record, output):
@@ -65,7 +65,7 @@ def test_equals_pycocotools_without_categories(tiny_dataset, group):
 
     tiny_dataset.metadata.area_limits = (20, 80)
     limits = (1, 2, 100)
-    numbers = tiny_dataset.evaluate(ProposalRecallEvaluator(tiny_dataset.name, limits), noisy)["proposals"]
+    metrics = tiny_dataset.evaluate(ProposalRecallEvaluator(tiny_dataset.name, limits), noisy)["proposals"]
 
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(tiny_dataset.metadata.json_file)
@@ -91,11 +91,11 @@ def test_equals_pycocotools_without_categories(tiny_dataset, group):
     recall = evaluation.eval["recall"][:, 0]  # (IoU thresholds, areas, limits)
     recall = 100 * np.where(recall < 0, np.nan, recall).mean(0)
     if group is None:
-        ours = [numbers[f"AR@{limit}"] for limit in limits] + [numbers[f"AR{size}@100"] for size in "sml"]
+        ours = [metrics[f"AR@{limit}"] for limit in limits] + [metrics[f"AR{size}@100"] for size in "sml"]
         expected = [*recall[0], *recall[1:, -1]]
         assert 0 < ours[0] < ours[1] < ours[2] < 101
     else:
-        ours, expected = [numbers[f"AR@{limit}_{group}"] for limit in limits], [*recall[0]]
+        ours, expected = [metrics[f"AR@{limit}_{group}"] for limit in limits], [*recall[0]]
     assert ours == pytest.approx(expected, nan_ok=True)
 
 
@@ -113,8 +113,8 @@ def test_no_proposals_find_nothing(tiny_dataset):
     def nothing(record, output):
         output["proposals"] = output["proposals"][torch.zeros(len(output["proposals"]), dtype=torch.bool)]
 
-    numbers = tiny_dataset.evaluate(ProposalRecallEvaluator(tiny_dataset.name), nothing)["proposals"]
-    assert numbers["AR@100"] == 0 and numbers["AR@100_novel"] == 0
+    metrics = tiny_dataset.evaluate(ProposalRecallEvaluator(tiny_dataset.name), nothing)["proposals"]
+    assert metrics["AR@100"] == 0 and metrics["AR@100_novel"] == 0
 
 
 def test_bad_input_is_named(tiny_dataset):

@@ -1,9 +1,9 @@
-"""How many objects the proposals find, whatever they are called: class-agnostic mask average recall.
+"""Class-agnostic mask average recall of proposals.
 
 AR@n is the recall of the n best proposals of each image, averaged over the IoU thresholds 0.5, 0.55, ... 0.95, as COCO
-defines it (pycocotools with useCats = 0 gives the same numbers). The recall of a subset of the objects (small ones,
-novel ones) lets only these objects take part in the matching. Counts are summed image by image, so that neither masks
-nor run lengths are kept or sent between processes.
+defines it (equal to pycocotools with useCats = 0). The recall of a subset of the objects (small, novel) matches
+proposals with these objects only. Counts are summed image by image, so that no masks are kept or sent between
+processes.
 
 Shape shorthand: Q mask proposals, G objects of the ground truth, T IoU thresholds, L limits on Q, H x W pixels.
 """
@@ -11,7 +11,7 @@ Shape shorthand: Q mask proposals, G objects of the ground truth, T IoU threshol
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
-from .dataset_facts import area_limits, area_ranges, category_groups, require_predictions, required
+from .dataset_metadata import area_limits, area_ranges, category_groups, require_predictions, required
 from .instance import load_coco_ground_truth
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-_AREA_SUFFIX = {"small": "s", "medium": "m", "large": "l"}  # ARs@100 and so on, as Detectron2 names them
+_AREA_SUFFIX = {"small": "s", "medium": "m", "large": "l"}  # as in Detectron2: ARs@100, ...
 
 
 def mask_iou(masks: Tensor, others: Tensor) -> Tensor:
@@ -46,12 +46,12 @@ def mask_iou(masks: Tensor, others: Tensor) -> Tensor:
 
 
 def count_found(iou: np.ndarray, thresholds: np.ndarray, limits: Sequence[int]) -> np.ndarray:
-    """Greedy matching: each proposal, best first, takes the free object with the largest IoU, if that is enough.
+    """Greedy matching: each proposal, best first, takes the free object of largest IoU if that reaches the threshold.
 
     Args:
         iou: (Q, G), proposals in order of decreasing score.
-        thresholds: (T,); an IoU equal to the threshold is enough.
-        limits: L increasing numbers of proposals.
+        thresholds: (T,); an IoU equal to the threshold is a match.
+        limits: (L,) increasing numbers of proposals.
 
     Returns:
         (L, T) int64: objects found by the first `limit` proposals.
@@ -64,7 +64,7 @@ def count_found(iou: np.ndarray, thresholds: np.ndarray, limits: Sequence[int]) 
         return found
     for proposal in range(min(len(iou), max(limits))):
         candidates = np.where(free, iou[proposal], -1.0)  # (T, G)
-        # The last of equal ones, as pycocotools.
+        # Of equal IoUs the last, as in pycocotools.
         best = num_objects - 1 - candidates[:, ::-1].argmax(1)
         taken = candidates[rows, best] >= thresholds
         free[rows[taken], best[taken]] = False
@@ -75,16 +75,16 @@ def count_found(iou: np.ndarray, thresholds: np.ndarray, limits: Sequence[int]) 
 class ProposalRecallEvaluator(DatasetEvaluator):
     """Class-agnostic average recall of mask proposals on a Detectron2 dataset, in percent.
 
-    Takes `outputs["proposals"]`: Instances, or anything with `pred_masks` (Q, H, W) bool at the size of the ground
+    Reads `outputs["proposals"]`: Instances, or anything with `pred_masks` (Q, H, W) bool at the size of the ground
     truth and `scores` (Q,). Inputs need `image_id`. Metadata: `json_file` (COCO instances; crowds are left out),
-    `thing_dataset_id_to_contiguous_id`, `category_groups`, `area_limits` (pixels; default COCO's 32^2 and 96^2).
+    `thing_dataset_id_to_contiguous_id`, the vocabulary's groups, `area_limits` (pixels; default COCO's 32^2 and 96^2).
 
     Args:
         dataset_name: a registered dataset.
-        limits: numbers of proposals per image, increasing; numbers of sizes use the last.
+        limits: numbers of proposals per image, increasing; the recall by object size uses the last.
 
     Raises:
-        ValueError: the metadata lacks something, or limits do not increase.
+        ValueError: metadata is missing, or the limits do not increase.
         FileNotFoundError: the ground truth is missing.
     """
 
@@ -132,33 +132,34 @@ class ProposalRecallEvaluator(DatasetEvaluator):
             self._num_done += 1
 
     def evaluate(self) -> dict | None:
-        """{"proposals": numbers}; None on processes other than the first.
+        """{"proposals": metrics}; None on processes other than the first.
 
         Keys: AR@n and AR@n_<group> for every limit n; for the largest ARs@n, ARm@n, ARl@n. nan without such objects.
 
         Raises:
-            ValueError: no image at all was predicted.
+            ValueError: no image was predicted.
         """
         comm.synchronize()
         gathered = comm.gather((self._found, self._num_objects, self._num_done))
         if not comm.is_main_process():
             return None
-        found, num_objects, num_done = (sum(parts) for parts in zip(*gathered, strict=True))
-        require_predictions(self._dataset_name, num_done)
+        founds, nums_objects, nums_done = zip(*gathered, strict=True)
+        found, num_objects = np.sum(founds, axis=0), np.sum(nums_objects, axis=0)
+        require_predictions(self._dataset_name, sum(nums_done))
         recalls = [
             [100 * float(f.mean()) / int(n) if n else math.nan for f in found_by_limit]
             for found_by_limit, n in zip(found, num_objects, strict=True)
         ]
         largest = self._limits[-1]
-        numbers = {f"AR@{limit}": recall for limit, recall in zip(self._limits, recalls[0], strict=True)}
+        metrics = {f"AR@{limit}": recall for limit, recall in zip(self._limits, recalls[0], strict=True)}
         sizes = [f"AR{_AREA_SUFFIX[name]}@{largest}" for name in self._ranges if name != "all"]
-        numbers.update({name: recall[-1] for name, recall in zip(sizes, recalls[1:], strict=False)})
+        metrics.update({name: recall[-1] for name, recall in zip(sizes, recalls[1:], strict=False)})
         for group, recall in zip(self._groups, recalls[1 + len(sizes) :], strict=True):
-            numbers.update({f"AR@{limit}_{group}": part for limit, part in zip(self._limits, recall, strict=True)})
-        return {"proposals": numbers}
+            metrics.update({f"AR@{limit}_{group}": part for limit, part in zip(self._limits, recall, strict=True)})
+        return {"proposals": metrics}
 
     def _ground_truth(self, record: dict) -> tuple[list[dict], Tensor]:
-        """Annotations and (G, H, W) bool masks of one image, crowds left out."""
+        """Annotations and (G, H, W) bool masks of one image without crowds."""
         image = self._coco.imgs.get(record["image_id"])
         if image is None:
             raise ValueError(
@@ -171,8 +172,8 @@ class ProposalRecallEvaluator(DatasetEvaluator):
             mask[:] = self._coco.annToMask(annotation)
         return annotations, torch.from_numpy(masks)
 
-    def _subsets(self, annotations: list[dict]):
-        """Which annotations belong to each area range, then to each group: (G,) bool arrays."""
+    def _subsets(self, annotations: list[dict]) -> Iterator[np.ndarray]:
+        """Yield (G,) bool arrays: the annotations of each area range, then of each group."""
         areas = np.array([a["area"] for a in annotations], dtype=np.float64)
         for low, high in self._ranges.values():
             yield (areas >= low) & (areas <= high)

@@ -1,6 +1,6 @@
-"""What every evaluator asks of a dataset: its categories, its groups (base, novel), its size limits.
+"""Detectron2 metadata that evaluators read: required keys, category groups (base, novel), object sizes, limits.
 
-All of it comes from Detectron2's metadata, set when the dataset is registered; nothing hangs on parts of a name.
+All of it is set when the dataset is registered; nothing depends on parts of a dataset's name.
 """
 
 from __future__ import annotations
@@ -10,14 +10,23 @@ from typing import Any
 from ..vocabulary import Vocabulary
 
 COCO_AREA_LIMITS = (32**2, 96**2)
-"""Pixels: COCO calls an object small up to the first, large from the second, medium between."""
+"""Pixels: in COCO an object is small up to the first, large from the second, medium between."""
 
 COCO_DETECTIONS_PER_IMAGE = 100
-"""Of the results of an image and category, as many of the best count in COCO's evaluation."""
+"""COCO's evaluation counts so many of the best detections of each image and category."""
 
 
 def required(metadata: Any, key: str, why: str) -> Any:
-    """The value of a metadata key; ValueError that names the dataset and the key if it is missing or None."""
+    """The value of a metadata key.
+
+    Args:
+        metadata: of a dataset.
+        key: its name.
+        why: what needs it, for the message.
+
+    Raises:
+        ValueError: the key is missing or None.
+    """
     value = getattr(metadata, key, None)
     if value is None:
         raise ValueError(
@@ -28,7 +37,7 @@ def required(metadata: Any, key: str, why: str) -> Any:
 
 
 def category_groups(metadata: Any) -> dict[str, list[int]]:
-    """Return named groups of contiguous category ids, such as base and novel; {} if the dataset has none.
+    """Named groups of contiguous category ids, such as base and novel; {} if the dataset has none.
 
     These are the groups of the dataset's vocabulary (`Vocabulary.from_metadata`).
 
@@ -49,7 +58,7 @@ def area_limits(metadata: Any) -> tuple[float, float]:
         raise ValueError(
             f"Dataset {metadata.name!r}: metadata 'area_limits' must be two increasing numbers of pixels, got {limits}."
         )
-    return limits
+    return limits[0], limits[1]
 
 
 def area_ranges(limits: tuple[float, float]) -> dict[str, tuple[float, float]]:
@@ -59,23 +68,23 @@ def area_ranges(limits: tuple[float, float]) -> dict[str, tuple[float, float]]:
 
 
 def detections_per_image(metadata: Any) -> int:
-    """How many results of an image count: metadata `detections_per_image` (LVIS: 300), else COCO's 100.
+    """Number of detections of an image that are counted: metadata `detections_per_image` (LVIS: 300), else COCO's 100.
 
     Raises:
         ValueError: it is no positive integer.
     """
-    number = getattr(metadata, "detections_per_image", None)
-    if number is None:
+    limit = getattr(metadata, "detections_per_image", None)
+    if limit is None:
         return COCO_DETECTIONS_PER_IMAGE
-    if not isinstance(number, int) or number < 1:
+    if not isinstance(limit, int) or limit < 1:
         raise ValueError(
-            f"Dataset {metadata.name!r}: metadata 'detections_per_image' must be a positive integer, got {number!r}."
+            f"Dataset {metadata.name!r}: metadata 'detections_per_image' must be a positive integer, got {limit!r}."
         )
-    return number
+    return limit
 
 
 def require_predictions(dataset_name: str, num_images: int) -> None:
-    """Raise ValueError if an evaluation saw no image at all."""
+    """Raise ValueError if no image was predicted."""
     if num_images == 0:
         raise ValueError(
             f"Dataset {dataset_name!r}: there are no predictions to evaluate; no image of it was given to the model."
