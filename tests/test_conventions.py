@@ -1,0 +1,133 @@
+"""Conventions of the source code as tests: devices, exceptions, paths, characters, sizes, ignored warnings."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from masqclip_d2 import detectron2_backend
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "masqclip_d2"
+FOLDERS = ("masqclip_d2", "projects", "benchmarks", "datasets", "demo", "tests")
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60  # docstring apart
+ABSOLUTE_PATH = re.compile(r"(/(home|mnt|opt|root|tmp|usr|var|work|data\d*)/\S+|[A-Z]:\\\S*)")
+
+
+def source_files(*folders: str) -> Iterator[Path]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not any(part in ("build", "__pycache__") for part in path.parts):
+                yield path
+
+
+def nodes(*folders: str, kind: type | tuple[type, ...]) -> Iterator[tuple[Path, ast.AST]]:
+    """Syntax nodes of a kind with the file that they are in."""
+    for path in source_files(*folders):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kind):
+                yield path.relative_to(ROOT), node
+
+
+def places(found: list[tuple[Path, ast.AST]]) -> list[str]:
+    return [f"{path}:{node.lineno}" for path, node in found]
+
+
+def is_bundled_or_op(path: Path) -> bool:
+    return path.parts[1] in ("_bundled", "ops")
+
+
+def test_there_are_source_files():
+    assert len(list(source_files("masqclip_d2"))) > 100
+
+
+def test_devices_come_from_tensors_and_configs():
+    literals = [
+        (path, node)
+        for path, node in nodes("masqclip_d2", "projects", kind=ast.Constant)
+        if isinstance(node.value, str) and re.fullmatch(r"cuda(:\d+)?", node.value) and not is_bundled_or_op(path)
+    ]
+    assert places(literals) == []
+
+
+def test_except_clauses_name_exceptions():
+    bare = [(path, node) for path, node in nodes(*FOLDERS, kind=ast.ExceptHandler) if node.type is None]
+    assert places(bare) == []
+
+
+def test_no_absolute_paths():
+    literals = [
+        (path, node)
+        for path, node in nodes("masqclip_d2", "projects", "benchmarks", "datasets", "demo", kind=ast.Constant)
+        if isinstance(node.value, str) and ABSOLUTE_PATH.match(node.value)
+    ]
+    assert places(literals) == []
+
+
+def test_weights_are_read_without_running_code():
+    loads = [
+        (path, node)
+        for path, node in nodes("masqclip_d2", "projects", "benchmarks", kind=ast.Call)
+        if ast.unparse(node.func) == "torch.load"
+        and not any(each.arg == "weights_only" and ast.unparse(each.value) == "True" for each in node.keywords)
+    ]
+    assert places(loads) == []
+
+
+def test_source_files_are_ascii():
+    others = [str(path.relative_to(ROOT)) for path in source_files(*FOLDERS) if not path.read_bytes().isascii()]
+    assert others == []
+
+
+def test_type_checker_and_linter_ignores_name_their_rule():
+    blanket = re.compile(r"#\s*(type:\s*ignore|pyright:\s*ignore(?!\[)|noqa(?!:)|ruff:\s*noqa(?!:))")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in source_files(*FOLDERS)
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if blanket.search(line)
+    ]
+    assert found == []
+
+
+def test_files_are_short():
+    long = [
+        f"{path.relative_to(ROOT)}: {count} lines"
+        for path in source_files("masqclip_d2", "projects", "benchmarks")
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > MAX_FILE_LINES
+    ]
+    assert long == []
+
+
+def test_functions_are_short():
+    functions = nodes("masqclip_d2", "projects", "benchmarks", kind=(ast.FunctionDef, ast.AsyncFunctionDef))
+    long = [f"{path}:{node.name}" for path, node in functions if _num_lines(node) > MAX_FUNCTION_LINES]
+    assert long == []
+
+
+def _num_lines(function: ast.FunctionDef) -> int:
+    first = function.body[0]
+    docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(function) is not None else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+@pytest.mark.parametrize("missing", ["triton", "cv2"])
+def test_import_without_optional_packages(missing):
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None  # its import fails from now on
+import masqclip_d2
+print(masqclip_d2.__version__)
+"""
+    if missing == "cv2" and detectron2_backend().kind == "real":
+        pytest.skip("the real Detectron2 needs OpenCV")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
