@@ -191,8 +191,15 @@ def _add_masqclip_keys(cfg: CN) -> None:
     ours = cfg.MODEL.MASQCLIP = CN()
 
     ours.PROPOSER = CN()
-    # Where masks come from: "mask2former", "mask_rcnn", or "ground_truth" (MaskCLIP, Table 7).
+    # Source of masks: "mask2former", "mask_rcnn", "ground_truth" (MaskCLIP, Table 7), "from_files", or a class name of
+    # masqclip_d2.proposer.PROPOSER_REGISTRY.
     ours.PROPOSER.SOURCE = "mask2former"
+    ours.PROPOSER.FILES = CN()  # of "from_files"
+    # Folder with one file or folder of masks per image, or one JSON file of COCO's results for the whole dataset.
+    ours.PROPOSER.FILES.PATH = ""
+    # Name of an image's masks in that folder; fields {stem}, {name}, {parent} (of the image file) and {image_id}. The
+    # suffix (.npz, .json, none for a folder of PNGs) may be left out.
+    ours.PROPOSER.FILES.PATTERN = "{stem}"
     ours.PROPOSER.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
     _add_mask_rcnn_keys(ours.PROPOSER)
 

@@ -90,12 +90,20 @@ class MaskProposals:
         return replace(self, mask_logits=self.mask_logits.to(device), object_scores=self.object_scores.to(device))
 
     @classmethod
-    def from_binary_masks(cls, masks: Tensor, object_scores: Tensor | None = None) -> MaskProposals:
-        """Proposals from binary masks of any source: (Q, H, W) bool or 0/1 in the frame of the image."""
+    def from_binary_masks(
+        cls, masks: Tensor, object_scores: Tensor | None = None, image_hw: tuple[int, int] | None = None
+    ) -> MaskProposals:
+        """Proposals from binary masks of any source.
+
+        Args:
+            masks: (Q, H, W) bool or 0/1 that cover the image.
+            object_scores: (Q,) float in [0, 1]; None: ones.
+            image_hw: (height, width) of the image in pixels; None: (H, W).
+        """
         mask_logits = (masks.to(torch.float32) * 2 - 1) * CERTAIN_LOGIT
         if object_scores is None:
             object_scores = torch.ones(len(masks), device=masks.device)
-        return cls(mask_logits, object_scores, tuple(masks.shape[-2:]))
+        return cls(mask_logits, object_scores, image_hw or (masks.shape[-2], masks.shape[-1]))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ Input: a record of one image in Detectron2's format. Output: a dict with
     height, width, image_id, file_name     of the image before augmentation
     instances       in training, or on request: Instances in the frame of `image` with gt_masks (BitMasks), gt_classes
                     (contiguous), gt_boxes. Padding belongs to no mask; crowds are left out; may have length 0
+    proposal_masks, proposal_scores     in training, if the proposer reads stored masks (`Proposer.stored_masks`):
+                    (N, H, W) bool in the frame of `image`, without masks that a crop removes, and (N,) float32
     sem_seg         panoptic ground truth only: (H, W) int64 contiguous classes, 255 ignore
 """
 
@@ -24,9 +26,18 @@ from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
 from ..proposer import proposer_class
+from ..proposer.mask_files import ScoredMasks
 from . import registration  # noqa: F401  (registers our datasets)
 from .augmentation import evaluation_augmentations, training_augmentations
-from .ground_truth import IGNORE_LABEL, ObjectMasks, category_masks, instance_masks, panoptic_masks, semantic_map
+from .ground_truth import (
+    IGNORE_LABEL,
+    ObjectMasks,
+    category_masks,
+    instance_masks,
+    panoptic_masks,
+    semantic_map,
+    transformed_masks,
+)
 from .images import read_image
 
 _PADDING = 128  # grey value of padded pixels, as FixedSizeCrop's
@@ -93,16 +104,25 @@ class SegmentationMapper(ABC):
         augmentations: Detectron2 augmentations of image and masks.
         with_ground_truth: add `instances`, and `sem_seg` if the ground truth has it.
         min_side: pad image and masks to at least this many pixels on both sides; at most 0: no padding.
+        stored_masks: see `Proposer.stored_masks`; None: add no proposals.
     """
 
     recipe: ClassVar[str] = "shortest_edge"
     """Augmentations in training, one of `augmentation.RECIPES`."""
 
     @configurable
-    def __init__(self, *, augmentations: list[T.Augmentation], with_ground_truth: bool, min_side: int = -1) -> None:
+    def __init__(
+        self,
+        *,
+        augmentations: list[T.Augmentation],
+        with_ground_truth: bool,
+        min_side: int = -1,
+        stored_masks: Callable[[Record, tuple[int, int]], ScoredMasks] | None = None,
+    ) -> None:
         self.augmentations = T.AugmentationList(augmentations)
         self.with_ground_truth = with_ground_truth
         self.min_side = min_side
+        self.stored_masks = stored_masks
 
     @classmethod
     def from_config(
@@ -119,6 +139,7 @@ class SegmentationMapper(ABC):
             "augmentations": training_augmentations(cfg, cls.recipe) if is_train else evaluation_augmentations(cfg),
             "with_ground_truth": is_train if with_ground_truth is None else with_ground_truth,
             "min_side": cfg.INPUT.SIZE_DIVISIBILITY if is_train else -1,
+            "stored_masks": proposer_class(cfg).stored_masks(cfg) if is_train else None,
         }
 
     def __call__(self, record: Record) -> Record:
@@ -128,11 +149,18 @@ class SegmentationMapper(ABC):
         mapped["image"] = _padded(channels_first(image), self.min_side, _PADDING)
         if self.with_ground_truth:
             mapped |= self.ground_truth(record, image_hw, transforms)
+        if self.stored_masks is not None:
+            mapped |= self._proposals(self.stored_masks(record, image_hw), transforms)
         return mapped
 
     @abstractmethod
     def ground_truth(self, record: Record, image_hw: tuple[int, int], transforms: T.TransformList) -> Record:
         """Entries `instances` and, if available, `sem_seg`; `image_hw` is the image's size before the transforms."""
+
+    def _proposals(self, stored: ScoredMasks, transforms: T.TransformList) -> Record:
+        visible = transformed_masks(stored.masks, range(len(stored.masks)), stored.masks.shape[1:], transforms)
+        masks = _padded(torch.from_numpy(visible.masks), self.min_side, False)
+        return {"proposal_masks": masks, "proposal_scores": torch.from_numpy(stored.scores[visible.classes])}
 
     def to_instances(self, objects: ObjectMasks) -> Instances:
         """Masks as Detectron2 structures, padded to `min_side`."""

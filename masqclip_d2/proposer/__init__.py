@@ -1,8 +1,10 @@
 """Class-agnostic mask proposals. Importing this package registers its proposers, heads and backbones."""
 
+from .from_files import FileProposer
 from .ground_truth import GroundTruthProposer
 from .mask2former.head import MaskProposalHead
 from .mask2former.proposer import Mask2FormerProposer
+from .mask_files import save_masks
 from .mask_rcnn.proposer import MaskRcnnProposer
 from .mask_rcnn.torchvision_resnet import TorchvisionResNet
 from .network_proposer import NetworkProposer
@@ -10,6 +12,7 @@ from .registry import PROPOSER_REGISTRY, Proposer, build_proposer, proposer_clas
 
 __all__ = [
     "PROPOSER_REGISTRY",
+    "FileProposer",
     "GroundTruthProposer",
     "Mask2FormerProposer",
     "MaskProposalHead",
@@ -19,4 +22,5 @@ __all__ = [
     "TorchvisionResNet",
     "build_proposer",
     "proposer_class",
+    "save_masks",
 ]

@@ -10,6 +10,7 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from ..structures import MaskProposals
+from .mask_files import ScoredMasks
 
 PROPOSER_REGISTRY = Registry("PROPOSER")
 PROPOSER_REGISTRY.__doc__ = "Subclasses of `Proposer`, built as `cls(cfg)`; MODEL.MASQCLIP.PROPOSER.SOURCE names one."
@@ -18,6 +19,7 @@ SHORT_NAMES = {
     "mask2former": "Mask2FormerProposer",
     "mask_rcnn": "MaskRcnnProposer",
     "ground_truth": "GroundTruthProposer",
+    "from_files": "FileProposer",
 }
 """Values of MODEL.MASQCLIP.PROPOSER.SOURCE besides the registered class names."""
 
@@ -34,6 +36,15 @@ class Proposer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("_device_marker", torch.empty(0), persistent=False)
+
+    @classmethod
+    def stored_masks(cls, cfg) -> Callable[[dict, tuple[int, int]], ScoredMasks] | None:
+        """Function (record, image_hw) -> masks of the image on disk, if proposals are read instead of predicted.
+
+        Mappers call it in training and apply their augmentations to the result, which becomes `proposal_masks`
+        (N, H, W) bool and `proposal_scores` (N,) of the record.
+        """
+        return None
 
     @property
     def device(self) -> torch.device:

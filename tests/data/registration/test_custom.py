@@ -340,7 +340,7 @@ def test_faults_of_semantic_labels(semantic, tmp_path):
 @pytest.mark.parametrize(
     "pixels, match",
     [
-        ([[0, 0, 3, 255]] * 2, r"a\.png holds the label 3, but labels are 0\.\.2, and 255 where there is none"),
+        ([[0, 0, 3, 255]] * 2, r"a\.png holds the label 3, but labels are 0\.\.2, and 255 without a category"),
         (np.zeros((2, 4, 3)), r"a\.png has mode RGB; expected one channel"),
         ([[0, 0, 0]] * 2, r"a\.png has 3x2 pixels, its image 4x2"),
     ],
