@@ -1,6 +1,7 @@
-"""Miniatures of the published datasets in their original formats, written pixel by pixel, and their right answers.
+"""Miniatures of published datasets in their original formats, and metrics of their ground truth as predictions.
 
-Every `write_*` fills a folder of all datasets as one has it after download, with one or two pictures of a few pixels.
+Each `write_*` writes one dataset, as it is after download, into a root of all datasets: one or two images of a few
+pixels.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from masqclip_d2.config import load_config
 from masqclip_d2.data.label_maps import read_label_map, read_panoptic_png
 from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.evaluation import evaluators_for
+from masqclip_d2.evaluation.report.saved_predictions import Origin
 
 
 def write_image(path: Path, width: int, height: int, color=(90, 120, 60)) -> None:
@@ -272,14 +274,73 @@ def write_lvis(root: Path) -> Path:
     return path
 
 
-# --- The right answer ---
+# --- Cityscapes ---
+
+CITYSCAPES_IDS = {
+    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19,
+    "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26, "truck": 27,
+    "bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33,
+}  # fmt: skip
+# Labels 7 road, 23 sky, 3 outside the image's content; 26001 is a car. By city.
+_CITYSCAPES_SEGMENTS = {
+    "frankfurt": [[23, 23, 3], [7, 26001, 26001]],
+    "lindau": [[23, 7, 7], [7, 7, 24000]],
+}
 
 
-def scores_of_the_right_answer(name: str) -> dict[str, dict[str, float]]:
-    """What the evaluators of a dataset say of its own ground truth, given as a model would; read through the mapper."""
+def write_cityscapes(root: Path) -> Path:
+    """Two validation images in city folders, and the panoptic json and pngs of cityscapesScripts."""
+    base = root / "cityscapes"
+    train_id = {label: index for index, label in enumerate(CITYSCAPES_IDS.values())}
+    content = {
+        "images": [],
+        "annotations": [],
+        "categories": [
+            {"id": label, "name": name, "color": [index, 0, 0], "supercategory": "", "isthing": int(label >= 24)}
+            for index, (name, label) in enumerate(CITYSCAPES_IDS.items())
+        ],
+    }
+    for city, segment_ids in _CITYSCAPES_SEGMENTS.items():
+        stem = f"{city}_000000_000019"
+        write_image(base / "leftImg8bit" / "val" / city / f"{stem}_leftImg8bit.png", 3, 2)
+        labels = np.array(segment_ids)
+        labels = np.where(labels >= 1000, labels // 1000, labels)
+        fine = base / "gtFine" / "val" / city
+        write_pixels(fine / f"{stem}_gtFine_labelIds.png", labels)
+        write_pixels(fine / f"{stem}_gtFine_labelTrainIds.png", [[train_id.get(i, 255) for i in row] for row in labels])
+        write_pixels(fine / f"{stem}_gtFine_color.png", np.zeros((2, 3, 3)))
+        kept = np.where(labels == 3, 0, segment_ids)
+        colors = np.stack([kept % 256, kept // 256 % 256, kept // 256 // 256], axis=-1)
+        write_pixels(base / "gtFine" / "cityscapes_panoptic_val" / f"{stem}_gtFine_panoptic.png", colors)
+        content["images"].append(
+            {"id": stem, "width": 3, "height": 2, "file_name": f"{stem}_gtFine_leftImg8bit.png"}  # as published
+        )
+        segments = [
+            {
+                "id": number, "category_id": number // 1000 if number >= 1000 else number,
+                "area": int((kept == number).sum()), "bbox": [0, 0, 1, 1], "iscrowd": 0,
+            }
+            for number in np.unique(kept[kept > 0]).tolist()
+        ]  # fmt: skip
+        content["annotations"].append(
+            {"image_id": stem, "file_name": f"{stem}_gtFine_panoptic.png", "segments_info": segments}
+        )
+    write_json(base / "gtFine" / "cityscapes_panoptic_val.json", content)
+    return base
+
+
+# --- Metrics of the ground truth ---
+
+
+def scores_of_the_ground_truth(name: str, output_dir: Path | None = None) -> dict[str, dict[str, float]]:
+    """Evaluate the ground truth of a dataset as if a model had predicted it; images are read by the mapper.
+
+    With `output_dir`, the predictions are saved there.
+    """
     cfg = load_config("base/shapes")
     mapper = build_mapper(cfg, is_train=False)
-    evaluator = evaluators_for(name, None, ("panoptic", "semantic", "instance"))
+    tasks = ("panoptic", "semantic", "instance")
+    evaluator = evaluators_for(name, output_dir, tasks, save_as=None if output_dir is None else Origin())
     evaluator.reset()
     metadata = MetadataCatalog.get(name)
     annotations = _annotations_by_image(metadata)

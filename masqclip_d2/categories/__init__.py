@@ -90,12 +90,12 @@ def renumbered(categories: Iterable[Category]) -> tuple[Category, ...]:
     return tuple(replace(category, contiguous_id=position) for position, category in enumerate(categories))
 
 
-def base_novel_groups(categories: Iterable[Category]) -> dict[str, list[int]]:
+def base_novel_groups(categories: Iterable[Category]) -> dict[str, tuple[int, ...]]:
     """Return {"base": contiguous ids, "novel": contiguous ids}; either may be empty."""
     categories = list(categories)
     return {
-        "base": [category.contiguous_id for category in categories if not category.novel],
-        "novel": [category.contiguous_id for category in categories if category.novel],
+        "base": tuple(category.contiguous_id for category in categories if not category.novel),
+        "novel": tuple(category.contiguous_id for category in categories if category.novel),
     }
 
 

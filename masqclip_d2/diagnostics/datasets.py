@@ -69,7 +69,7 @@ def _finding(what: str, check: Callable[[], str], metadata: Any = None) -> Findi
 
 
 def _remedy(metadata: Any, text: str) -> str:
-    remedy = getattr(metadata, "remedy", None)
+    remedy = getattr(metadata, "missing_hint", None)
     if remedy is None or remedy in text:
         return ""
     made = [getattr(metadata, key, None) for key in ("sem_seg_root", "panoptic_root", "json_file")]
@@ -87,7 +87,7 @@ def _paths(metadata: Any) -> list[str]:
 
 def _check_files(name: str, metadata: Any) -> str:
     paths = _paths(metadata)
-    if getattr(metadata, "remedy", None) is not None:
+    if getattr(metadata, "missing_hint", None) is not None:
         require_files(name, metadata.as_dict(), paths)
     return ", ".join(paths) or "the dataset names none"
 

@@ -13,6 +13,7 @@ from typing import Any
 from ..categories.lists import category_list
 from ..data.label_maps import IGNORE_LABEL
 from ..data.registration.common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
+from ..data.registration.image_folders import ImageFolder
 from ..data.registration.records import image_fields, instance_records, panoptic_records
 from .rendering import read_manifest
 
@@ -109,8 +110,9 @@ def _load_captions(root: Path, metadata: dict[str, Any]) -> list[Record]:
     _require_finished(root, metadata["json_file"])
     content = json.loads(Path(metadata["json_file"]).read_text(encoding="utf-8"))
     images = {image["id"]: image for image in content["images"]}
+    folder = ImageFolder(metadata["image_root"])
     return [
-        {**image_fields(images[annotation["image_id"]], metadata["image_root"]), "caption": annotation["caption"]}
+        {**image_fields(images[annotation["image_id"]], folder), "caption": annotation["caption"]}
         for annotation in content["annotations"]
     ]
 

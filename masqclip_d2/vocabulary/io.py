@@ -87,14 +87,17 @@ def as_vocabulary(vocabulary: Vocabulary | str | Path | Sequence[str], stuff: st
         FileNotFoundError: there is no such file.
         ValueError: no valid vocabulary, or `stuff` with a vocabulary that defines its own stuff.
     """
-    is_name = isinstance(vocabulary, (str, Path)) and is_vocabulary_name(vocabulary)
-    if not is_name and not isinstance(vocabulary, Vocabulary):
-        return Vocabulary.from_names(vocabulary, stuff)
+    if isinstance(vocabulary, (str, Path)) and is_vocabulary_name(vocabulary):
+        loaded = load_vocabulary(vocabulary)
+    elif isinstance(vocabulary, Vocabulary):
+        loaded = vocabulary
+    else:
+        return Vocabulary.from_names(vocabulary, stuff)  # type: ignore[arg-type]
     if stuff:
         raise ValueError(
             "`stuff` is for category names only; a vocabulary or vocabulary file defines its own stuff categories."
         )
-    return load_vocabulary(vocabulary) if is_name else vocabulary
+    return loaded
 
 
 def _read(path: Path) -> Vocabulary:

@@ -148,7 +148,7 @@ def ade20k(folder, what):
     return {
         "segments not listed": ("samples", r"ade20k_panoptic_val/.*png has 1 segment ids, such as \d+, that its ann"),
         "ids of another kind": ("id maps", r"other names for 150 of 150 category ids, such as 0: '0', which .* 'wall'"),
-        "id not in the table": ("records", "has category id 150, which is not in the dataset's category table of 150"),
+        "id not in the table": ("records", "has category id 150, which is not among the 150 categories of the dataset"),
     }[what]
 
 
@@ -185,7 +185,7 @@ def test_a_half_prepared_set_names_the_command_that_goes_on(tmp_path):
         prepare("ade20k", tmp_path, splits=["val"], progress=False)
     register("ade20k", tmp_path, "half_checked_")
     ((what, text),) = faults("half_checked_ade20k_sem_seg_val")
-    assert what == "files" and "half prepared; go on with: python datasets/prepare_ade20k.py --root" in text
+    assert what == "files" and "was interrupted; resume it with: python datasets/prepare_ade20k.py --root" in text
 
 
 @pytest.mark.parametrize("order, right", [("ours", True), ("OVSeg's", False)])

@@ -29,14 +29,14 @@ def steps(root: Path) -> list[Step]:
     """The kinds semantic, instance and panoptic; datasets/README.md names their files."""
     folder = root / FOLDERS[0]
     result = []
-    for split, theirs in SPLITS.items():
-        images, annotations = folder / "images" / theirs, folder / "annotations" / theirs
-        instances = folder / "annotations_instance" / theirs
+    for split, split_folder in SPLITS.items():
+        images, annotations = folder / "images" / split_folder, folder / "annotations" / split_folder
+        instances = folder / "annotations_instance" / split_folder
         semantic = {images: _DOWNLOAD, annotations: _DOWNLOAD}
         instance = {images: _DOWNLOAD, instances: _DOWNLOAD_INSTANCES}
         panoptic = f"ade20k_panoptic_{split}"
         for kind, outputs, inputs in (
-            ("semantic", (f"annotations_detectron2/{theirs}",), semantic),
+            ("semantic", (f"annotations_detectron2/{split_folder}",), semantic),
             ("instance", (f"ade20k_instance_{split}.json",), instance),
             ("panoptic", (panoptic, f"{panoptic}.json"), {**semantic, **instance}),
         ):
@@ -46,10 +46,10 @@ def steps(root: Path) -> list[Step]:
 
 
 def _plan_semantic(folder: Path, split: str) -> Plan:
-    theirs = SPLITS[split]
-    labels = folder / "annotations" / theirs
-    items = paired_stems(folder / "images" / theirs, ".jpg", labels, ".png")
-    return Plan(items, partial(_write_semantic, labels, folder / "annotations_detectron2" / theirs))
+    split_folder = SPLITS[split]
+    labels = folder / "annotations" / split_folder
+    items = paired_stems(folder / "images" / split_folder, ".jpg", labels, ".png")
+    return Plan(items, partial(_write_semantic, labels, folder / "annotations_detectron2" / split_folder))
 
 
 def _write_semantic(source: Path, output: Path, stem: str) -> None:
@@ -63,16 +63,18 @@ def _semantic(path: Path) -> np.ndarray:
 
 
 def _plan_instance(folder: Path, split: str) -> Plan:
-    theirs = SPLITS[split]
-    stems = paired_stems(folder / "images" / theirs, ".jpg", folder / "annotations_instance" / theirs, ".png")
+    split_folder = SPLITS[split]
+    stems = paired_stems(
+        folder / "images" / split_folder, ".jpg", folder / "annotations_instance" / split_folder, ".png"
+    )
     return Plan(
         stems,
-        partial(_instances_of_image, folder, theirs),
+        partial(_instances_of_image, folder, split_folder),
         partial(_write_instances, folder / f"ade20k_instance_{split}.json"),
     )
 
 
-def _instances_of_image(folder: Path, theirs: str, stem: str) -> dict[str, Any]:
+def _instances_of_image(folder: Path, split_folder: str, stem: str) -> dict[str, Any]:
     """What the annotation file holds of an image, without annotation ids."""
     annotations = [
         {
@@ -83,16 +85,16 @@ def _instances_of_image(folder: Path, theirs: str, stem: str) -> dict[str, Any]:
             "area": int(mask.sum()),
             "segmentation": run_length(mask),
         }
-        for category_id, mask in _instances(folder, theirs, stem)
+        for category_id, mask in _instances(folder, split_folder, stem)
     ]
-    return {"image": _image_entry(folder / "images" / theirs, stem), "annotations": annotations}
+    return {"image": _image_entry(folder / "images" / split_folder, stem), "annotations": annotations}
 
 
-def _instances(folder: Path, theirs: str, stem: str) -> list[tuple[int, np.ndarray]]:
+def _instances(folder: Path, split_folder: str, stem: str) -> list[tuple[int, np.ndarray]]:
     """(category id, (H, W) mask) of each instance, by its number in the green channel; red is the class, 1..100."""
-    path = folder / "annotations_instance" / theirs / f"{stem}.png"
+    path = folder / "annotations_instance" / split_folder / f"{stem}.png"
     colors = read_colors(path, "Instance annotation")
-    image = folder / "images" / theirs / f"{stem}.jpg"
+    image = folder / "images" / split_folder / f"{stem}.jpg"
     require_same_size(colors[..., 0], path, image_size(image), image)
     category_of = {row.attributes["instance_id"]: row.id for row in load_categories("ade20k") if row.isthing}
     found = []
@@ -123,9 +125,9 @@ def _write_instances(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def _plan_panoptic(folder: Path, split: str) -> Plan:
-    theirs = SPLITS[split]
-    stems = paired_stems(folder / "images" / theirs, ".jpg", folder / "annotations" / theirs, ".png")
-    paired_stems(folder / "images" / theirs, ".jpg", folder / "annotations_instance" / theirs, ".png")
+    split_folder = SPLITS[split]
+    stems = paired_stems(folder / "images" / split_folder, ".jpg", folder / "annotations" / split_folder, ".png")
+    paired_stems(folder / "images" / split_folder, ".jpg", folder / "annotations_instance" / split_folder, ".png")
     return Plan(
         stems,
         partial(_write_panoptic_png, folder, split),
@@ -140,17 +142,17 @@ def _write_panoptic_png(folder: Path, split: str, stem: str) -> dict[str, Any]:
     evaluation takes areas from here, so that others would give other numbers (and pixels of things without an instance
     stay void).
     """
-    theirs = SPLITS[split]
-    path = folder / "annotations" / theirs / f"{stem}.png"
+    split_folder = SPLITS[split]
+    path = folder / "annotations" / split_folder / f"{stem}.png"
     semantic = _semantic(path)
-    image = folder / "images" / theirs / f"{stem}.jpg"
+    image = folder / "images" / split_folder / f"{stem}.jpg"
     require_same_size(semantic, path, image_size(image), image)
     categories = load_categories("ade20k")
     color_id = {category.id: int(rgb2id(category.color)) for category in categories}
     stuff = [category.id for category in categories if not category.isthing]
     painted = [(i, color_id[i], semantic == i) for i in np.unique(semantic).tolist() if i in stuff]
     used = {color_id[i] for i in stuff}
-    for category_id, mask in _instances(folder, theirs, stem):
+    for category_id, mask in _instances(folder, split_folder, stem):
         segment_id = color_id[category_id]
         while segment_id in used or segment_id == 0:
             segment_id = (segment_id + _ID_STEP) % _NUM_IDS
@@ -164,7 +166,7 @@ def _write_panoptic_png(folder: Path, split: str, stem: str) -> dict[str, Any]:
         infos.append({**info, "iscrowd": 0})
     save_image(folder / f"ade20k_panoptic_{split}" / f"{stem}.png", id2rgb(segment_ids))
     annotation = {"image_id": stem, "file_name": f"{stem}.png", "segments_info": infos}
-    return {"image": _image_entry(folder / "images" / theirs, stem), "annotation": annotation}
+    return {"image": _image_entry(folder / "images" / split_folder, stem), "annotation": annotation}
 
 
 def _write_panoptic(path: Path, records: list[dict[str, Any]]) -> None:

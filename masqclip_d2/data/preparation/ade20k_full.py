@@ -33,11 +33,11 @@ def steps(root: Path) -> list[Step]:
             kind="semantic",
             split=split,
             folder=folder,
-            outputs=(f"images_detectron2/{theirs}", f"annotations_detectron2/{theirs}"),
+            outputs=(f"images_detectron2/{split_folder}", f"annotations_detectron2/{split_folder}"),
             inputs={folder / _INDEX: _DOWNLOAD, folder / "images" / "ADE": _DOWNLOAD},
             plan=partial(_plan, root, split),
         )
-        for split, theirs in SPLITS.items()
+        for split, split_folder in SPLITS.items()
     ]
 
 
@@ -106,7 +106,7 @@ def _split_of(name: str) -> str:
     return "val" if len(parts) > 1 and parts[1] == "val" else "train"
 
 
-def _write_one(root: Path, theirs: str, item: list[str]) -> None:
+def _write_one(root: Path, split_folder: str, item: list[str]) -> None:
     folder, name = item
     source = root / folder / name
     stem = source.stem
@@ -120,8 +120,8 @@ def _write_one(root: Path, theirs: str, item: list[str]) -> None:
     stored = {category.attributes["ade_id"]: category.id for category in load_categories("ade20k_full")}
     labels = translated(classes, lookup_table(stored, _HIGHEST_CLASS, IGNORE_LABEL), label_path)
     output = root / FOLDER
-    save_image(output / "images_detectron2" / theirs / f"{stem}.jpg", image)
-    save_labels(output / "annotations_detectron2" / theirs / f"{stem}.tif", labels)
+    save_image(output / "images_detectron2" / split_folder / f"{stem}.jpg", image)
+    save_labels(output / "annotations_detectron2" / split_folder / f"{stem}.tif", labels)
 
 
 def class_indices(colors: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from ...coco_masks import from_run_length
 from ...files import link_or_copy
 from ..label_maps import image_size
 from ..registration.ade20k import SPLITS
-from ..registration.pascal_context import FOLDER, IGNORE_LABELS, LABEL_ENDINGS
+from ..registration.pascal_context import FOLDER, IGNORE_LABELS, LABEL_SUFFIXES
 from .labels import lookup_table, require_same_size, save_labels, translated
 from .steps import Plan, Step
 
@@ -33,11 +33,11 @@ def steps(root: Path) -> list[Step]:
     folder = root / FOLDER
     listed = {source / _MERGED: _MERGED_SOURCE, source / "JPEGImages": _IMAGES_SOURCE}
     result = []
-    for split, theirs in SPLITS.items():
-        labels = {number: f"annotations_ctx{number}/{theirs}" for number in IGNORE_LABELS}
+    for split, split_folder in SPLITS.items():
+        labels = {number: f"annotations_ctx{number}/{split_folder}" for number in IGNORE_LABELS}
         mats = {source / "trainval": _MAT_SOURCE}
         plans = {
-            "": (f"images/{theirs}", listed, _plan_images),
+            "": (f"images/{split_folder}", listed, _plan_images),
             "59": (labels[59], listed, _plan_59),
             "459": (labels[459], {**listed, **mats}, _plan_459),
         }
@@ -84,7 +84,7 @@ def _write_59(source: Path, output: Path, item: list[Any]) -> None:
     require_same_size(raw, path, image_size(image), image)
     ranks = {row.attributes["label_459"]: row.id for row in load_categories("pascal_context_59")}
     table = lookup_table(ranks, _NUM_LABELS, IGNORE_LABELS[59])
-    save_labels(output / f"{stem}{LABEL_ENDINGS[59]}", translated(raw, table, path))
+    save_labels(output / f"{stem}{LABEL_SUFFIXES[59]}", translated(raw, table, path))
 
 
 def _plan_459(source: Path, output: Path, split: str) -> Plan:
@@ -97,7 +97,7 @@ def _write_459(source: Path, output: Path, stem: str) -> None:
     raw = read_label_mat(path)
     require_same_size(raw, path, image_size(image), image)
     table = lookup_table({label: label - 1 for label in range(1, _NUM_LABELS + 1)}, _NUM_LABELS, IGNORE_LABELS[459])
-    save_labels(output / f"{stem}{LABEL_ENDINGS[459]}", translated(raw, table, path))
+    save_labels(output / f"{stem}{LABEL_SUFFIXES[459]}", translated(raw, table, path))
 
 
 def read_label_mat(path: Path) -> np.ndarray:

@@ -24,15 +24,15 @@ def steps(root: Path) -> list[Step]:
     """ROOT/pascal_voc_d2/{images,annotations_pascal20,annotations_pascal21}/{training,validation}: kinds 20 and 21."""
     source, folder = root / _SOURCE, root / FOLDER
     result = []
-    for split, theirs in SPLITS.items():
+    for split, split_folder in SPLITS.items():
         listed = source / "ImageSets" / "Segmentation" / f"{split}.txt"
         images = {listed: _DOWNLOAD, source / "JPEGImages": _DOWNLOAD}
         labels = {**images, source / "SegmentationClass": _DOWNLOAD}
-        output = folder / "images" / theirs
+        output = folder / "images" / split_folder
         plan = partial(_plan, listed, partial(_link, source / "JPEGImages", output))
-        result.append(Step("", split, folder, (f"images/{theirs}",), images, plan))
+        result.append(Step("", split, folder, (f"images/{split_folder}",), images, plan))
         for number in (20, 21):
-            output = f"annotations_pascal{number}/{theirs}"
+            output = f"annotations_pascal{number}/{split_folder}"
             plan = partial(_plan, listed, partial(_write_labels, source, folder / output, number))
             result.append(Step(str(number), split, folder, (output,), labels, plan))
     return result

@@ -1,4 +1,4 @@
-"""Registers our datasets with Detectron2: names, files and metadata. Nothing is read before a dataset is used.
+"""Registers datasets with Detectron2 at import: names and metadata. Files are read when a dataset is loaded.
 
 | file | datasets (all with the prefix masqclip_) |
 | --- | --- |
@@ -10,20 +10,20 @@
 | pascal_voc | pascal_voc_{20,21}_sem_seg_{train,val} |
 | lvis | lvis_v1_val |
 
-`aliases` gives some of them the names that other projects use, where a command asks for these and they are free.
+`aliases` registers names that other projects use for these datasets, on request.
 `custom` registers a user's own data.
 
 Metadata of each dataset (contiguous ids are positions in the category table):
-    thing_classes, thing_colors                 the table's things; in ADE20K they stand anywhere among the categories
+    thing_classes, thing_colors                 the table's things, which may be anywhere among the categories (ADE20K)
     stuff_classes, stuff_colors                 all categories, things included: one contiguous space
     thing_dataset_id_to_contiguous_id           things only
-    stuff_dataset_id_to_contiguous_id           all categories, as semantic evaluation asks for each predicted id
+    stuff_dataset_id_to_contiguous_id           all categories, for semantic evaluation
     vocabulary                                  plain data for `Vocabulary.from_metadata`; its `groups` are the base and
-                                                novel categories, {} where there is no such split
-    evaluator_type, image_root                  and by type json_file, panoptic_json, panoptic_root, sem_seg_root,
-                                                ignore_label (65535 where 255 is a category), label_divisor
-    detections_per_image                        LVIS: 300 instances; elsewhere TEST.DETECTIONS_PER_IMAGE
-    remedy, published_images                    what to do if files are missing; how many images the published set has
+                                                novel categories, {} if there is no such split
+    evaluator_type, image_root                  and, by type, json_file, panoptic_json, panoptic_root, sem_seg_root,
+                                                ignore_label (65535 if 255 is a category), label_divisor
+    detections_per_image                        LVIS: 300; other datasets: TEST.DETECTIONS_PER_IMAGE
+    missing_hint, published_images              how to get missing files; number of images of the published set
 """
 
 from .ade20k import register_ade20k

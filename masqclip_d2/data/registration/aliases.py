@@ -1,9 +1,8 @@
-"""Customary names of our datasets: those under which Mask2Former and the open-vocabulary projects register them.
+"""Aliases of the datasets: names under which Mask2Former and open-vocabulary projects register them.
 
-Importing us registers none of them. Such a project can therefore be imported before or after us, and keeps its names. A
-command registers those that its configuration asks for, at its start, when all imports are done, and only where nobody
-else has: `register_aliases`. A project that is imported even later, within a run, still gets all names that
-the run does not use.
+Importing this package registers no alias, so that such a project can be imported before or after it. A command calls
+`register_aliases` after all imports with the names in its configuration; names that are already registered keep their
+dataset.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-# Our name without prefix and split -> theirs; {} is the split.
+# Dataset name without prefix -> aliases; {} is the split.
 _NAMES = {
     "coco_panoptic_{}": ("coco_2017_{}_panoptic_with_sem_seg", "openvocab_coco_2017_{}_panoptic_with_sem_seg"),
     "coco_instance_{}_base48": ("coco_instance_{}_base48",),
@@ -41,37 +40,37 @@ _NAMES = {
 }
 
 ALIASES = {
-    theirs.format(split): f"masqclip_{ours.format(split)}"
-    for ours, names in _NAMES.items()
-    for theirs in names
+    alias.format(split): f"masqclip_{name.format(split)}"
+    for name, aliases in _NAMES.items()
+    for alias in aliases
     for split in ("train", "val")
-    if not (ours == "lvis_v1_{}" and split == "train")
+    if not (name == "lvis_v1_{}" and split == "train")
 }
-"""Customary name -> our dataset."""
+"""Alias -> dataset name."""
 
 
 def canonical_name(dataset: str) -> str:
-    """Our name of a dataset that is asked for by a customary one; others stay as they are."""
+    """Return the dataset name of an alias; other names are returned unchanged."""
     return ALIASES.get(dataset, dataset)
 
 
 def register_aliases(names: Iterable[str]) -> list[str]:
-    """Register those of some names that are customary and free, as further names of our datasets.
+    """Register the aliases among some names.
 
-    A name that anybody has registered, Detectron2 included, is left as it is.
+    Names that are registered already, by Detectron2 or another project, keep their dataset.
 
     Args:
-        names: such as DATASETS.TEST; others than customary ones are passed over.
+        names: for example DATASETS.TEST; names that are no aliases are ignored.
 
     Returns:
-        The names that were registered now.
+        The newly registered names.
     """
     added = []
     for name in names:
         if name in ALIASES and name not in DatasetCatalog.list() and name not in MetadataCatalog.list():
-            ours = ALIASES[name]
-            metadata = {key: value for key, value in MetadataCatalog.get(ours).as_dict().items() if key != "name"}
-            DatasetCatalog.register(name, functools.partial(DatasetCatalog.get, ours))
+            dataset = ALIASES[name]
+            metadata = {key: value for key, value in MetadataCatalog.get(dataset).as_dict().items() if key != "name"}
+            DatasetCatalog.register(name, functools.partial(DatasetCatalog.get, dataset))
             MetadataCatalog.get(name).set(**metadata)
             added.append(name)
     return added

@@ -1,4 +1,4 @@
-"""COCO 2017 panoptic with semantic maps: 80 things and 53 stuff categories in one contiguous space."""
+"""COCO 2017 panoptic and semantic: 80 thing and 53 stuff categories in one contiguous space."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from .sources import require_files
 
 PUBLISHED_IMAGES = {"train": (118287,), "val": (5000,)}
 
-
 logger = logging.getLogger(__name__)
 
 
 def register_coco_panoptic(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
-    """Register PREFIX + coco_panoptic_{train,val}; arguments, result and errors as in `register_ade20k`.
+    """Register PREFIX + coco_panoptic_{train,val}; see `register_ade20k`.
 
-    The semantic maps that `prepare_coco` makes are named in the records where they are there; without them, semantic
-    evaluation takes its labels from the panoptic pngs, which say the same.
+    Records have the semantic maps of `prepare_coco` if these exist. Otherwise semantic evaluation derives its labels
+    from the panoptic pngs, which are equivalent.
     """
     root = datasets_root() if root is None else Path(root)
     coco = root / "coco"
@@ -39,7 +38,7 @@ def register_coco_panoptic(root: str | os.PathLike | None = None, prefix: str = 
             "evaluator_type": "coco_panoptic_seg",
             "ignore_label": IGNORE_LABEL,
             "label_divisor": LABEL_DIVISOR,
-            "remedy": f"download COCO 2017's images and its instances and panoptic annotations into {coco}",
+            "missing_hint": f"download COCO 2017's images and its instances and panoptic annotations into {coco}",
             "published_images": published,
             **category_metadata(category_list("coco_panoptic"), with_groups=False),
         }
@@ -51,6 +50,6 @@ def register_coco_panoptic(root: str | os.PathLike | None = None, prefix: str = 
 def _load(name: str, metadata: dict[str, Any]) -> list[Record]:
     require_files(name, metadata, [metadata[key] for key in ("panoptic_json", "panoptic_root", "image_root")])
     if not Path(metadata["sem_seg_root"]).is_dir():
-        logger.info("%s: no %s; semantic labels come from the panoptic pngs.", name, metadata["sem_seg_root"])
+        logger.info("%s: no %s; semantic labels are derived from the panoptic pngs.", name, metadata["sem_seg_root"])
         metadata = {key: value for key, value in metadata.items() if key != "sem_seg_root"}
     return panoptic_records(metadata["panoptic_json"], metadata)

@@ -1,7 +1,7 @@
 """The open-vocabulary instance split of COCO: 48 base categories, 17 novel ones, and both (MaskCLIP, Table 5).
 
-Its annotation files hold the categories and annotations of their subset, and the images that still have any; so
-unlabelled novel objects remain in base training images.
+Each annotation file has the categories and annotations of its subset, and the images with any of these annotations. So
+base training images contain unlabelled novel objects.
 """
 
 from __future__ import annotations
@@ -17,22 +17,11 @@ from .records import instance_records
 from .sources import prepare_command, require_files
 
 SUBSETS = {"base48": "seen48", "novel17": "unseen17", "instances65": "instances65"}
-"""Name of a subset -> the customary ending of its files; its categories are the list "coco_" + name."""
+"""Subset -> suffix of its published files; its categories are the list "coco_" + subset."""
 
 
 def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
-    """Register the six datasets of the split; done for the default folder when `registration` is imported.
-
-    Args:
-        root: the folder of all datasets; None: `datasets_root()`. It need not exist yet.
-        prefix: what the names begin with: PREFIX + coco_instance_{train,val}_{base48,novel17,instances65}.
-
-    Returns:
-        The names.
-
-    Raises:
-        ValueError: a name is taken by another folder or dataset.
-    """
+    """Register PREFIX + coco_instance_{train,val}_{base48,novel17,instances65}; see `register_ade20k`."""
     root = datasets_root() if root is None else Path(root)
     coco = root / "coco"
     names = []
@@ -43,8 +32,8 @@ def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "ma
                 "image_root": str(coco / f"{split}2017"),
                 "json_file": str(json_file),
                 "evaluator_type": "coco",
-                "remedy": prepare_command("coco_split", root),
-                "image_remedy": f"download COCO 2017's images into {coco}",
+                "missing_hint": prepare_command("coco_split", root),
+                "missing_images_hint": f"download COCO 2017's images into {coco}",
                 **category_metadata(category_list(f"coco_{subset}")),
             }
             names.append(f"{prefix}coco_instance_{split}_{subset}")
@@ -53,7 +42,7 @@ def register_coco_split(root: str | os.PathLike | None = None, prefix: str = "ma
 
 
 def split_file(split: str, subset: str) -> str:
-    """The customary file of a subset of "train" or "val", below COCO's folder of annotations."""
+    """Return the annotation file of a subset of "train" or "val", below COCO's folder `annotations`."""
     return f"ov_split_48_17/instances_{split}2017_{SUBSETS[subset]}.json"
 
 

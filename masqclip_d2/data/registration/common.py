@@ -1,4 +1,4 @@
-"""What the registrations of all datasets share: the root of the data, metadata of a category table, names once only."""
+"""Shared by all registrations: datasets root, metadata of a category table, registration under a name."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LABEL_DIVISOR = 1000
 
 
 def datasets_root() -> Path:
-    """The folder of all datasets: environment variable DETECTRON2_DATASETS, default `datasets`."""
+    """Return the root of all datasets: environment variable DETECTRON2_DATASETS, default `datasets`."""
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
 def register_once(name: str, load: Callable[[], list[Record]], metadata: dict[str, Any]) -> None:
-    """Register a dataset with its metadata; the same folder again under the same name changes nothing.
+    """Register a dataset with its metadata; registering the same folder again under the same name has no effect.
 
     Raises:
-        ValueError: the name is taken by another folder or dataset.
+        ValueError: the name is registered for another folder or dataset.
     """
     if name not in DatasetCatalog.list():
         DatasetCatalog.register(name, load)
@@ -35,17 +35,17 @@ def register_once(name: str, load: Callable[[], list[Record]], metadata: dict[st
     registered = MetadataCatalog.get(name).get("image_root", None)
     if registered != metadata["image_root"]:
         raise ValueError(
-            f"Dataset {name!r} is already registered, for {registered}; to add {metadata['image_root']} give another "
-            "prefix."
+            f"Dataset {name!r} is already registered, for {registered}; to register {metadata['image_root']}, use "
+            "another prefix."
         )
 
 
 def category_metadata(categories: tuple[Category, ...], *, with_groups: bool = True) -> dict[str, Any]:
-    """The part of the metadata that follows from a category table; see the docstring of the package.
+    """Return the metadata that follow from a category table; see the docstring of the package.
 
     Args:
-        categories: rows of a table with contiguous ids 0..K-1; things may stand anywhere among them.
-        with_groups: whether the dataset belongs to a protocol of base and novel categories.
+        categories: rows of a table with contiguous ids 0..K-1; things may be anywhere among them.
+        with_groups: whether the dataset belongs to a protocol with base and novel categories.
     """
     things = [category for category in categories if category.isthing]
     return {

@@ -1,13 +1,13 @@
-"""Your own data: one call per dataset, for COCO instances, COCO panoptic or semantic label maps.
+"""Registers a user's own data, one call per dataset: COCO instances, COCO panoptic or semantic label maps.
 
 import masqclip_d2
 
 masqclip_d2.register_instances("parts_train", "parts/images", "parts/train.json")
 masqclip_d2.register_semantic("roads_val", "roads/images", "roads/labels", "road,kerb|curb,person")
 
-Each call looks at the files at once and stops with one sentence at what would break an evaluation. Category ids of a
-json may be any whole numbers; contiguous ids are positions in the vocabulary, whose length is the number of classes.
-docs/custom_data.md goes through all of it.
+Each call checks the files at once and raises an error for anything that would make an evaluation fail. Category ids of
+a json may be any integers; contiguous ids are positions in the vocabulary, whose length is the number of classes.
+Images may lie in sub-folders. Guide: docs/custom_data.md.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ...vocabulary import Vocabulary, as_vocabulary
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record
-from .custom_categories import Words, words_and_ids, words_metadata
+from .custom_categories import Categories, vocabulary_and_ids, vocabulary_metadata
 from .records import instance_records, panoptic_records, read_annotations, require_entries, semantic_records
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _IGNORE_LABEL_16_BIT = 65535
 
 
@@ -35,7 +34,7 @@ def register_instances(
     name: str,
     images: str | os.PathLike,
     annotations: str | os.PathLike,
-    vocabulary: Words | None = None,
+    vocabulary: Categories | None = None,
     *,
     novel: str | Sequence[str] = (),
 ) -> str:
@@ -43,30 +42,31 @@ def register_instances(
 
     Args:
         name: of the dataset, for DATASETS.TRAIN and DATASETS.TEST.
-        images: folder that the file names of the json lie in.
+        images: folder of the images. File names of the json may have sub-folders; an image that is not directly in the
+            folder is looked up by its name in the sub-folders.
         annotations: the json.
-        vocabulary: words for the categories of the json, or a file or shipped name of a vocabulary; None: their names.
-            Words are compared with the names, letter case, spaces and underscores apart, so that their order is free;
-            for other words give {category id: words}.
-        novel: which of the words are novel, for rows of base and novel categories in evaluations.
+        vocabulary: names for the categories of the json, in any order, or the file or shipped name of a vocabulary.
+            They are matched to the json's names, ignoring letter case, spaces and underscores; for other names give
+            {category id: names}. None: the names of the json.
+        novel: names of novel categories; evaluations then report base and novel categories separately.
 
     Returns:
         The name.
 
     Raises:
         FileNotFoundError: a folder or file is missing.
-        ValueError: the json is damaged or incomplete, categories repeat or do not fit the vocabulary, an annotation
-            has an unknown image or category, or the name is taken by other files or words.
+        ValueError: the json is damaged or incomplete, categories are duplicates or do not match the vocabulary, an
+            annotation has an unknown image or category, or the name is registered for other files or categories.
     """
     images, annotations = _folder(name, images, "image folder"), os.path.expanduser(annotations)
     content = _read(name, annotations)
-    words, ids = words_and_ids(content["categories"], vocabulary, annotations)
+    vocabulary, ids = vocabulary_and_ids(content["categories"], vocabulary, annotations)
     _check_instances(content, ids, annotations)
     metadata = {
         "image_root": images,
         "json_file": annotations,
         "evaluator_type": "coco",
-        **words_metadata(words, ids, [True] * len(ids), novel, _colors(content)),
+        **vocabulary_metadata(vocabulary, ids, [True] * len(ids), novel, _colors(content)),
     }
     return _register(name, partial(instance_records, annotations, metadata), metadata)
 
@@ -76,31 +76,33 @@ def register_panoptic(
     images: str | os.PathLike,
     annotations: str | os.PathLike,
     panoptic: str | os.PathLike,
-    vocabulary: Words | None = None,
+    vocabulary: Categories | None = None,
     *,
     instances: str | os.PathLike | None = None,
     novel: str | Sequence[str] = (),
 ) -> str:
-    """Register images with panoptic labels in COCO's format; the json says which categories are things.
+    """Register images with panoptic labels in COCO's format, such as Cityscapes' panoptic json.
+
+    The json defines which categories are things.
 
     Args:
         name, images, vocabulary, novel: see `register_instances`.
         annotations: the panoptic json.
         panoptic: folder of its pngs.
-        instances: json of the same images in COCO's instances format, with the same category ids, if instances and
-            proposals shall be evaluated, too.
+        instances: json of the same images in COCO's instances format, with the same category ids; needed to evaluate
+            instances and proposals as well.
 
     Returns:
         The name.
 
     Raises:
-        FileNotFoundError, ValueError: see `register_instances`; or a category does not say whether it is a thing.
+        FileNotFoundError, ValueError: see `register_instances`; or a category has no `isthing`.
     """
     images, annotations = _folder(name, images, "image folder"), os.path.expanduser(annotations)
     panoptic = _folder(name, panoptic, "folder of panoptic pngs")
     content = _read(name, annotations)
     require_entries(content["categories"], ("isthing",), f"{annotations}: category")
-    words, ids = words_and_ids(content["categories"], vocabulary, annotations)
+    vocabulary, ids = vocabulary_and_ids(content["categories"], vocabulary, annotations)
     _check_segments(content, ids, annotations)
     thing_of = {row["id"]: bool(row["isthing"]) for row in content["categories"]}
     is_thing = [thing_of[category_id] for category_id in ids]
@@ -109,9 +111,9 @@ def register_panoptic(
         "panoptic_json": annotations,
         "panoptic_root": panoptic,
         "evaluator_type": "coco_panoptic_seg",
-        "ignore_label": _usual_ignore_label(len(words)),
+        "ignore_label": _default_ignore_label(len(vocabulary)),
         "label_divisor": LABEL_DIVISOR,
-        **words_metadata(words, ids, is_thing, novel, _colors(content)),
+        **vocabulary_metadata(vocabulary, ids, is_thing, novel, _colors(content)),
     }
     if instances is not None:
         things = [category_id for category_id in ids if thing_of[category_id]]
@@ -132,46 +134,47 @@ def register_semantic(
     image_suffix: str | None = None,
     label_suffix: str = ".png",
 ) -> str:
-    """Register images with semantic label maps: pictures of one channel, whose pixels are positions in the vocabulary.
+    """Register images with semantic label maps: single-channel images whose pixels are positions in the vocabulary.
 
-    An image and its label map share the name before the endings; an image without a label map is passed over.
+    An image and its label map have the same path, sub-folders included, below their folders and without their suffixes.
+    Images without a label map are skipped.
 
     Args:
         name, novel: see `register_instances`.
         images, labels: folders.
-        vocabulary: the words of labels 0, 1, 2, ..., or a file or shipped name of a vocabulary.
-        stuff: which of the words are stuff; a `Vocabulary` and a file say so themselves.
-        ignore_label: of pixels without a category; None: 255, or 65535 where 255 is a category.
-        image_suffix, label_suffix: what the file names end in, such as "_leftImg8bit.png"; `image_suffix` None: the
-            one that the images in the folder have.
+        vocabulary: the names of labels 0, 1, 2, ..., or the file or shipped name of a vocabulary.
+        stuff: names of stuff categories; a `Vocabulary` or a file defines its own.
+        ignore_label: label of pixels without a category; None: 255, or 65535 if 255 is a category.
+        image_suffix, label_suffix: end of the file names, such as "_leftImg8bit.png". `image_suffix` None: any image
+            file; a label map with several, such as a.jpg and a.png, is an error.
 
     Returns:
         The name.
 
     Raises:
         FileNotFoundError: a folder is missing.
-        ValueError: there are no label maps, one has no image, the ignore label is a category, images have several
-            endings, or the name is taken by other files or words.
+        ValueError: there are no label maps, one has no image or several, the ignore label is a category, or the name is
+            registered for other files or categories.
     """
     images = _folder(name, images, "image folder")
     labels = _folder(name, labels, "folder of label maps")
-    words = as_vocabulary(vocabulary, stuff)
-    ignore_label = _usual_ignore_label(len(words)) if ignore_label is None else ignore_label
-    if ignore_label < len(words):
+    vocabulary = as_vocabulary(vocabulary, stuff)
+    ignore_label = _default_ignore_label(len(vocabulary)) if ignore_label is None else ignore_label
+    if ignore_label < len(vocabulary):
         raise ValueError(
-            f"Dataset {name!r}: the ignore label {ignore_label} is not above the labels 0..{len(words) - 1}; give at "
-            f"least {len(words)}."
+            f"Dataset {name!r}: the ignore label {ignore_label} is not above the labels 0..{len(vocabulary) - 1}; give "
+            f"at least {len(vocabulary)}."
         )
     metadata = {
         "image_root": images,
-        "image_suffix": image_suffix or _only_image_ending(name, images),
+        "image_suffix": image_suffix,
         "sem_seg_root": labels,
         "label_suffix": label_suffix,
         "evaluator_type": "sem_seg",
         "ignore_label": ignore_label,
-        **words_metadata(words, range(len(words)), words.is_thing, novel, {}),
+        **vocabulary_metadata(vocabulary, range(len(vocabulary)), vocabulary.is_thing, novel, {}),
     }
-    semantic_records(metadata)  # says what is missing
+    semantic_records(metadata)  # raises an error for missing files
     return _register(name, partial(semantic_records, metadata), metadata)
 
 
@@ -184,7 +187,7 @@ def _register(name: str, load: Callable[[], list[Record]], metadata: dict[str, A
     changed = [key for key, value in metadata.items() if registered.get(key) != value]
     if changed:
         raise ValueError(
-            f"Dataset {name!r} is already registered, with another {changed[0]}; choose another name, or remove it "
+            f"Dataset {name!r} is already registered, with another {changed[0]}; use another name, or remove it "
             f"first: DatasetCatalog.remove({name!r}); MetadataCatalog.remove({name!r})."
         )
     return name
@@ -193,16 +196,18 @@ def _register(name: str, load: Callable[[], list[Record]], metadata: dict[str, A
 def _folder(name: str, path: str | os.PathLike, what: str) -> str:
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
-        raise FileNotFoundError(f"Dataset {name!r}: there is no {what} {path} (seen from {os.getcwd()}).")
+        raise FileNotFoundError(f"Dataset {name!r}: there is no {what} {path} (working directory {os.getcwd()}).")
     return path
 
 
 def _read(name: str, path: str) -> dict[str, Any]:
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"Dataset {name!r}: there is no annotation file {path} (seen from {os.getcwd()}).")
+        raise FileNotFoundError(
+            f"Dataset {name!r}: there is no annotation file {path} (working directory {os.getcwd()})."
+        )
     content = read_annotations(path)
     require_entries(content["images"], ("height", "width"), f"{path}: image")
-    # LVIS names its files by their address alone.
+    # LVIS has only the URL of an image.
     unnamed = [image for image in content["images"] if "coco_url" not in image]
     require_entries(unnamed, ("file_name",), f"{path}: image")
     _refuse_repeated_ids(content["images"], f"{path}: image")
@@ -210,13 +215,13 @@ def _read(name: str, path: str) -> dict[str, Any]:
 
 
 def _check_instances(content: Mapping[str, Any], ids: Collection[int], path: str) -> None:
-    """What pycocotools needs of annotations, and stumbles over without saying so."""
+    """Check what pycocotools requires of annotations without checking it itself."""
     annotations = content["annotations"]
-    needed = ("id", "category_id", "bbox", "area", "iscrowd", "segmentation")
-    require_entries(annotations, needed, f"{path}: annotation")
+    required = ("id", "category_id", "bbox", "area", "iscrowd", "segmentation")
+    require_entries(annotations, required, f"{path}: annotation")
     _refuse_repeated_ids(annotations, f"{path}: annotation")
     if any(annotation["id"] == 0 for annotation in annotations):
-        raise ValueError(f"{path}: an annotation has the id 0, which pycocotools takes for no match; count from 1.")
+        raise ValueError(f"{path}: an annotation has the id 0, which pycocotools treats as unmatched; start at 1.")
     _check_categories(((a["category_id"], f"annotation {a['id']}") for a in annotations), ids, path)
 
 
@@ -234,31 +239,19 @@ def _check_categories(found: Iterable[tuple[int, str]], ids: Collection[int], pa
         if category_id not in known:
             raise ValueError(
                 f"{path}, {where} has category id {category_id!r}, which is not among the {len(known)} categories of "
-                "the dataset; add it to `categories`, or leave the annotation out."
+                "the dataset; add it to `categories`, or remove the annotation."
             )
 
 
 def _refuse_repeated_ids(rows: Iterable[Mapping[str, Any]], what: str) -> None:
     repeated = [key for key, count in Counter(row["id"] for row in rows).items() if count > 1]
     if repeated:
-        raise ValueError(f"{what} ids must be unique, but {repeated[0]!r} is there more than once.")
+        raise ValueError(f"{what} ids must be unique, but {repeated[0]!r} occurs more than once.")
 
 
 def _colors(content: Mapping[str, Any]) -> dict[int, Sequence[int]]:
     return {row["id"]: row["color"] for row in content["categories"] if "color" in row}
 
 
-def _usual_ignore_label(num_categories: int) -> int:
+def _default_ignore_label(num_categories: int) -> int:
     return IGNORE_LABEL if num_categories <= IGNORE_LABEL else _IGNORE_LABEL_16_BIT
-
-
-def _only_image_ending(name: str, images: str) -> str:
-    endings = {
-        ending for ending in (Path(file).suffix for file in os.listdir(images)) if ending.lower() in _IMAGE_SUFFIXES
-    }
-    if len(endings) != 1:
-        found = ", ".join(sorted(endings)) or "none"
-        raise ValueError(
-            f"Dataset {name!r}: images in {images} have the endings: {found}; give image_suffix, such as '.jpg'."
-        )
-    return endings.pop()

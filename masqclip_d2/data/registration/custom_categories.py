@@ -1,4 +1,4 @@
-"""Whose words are the categories of a user's json: the vocabulary of a dataset, and the category id of each word."""
+"""Vocabulary of a user's dataset: matches category names to the category ids of an annotation file."""
 
 from __future__ import annotations
 
@@ -12,58 +12,60 @@ from ...vocabulary import Vocabulary, as_vocabulary
 from ...vocabulary.vocabulary import fold
 from .common import category_metadata
 
-Words = Vocabulary | str | Path | Sequence[str] | Mapping[int, str]
+Categories = Vocabulary | str | Path | Sequence[str] | Mapping[int, str]
 
 
-def words_and_ids(rows: Sequence[Mapping[str, Any]], words: Words | None, where: str) -> tuple[Vocabulary, list[int]]:
-    """A vocabulary for the categories of a json, and the category id of each of its words.
+def vocabulary_and_ids(
+    rows: Sequence[Mapping[str, Any]], categories: Categories | None, where: str
+) -> tuple[Vocabulary, list[int]]:
+    """Return a vocabulary for the categories of an annotation file, and the category id of each of its categories.
 
     Args:
-        rows: the categories of the json: id, name.
-        words: see `register_instances`.
-        where: the json, for messages.
+        rows: the categories of the file: id, name.
+        categories: the user's names, see `register_instances`; None: the names of the file.
+        where: path of the file, for messages.
 
     Returns:
-        The vocabulary, in the order of `words`; without words, the names of the json by ascending id.
+        The vocabulary in the order of `categories`, or of the file's ids.
 
     Raises:
-        ValueError: words and categories do not fit one to one, or an id is no whole number.
+        ValueError: names and categories do not match one to one, or an id is no integer.
     """
-    rows = sorted(rows, key=lambda row: _whole_number(row["id"], where))
-    if words is None:
-        names = [_natural(row["name"]) for row in rows]
-        synonyms = [[word.strip() for word in name.split(",")] for name in names]
-        return Vocabulary(names, [True] * len(names), synonyms), [row["id"] for row in rows]
-    if isinstance(words, Mapping):
+    rows = sorted(rows, key=lambda row: _integer(row["id"], where))
+    if categories is None:
+        names = [_without_underscores(row["name"]) for row in rows]
+        synonyms = tuple(tuple(synonym.strip() for synonym in name.split(",")) for name in names)
+        return Vocabulary(tuple(names), (True,) * len(names), synonyms), [row["id"] for row in rows]
+    if isinstance(categories, Mapping):
         ids = [row["id"] for row in rows]
-        if set(words) != set(ids):
+        if set(categories) != set(ids):
             raise ValueError(
-                f"{where} has the category ids {_listed(ids)}, but words are given for {_listed(words)}; give words "
-                "for each of them and no other."
+                f"{where} has the category ids {_listed(ids)}, but names are given for {_listed(categories)}; give "
+                "names for exactly these ids."
             )
-        return Vocabulary.from_names(list(words.values())), list(words)
-    vocabulary = as_vocabulary(words)
+        return Vocabulary.from_names(list(categories.values())), list(categories)
+    vocabulary = as_vocabulary(categories)
     return vocabulary, _ids_by_name(rows, vocabulary, where)
 
 
-def words_metadata(
+def vocabulary_metadata(
     vocabulary: Vocabulary,
     ids: Sequence[int],
     is_thing: Sequence[bool],
     novel: str | Sequence[str],
     colors: Mapping[int, Sequence[int]],
 ) -> dict[str, Any]:
-    """The part of a dataset's metadata that follows from its words.
+    """Return the metadata that follow from a dataset's vocabulary.
 
     Args:
-        vocabulary: K words; what it says of things is replaced by `is_thing`, its groups if there are novel words.
+        vocabulary: K categories. Its things are replaced by `is_thing`, its groups if there are novel names.
         ids: category id of each.
         is_thing: for each, whether it is a thing.
-        novel: which of the words are novel.
-        colors: (red, green, blue), 0..255, of the category ids that have one; those of the vocabulary come first.
+        novel: names of the novel categories.
+        colors: (red, green, blue), 0..255, by category id, for categories without a colour in the vocabulary.
 
     Raises:
-        ValueError: a novel word is not among the words.
+        ValueError: a novel name is not among the categories.
     """
     novel_ids = _novel_ids(vocabulary, novel)
     groups = dict(vocabulary.groups)
@@ -71,50 +73,49 @@ def words_metadata(
         groups = {"base": tuple(i for i in range(len(vocabulary)) if i not in novel_ids), "novel": tuple(novel_ids)}
     vocabulary = replace(vocabulary, is_thing=tuple(is_thing), groups=groups)
     own_colors = vocabulary.colors or (None,) * len(vocabulary)
-    categories = tuple(
-        Category(
+    categories = []
+    for i, name in enumerate(vocabulary.names):
+        red, green, blue = own_colors[i] or colors.get(ids[i]) or label_color(i + 1)
+        category = Category(
             id=ids[i],
             contiguous_id=i,
             name=name,
             isthing=bool(is_thing[i]),
-            color=tuple(own_colors[i] or colors.get(ids[i]) or label_color(i + 1)),
+            color=(red, green, blue),
             novel=i in novel_ids,
             synonyms=vocabulary.synonyms[i],
         )
-        for i, name in enumerate(vocabulary.names)
-    )
-    return {
-        **category_metadata(categories, with_groups=False),
-        "vocabulary": vocabulary.to_dict(),
-    }
+        categories.append(category)
+    return {**category_metadata(tuple(categories), with_groups=False), "vocabulary": vocabulary.to_dict()}
 
 
 def _ids_by_name(rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, where: str) -> list[int]:
-    """The id of the category that each word names, by name or synonym."""
+    """Category id of each category of the vocabulary, matched by name or synonym."""
     position_of: dict[str, int] = {}
-    for words in (zip(vocabulary.names, strict=True), vocabulary.synonyms):  # a name before another's synonym
-        for position, of_one in enumerate(words):
-            for word in of_one:
-                position_of.setdefault(fold(word), position)
+    # A name takes precedence over a synonym of another category.
+    for names_by_category in ([(name,) for name in vocabulary.names], vocabulary.synonyms):
+        for position, names in enumerate(names_by_category):
+            for name in names:
+                position_of.setdefault(fold(name), position)
     ids: dict[int, int] = {}
     for row in rows:
-        name = _natural(row["name"])
-        found = [position_of[fold(word)] for word in (name, *name.split(",")) if fold(word) in position_of]
+        name = _without_underscores(row["name"])
+        found = [position_of[fold(part)] for part in (name, *name.split(",")) if fold(part) in position_of]
         if not found:
-            raise _misfit(where, rows, vocabulary, f"{row['name']!r} is none of the words")
+            raise _mismatch(where, rows, vocabulary, f"{row['name']!r} is none of the names")
         if found[0] in ids:
-            raise _misfit(where, rows, vocabulary, f"two are {vocabulary.names[found[0]]!r}")
+            raise _mismatch(where, rows, vocabulary, f"two categories match {vocabulary.names[found[0]]!r}")
         ids[found[0]] = row["id"]
     missing = [name for position, name in enumerate(vocabulary.names) if position not in ids]
     if missing:
-        raise _misfit(where, rows, vocabulary, f"none is {missing[0]!r}")
+        raise _mismatch(where, rows, vocabulary, f"no category matches {missing[0]!r}")
     return [ids[position] for position in range(len(vocabulary))]
 
 
-def _misfit(where: str, rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, why: str) -> ValueError:
+def _mismatch(where: str, rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, reason: str) -> ValueError:
     return ValueError(
-        f"{where} has {len(rows)} categories, which do not fit the {len(vocabulary)} words one to one: {why}. Give as "
-        f"many words, or words by category id, such as {{{rows[0]['id']!r}: {vocabulary.names[0]!r}, ...}}."
+        f"{where} has {len(rows)} categories, which do not match the {len(vocabulary)} names one to one: {reason}. "
+        f"Give one name for each, or names by category id, such as {{{rows[0]['id']!r}: {vocabulary.names[0]!r}, ...}}."
     )
 
 
@@ -122,23 +123,22 @@ def _novel_ids(vocabulary: Vocabulary, novel: str | Sequence[str]) -> list[int]:
     if not novel:
         return []
     names = {fold(name): position for position, name in enumerate(vocabulary.names)}
-    wanted = [fold(name) for name in Vocabulary.from_names(novel).names]
-    unknown = [name for name in wanted if name not in names]
+    required = [fold(name) for name in Vocabulary.from_names(novel).names]
+    unknown = [name for name in required if name not in names]
     if unknown:
         raise ValueError(
-            f"The novel word {unknown[0]!r} is none of the {len(names)} words: {_listed(vocabulary.names)}."
+            f"The novel category {unknown[0]!r} is none of the {len(names)} categories: {_listed(vocabulary.names)}."
         )
-    return sorted(names[name] for name in wanted)
+    return sorted(names[name] for name in required)
 
 
-def _whole_number(category_id: Any, where: str) -> int:
+def _integer(category_id: Any, where: str) -> int:
     if not isinstance(category_id, int):
-        raise ValueError(f"{where} has the category id {category_id!r}, which is no whole number, as evaluation needs.")
+        raise ValueError(f"{where} has the category id {category_id!r}, but evaluation requires integer ids.")
     return category_id
 
 
-def _natural(name: str) -> str:
-    """A name as a text encoder reads it: without underscores and needless spaces."""
+def _without_underscores(name: str) -> str:
     return " ".join(str(name).replace("_", " ").split())
 
 

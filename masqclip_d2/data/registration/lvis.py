@@ -13,13 +13,13 @@ from .records import instance_records
 from .sources import require_files
 
 DETECTIONS_PER_IMAGE = 300
-"""Of LVIS's protocol (COCO: 100)."""
+"""LVIS's protocol (COCO: 100)."""
 
 
 def register_lvis(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
-    """Register PREFIX + lvis_v1_val; arguments, result and errors as in `register_ade20k`.
+    """Register PREFIX + lvis_v1_val; see `register_ade20k`.
 
-    Rare categories are the novel ones, as in open-vocabulary use of LVIS.
+    Rare categories are novel, as usual in open-vocabulary evaluation.
     """
     root = datasets_root() if root is None else Path(root)
     metadata = {
@@ -27,7 +27,8 @@ def register_lvis(root: str | os.PathLike | None = None, prefix: str = "masqclip
         "json_file": str(root / "lvis" / "lvis_v1_val.json"),
         "evaluator_type": "lvis",
         "detections_per_image": DETECTIONS_PER_IMAGE,
-        "remedy": f"download it from lvisdataset.org into {root / 'lvis'}, and COCO's train2017 and val2017 images",
+        "missing_hint": f"download it from lvisdataset.org into {root / 'lvis'}, and the images of COCO's "
+        "train2017 and val2017",
         **category_metadata(category_list("lvis_v1")),
     }
     name = f"{prefix}lvis_v1_val"

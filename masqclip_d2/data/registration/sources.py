@@ -1,4 +1,4 @@
-"""Where a dataset's files lie: of several habits the first whose files are there, and what to do if there are none."""
+"""Known directory layouts of a dataset; the first one found on disk is used. Reports missing files with a fix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .records import semantic_records
 
 
 @dataclass(frozen=True)
-class Habit:
-    """Where one family of projects keeps the images and label maps of a split, below the folder of all datasets.
+class DirectoryLayout:
+    """Where the images and label maps of a split lie, below the root of all datasets.
 
     Args:
         images, labels: folders.
-        label_suffix: of the label maps; images end in .jpg.
-        list_file: file with the names of the split, where the folders hold more than it.
+        label_suffix: of the label maps; images have the suffix .jpg.
+        list_file: file with the names of the split, if the folders contain more images.
     """
 
     images: str
@@ -32,81 +32,86 @@ class Habit:
 
 @dataclass(frozen=True)
 class SemanticSet:
-    """A dataset of semantic labels.
+    """A dataset with semantic labels.
 
     Args:
         name: without prefix.
         categories: its category table.
-        ignore_label: of pixels without a category.
-        habits: the layout that we write, then those that we only read.
-        remedy: what to do if its files are missing.
-        published_images: how many images the published set has; several numbers where lists differ.
+        ignore_label: label of pixels without a category.
+        layouts: the layout that the preparation writes, followed by those that are only read.
+        missing_hint: how to get the files if they are missing.
+        published_images: number of images of the published set; several numbers if published lists differ.
     """
 
     name: str
     categories: tuple[Category, ...]
     ignore_label: int
-    habits: Sequence[Habit]
-    remedy: str
+    layouts: Sequence[DirectoryLayout]
+    missing_hint: str
     published_images: tuple[int, ...]
 
 
 def register_semantic_sets(root: Path, sets: Sequence[SemanticSet], prefix: str) -> list[str]:
-    """Register sets under PREFIX + name, each where its labels are below `root` now; returns the names.
+    """Register sets under PREFIX + name, each with the first layout found below `root` now; returns the names.
 
     Raises:
-        ValueError: a name is taken by another folder or dataset.
+        ValueError: a name is registered for another folder or dataset.
     """
     names = []
     for semantic_set in sets:
-        habit = next((h for h in semantic_set.habits if (root / h.labels).is_dir()), semantic_set.habits[0])
+        layouts = semantic_set.layouts
+        layout = next((candidate for candidate in layouts if (root / candidate.labels).is_dir()), layouts[0])
         metadata = {
-            "image_root": str(root / habit.images),
+            "image_root": str(root / layout.images),
             "image_suffix": ".jpg",
-            "sem_seg_root": str(root / habit.labels),
-            "label_suffix": habit.label_suffix,
+            "sem_seg_root": str(root / layout.labels),
+            "label_suffix": layout.label_suffix,
             "evaluator_type": "sem_seg",
             "ignore_label": semantic_set.ignore_label,
-            "remedy": semantic_set.remedy,
-            "tried": [str(root / h.labels) for h in semantic_set.habits],
+            "missing_hint": semantic_set.missing_hint,
+            "searched_paths": [str(root / candidate.labels) for candidate in layouts],
             "published_images": semantic_set.published_images,
             **category_metadata(semantic_set.categories, with_groups=False),
         }
-        list_file = None if habit.list_file is None else str(root / habit.list_file)
+        list_file = None if layout.list_file is None else str(root / layout.list_file)
         names.append(prefix + semantic_set.name)
         register_once(names[-1], partial(_load_semantic, names[-1], metadata, list_file), metadata)
     return names
 
 
 def prepare_command(preparation: str, root: Path) -> str:
+    """Return a hint with the command that prepares a dataset."""
     return f"prepare it with: python datasets/prepare_{preparation}.py --root {root}"
 
 
 def require_files(name: str, metadata: dict[str, Any], paths: Sequence[str]) -> None:
-    """Raise FileNotFoundError, in one sentence with what mends it, if a path is missing or its making was broken off.
+    """Raise FileNotFoundError, with a fix, if a path is missing or its preparation was interrupted.
 
     Args:
         name: of the dataset.
-        metadata: `remedy`; `tried` where other places were looked at; `image_remedy` if images come from elsewhere.
-        paths: files and folders that it needs.
+        metadata: `missing_hint`; optionally `searched_paths`, and `missing_images_hint` if images have another source.
+        paths: required files and folders.
     """
     for path in map(Path, paths):
-        is_image_root = str(path) == metadata["image_root"]
-        remedy = metadata.get("image_remedy", metadata["remedy"]) if is_image_root else metadata["remedy"]
+        hint = metadata["missing_hint"]
+        if str(path) == metadata["image_root"]:
+            hint = metadata.get("missing_images_hint", hint)
         if is_unfinished(path):
             raise FileNotFoundError(
-                f"Dataset {name!r}: {path} is half prepared; {remedy.replace('prepare it with', 'go on with')}."
+                f"Dataset {name!r}: the preparation of {path} was interrupted; "
+                f"{hint.replace('prepare it with', 'resume it with')}."
             )
         if not path.exists():
-            others = [other for other in metadata.get("tried", ()) if other != str(path)]
-            tried = f" (nor {', nor '.join(others)})" if others and str(path) in metadata["tried"] else ""
+            searched = metadata.get("searched_paths", ())
+            others = [other for other in searched if other != str(path)]
+            also = f" (nor {', nor '.join(others)})" if others and str(path) in searched else ""
             raise FileNotFoundError(
-                f"Dataset {name!r} has no {path}{tried}; {remedy} (or set DETECTRON2_DATASETS to the "
-                "folder of your datasets)."
+                f"Dataset {name!r} has no {path}{also}; {hint} (or set DETECTRON2_DATASETS to the folder of your "
+                "datasets)."
             )
 
 
 def _load_semantic(name: str, metadata: dict[str, Any], list_file: str | None) -> list[Record]:
-    needed = [metadata["sem_seg_root"], metadata["image_root"]]
-    require_files(name, metadata, needed if list_file is None else [*needed, list_file])
+    required = [metadata["sem_seg_root"], metadata["image_root"]]
+    require_files(name, metadata, required if list_file is None else [*required, list_file])
     return semantic_records(metadata, list_file)

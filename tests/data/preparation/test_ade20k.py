@@ -13,7 +13,7 @@ from tests.original_formats import (
     ADE_TRAIN,
     ADE_VAL,
     read_json,
-    scores_of_the_right_answer,
+    scores_of_the_ground_truth,
     write_ade20k,
     write_pixels,
 )
@@ -91,8 +91,8 @@ def test_area_of_stuff_is_that_before_things_were_painted_over_it(folder):
 
 
 @pytest.mark.parametrize("name", ["ade20k_panoptic_val", "ade20k_instance_val", "ade20k_sem_seg_val"])
-def test_the_right_answer_scores_100(root, name):
-    scores = scores_of_the_right_answer(f"mini_{name}")
+def test_the_ground_truth_scores_100(root, name):
+    scores = scores_of_the_ground_truth(f"mini_{name}")
     expected = {
         "ade20k_panoptic_val": {"panoptic_seg": "PQ", "sem_seg": "mIoU", "segm": "AP", "bbox": "AP"},
         "ade20k_instance_val": {"segm": "AP", "bbox": "AP"},
@@ -187,13 +187,13 @@ def test_what_others_made_is_not_overwritten(raw):
     prepare("ade20k", raw.parent, kinds=["instance", "panoptic"], splits=["val"], progress=False)
 
 
-def test_a_broken_off_preparation_is_told_and_taken_up(raw):
+def test_an_interrupted_preparation_is_reported_and_resumed(raw):
     damaged = raw / "annotations" / "validation" / f"{ADE_VAL}.png"
     good = damaged.read_bytes()
     damaged.write_bytes(good[:40])
     fails(raw.parent, f"{ADE_VAL}.png cannot be read", kinds=["semantic"])
     register_ade20k(raw.parent, prefix="broken_")
-    with pytest.raises(FileNotFoundError, match="is half prepared; go on with: python datasets/prepare_ade20k.py"):
+    with pytest.raises(FileNotFoundError, match="was interrupted; resume it with: python datasets/prepare_ade20k.py"):
         DatasetCatalog.get("broken_ade20k_sem_seg_val")
     damaged.write_bytes(good)
     prepare("ade20k", raw.parent, kinds=["semantic"], splits=["val"], progress=False)

@@ -10,7 +10,7 @@ from PIL import Image
 from masqclip_d2.data.preparation import prepare
 from masqclip_d2.data.preparation.ade20k_full import class_indices, read_index, reduced_size
 from masqclip_d2.data.registration import register_ade20k_full
-from tests.original_formats import ADE_FULL_FOLDERS, scores_of_the_right_answer, write_ade20k_full, write_pixels
+from tests.original_formats import ADE_FULL_FOLDERS, scores_of_the_ground_truth, write_ade20k_full, write_pixels
 
 VAL, TRAIN = "ADE_val_00000007", "ADE_train_00000003"
 
@@ -57,12 +57,12 @@ def test_class_indices():
     assert class_indices(colors).tolist() == [[2978, 2978, 0, 255]]
 
 
-def test_the_right_answer_scores_100(folder):
+def test_the_ground_truth_scores_100(folder):
     register_ade20k_full(folder.parent, prefix="mini_")
     metadata = MetadataCatalog.get("mini_ade20k_full_sem_seg_val")
     assert (len(metadata.stuff_classes), metadata.ignore_label) == (847, 65535)
     assert metadata.stuff_classes[255] == "pier"
-    scores = scores_of_the_right_answer("mini_ade20k_full_sem_seg_val")
+    scores = scores_of_the_ground_truth("mini_ade20k_full_sem_seg_val")
     assert scores["sem_seg"]["mIoU"] == scores["sem_seg"]["mIoU_gt_or_pred"] == pytest.approx(100)
     assert scores["sem_seg"]["pACC"] == pytest.approx(100)
 
@@ -106,7 +106,9 @@ def test_a_missing_annotation_is_named(tmp_path):
     (folder / "images" / ADE_FULL_FOLDERS["val"] / f"{VAL}_seg.png").unlink()
     fails(tmp_path, f"Annotation .*{VAL}_seg.png is missing", FileNotFoundError)
     register_ade20k_full(tmp_path, prefix="half_")
-    with pytest.raises(FileNotFoundError, match="half prepared; go on with: python datasets/prepare_ade20k_full.py"):
+    with pytest.raises(
+        FileNotFoundError, match="was interrupted; resume it with: python datasets/prepare_ade20k_full.py"
+    ):
         DatasetCatalog.get("half_ade20k_full_sem_seg_val")
 
 

@@ -9,7 +9,7 @@ from masqclip_d2.data.preparation import prepare
 from masqclip_d2.data.registration import register_coco_panoptic, register_coco_split
 from tests.original_formats import (
     read_json,
-    scores_of_the_right_answer,
+    scores_of_the_ground_truth,
     write_coco_instances,
     write_coco_panoptic,
     write_json,
@@ -38,10 +38,10 @@ def test_semantic_maps_hold_contiguous_ids_crowds_too(panoptic):
             assert np.asarray(image).tolist() == [[0, 0, 125], [0, 255, 125]]
 
 
-def test_the_right_answer_scores_100(panoptic):
+def test_the_ground_truth_scores_100(panoptic):
     prepare("coco", panoptic.parent, splits=["val"], progress=False)
     register_coco_panoptic(panoptic.parent, prefix="right_")
-    scores = scores_of_the_right_answer("right_coco_panoptic_val")
+    scores = scores_of_the_ground_truth("right_coco_panoptic_val")
     for task, key in (("panoptic_seg", "PQ"), ("sem_seg", "mIoU"), ("segm", "AP")):
         assert scores[task][key] == pytest.approx(100)
 
@@ -82,7 +82,7 @@ def test_the_six_files_of_the_split(instances):
 def test_the_right_answer_of_the_split_scores_100(instances, subset):
     prepare("coco_split", instances.parent, splits=["val"], progress=False)
     register_coco_split(instances.parent, prefix=f"right_{subset}_")
-    scores = scores_of_the_right_answer(f"right_{subset}_coco_instance_val_{subset}")
+    scores = scores_of_the_ground_truth(f"right_{subset}_coco_instance_val_{subset}")
     assert scores["segm"]["AP50"] == pytest.approx(100)
     if subset == "instances65":
         assert scores["segm"]["AP50_base"] == scores["segm"]["AP50_novel"] == pytest.approx(100)
@@ -126,7 +126,7 @@ def fails(root, name, match, error=ValueError):
         (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=12), "category id 12 is none of COCO's"),
         (lambda c: c["annotations"][0].update(image_id=77), "annotations of image 77, which is not among its 1 images"),
         (lambda c: c["categories"].append({"id": 2, "name": "person"}), "category name 'person' more than once"),
-        (lambda c: c.pop("images"), "has no images, which annotation files"),
+        (lambda c: c.pop("images"), "has no images, which COCO's formats require"),
     ],
     ids=["category not in the table", "annotation without image", "duplicate name", "part missing"],
 )

@@ -8,7 +8,7 @@ from scipy.io import savemat
 
 from masqclip_d2.data.preparation import prepare
 from masqclip_d2.data.registration import register_pascal_context
-from tests.original_formats import compressed, read_json, scores_of_the_right_answer, write_json, write_pascal_context
+from tests.original_formats import compressed, read_json, scores_of_the_ground_truth, write_json, write_pascal_context
 
 VAL = "2008_000008"
 
@@ -39,11 +39,11 @@ def test_label_maps(root, split, stem):
 
 
 @pytest.mark.parametrize("number", [59, 459])
-def test_the_right_answer_scores_100(root, number):
+def test_the_ground_truth_scores_100(root, number):
     name = f"mini_pascal_context_{number}_sem_seg_val"
     assert len(MetadataCatalog.get(name).stuff_classes) == number
     assert MetadataCatalog.get(name).ignore_label == {59: 255, 459: 65535}[number]
-    scores = scores_of_the_right_answer(name)
+    scores = scores_of_the_ground_truth(name)
     assert scores["sem_seg"]["mIoU"] == scores["sem_seg"]["pACC"] == pytest.approx(100)
 
 

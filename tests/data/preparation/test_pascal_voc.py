@@ -7,7 +7,7 @@ from PIL import Image
 
 from masqclip_d2.data.preparation import prepare
 from masqclip_d2.data.registration import register_pascal_voc
-from tests.original_formats import scores_of_the_right_answer, write_pascal_voc, write_pixels
+from tests.original_formats import scores_of_the_ground_truth, write_pascal_voc, write_pixels
 
 VAL = "2007_000033"
 EXPECTED = {20: [[255, 0, 255], [19, 19, 255]], 21: [[0, 1, 255], [20, 20, 0]]}
@@ -30,12 +30,12 @@ def test_label_maps(root, number):
 
 
 @pytest.mark.parametrize("number", [20, 21])
-def test_the_right_answer_scores_100(root, number):
+def test_the_ground_truth_scores_100(root, number):
     name = f"mini_pascal_voc_{number}_sem_seg_val"
     metadata = MetadataCatalog.get(name)
     assert metadata.stuff_classes[-1] == "tvmonitor" and len(metadata.stuff_classes) == number
     assert len(metadata.thing_classes) == 20
-    scores = scores_of_the_right_answer(name)
+    scores = scores_of_the_ground_truth(name)
     assert scores["sem_seg"]["mIoU"] == scores["sem_seg"]["pACC"] == pytest.approx(100)
     assert ("IoU-background" in scores["sem_seg"]) is (number == 21)
 

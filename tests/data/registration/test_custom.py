@@ -1,4 +1,4 @@
-"""A user's own data: words and ids, records, numbers of the right answer, and one sentence for each fault."""
+"""A user's own data: category names and ids, records, metrics of the ground truth, and an error for each fault."""
 
 import re
 
@@ -13,7 +13,7 @@ from masqclip_d2.engine.trainer import vocabulary_of
 from masqclip_d2.evaluation.dataset_metadata import category_groups
 from tests.original_formats import (
     read_json,
-    scores_of_the_right_answer,
+    scores_of_the_ground_truth,
     write_image,
     write_json,
     write_pixels,
@@ -76,7 +76,7 @@ def right(name):
     return all(finding.right for finding in check_dataset(name))
 
 
-def test_the_words_of_instances_are_the_names_of_the_json(instances):
+def test_category_names_are_the_names_of_the_json(instances):
     assert register_instances("parts", *instances) == "parts"
     vocabulary = vocabulary_of("parts")
     assert vocabulary.names == ("zebra", "Sofa, couch", "traffic light")  # ascending by id
@@ -84,13 +84,13 @@ def test_the_words_of_instances_are_the_names_of_the_json(instances):
     (record,) = DatasetCatalog.get("parts")
     assert [a["category_id"] for a in record["annotations"]] == [2, 0, 1]
     assert MetadataCatalog.get("parts").thing_dataset_id_to_contiguous_id == {0: 0, 7: 1, 40: 2}
-    numbers = scores_of_the_right_answer("parts")
-    assert numbers["segm"]["AP"] == FULL and numbers["segm"]["AP-traffic_light"] == FULL
+    metrics = scores_of_the_ground_truth("parts")
+    assert metrics["segm"]["AP"] == FULL and metrics["segm"]["AP-traffic_light"] == FULL
     assert right("parts")
 
 
 @pytest.mark.parametrize(
-    "words, names",
+    "categories, names",
     [
         ("couch|settee, Traffic Light, zebra", ("couch", "Traffic Light", "zebra")),
         (["zebra", "sofa", "traffic light"], ("zebra", "sofa", "traffic light")),
@@ -102,16 +102,16 @@ def test_the_words_of_instances_are_the_names_of_the_json(instances):
     ],
     ids=["text", "list", "by id", "vocabulary"],
 )
-def test_words_are_given_in_any_order_and_keep_it(instances, words, names):
-    register_instances("parts", *instances, words)
+def test_names_may_be_in_any_order_and_keep_it(instances, categories, names):
+    register_instances("parts", *instances, categories)
     assert vocabulary_of("parts").names == names
     ids = MetadataCatalog.get("parts").thing_dataset_id_to_contiguous_id
     of_id = {category_id: names[contiguous] for category_id, contiguous in ids.items()}
     assert of_id[40].lower() == "traffic light" and of_id[7] in ("couch", "sofa") and of_id[0] != of_id[7]
-    assert scores_of_the_right_answer("parts")["segm"]["AP50"] == FULL
+    assert scores_of_the_ground_truth("parts")["segm"]["AP50"] == FULL
 
 
-def test_words_of_a_file(instances, semantic, tmp_path):
+def test_names_of_a_file(instances, semantic, tmp_path):
     path = tmp_path / "words.yaml"
     path.write_text("categories: [zebra, {name: sofa, synonyms: [couch, settee]}, traffic light]\nensemble: max\n")
     register_instances("parts", *instances, path)
@@ -124,33 +124,33 @@ def test_words_of_a_file(instances, semantic, tmp_path):
         register_instances("other", *instances, "nowhere.yaml")
 
 
-def test_novel_words_have_rows_of_their_own(instances):
+def test_novel_categories_have_metrics_of_their_own(instances):
     register_instances("parts", *instances, novel=["Zebra"])
     assert category_groups(MetadataCatalog.get("parts")) == {"base": [1, 2], "novel": [0]}
-    numbers = scores_of_the_right_answer("parts")["segm"]
-    assert numbers["AP_base"] == FULL and numbers["AP_novel"] == FULL
+    metrics = scores_of_the_ground_truth("parts")["segm"]
+    assert metrics["AP_base"] == FULL and metrics["AP_novel"] == FULL
 
 
 def test_a_vocabulary_keeps_its_groups(instances):
-    words = Vocabulary(["zebra", "sofa", "traffic light"], [True] * 3, groups={"indoor": (1,)})
-    register_instances("parts", *instances, words)
+    vocabulary = Vocabulary(["zebra", "sofa", "traffic light"], [True] * 3, groups={"indoor": (1,)})
+    register_instances("parts", *instances, vocabulary)
     assert category_groups(MetadataCatalog.get("parts")) == {"indoor": [1]}
     assert vocabulary_of("parts").groups == {"indoor": (1,)}
 
 
-def test_a_vocabulary_keeps_its_colors_templates_and_negatives(instances):
-    words = Vocabulary(
+def test_a_vocabulary_keeps_its_colors_templates_and_background_prompts(instances):
+    vocabulary = Vocabulary(
         ["zebra", "sofa", "traffic light"], [True] * 3, colors=[None, (9, 8, 7), None], templates="single",
         background_prompts=("background",),
     )  # fmt: skip
-    register_instances("parts", *instances, words)
-    assert vocabulary_of("parts") == words
+    register_instances("parts", *instances, vocabulary)
+    assert vocabulary_of("parts") == vocabulary
     colors = MetadataCatalog.get("parts").thing_colors
     assert colors[1] == [9, 8, 7] and len({tuple(color) for color in colors}) == 3
 
 
 def test_panoptic_and_instances(panoptic, instances):
-    """The json says what is a thing; a vocabulary's own view of it does not count."""
+    """The json defines the things, not the vocabulary."""
     images, path = instances
     content = read_json(path)
     content["annotations"] = [{**annotation(1, 3, 900), "bbox": [0, 0, 2, 2]}]
@@ -163,15 +163,15 @@ def test_panoptic_and_instances(panoptic, instances):
     assert metadata.thing_colors == [[1, 2, 3]] and metadata.stuff_colors[1] == [1, 2, 3]
     (record,) = DatasetCatalog.get("stalls")
     assert [(s["category_id"], s["isthing"]) for s in record["segments_info"]] == [(1, True), (0, False)]
-    numbers = scores_of_the_right_answer("stalls")
-    assert numbers["panoptic_seg"]["PQ"] == FULL and numbers["panoptic_seg"]["PQ_novel"] == FULL
-    assert numbers["segm"]["AP"] == FULL
+    metrics = scores_of_the_ground_truth("stalls")
+    assert metrics["panoptic_seg"]["PQ"] == FULL and metrics["panoptic_seg"]["PQ_novel"] == FULL
+    assert metrics["segm"]["AP"] == FULL
     assert right("stalls")
 
 
-def test_panoptic_labels_answer_semantic_questions_but_none_of_instances(panoptic):
+def test_panoptic_labels_have_semantic_metrics_but_none_of_instances(panoptic):
     register_panoptic("stalls", *panoptic)
-    assert set(scores_of_the_right_answer("stalls")) == {"panoptic_seg", "sem_seg"}
+    assert set(scores_of_the_ground_truth("stalls")) == {"panoptic_seg", "sem_seg"}
 
 
 def test_semantic_labels(semantic):
@@ -180,21 +180,21 @@ def test_semantic_labels(semantic):
     assert vocabulary.names == ("road", "kerb", "person") and vocabulary.is_thing == (False, False, True)
     (record,) = DatasetCatalog.get("roads")
     assert record["file_name"].endswith("a.jpg") and record["sem_seg_file_name"].endswith("a.png")
-    numbers = scores_of_the_right_answer("roads")["sem_seg"]
-    assert numbers["mIoU"] == FULL and np.isnan(numbers["mIoU_novel"])
+    metrics = scores_of_the_ground_truth("roads")["sem_seg"]
+    assert metrics["mIoU"] == FULL and np.isnan(metrics["mIoU_novel"])
     assert right("roads")
 
 
-def test_the_ignore_label_is_no_category(semantic):
-    register_semantic("few", *semantic, [f"word {i}" for i in range(255)])
+def test_the_ignore_label_is_not_a_category(semantic):
+    register_semantic("few", *semantic, [f"category {i}" for i in range(255)])
     assert MetadataCatalog.get("few").ignore_label == 255
-    register_semantic("many", *semantic, [f"word {i}" for i in range(256)])
+    register_semantic("many", *semantic, [f"category {i}" for i in range(256)])
     assert MetadataCatalog.get("many").ignore_label == 65535
     with pytest.raises(ValueError, match=r"'roads': the ignore label 0 is not above the labels 0..1; give at least 2"):
         register_semantic("roads", *semantic, "road,person", ignore_label=0)
 
 
-def test_file_names_that_end_in_more_than_a_suffix(tmp_path):
+def test_suffixes_longer_than_the_file_type(tmp_path):
     write_image(tmp_path / "images" / "town_leftImg8bit.png", 4, 2)
     write_pixels(tmp_path / "labels" / "town_labels.png", [[0] * 4] * 2)
     endings = {"image_suffix": "_leftImg8bit.png", "label_suffix": "_labels.png"}
@@ -202,14 +202,14 @@ def test_file_names_that_end_in_more_than_a_suffix(tmp_path):
     assert DatasetCatalog.get("towns")[0]["image_id"] == "town"
 
 
-def test_the_same_call_again_changes_nothing_another_one_is_refused(instances):
+def test_repeated_calls_have_no_effect_and_different_ones_are_refused(instances):
     register_instances("parts", *instances)
     register_instances("parts", *instances)
-    with pytest.raises(ValueError, match="'parts' is already registered, with another .*; choose another name, or rem"):
+    with pytest.raises(ValueError, match="'parts' is already registered, with another .*; use another name, or rem"):
         register_instances("parts", *instances, novel="zebra")
 
 
-def test_the_one_liners_are_in_the_package():
+def test_registration_functions_are_in_the_package():
     assert {"register_instances", "register_panoptic", "register_semantic"} <= set(masqclip_d2.__all__)
 
 
@@ -240,13 +240,16 @@ INSTANCE_FAULTS = {
     ),
     "images that share an id": (
         {"images": [{"id": 3, "file_name": "a.jpg", "height": 2, "width": 4}] * 2},
-        "image ids must be unique, but 3 is there more than once",
+        "image ids must be unique, but 3 occurs more than once",
     ),
     "annotations that share an id": (
         {"annotations": [annotation(5, 3, 40), annotation(5, 3, 0)]},
         "annotation ids must be unique, but 5",
     ),
-    "an annotation with id 0": ({"annotations": [annotation(0, 3, 40)]}, "the id 0, which pycocotools takes for no"),
+    "an annotation with id 0": (
+        {"annotations": [annotation(0, 3, 40)]},
+        "the id 0, which pycocotools treats as unmatched",
+    ),
     "boxes alone": (
         {"annotations": [{k: v for k, v in annotation(6, 3, 40).items() if k != "segmentation"}]},
         "annotation 6 has no segmentation",
@@ -255,14 +258,14 @@ INSTANCE_FAULTS = {
     "an image without its file": ({"images": [{"id": 3, "height": 2, "width": 4}]}, "image 3 has no file_name"),
     "a category id that is a text": (
         {"categories": [{"id": "z", "name": "zebra"}], "annotations": []},
-        "has the category id 'z', which is no whole number",
+        "has the category id 'z', but evaluation requires integer ids",
     ),
     "a category without name": ({"categories": [{"id": 1}], "annotations": []}, "category 1 has no name"),
 }
 
 
 @pytest.mark.parametrize("fault", INSTANCE_FAULTS)
-def test_faults_of_instances_are_told_in_one_sentence(instances, fault):
+def test_faults_of_instances_are_errors_of_one_line(instances, fault):
     parts, match = INSTANCE_FAULTS[fault]
     change(instances[1], **parts)
     with pytest.raises(ValueError, match=match) as caught:
@@ -271,26 +274,31 @@ def test_faults_of_instances_are_told_in_one_sentence(instances, fault):
 
 
 @pytest.mark.parametrize(
-    "words, match",
+    "categories, match",
     [
-        ("zebra,sofa", r"parts\.json has 3 categories, .*the 2 words one to one: 'traffic_light' is none of the words"),
-        ("zebra,sofa,traffic light,cat", "the 4 words one to one: none is 'cat'. Give as many words, or words by cat"),
-        ({0: "zebra", 7: "sofa"}, "has the category ids 0, 7, 40, but words are given for 0, 7;"),
+        ("zebra,sofa", r"parts\.json has 3 categories, .*the 2 names one to one: 'traffic_light' is none of the names"),
+        (
+            "zebra,sofa,traffic light,cat",
+            "the 4 names one to one: no category matches 'cat'. Give one name for each, or names by cat",
+        ),
+        ({0: "zebra", 7: "sofa"}, "has the category ids 0, 7, 40, but names are given for 0, 7;"),
     ],
 )
-def test_words_that_do_not_fit(instances, words, match):
+def test_names_that_do_not_match(instances, categories, match):
     with pytest.raises(ValueError, match=match):
-        register_instances("parts", *instances, words)
+        register_instances("parts", *instances, categories)
 
 
-def test_two_categories_of_one_word(instances):
+def test_two_categories_that_match_one_name(instances):
     change(instances[1], categories=[{"id": 0, "name": "sofa"}, {"id": 1, "name": "couch"}], annotations=[])
-    with pytest.raises(ValueError, match="one to one: two are 'sofa'"):
+    with pytest.raises(ValueError, match="one to one: two categories match 'sofa'"):
         register_instances("parts", *instances, "sofa|couch")
 
 
-def test_an_unknown_novel_word(instances):
-    with pytest.raises(ValueError, match="The novel word 'cat' is none of the 3 words: 'zebra', 'Sofa, couch'"):
+def test_an_unknown_novel_category(instances):
+    with pytest.raises(
+        ValueError, match="The novel category 'cat' is none of the 3 categories: 'zebra', 'Sofa, couch'"
+    ):
         register_instances("parts", *instances, novel="cat")
 
 
@@ -324,14 +332,11 @@ def test_faults_of_panoptic_labels(panoptic):
 def test_faults_of_semantic_labels(semantic, tmp_path):
     images, labels = semantic
     write_pixels(labels / "c.png", [[0]])
-    with pytest.raises(ValueError, match=r"1 label maps of .* have no image in .*: c\."):
+    with pytest.raises(ValueError, match=r"1 label maps of .* have no image .*in .*: c\."):
         register_semantic("roads", images, labels, "road")
     (labels / "c.png").unlink()
     (labels / "a.png").rename(labels / "a.tif")
     with pytest.raises(ValueError, match=r"has no label maps \(\*\.png\)"):
-        register_semantic("roads", images, labels, "road")
-    write_image(images / "d.png", 4, 2)
-    with pytest.raises(ValueError, match=r"have the endings: \.jpg, \.png; give image_suffix"):
         register_semantic("roads", images, labels, "road")
     with pytest.raises(ValueError, match="`stuff` is for category names only"):
         register_semantic("roads", images, labels, Vocabulary.from_names("road"), stuff="road")
@@ -346,7 +351,7 @@ def test_faults_of_semantic_labels(semantic, tmp_path):
     ],
     ids=["label out of range", "wrong mode", "other size"],
 )
-def test_check_data_finds_what_is_wrong_in_label_maps(semantic, pixels, match):
+def test_check_data_finds_faults_of_label_maps(semantic, pixels, match):
     register_semantic("roads", *semantic, "road,kerb,person")
     write_pixels(semantic[1] / "a.png", pixels)
     wrong = [finding.text for finding in check_dataset("roads") if not finding.right]

@@ -6,7 +6,7 @@ from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.data.registration import register_lvis
 from masqclip_d2.evaluation.dataset_metadata import category_groups
 from masqclip_d2.vocabulary import Vocabulary
-from tests.original_formats import read_json, scores_of_the_right_answer, write_json, write_lvis
+from tests.original_formats import read_json, scores_of_the_ground_truth, write_json, write_lvis
 
 
 def test_metadata():
@@ -33,11 +33,11 @@ def test_records_find_images_by_their_address(tmp_path):
     assert mapped["instances"].gt_classes.tolist() == [0] and (mapped["height"], mapped["width"]) == (2, 3)
 
 
-def test_the_right_answer_scores_100(tmp_path):
+def test_the_ground_truth_scores_100(tmp_path):
     pytest.importorskip("lvis", reason="pip install --no-deps lvis")
     write_lvis(tmp_path)
     register_lvis(tmp_path, prefix="scored_")
-    (task,) = (scores := scores_of_the_right_answer("scored_lvis_v1_val"))
+    (task,) = (scores := scores_of_the_ground_truth("scored_lvis_v1_val"))
     assert task == "segm"
     assert scores["segm"]["AP"] == scores["segm"]["APc"] == scores["segm"]["AP_base"] == pytest.approx(100)
 
@@ -47,7 +47,7 @@ def test_the_right_answer_scores_100(tmp_path):
     [
         (
             {"category_id": 1204},
-            "annotation 1 has category id 1204, which is not in the dataset's category table of 1203",
+            "annotation 1 has category id 1204, which is not among the 1203 categories of the dataset",
         ),
         ({"image_id": 5}, "annotations of image 5, which is not among its 2 images"),
     ],

@@ -1,3 +1,5 @@
+"""Datasets of a Shapes folder: records, metadata, missing and unfinished folders."""
+
 import importlib
 import json
 import shutil
@@ -6,17 +8,15 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from masqclip_d2.categories import load_categories
-from masqclip_d2.categories.lists import category_list
-from masqclip_d2.data import registration
-from masqclip_d2.data.registration import register_coco_split
 from masqclip_d2.evaluation.dataset_metadata import category_groups
+from masqclip_d2.shapes import registration
 from masqclip_d2.shapes.registration import register_shapes
 from masqclip_d2.vocabulary import Vocabulary
 
 NAMES = ["shapes_train", "shapes_train_all", "shapes_val", "shapes_train_instances", "shapes_val_instances"]
 
 
-def test_default_names_are_registered_and_importing_twice_is_harmless():
+def test_default_names_are_registered_and_importing_twice_has_no_effect():
     importlib.reload(registration)
     assert {f"masqclip_{name}" for name in [*NAMES, "shapes_captions", "shapes_closeups"]} <= set(DatasetCatalog.list())
 
@@ -50,7 +50,7 @@ def test_train_has_base_categories_and_train_all_has_all(shapes_datasets):
     used = {info["category_id"] for record in base for info in record["segments_info"]}
     used_all = {info["category_id"] for record in everything for info in record["segments_info"]}
     assert max(used) < 25 and {all_names[i] for i in used_all} & novel
-    # The same segment has the same name in both, though another number.
+    # The same segment has the same name in both, but another id.
     by_id = {(r["image_id"], s["id"]): all_names[s["category_id"]] for r in everything for s in r["segments_info"]}
     assert all(by_id[r["image_id"], s["id"]] == names[s["category_id"]] for r in base for s in r["segments_info"])
     instances = DatasetCatalog.get(shapes_datasets["shapes_train_instances"])
@@ -81,13 +81,13 @@ def test_vocabulary_comes_from_metadata(shapes_datasets, name, count):
     assert vocabulary.names[vocabulary.groups["novel"][0]] == "checkered circle"
 
 
-def test_instance_records_are_what_detectron2s_own_reader_gives(shapes_datasets):
+def test_instance_records_equal_those_of_detectron2s_reader(shapes_datasets):
     from detectron2.data.datasets import load_coco_json
 
     metadata = MetadataCatalog.get(shapes_datasets["shapes_val_instances"])
-    ours = DatasetCatalog.get(shapes_datasets["shapes_val_instances"])
-    theirs = load_coco_json(metadata.json_file, metadata.image_root, shapes_datasets["shapes_val_instances"])
-    assert ours == theirs
+    records = DatasetCatalog.get(shapes_datasets["shapes_val_instances"])
+    expected = load_coco_json(metadata.json_file, metadata.image_root, shapes_datasets["shapes_val_instances"])
+    assert records == expected
     assert metadata.evaluator_type == "coco"
 
 
@@ -114,14 +114,14 @@ def test_the_default_root_is_detectron2_datasets(tmp_path, monkeypatch, forget):
 
 
 @pytest.mark.parametrize("name", [*NAMES, "shapes_captions", "shapes_closeups"])
-def test_a_missing_folder_is_one_sentence_with_the_command(tmp_path, name, forget):
+def test_a_missing_folder_is_reported_with_the_command(tmp_path, name, forget):
     register_shapes(tmp_path / "nowhere", prefix="absent_")
     with pytest.raises(FileNotFoundError, match=r"python datasets/make_shapes.py --output .*nowhere") as caught:
         DatasetCatalog.get(f"absent_{name}")
     assert "\n" not in str(caught.value)
 
 
-def test_a_half_made_folder_says_how_to_go_on(tmp_path, shapes_folder, forget):
+def test_an_unfinished_folder_is_reported_with_the_command_to_resume(tmp_path, shapes_folder, forget):
     folder = shutil.copytree(shapes_folder, tmp_path / "half")
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "complete": False}))
@@ -132,71 +132,9 @@ def test_a_half_made_folder_says_how_to_go_on(tmp_path, shapes_folder, forget):
         DatasetCatalog.get("half_shapes_val")
 
 
-def test_a_set_without_captions_names_the_command(tmp_path, shapes_folder, forget):
+def test_missing_captions_are_reported_with_the_command(tmp_path, shapes_folder, forget):
     folder = shutil.copytree(shapes_folder, tmp_path / "bare")
     (folder / "annotations" / "captions_pretrain.json").unlink()
     register_shapes(folder, prefix="bare_")
     with pytest.raises(FileNotFoundError, match="captions_pretrain.json; render it with"):
         DatasetCatalog.get("bare_shapes_captions")
-
-
-@pytest.fixture
-def coco_split_folder(tmp_path):
-    """The split's validation files for three images, in COCO's format, each with one object of the category named."""
-    ids = {category.name: category.id for category in load_categories("coco")}
-    folder = tmp_path / "coco" / "annotations" / "ov_split_48_17"
-    folder.mkdir(parents=True)
-    for ending, subset in (("seen48", "base48"), ("unseen17", "novel17"), ("instances65", "instances65")):
-        categories = [{"id": c.id, "name": c.name} for c in category_list(f"coco_{subset}")]
-        kept = [name for name in ("person", "cat", "zebra") if ids[name] in {c["id"] for c in categories}]
-        content = {
-            "images": [{"id": n, "file_name": f"{name}.jpg", "height": 9, "width": 9} for n, name in enumerate(kept)],
-            "annotations": [
-                {
-                    "id": n + 1,
-                    "image_id": n,
-                    "category_id": ids[name],
-                    "bbox": [1, 1, 4, 4],
-                    "area": 16,
-                    "iscrowd": 0,
-                    "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]],
-                }
-                for n, name in enumerate(kept)
-            ],
-            "categories": categories,
-        }
-        (folder / f"instances_val2017_{ending}.json").write_text(json.dumps(content))
-    return tmp_path
-
-
-def test_coco_split_counts_and_groups():
-    metadata = MetadataCatalog.get("masqclip_coco_instance_val_instances65")
-    names = metadata.thing_classes
-    assert len(names) == 65 and names[:5] == ["person", "bicycle", "car", "motorcycle", "airplane"]
-    assert [names[i] for i in category_groups(metadata)["novel"]][:4] == ["airplane", "bus", "cat", "dog"]
-    assert len(category_groups(metadata)["base"]) == 48
-    base, novel = (
-        MetadataCatalog.get(f"masqclip_coco_instance_train_{s}").thing_classes for s in ("base48", "novel17")
-    )
-    assert (len(base), len(novel)) == (48, 17) and set(base) | set(novel) == set(names)
-    assert "traffic light" not in names  # one of the 15 that the protocol leaves out
-    assert len(Vocabulary.from_metadata(metadata)) == 65
-
-
-def test_coco_split_records_have_contiguous_ids_of_their_subset(coco_split_folder, forget):
-    register_coco_split(coco_split_folder, prefix="mini_")
-    records = DatasetCatalog.get("mini_coco_instance_val_instances65")
-    names = MetadataCatalog.get("mini_coco_instance_val_instances65").thing_classes
-    assert [names[record["annotations"][0]["category_id"]] for record in records] == ["person", "cat", "zebra"]
-    (novel,) = DatasetCatalog.get("mini_coco_instance_val_novel17")  # neither person nor zebra is novel
-    assert novel["annotations"][0]["category_id"] == 2
-    assert novel["file_name"] == str(coco_split_folder / "coco" / "val2017" / "cat.jpg")
-
-
-def test_coco_split_without_files_is_one_sentence(tmp_path, forget):
-    register_coco_split(tmp_path, prefix="absent_")
-    with pytest.raises(
-        FileNotFoundError,
-        match="instances_train2017_seen48.json; prepare it with: python datasets/prepare_coco_split.py --root",
-    ):
-        DatasetCatalog.get("absent_coco_instance_train_base48")
