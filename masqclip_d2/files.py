@@ -1,4 +1,4 @@
-"""Writes files whole or not at all: under a temporary name, then renamed."""
+"""Atomic file writes: to a temporary file, which is then renamed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, which becomes `path` if the block succeeds; folders are made."""
+    """Yield a temporary path that is renamed to `path` if the block succeeds; creates missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -27,23 +27,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def save_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def save_json(path: Path, content: Any) -> None:
+    """Write a JSON file atomically."""
     save_text(path, json.dumps(content))
 
 
 def save_image(path: Path, pixels: np.ndarray | Image.Image, **options: Any) -> None:
-    """Write a picture in the format of its ending; `options` are those of Pillow's writer."""
+    """Write an image atomically, in the format of its suffix; `options` are those of Pillow's writer."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     with atomic_write(path) as temporary:
         image.save(temporary, format=Image.registered_extensions()[path.suffix], **options)
 
 
 def link_or_copy(source: Path, path: Path) -> None:
-    """The same file under another name where the file system can do that (no space is taken), else a copy."""
+    """Create a hard link to `source` at `path`; if the file system does not support that, a copy."""
     with atomic_write(path) as temporary:
         try:
             os.link(source, temporary)

@@ -1,6 +1,6 @@
-"""What the preparation made: one manifest per dataset folder, which says of each output whether it is finished.
+"""Manifest of a prepared dataset folder: the state, unfinished or finished, of each output of the preparation.
 
-Outputs are named by their path below the folder. What stands in no manifest was not made here and is never overwritten.
+Outputs are identified by their path below the folder. Files that no manifest lists are never overwritten.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ UNFINISHED = "unfinished"
 FINISHED = "finished"
 
 _NAME = "masqclip_d2 preparation"
-_DEEPEST_OUTPUT = 3  # levels below the folder of the manifest
+_MAX_OUTPUT_DEPTH = 3  # levels below the folder of the manifest
 
 
 def read_states(folder: Path) -> dict[str, str]:
-    """{output: UNFINISHED or FINISHED}; empty if nothing was made in this folder.
+    """Return {output: UNFINISHED or FINISHED}; empty if the folder has no manifest.
 
     Raises:
-        ValueError: there is a file of that name that is none of ours.
+        ValueError: the file is not a manifest of the preparation.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -38,14 +38,14 @@ def read_states(folder: Path) -> dict[str, str]:
 
 
 def set_state(folder: Path, outputs: Iterable[str], state: str) -> None:
-    """Record the state of some outputs."""
+    """Record the state of outputs in the manifest of a folder."""
     states = {**read_states(folder), **dict.fromkeys(outputs, state)}
     save_json(folder / MANIFEST, {"name": _NAME, "outputs": states})
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether the preparation of this folder or file was begun, and broken off."""
-    for folder in list(path.parents)[:_DEEPEST_OUTPUT]:
+    """Return whether the preparation of this file or folder was started and not finished."""
+    for folder in list(path.parents)[:_MAX_OUTPUT_DEPTH]:
         if (folder / MANIFEST).is_file():
             return read_states(folder).get(path.relative_to(folder).as_posix()) == UNFINISHED
     return False

@@ -13,7 +13,7 @@ def test_states_of_outputs(tmp_path):
 
 
 @pytest.mark.parametrize("content", ['{"name": "somebody else"}', "{", "[]"])
-def test_a_file_of_that_name_by_somebody_else(tmp_path, content):
+def test_a_file_of_that_name_from_another_tool(tmp_path, content):
     (tmp_path / MANIFEST).write_text(content)
     with pytest.raises(ValueError, match=f"{MANIFEST} is damaged or was not written by the preparation"):
         read_states(tmp_path)

@@ -1,4 +1,4 @@
-"""Prepares published datasets for training and evaluation: one file per dataset, `prepare` runs it."""
+"""Prepares published datasets for training and evaluation: one module per dataset, run by `prepare`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREPARATIONS: dict[str, Callable[[Path], list[Step]]] = {
     "pascal_context": pascal_context.steps,
     "pascal_voc": pascal_voc.steps,
 }
-"""Name of a preparation -> its steps below the folder of all datasets."""
+"""Name of a preparation -> function that returns its steps for a root of all datasets."""
 
 
 def prepare(
@@ -28,23 +28,23 @@ def prepare(
     num_workers: int = 1,
     progress: bool = True,
 ) -> list[str]:
-    """Write what a dataset lacks; what is finished is left as it is, what was broken off is taken up.
+    """Write the missing files of a dataset. Finished steps are skipped, interrupted ones are resumed.
 
     Args:
         name: one of `PREPARATIONS`.
-        root: the folder of all datasets.
-        kinds: which kinds of labels; None: all of the preparation.
-        splits: of "train" and "val".
+        root: root of all datasets.
+        kinds: kinds of labels; None: all.
+        splits: "train", "val" or both.
         num_workers: processes.
         progress: show progress bars on stderr.
 
     Returns:
-        A line for each step.
+        One line per step.
 
     Raises:
-        ValueError: a name is unknown, or the published files are not as they should be.
+        ValueError: a name is unknown, or the published files have unexpected content.
         FileNotFoundError: published files are missing.
-        FileExistsError: files that this function would write are there, and were not made by it.
+        FileExistsError: an output exists and was not made by this function.
     """
     if name not in PREPARATIONS:
         raise ValueError(f"There is no preparation {name!r}; known: {', '.join(PREPARATIONS)}.")
@@ -54,11 +54,11 @@ def prepare(
         unknown = [value for value in given if value not in allowed]
         if unknown:
             raise ValueError(f"{name} has no {what} {', '.join(unknown)}; known: {', '.join(allowed)}.")
-    wanted = {"", *(known if kinds is None else kinds)}
-    chosen = [step for step in steps if step.kind in wanted and step.split in splits]
+    required = {"", *(known if kinds is None else kinds)}
+    chosen = [step for step in steps if step.kind in required and step.split in splits]
     return run_steps(chosen, num_workers=num_workers, progress=progress)
 
 
 def kinds_of(name: str) -> list[str]:
-    """The kinds of labels that a preparation makes."""
+    """Return the kinds of labels of a preparation."""
     return list(dict.fromkeys(step.kind for step in PREPARATIONS[name](Path()) if step.kind))

@@ -1,4 +1,4 @@
-"""ADE20K-150 (SceneParse150): semantic labels from 0, COCO-style instances, and panoptic pngs made of both."""
+"""ADE20K-150 (SceneParse150): semantic labels from 0, COCO-style instances, and panoptic pngs derived from both."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .steps import Plan, Step, paired_stems
 
 _NUM_CATEGORIES = 150
 _NO_INSTANCE = 0
-_ID_STEP = 7  # from one try of a segment id to the next: a step in red that hardly shows
+_ID_STEP = 7  # increment until a segment id is free: a barely visible step in red
 _NUM_IDS = 256**3
 _DOWNLOAD = "download ADEChallengeData2016.zip (SceneParse150) and unpack it"
 _DOWNLOAD_INSTANCES = "download annotations_instance.tar of the instance challenge and unpack it there"
 
 
 def steps(root: Path) -> list[Step]:
-    """The kinds semantic, instance and panoptic; datasets/README.md names their files."""
+    """Return the steps of the kinds semantic, instance and panoptic; datasets/README.md lists their files."""
     folder = root / FOLDERS[0]
     result = []
     for split, split_folder in SPLITS.items():
@@ -57,7 +57,7 @@ def _write_semantic(source: Path, output: Path, stem: str) -> None:
 
 
 def _semantic(path: Path) -> np.ndarray:
-    """(H, W) labels 0..149, 255 where SceneParse150 has 0 = other."""
+    """Return labels (H, W) 0..149; 255 for SceneParse150's 0 = other."""
     table = lookup_table({raw: raw - 1 for raw in range(1, _NUM_CATEGORIES + 1)}, _NUM_CATEGORIES, IGNORE_LABEL)
     return translated(read_label_map(path, "Annotation"), table, path)
 
@@ -75,7 +75,7 @@ def _plan_instance(folder: Path, split: str) -> Plan:
 
 
 def _instances_of_image(folder: Path, split_folder: str, stem: str) -> dict[str, Any]:
-    """What the annotation file holds of an image, without annotation ids."""
+    """Return the image entry and the annotations of an image, without annotation ids."""
     annotations = [
         {
             "image_id": stem,
@@ -91,7 +91,7 @@ def _instances_of_image(folder: Path, split_folder: str, stem: str) -> dict[str,
 
 
 def _instances(folder: Path, split_folder: str, stem: str) -> list[tuple[int, np.ndarray]]:
-    """(category id, (H, W) mask) of each instance, by its number in the green channel; red is the class, 1..100."""
+    """Return (category id, mask (H, W)) of each instance: green is the instance number, red the class 1..100."""
     path = folder / "annotations_instance" / split_folder / f"{stem}.png"
     colors = read_colors(path, "Instance annotation")
     image = folder / "images" / split_folder / f"{stem}.jpg"
@@ -136,11 +136,10 @@ def _plan_panoptic(folder: Path, split: str) -> Plan:
 
 
 def _write_panoptic_png(folder: Path, split: str, stem: str) -> dict[str, Any]:
-    """Paint stuff, then instances over it.
+    """Paint stuff, then instances over it; pixels of things without an instance are void.
 
-    Areas and boxes are those of a segment when it is painted, not of what is left of it in the end: the published
-    evaluation takes areas from here, so that others would give other numbers (and pixels of things without an instance
-    stay void).
+    Areas and boxes are those of a segment before others are painted over it. The published evaluation uses these areas,
+    so that others would change its metrics.
     """
     split_folder = SPLITS[split]
     path = folder / "annotations" / split_folder / f"{stem}.png"

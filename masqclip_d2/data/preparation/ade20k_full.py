@@ -1,4 +1,4 @@
-"""ADE20K with 847 categories, from the full release: reduced images, and label maps of 16 bits."""
+"""ADE20K with 847 categories, from the full release: reduced images and 16-bit label maps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .labels import lookup_table, require_same_size, save_labels, translated
 from .steps import Plan, Step
 
 _INDEX = "index_ade20k.pkl"
-_SHORT_SIDE = 512  # pixels; images with both sides longer are reduced to it, and evaluated so
+_SHORT_SIDE = 512  # pixels; images with both sides longer are reduced to it, also in evaluation
 _HIGHEST_CLASS = 25 * 256 + 255  # floor(255 / 10) * 256 + 255
 _DOWNLOAD = "download the full release ADE20K_2021_17_01 (registration needed) and unpack it"
 
@@ -42,9 +42,9 @@ def steps(root: Path) -> list[Step]:
 
 
 def read_index(path: Path) -> list[tuple[str, str]]:
-    """(folder below that of all datasets, file name of the image) of all pictures.
+    """Return (folder below the root of all datasets, file name) of all images.
 
-    The pickle is read as data: of what is neither numpy nor a plain container nothing is made.
+    The pickle is read as data: only numpy arrays and plain containers are created.
 
     Raises:
         ValueError: the file is damaged, or has no `folder` and `filename` of equal length.
@@ -55,7 +55,7 @@ def read_index(path: Path) -> list[tuple[str, str]]:
         folders, names = list(index["folder"]), list(index["filename"])
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is damaged, or no index of ADE20K ({reason}); unpack the release again.") from error
+        raise ValueError(f"{path} is damaged or not ADE20K's index ({reason}); unpack the release again.") from error
     if len(folders) != len(names):
         raise ValueError(f"{path} has {len(folders)} folders for {len(names)} file names; unpack the release again.")
     return [(str(folder), str(name)) for folder, name in zip(folders, names, strict=True)]
@@ -75,7 +75,7 @@ def _index_unpickler(file: Any) -> pickle.Unpickler:
 
 
 class _Nothing:
-    """Stands for an object whose class is not admitted; takes whatever the pickle would give to that."""
+    """Placeholder for an object of a class that is not allowed; ignores the state that the pickle has for it."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         pass
@@ -97,7 +97,7 @@ def _plan(root: Path, split: str) -> Plan:
     index = root / FOLDER / _INDEX
     items = [[folder, name] for folder, name in read_index(index) if _split_of(name) == split]
     if not items:
-        raise ValueError(f"{index} names no image of the {SPLITS[split]} split.")
+        raise ValueError(f"{index} lists no image of the {SPLITS[split]} split.")
     return Plan(items, partial(_write_one, root, SPLITS[split]))
 
 
@@ -125,13 +125,13 @@ def _write_one(root: Path, split_folder: str, item: list[str]) -> None:
 
 
 def class_indices(colors: np.ndarray) -> np.ndarray:
-    """(H, W) int64 class index of ADE20K's *_seg.png: floor(R / 10) * 256 + G; B tells instances apart."""
+    """Return class indices (H, W) int64 of ADE20K's *_seg.png: floor(R / 10) * 256 + G. B numbers the instances."""
     colors = colors.astype(np.int64)
     return colors[..., 0] // 10 * 256 + colors[..., 1]
 
 
 def reduced_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(width, height), reduced to a shorter side of 512 pixels if both sides are longer."""
+    """Return (width, height), reduced to a shorter side of 512 pixels if both sides are longer."""
     short, long = min(size), max(size)
     if short <= _SHORT_SIDE:
         return size

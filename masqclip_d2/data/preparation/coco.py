@@ -19,9 +19,9 @@ from .steps import Plan, Step
 
 
 def semantic_steps(root: Path) -> list[Step]:
-    """ROOT/coco/panoptic_semseg_{train,val}2017/*.png: contiguous ids 0..132, 255 where there is no segment."""
+    """ROOT/coco/panoptic_semseg_{train,val}2017/*.png: contiguous ids 0..132, 255 without segment."""
     coco = root / "coco"
-    source = "download COCO 2017's panoptic annotations and unpack also the zip files of pngs in them"
+    source = "download COCO 2017's panoptic annotations and unpack the zip files of pngs in them as well"
     return [
         Step(
             kind="semantic",
@@ -64,7 +64,7 @@ def _plan_semantic(coco: Path, split: str) -> Plan:
         for info in annotation["segments_info"]:
             if info["category_id"] not in contiguous:
                 raise ValueError(
-                    f"{path}, image {annotation['image_id']}: category id {info['category_id']} is none of COCO's 133."
+                    f"{path}, image {annotation['image_id']}: category id {info['category_id']} is not COCO's."
                 )
         segments = [[info["id"], contiguous[info["category_id"]]] for info in annotation["segments_info"]]
         items.append([annotation["file_name"], segments])
@@ -85,13 +85,13 @@ def _plan_split(annotations: Path, split: str) -> Plan:
 
 
 def _write_subsets(annotations: Path, split: str) -> None:
-    """Keep the order and all fields of the published file; drop images that nothing is left of."""
+    """Keep the order and all fields of the published file; drop images without remaining annotations."""
     path = annotations / f"instances_{split}2017.json"
     content = read_annotations(path)
     known = {category.id for category in load_categories("coco") if category.isthing}
     unknown = {annotation["category_id"] for annotation in content["annotations"]} - known
     if unknown:
-        raise ValueError(f"{path} has annotations of the category ids {sorted(unknown)[:5]}, which are none of COCO's.")
+        raise ValueError(f"{path} has annotations of the category ids {sorted(unknown)[:5]}, which are not COCO's.")
     for subset in SUBSETS:
         kept = {category.id for category in category_list(f"coco_{subset}")}
         kept_annotations = [a for a in content["annotations"] if a["category_id"] in kept]

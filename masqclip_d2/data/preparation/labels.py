@@ -1,4 +1,4 @@
-"""What the preparations share: checks of labels, and the way from a table of labels to a label map."""
+"""Shared by the preparations: label translation, writing of label maps, checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...files import save_image
 
 
 def lookup_table(stored: Mapping[int, int], highest: int, ignore_label: int) -> NDArray[np.int64]:
-    """(highest + 1,) raw label -> stored label; labels that `stored` does not name become `ignore_label`."""
+    """Return a table (highest + 1,) of raw label -> stored label, `ignore_label` for labels that `stored` lacks."""
     table = np.full(highest + 1, ignore_label, dtype=np.int64)
     for raw, label in stored.items():
         table[raw] = label
@@ -20,10 +20,10 @@ def lookup_table(stored: Mapping[int, int], highest: int, ignore_label: int) -> 
 
 
 def translated(raw: NDArray[np.int64], table: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
-    """Look labels up in a table.
+    """Translate labels by a table.
 
     Raises:
-        ValueError: a label is outside of the table; the message names `path`.
+        ValueError: a label is outside of the table.
     """
     wrong = np.unique(raw[(raw < 0) | (raw >= len(table))])
     if len(wrong):
@@ -38,7 +38,7 @@ def save_labels(path: Path, labels: NDArray[np.int64]) -> None:
 
 
 def require_same_size(labels: NDArray, label_path: Path, size: tuple[int, int], image_path: Path) -> None:
-    """Raise ValueError if (H, W) labels are not as large as their image, whose size is (width, height)."""
+    """Raise ValueError if labels (H, W) differ in size from their image; `size` is (width, height)."""
     if labels.shape[::-1] != size:
         raise ValueError(
             f"{label_path} has {labels.shape[1]}x{labels.shape[0]} pixels, but its image {image_path} "

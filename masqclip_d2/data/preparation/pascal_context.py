@@ -77,7 +77,7 @@ def _plan_59(source: Path, output: Path, split: str) -> Plan:
 def _write_59(source: Path, output: Path, item: list[Any]) -> None:
     stem, height, width, segments = item
     raw = np.zeros((height, width), dtype=np.int64)
-    for label, segmentation in segments:  # later ones lie over earlier ones
+    for label, segmentation in segments:  # later ones cover earlier ones
         raw[_decoded(segmentation, height, width, stem)] = label
     image = source / "JPEGImages" / f"{stem}.jpg"
     path = source / _MERGED
@@ -101,11 +101,11 @@ def _write_459(source: Path, output: Path, stem: str) -> None:
 
 
 def read_label_mat(path: Path) -> np.ndarray:
-    """(H, W) int64: the variable LabelMap of a .mat file, labels 1..459, 0 unlabelled.
+    """Return LabelMap of a .mat file, (H, W) int64: labels 1..459, 0 unlabelled.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or has no such map.
+        ValueError: it is damaged, or has no valid LabelMap.
     """
     from scipy.io import loadmat
 
@@ -113,7 +113,7 @@ def read_label_mat(path: Path) -> np.ndarray:
         raise FileNotFoundError(f"Label file {path} is missing; {_MAT_SOURCE}.")
     try:
         labels = loadmat(str(path)).get("LabelMap")
-    except Exception as error:  # scipy's reader lets errors of its parser through
+    except Exception as error:  # scipy raises the errors of its parser unchanged
         raise ValueError(f"Label file {path} cannot be read ({error}); unpack the archive again.") from error
     if labels is None or labels.ndim != 2 or labels.dtype.kind not in "iu":
         got = "no LabelMap" if labels is None else f"a LabelMap of shape {labels.shape} and type {labels.dtype}"
@@ -136,12 +136,12 @@ def _read_merged(source: Path) -> dict[str, Any]:
 
 
 def _images(content: dict[str, Any], split: str) -> list[dict[str, Any]]:
-    """The images of a split, by name."""
+    """Return the images of a split, sorted by name."""
     return sorted((i for i in content["images"] if i["phase"] == split), key=lambda image: image["file_name"])
 
 
 def _decoded(segmentation: dict[str, Any], height: int, width: int, stem: str) -> np.ndarray:
-    """(H, W) bool of a run-length encoding, compressed or not."""
+    """Decode a run-length encoding, compressed or not, to (H, W) bool."""
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(
             f"A mask of {stem} in {_MERGED} is {segmentation['size'][1]}x{segmentation['size'][0]} pixels, its image "

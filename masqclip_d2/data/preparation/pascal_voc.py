@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 segmentation: images by split, label maps of the 20 categories, and of these and background."""
+"""PASCAL VOC 2012 segmentation: images by split, label maps of the 20 categories without and with background."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def steps(root: Path) -> list[Step]:
 def _plan(listed: Path, work: partial) -> Plan:
     stems = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not stems:
-        raise ValueError(f"{listed} names no images; {_DOWNLOAD} again.")
+        raise ValueError(f"{listed} lists no images; {_DOWNLOAD} again.")
     return Plan(stems, work)
 
 
@@ -53,7 +53,7 @@ def _link(source: Path, output: Path, stem: str) -> None:
 
 
 def _write_labels(source: Path, output: Path, number: int, stem: str) -> None:
-    """Raw labels are 0 background, 1..20, 255 the border of objects."""
+    """Write a label map. Raw labels: 0 background, 1..20 categories, 255 borders of objects."""
     path, image = source / "SegmentationClass" / f"{stem}.png", source / "JPEGImages" / f"{stem}.jpg"
     raw = read_label_map(path, "Annotation")
     require_same_size(raw, path, image_size(image), image)

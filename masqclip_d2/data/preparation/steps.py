@@ -1,7 +1,7 @@
-"""How a dataset is prepared: steps, each of which makes files that were not there before.
+"""Steps of a preparation: each writes new files or folders of labels.
 
-A step's outputs are marked unfinished in the folder's manifest before the first is written and finished after the last,
-so that an interrupted preparation is taken up where it was left. Nothing that stands in no manifest is touched.
+The manifest of the dataset folder lists the outputs of a step as unfinished before it writes, and as finished at its
+end, so that an interrupted preparation is resumed. Files that no manifest lists are never overwritten.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 from ..chunks import collected, in_chunks, run_chunks
 from ..manifest import FINISHED, MANIFEST, UNFINISHED, read_states, set_state
 
-_PARTS = ".masqclip_parts"  # what finished chunks recorded, below the folder of the manifest
+_PARTS = ".masqclip_parts"  # folder beside the manifest with the records of finished chunks
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a step does, once its inputs are known to be there.
+    """The work of a step, planned once its inputs exist.
 
     Args:
-        items: plain data, one for each picture.
-        work: picklable; writes the files of one item and gives what `finish` needs of it (plain data).
-        finish: takes what was recorded of all items, in order, and writes annotation files.
+        items: plain data, one item per image.
+        work: picklable; writes the files of one item and returns its record for `finish` (plain data).
+        finish: receives the records of all items, in order, and writes annotation files.
     """
 
     items: Sequence[Any] = ()
@@ -41,12 +41,12 @@ class Step:
     """One kind of labels of one split.
 
     Args:
-        kind: what `--only` calls it; "" for what every kind needs.
+        kind: name for `--only`; "" if every kind requires the step.
         split: "train" or "val".
-        folder: of the dataset; holds the manifest.
-        outputs: files and folders that the step makes, below `folder`.
-        inputs: files and folders that must be there -> how to get them.
-        plan: called when the inputs are there.
+        folder: of the dataset, with the manifest.
+        outputs: files and folders that the step writes, below `folder`.
+        inputs: required files and folders -> how to get them.
+        plan: called once the inputs exist.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Step:
     def run(self, num_workers: int, progress: bool) -> None:
         plan = self.plan()
         parts = self.folder / _PARTS / self.name.replace(" ", "_")
-        if not self._can_go_on():
+        if not self._can_resume():
             shutil.rmtree(parts, ignore_errors=True)
         set_state(self.folder, self.outputs, UNFINISHED)
         chunks = in_chunks(plan.work, plan.items, parts, "part")
@@ -79,13 +79,13 @@ class Step:
         states = read_states(self.folder)
         return all(states.get(output) == FINISHED and (self.folder / output).exists() for output in self.outputs)
 
-    def _can_go_on(self) -> bool:
-        """False if somebody deleted a folder of pictures, so that finished chunks are not to be trusted."""
+    def _can_resume(self) -> bool:
+        """False if an output folder was deleted, so that finished chunks are invalid."""
         return all((self.folder / output).is_dir() for output in self.outputs if not Path(output).suffix)
 
 
 def run_steps(steps: Sequence[Step], *, num_workers: int = 1, progress: bool = True) -> list[str]:
-    """Run those steps that are not finished, after a look at all of them.
+    """Check the inputs and outputs of all unfinished steps, then run these steps.
 
     Args:
         steps: in order.
@@ -93,12 +93,12 @@ def run_steps(steps: Sequence[Step], *, num_workers: int = 1, progress: bool = T
         progress: show a bar for each step on stderr.
 
     Returns:
-        For each step one line that says what was done.
+        One line per step.
 
     Raises:
-        FileNotFoundError: a step lacks an input.
-        FileExistsError: an output was made by somebody else.
-        ValueError: an input is not as the dataset's format has it.
+        FileNotFoundError: an input is missing.
+        FileExistsError: an output exists and was not made by a preparation.
+        ValueError: an input does not have the dataset's format.
     """
     unfinished = [step for step in steps if not step.is_finished()]
     for step in unfinished:
@@ -106,12 +106,12 @@ def run_steps(steps: Sequence[Step], *, num_workers: int = 1, progress: bool = T
         _require_own_outputs(step)
     lines = []
     for step in steps:
-        made = ", ".join(str(step.folder / output) for output in step.outputs)
+        outputs = ", ".join(str(step.folder / output) for output in step.outputs)
         if step in unfinished:
             step.run(num_workers, progress)
-            lines.append(f"{step.name}: {made}")
+            lines.append(f"{step.name}: {outputs}")
         else:
-            lines.append(f"{step.name}: already there, {made}")
+            lines.append(f"{step.name}: already there, {outputs}")
     return lines
 
 
@@ -119,7 +119,7 @@ def _require_inputs(step: Step) -> None:
     for path, source in step.inputs.items():
         if not path.exists():
             raise FileNotFoundError(
-                f"{path} is missing, which {step.name} is made from: {source}, or leave it out with --only or --splits."
+                f"{path} is missing, which {step.name} requires: {source}, or exclude the step with --only or --splits."
             )
 
 
@@ -127,19 +127,19 @@ def _require_own_outputs(step: Step) -> None:
     states = read_states(step.folder)
     for output in step.outputs:
         path = step.folder / output
-        there = any(path.iterdir()) if path.is_dir() else path.exists()
-        if there and output not in states:
+        exists = any(path.iterdir()) if path.is_dir() else path.exists()
+        if exists and output not in states:
             raise FileExistsError(
-                f"{path} was not made by this command ({MANIFEST} does not name it) and stays as it is; move it away, "
-                f"or leave {step.name} out with --only or --splits."
+                f"{path} was not made by this command ({MANIFEST} does not list it) and is not overwritten; move it "
+                f"away, or exclude {step.name} with --only or --splits."
             )
 
 
 def paired_stems(images: Path, image_suffix: str, labels: Path, label_suffix: str) -> list[str]:
-    """Names, sorted and without ending, of files that two folders must both have.
+    """Return the sorted names, without suffix, of the files that two folders must have in common.
 
     Raises:
-        ValueError: one has a file that the other lacks.
+        ValueError: a file is missing in one of the folders, or there are none.
     """
     image_stems = {
         path.name.removesuffix(image_suffix) for path in images.iterdir() if path.name.endswith(image_suffix)
@@ -147,14 +147,14 @@ def paired_stems(images: Path, image_suffix: str, labels: Path, label_suffix: st
     label_stems = {
         path.name.removesuffix(label_suffix) for path in labels.iterdir() if path.name.endswith(label_suffix)
     }
-    for have, folder, ending, lack, other in (
+    for stems, folder, suffix, other_stems, other in (
         (label_stems, labels, label_suffix, image_stems, images),
         (image_stems, images, image_suffix, label_stems, labels),
     ):
-        alone = sorted(have - lack)
+        alone = sorted(stems - other_stems)
         if alone:
             raise ValueError(
-                f"{folder / (alone[0] + ending)} has no partner in {other} ({len(alone)} such files); extract the "
+                f"{folder / (alone[0] + suffix)} has no counterpart in {other} ({len(alone)} such files); extract the "
                 "archives again."
             )
     if not label_stems:

@@ -1,4 +1,4 @@
-"""ADE20K-150 from its published files to numbers; outputs are worked out by hand from tests/original_formats."""
+"""ADE20K-150 from its published files to metrics; expected outputs are derived by hand from tests/original_formats."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def folder(root):
     return root / "ADEChallengeData2016"
 
 
-def test_semantic_labels_begin_at_zero_and_other_is_ignored(folder):
+def test_semantic_labels_start_at_zero_and_other_is_ignored(folder):
     with Image.open(folder / "annotations_detectron2" / "validation" / f"{ADE_VAL}.png") as image:
         assert image.mode == "L"
         assert np.asarray(image).tolist() == [[0, 0, 2, 2], [7, 7, 2, 255], [7, 7, 12, 255]]
@@ -64,7 +64,7 @@ def test_annotation_ids_count_over_the_split_and_image_ids_are_stems(folder):
     ]
 
 
-def test_panoptic_png_has_stuff_then_things_and_void_where_neither_is(folder):
+def test_panoptic_png_has_stuff_and_things_over_it_and_void_elsewhere(folder):
     segment_ids = read_panoptic_png(folder / "ade20k_panoptic_val" / f"{ADE_VAL}.png")
     assert segment_ids.tolist() == [[WALL, WALL, SKY, SKY], [BED, BED, SKY, 0], [BED, BED, PERSON, 0]]
     content = read_json(folder / "ade20k_panoptic_val.json")
@@ -80,7 +80,7 @@ def test_panoptic_png_has_stuff_then_things_and_void_where_neither_is(folder):
     assert content["categories"][7] == {"id": 7, "name": "bed", "isthing": 1, "color": [204, 5, 255]}
 
 
-def test_area_of_stuff_is_that_before_things_were_painted_over_it(folder):
+def test_areas_of_stuff_are_those_before_things_are_painted_over_it(folder):
     segment_ids = read_panoptic_png(folder / "ade20k_panoptic_train" / f"{ADE_TRAIN}.png")
     second_bed = BED + 7  # the first free id from the colour on
     assert segment_ids.tolist() == [[WALL, BED], [second_bed, BED]]
@@ -139,12 +139,12 @@ def raw(tmp_path):
     return write_ade20k(tmp_path)
 
 
-def test_a_label_out_of_range_names_file_and_value(raw):
+def test_a_label_out_of_range_is_reported_with_file_and_value(raw):
     write_pixels(raw / "annotations" / "validation" / f"{ADE_VAL}.png", [[151] * 4] * 3)
     fails(raw.parent, rf"{ADE_VAL}.png holds the label 151, but labels are 0..150")
 
 
-def test_colours_are_no_labels(raw):
+def test_colours_are_refused_as_labels(raw):
     write_pixels(raw / "annotations" / "validation" / f"{ADE_VAL}.png", np.zeros((3, 4, 3)))
     fails(raw.parent, "has mode RGB; expected one channel")
 
@@ -162,7 +162,7 @@ def test_an_instance_of_two_classes(raw):
 
 def test_an_annotation_without_image(raw):
     write_pixels(raw / "annotations" / "validation" / "ADE_val_00000002.png", [[1]])
-    fails(raw.parent, r"ADE_val_00000002.png has no partner in .*images/validation \(1 such files\)")
+    fails(raw.parent, r"ADE_val_00000002.png has no counterpart in .*images/validation \(1 such files\)")
 
 
 def test_an_annotation_of_another_size(raw):
@@ -170,7 +170,7 @@ def test_an_annotation_of_another_size(raw):
     fails(raw.parent, r"has 1x1 pixels, but its image .* 4x3 \(width x height\)", kinds=["instance"])
 
 
-def test_missing_instances_can_be_left_out(raw):
+def test_steps_with_missing_instances_can_be_excluded(raw):
     import shutil
 
     shutil.rmtree(raw / "annotations_instance")
@@ -179,7 +179,7 @@ def test_missing_instances_can_be_left_out(raw):
     assert lines == [f"semantic val: {raw / 'annotations_detectron2/validation'}"]
 
 
-def test_what_others_made_is_not_overwritten(raw):
+def test_files_of_other_tools_are_not_overwritten(raw):
     write_pixels(raw / "annotations_detectron2" / "validation" / f"{ADE_VAL}.png", [[9]])
     fails(raw.parent, "annotations_detectron2/validation was not made by this command", FileExistsError)
     assert np.asarray(Image.open(raw / "annotations_detectron2" / "validation" / f"{ADE_VAL}.png")).tolist() == [[9]]

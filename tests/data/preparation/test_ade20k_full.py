@@ -1,4 +1,4 @@
-"""ADE20K-847 from the full release to numbers; outputs are worked out by hand from tests/original_formats."""
+"""ADE20K-847 from the full release to metrics; expected outputs are derived by hand from tests/original_formats."""
 
 import pickle
 
@@ -88,20 +88,20 @@ def fails(root, match, error=ValueError):
 @pytest.mark.parametrize(
     "content, match",
     [
-        (b"no pickle", "is damaged, or no index"),
-        (pickle.dumps({"folder": ["a"]}), "is damaged, or no index of ADE20K .*filename"),
+        (b"no pickle", "is damaged or not ADE20K's index"),
+        (pickle.dumps({"folder": ["a"]}), "is damaged or not ADE20K's index .*filename"),
         (pickle.dumps({"folder": ["a"], "filename": []}), "has 1 folders for 0 file names"),
-        (pickle.dumps({"folder": ["a"], "filename": ["ADE_train_1.jpg"]}), "names no image of the validation split"),
+        (pickle.dumps({"folder": ["a"], "filename": ["ADE_train_1.jpg"]}), "lists no image of the validation split"),
     ],
     ids=["garbage", "part missing", "unequal lengths", "no validation images"],
 )
-def test_a_wrong_index(tmp_path, content, match):
+def test_an_invalid_index(tmp_path, content, match):
     folder = write_ade20k_full(tmp_path)
     (folder / "index_ade20k.pkl").write_bytes(content)
     fails(tmp_path, match)
 
 
-def test_a_missing_annotation_is_named(tmp_path):
+def test_a_missing_annotation_is_reported(tmp_path):
     folder = write_ade20k_full(tmp_path)
     (folder / "images" / ADE_FULL_FOLDERS["val"] / f"{VAL}_seg.png").unlink()
     fails(tmp_path, f"Annotation .*{VAL}_seg.png is missing", FileNotFoundError)

@@ -1,4 +1,4 @@
-"""COCO 2017 from its published files to numbers; outputs are worked out by hand from tests/original_formats."""
+"""COCO 2017 from its published files to metrics; expected outputs are derived by hand from tests/original_formats."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def instances(tmp_path):
     return write_coco_instances(tmp_path)
 
 
-def test_semantic_maps_hold_contiguous_ids_crowds_too(panoptic):
+def test_semantic_maps_have_contiguous_ids_also_of_crowds(panoptic):
     prepare("coco", panoptic.parent, progress=False)
     for split, number in (("train", 1), ("val", 2)):
         with Image.open(panoptic / f"panoptic_semseg_{split}2017" / f"{number:012d}.png") as image:
@@ -46,7 +46,7 @@ def test_the_ground_truth_scores_100(panoptic):
         assert scores[task][key] == pytest.approx(100)
 
 
-def test_records_name_semantic_maps_once_they_are_there(panoptic):
+def test_records_have_semantic_maps_once_they_exist(panoptic):
     register_coco_panoptic(panoptic.parent, prefix="plain_")
     (record,) = DatasetCatalog.get("plain_coco_panoptic_val")
     assert "sem_seg_file_name" not in record
@@ -79,7 +79,7 @@ def test_the_six_files_of_the_split(instances):
 
 
 @pytest.mark.parametrize("subset", ["base48", "novel17", "instances65"])
-def test_the_right_answer_of_the_split_scores_100(instances, subset):
+def test_the_ground_truth_of_the_split_scores_100(instances, subset):
     prepare("coco_split", instances.parent, splits=["val"], progress=False)
     register_coco_split(instances.parent, prefix=f"right_{subset}_")
     scores = scores_of_the_ground_truth(f"right_{subset}_coco_instance_val_{subset}")
@@ -88,7 +88,7 @@ def test_the_right_answer_of_the_split_scores_100(instances, subset):
         assert scores["segm"]["AP50_base"] == scores["segm"]["AP50_novel"] == pytest.approx(100)
 
 
-def test_records_are_those_of_detectron2s_reader(instances):
+def test_records_equal_those_of_detectron2s_reader(instances):
     from detectron2.data.datasets import load_coco_json
 
     prepare("coco_split", instances.parent, splits=["val"], progress=False)
@@ -123,30 +123,30 @@ def fails(root, name, match, error=ValueError):
 @pytest.mark.parametrize(
     "change, match",
     [
-        (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=12), "category id 12 is none of COCO's"),
+        (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=12), "category id 12 is not COCO's"),
         (lambda c: c["annotations"][0].update(image_id=77), "annotations of image 77, which is not among its 1 images"),
         (lambda c: c["categories"].append({"id": 2, "name": "person"}), "category name 'person' more than once"),
         (lambda c: c.pop("images"), "has no images, which COCO's formats require"),
     ],
     ids=["category not in the table", "annotation without image", "duplicate name", "part missing"],
 )
-def test_a_wrong_panoptic_file_is_one_sentence(panoptic, change, match):
+def test_invalid_panoptic_files_are_errors_of_one_line(panoptic, change, match):
     edit(panoptic / "annotations" / "panoptic_val2017.json", change)
     fails(panoptic.parent, "coco", match)
 
 
-def test_a_truncated_file_is_one_sentence(panoptic):
+def test_a_truncated_file_is_an_error_of_one_line(panoptic):
     path = panoptic / "annotations" / "panoptic_val2017.json"
     path.write_text(path.read_text()[:100])
     fails(panoptic.parent, "coco", "panoptic_val2017.json is damaged or truncated")
 
 
-def test_a_semantic_map_is_no_panoptic_png(panoptic):
+def test_a_semantic_map_is_not_a_panoptic_png(panoptic):
     write_pixels(panoptic / "panoptic_val2017" / "000000000002.png", np.zeros((2, 3)))
     fails(panoptic.parent, "coco", "000000000002.png has mode L; expected colours")
 
 
-def test_a_missing_panoptic_png_is_named(panoptic):
+def test_a_missing_panoptic_png_is_reported(panoptic):
     (panoptic / "panoptic_val2017" / "000000000002.png").unlink()
     fails(panoptic.parent, "coco", "000000000002.png is missing", FileNotFoundError)
 
@@ -156,9 +156,9 @@ def test_an_unknown_category_in_the_instances(instances):
         instances / "annotations" / "instances_val2017.json",
         lambda content: content["annotations"][0].update(category_id=12),
     )
-    fails(instances.parent, "coco_split", r"annotations of the category ids \[12\], which are none of COCO's")
+    fails(instances.parent, "coco_split", r"annotations of the category ids \[12\], which are not COCO's")
 
 
-def test_nothing_downloaded(tmp_path):
+def test_missing_downloads_are_reported(tmp_path):
     fails(tmp_path, "coco_split", "instances_val2017.json is missing, .*: download COCO", FileNotFoundError)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""PASCAL-Context from its published files to numbers; outputs are worked out by hand from tests/original_formats."""
+"""PASCAL-Context from its published files to metrics; expected outputs are derived by hand from tests/original_formats."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_the_ground_truth_scores_100(root, number):
     assert scores["sem_seg"]["mIoU"] == scores["sem_seg"]["pACC"] == pytest.approx(100)
 
 
-def test_one_kind_alone_brings_the_images(tmp_path):
+def test_a_single_kind_includes_the_images(tmp_path):
     write_pascal_context(tmp_path)
     (tmp_path / "VOCdevkit" / "VOC2010").rename(tmp_path / "VOC2010")  # the other place of releases
     prepare("pascal_context", tmp_path, kinds=["459"], splits=["val"], progress=False)
@@ -81,7 +81,7 @@ def fails(raw, kind, match, error=ValueError):
     ],
     ids=["label out of range", "other variable", "floats", "other size"],
 )
-def test_a_wrong_mat_file(raw, variables, match):
+def test_an_invalid_mat_file(raw, variables, match):
     savemat(raw / "trainval" / f"{VAL}.mat", variables)
     fails(raw, "459", match)
 
@@ -114,11 +114,11 @@ def edit(raw, change):
     ],
     ids=["label out of range", "annotation without image", "other size", "part missing", "duplicate name"],
 )
-def test_a_wrong_merged_file(raw, change, match):
+def test_an_invalid_merged_file(raw, change, match):
     edit(raw, change)
     fails(raw, "59", match)
 
 
-def test_a_missing_image_is_named(raw):
+def test_a_missing_image_is_reported(raw):
     (raw / "JPEGImages" / f"{VAL}.jpg").unlink()
     fails(raw, "59", f"{VAL}.jpg is missing; download PASCAL VOC 2010", FileNotFoundError)

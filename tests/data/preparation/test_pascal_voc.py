@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 from its published files to numbers; outputs are worked out by hand from tests/original_formats."""
+"""PASCAL VOC 2012 from its published files to metrics; expected outputs are derived by hand from tests/original_formats."""
 
 import numpy as np
 import pytest
@@ -63,4 +63,4 @@ def test_an_empty_list_and_a_missing_image(tmp_path):
     (raw / "JPEGImages" / f"{VAL}.jpg").unlink()
     fails(raw, f"{VAL}.jpg is missing", FileNotFoundError)
     (raw / "ImageSets" / "Segmentation" / "val.txt").write_text("\n")
-    fails(raw, "val.txt names no images")
+    fails(raw, "val.txt lists no images")
