@@ -1,4 +1,4 @@
-"""ADE20K-847 from the full release to metrics; expected outputs are derived by hand from tests/original_formats."""
+"""ADE20K-847 from the full release to metrics; outputs are derived by hand from tests/original_formats."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""COCO 2017 from its published files to metrics; expected outputs are derived by hand from tests/original_formats."""
+"""COCO 2017 from its published files to metrics; outputs are derived by hand from tests/original_formats."""
 
 import numpy as np
 import pytest
