@@ -1,35 +1,39 @@
-# Every target makes its own environment in .venv first; nothing is installed outside this folder.
+# Every target first creates the environment .venv; nothing is installed outside this folder.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Two processes with one thread each: more threads per process are slower on small tensors.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+WORKERS ?= 2
+ALL := -m "not gpu and not weights and not datasets" -n $(WORKERS) --dist worksteal
 export DETECTRON2_DATASETS ?= datasets
-# Free words for the demo's sample images, novel ones among them.
-WORDS := plain cross,plain square,ringed square,ringed circle,ringed triangle,zigzag circle,dotted circle,dotted star,checkered circle,checkered triangle,striped cross,ringed crescent
+# Category names for the sample images of the demo; some of them are novel.
+VOCABULARY := plain cross,plain square,ringed square,ringed circle,ringed triangle,zigzag circle,dotted circle,dotted star,checkered circle,checkered triangle,striped cross,ringed crescent
 STUFF := grass,sand
 
 .PHONY: demo figures test test-fast test-real lint golden clean
 
-# From nothing to the answer: environment, pictures of free-text words, data, evaluation table.
+# From a fresh clone to results: visualizations for free-text categories, then data and an evaluation table.
 demo: $(INSTALLED)
-	$(BIN)/python demo/demo.py --vocab "$(WORDS)" --stuff "$(STUFF)" --output output/demo/pictures
+	$(BIN)/python demo/demo.py --vocab "$(VOCABULARY)" --stuff "$(STUFF)" --output output/demo/visualizations
 	$(BIN)/python datasets/make_shapes.py --output $(DETECTRON2_DATASETS)/shapes --num-train 400 --num-val 100 --num-captions 0 --seed 0 --exist-ok
 	$(BIN)/python train_net.py --config-file configs/shapes/masqclip.yaml --eval-only --num-gpus 0 MODEL.WEIGHTS masqclip://shapes_masqclip OUTPUT_DIR output/demo/evaluation
 
-# The pictures of README and docs, from the weights in output/ or else those that ship.
+# The figures of README and docs, from the weights in output/ or else the shipped ones.
 figures: $(INSTALLED)
-	$(BIN)/python tools/make_figures.py --docs docs/figures --vocab "$(WORDS)" --stuff "$(STUFF)"
+	$(BIN)/python -m projects.figures --docs docs/figures --vocab "$(VOCABULARY)" --stuff "$(STUFF)"
 
-# Everything that needs no GPU, no network, no downloaded weights: the fast tests, then the slow ones.
+# Everything that needs no GPU, no network and no downloaded weights, slow tests included.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not gpu and not weights and not datasets"
+	$(PYTEST) $(ALL)
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST) -n $(WORKERS) --dist worksteal
 
-# The same suite on the real Detectron2: DETECTRON2=/path/to/a/checkout
+# The same tests with the real Detectron2: make test-real DETECTRON2=/path/to/a/checkout
 test-real: $(INSTALLED)
-	MASQCLIP_D2=real PYTHONPATH=$(DETECTRON2) $(BIN)/python -m pytest -m "not gpu and not weights and not datasets"
+	MASQCLIP_D2=real PYTHONPATH=$(DETECTRON2) $(PYTEST) $(ALL)
 
 golden: $(INSTALLED)
 	$(BIN)/python tests/check_golden.py tests/golden/*.npz tests/golden/pq_A
@@ -37,6 +41,8 @@ golden: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	PYTHONPATH=masqclip_d2/_bundled $(BIN)/lint-imports
 
 $(INSTALLED): setup.py pyproject.toml masqclip_d2/diagnostics/requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -7,7 +7,7 @@ from pathlib import Path
 # Run from a checkout without installing: the package lies one folder up, `sys.path[0]` is this folder.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from masqclip_d2.cli.prepare import main
+from masqclip_d2.cli.prepare import script
 
 if __name__ == "__main__":
-    main(name="ade20k")
+    script("ade20k")

@@ -119,8 +119,8 @@ def adapt_to_machine(cfg: CN, num_gpus: int | None = None) -> None:
 
 def add_masqclip_config(cfg: CN) -> None:
     """Add all keys of this package to `cfg`, after `add_deeplab_config`. Letters: see docs/architecture.md."""
-    cfg.STAGES = []  # configurations of the stages before this one, in order; tools/run_stages.py follows them
-    cfg.TEST.SAVE_PREDICTIONS = False  # leave all answers in OUTPUT_DIR/inference, for tools/evaluate_predictions.py
+    cfg.STAGES = []  # configurations of the stages before this one, in order; masqclip run-stages follows them
+    cfg.TEST.SAVE_PREDICTIONS = False  # leave all answers in OUTPUT_DIR/inference, for masqclip evaluate-predictions
     # Keep the weights with the highest value of this metric as model_best.pth, such as "panoptic_seg/PQ_novel"; of
     # several test sets "NAME/panoptic_seg/PQ". "": keep none. Looked at after every evaluation (TEST.EVAL_PERIOD).
     cfg.TEST.BEST_CHECKPOINT_METRIC = ""
@@ -276,7 +276,7 @@ def _add_stage_keys(ours: CN) -> None:
     # Progressive Distillation (MasQCLIP, stage 1).
     ours.DISTILLATION = CN()
     ours.DISTILLATION.TEACHER = ""  # weights of the frozen teacher; "": MODEL.WEIGHTS, which the student starts from
-    ours.DISTILLATION.ROUNDS = 2  # of tools/run_stages.py: each student is the teacher of the next round
+    ours.DISTILLATION.ROUNDS = 2  # of masqclip run-stages: each student is the teacher of the next round
     ours.DISTILLATION.SCORE_THRESHOLD = 0.8  # a teacher's mask must score above this
     ours.DISTILLATION.BASE_OVERLAP_LIMIT = 0.1  # its dice with every base mask must be below this
     ours.DISTILLATION.PSEUDO_OVERLAP_LIMIT = 0.1  # and with every better pseudo mask below this

@@ -1,11 +1,10 @@
-"""The option `--import FILE` of commands that take dataset names: a user's own Python, which registers datasets.
+"""Import of a user's own Python, which registers datasets or parts of a model: the option `--import FILE` of commands.
 
-It stands on the command line and never in a configuration, so that a YAML file of somebody else runs no code.
+Files are named on the command line and never in a configuration, so that a foreign YAML file runs no code.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 import os
@@ -13,18 +12,6 @@ import sys
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-
-
-def add_import_option(parser: argparse.ArgumentParser) -> None:
-    """Give a command the option; the words are `args.imports`."""
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="Python file or module to import first, which registers your datasets; may be given several times",
-    )
 
 
 def import_user_code(names: Iterable[str]) -> None:

@@ -38,8 +38,8 @@ SMALL_MASK_RCNN = [*TINY_MASK_RCNN, "MODEL.BACKBONE.NAME", "TorchvisionResNet"]
 SHOWN_ONLY = {
     "make test": "this very run",
     "make figures": "draws over the pictures in docs/; tests/figures draws each of them",
-    "python -m masqclip_d2.cli.check_data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
-    "python -m masqclip_d2.cli.check_data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
+    "masqclip check-data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
+    "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
 }
@@ -64,9 +64,11 @@ def files(page: str) -> dict[str, str]:
 def commands(page: str) -> list[str]:
     """Shell commands of a page: in blocks, and between backticks in the text."""
     text = (ROOT / page).read_text()
-    inline = re.findall(r"`((?:python|make|pip) [^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    inline = re.findall(
+        r"`((?:masqclip \S+|python|make|pip) [^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    )
     fenced = [line for language, block in blocks(page) if language in ("", "bash") for line in block.splitlines()]
-    return [line.strip() for line in fenced + inline if re.match(r"(python|make|pip|bash) ", line.strip())]
+    return [line.strip() for line in fenced + inline if re.match(r"(masqclip|python|make|pip|bash) ", line.strip())]
 
 
 @pytest.fixture
@@ -99,8 +101,11 @@ ALL_IN_ONE = """
 import json, runpy, sys
 for words in json.load(open(sys.argv[1])):
     print("now:", *words, flush=True)
-    sys.argv = words
-    runpy.run_path(words[0], run_name="__main__")
+    sys.argv = words[1:] if words[0] == "-m" else words
+    if words[0] == "-m":
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
 """
 
 
@@ -118,17 +123,25 @@ def words_of(command: str, clone: Path) -> list[str]:
     unquoted = [word if "*" in word and "'" not in word else None for word in shlex.split(command, posix=False)]
     globs = {word: sorted(map(str, clone.glob(word))) for word in unquoted if word}
     words = [match for word in shlex.split(command) for match in globs.get(word, [word])]
-    if words[0] == "python":
-        words[0] = sys.executable
-        if words[1] in ("train_net.py", "tools/run_stages.py"):
-            words += FEWER_STEPS
-        if words[1] == "tools/shapes_results.py":
-            words += ["--opts", *FEWER_STEPS]
-        if words[1] == "tools/convert_checkpoint.py":  # what ships stays
-            words = [re.sub(r"^masqclip_d2/weights/", "output/", word) for word in words]
-        if "_r50" in command:
-            words = for_real_data(words, clone)
-    return words
+    if words[0] not in ("masqclip", "python"):
+        return words
+    if words[0] == "masqclip":
+        words = [sys.executable, "-m", "masqclip_d2", *words[1:]]
+    words[0] = sys.executable
+    if words[1] == "train_net.py" or program(words) == "run-stages":
+        words += FEWER_STEPS
+    if program(words) == "projects.shapes_results":
+        words += ["--opts", *FEWER_STEPS]
+    if program(words) == "convert":  # never overwrites the shipped weights
+        words = [re.sub(r"^masqclip_d2/weights/", "output/", word) for word in words]
+    return for_real_data(words, clone) if "_r50" in command else words
+
+
+def program(words: list[str]) -> str:
+    """What a command line of Python runs: a verb of masqclip, a module, or a script."""
+    if words[1:3] == ["-m", "masqclip_d2"]:
+        return words[3]
+    return words[2] if words[1] == "-m" else words[1]
 
 
 def run_words(words: list[str], what: str, clone: Path) -> str:
@@ -151,10 +164,10 @@ def for_real_data(words: list[str], clone: Path) -> list[str]:
     GPU; a plan of stages is only shown, as tests/cli/test_run_stages.py runs one."""
     words = ["0" if before == "--num-gpus" else word for before, word in zip(["", *words], words, strict=False)]
     small = SMALL_MODEL + (SMALL_MASK_RCNN if "mask_rcnn" in " ".join(words) else [])
-    if words[1] == "tools/convert_checkpoint.py":
+    if program(words) == "convert":
         return [*words, "--opts", *small]
-    if words[1] == "tools/run_stages.py":
-        return [*words[:2], "--dry-run", *(word for word in words[2:] if word != "--dry-run")]
+    if program(words) == "run-stages":
+        return [*words, "--dry-run"]
     if "MODEL.WEIGHTS" in words:
         weights = clone / words[words.index("MODEL.WEIGHTS") + 1]
         if not weights.is_file():

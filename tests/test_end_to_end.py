@@ -64,7 +64,7 @@ def test_every_dataset_from_its_published_files_to_numbers(tmp_path, capsys):
 
     check_data(list(expected))
     checked = capsys.readouterr().out
-    assert "WRONG" not in checked and f"{len(expected)} of {len(expected)} datasets are right." in checked
+    assert "FAILED" not in checked and f"{len(expected)} of {len(expected)} datasets passed all checks." in checked
 
     names = str(tuple(expected))
     small = ["INPUT.MIN_SIZE_TEST", "64", "DATALOADER.NUM_WORKERS", "0", "OUTPUT_DIR", str(tmp_path / "output")]

@@ -64,7 +64,7 @@ def test_without_the_file_it_does_not(tmp_path, capsys):
 def test_a_module_of_the_current_folder(tmp_path, my_data, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     check_data(["--import", "my_data", "my_val"])
-    assert "1 of 1 datasets are right." in capsys.readouterr().out
+    assert "1 of 1 datasets passed all checks." in capsys.readouterr().out
 
 
 def test_run_stages_passes_it_to_every_stage(capsys, tmp_path, monkeypatch):

@@ -1,14 +1,16 @@
-"""What all our commands share: one clear sentence instead of a traceback, and a non-zero exit code."""
+"""What all commands share: arguments, registration, and user errors as one line instead of a traceback."""
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-# What a user can cause (files, data, config, packages, memory); anything else is our fault and keeps its traceback.
+# Errors that a user can cause (files, data, config, packages); any other is a bug and keeps its traceback.
 _USER_ERRORS = (
     ValueError,
     KeyError,
@@ -21,9 +23,9 @@ _USER_ERRORS = (
 
 
 def command(main: Callable) -> Callable:
-    """Decorate a command's main function: errors that a user can cause become `error: <sentence>` and exit code 1.
+    """Decorate a main function: user errors are printed as `error: <message>` and end the process with exit code 1.
 
-    MASQCLIP_DEBUG=1 keeps the traceback.
+    MASQCLIP_DEBUG=1 also prints the traceback.
     """
 
     @functools.wraps(main)
@@ -43,6 +45,67 @@ def command(main: Callable) -> Callable:
 
 
 def sentence(error: BaseException) -> str:
-    """The message of an error as one line; a KeyError's text without the quotes that Python puts around it."""
+    """The message of an error on one line, a KeyError's without the quotes that Python adds."""
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     return " ".join(text.split()) or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Command:
+    """One verb of `masqclip`. Calling it parses the arguments and runs it.
+
+    Modules that define a command import nothing heavy at the top, so that --help needs no PyTorch.
+
+    Args:
+        name: the verb.
+        summary: one line, for both help texts.
+        add_arguments: adds the arguments to a parser.
+        run: takes the parsed arguments.
+        epilog: examples and notes below the help text.
+        intermixed: options may stand between positional arguments.
+        needs_registration: register with Detectron2 before `run`.
+    """
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+    epilog: str = ""
+    intermixed: bool = False
+    needs_registration: bool = True
+
+    @command
+    def __call__(self, argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+        """Parse and run; user errors end the process with exit code 1.
+
+        Args:
+            argv: the arguments; None: those of the process.
+            prog: name of the program for help texts; None: `masqclip VERB` where `argv` is given, else the script.
+        """
+        if prog is None and argv is not None:
+            prog = f"masqclip {self.name}"
+        parser = argparse.ArgumentParser(
+            prog=prog,
+            description=self.summary,
+            epilog=self.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_arguments(parser)
+        args = parser.parse_intermixed_args(argv) if self.intermixed else parser.parse_args(argv)
+        if self.needs_registration:
+            from .. import register_all
+
+            register_all()
+        self.run(args)
+
+
+def add_import_option(parser: argparse.ArgumentParser) -> None:
+    """Add --import, whose values are `args.imports` for `import_user_code`."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file or module to import first, such as one that registers your datasets; may be repeated",
+    )

@@ -1,4 +1,4 @@
-"""The command `demo/demo.py` (installed: `masqclip-demo`): images and words -> pictures and JSON."""
+"""The verb `demo`, which is also the script `demo/demo.py`: images and category names to visualizations and JSON."""
 
 from __future__ import annotations
 
@@ -7,35 +7,33 @@ import glob
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .command import command, sentence
+from .command import Command, add_import_option, sentence
+
+if TYPE_CHECKING:
+    from ..segmentation import Segmentation
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 SAMPLES = Path(__file__).resolve().parent.parent / "shapes" / "samples"
 
 _EPILOG = """examples:
-  demo.py --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
-  demo.py --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
-  demo.py --vocab-file shapes/maskclip
-Separate categories by commas, the synonyms of one by bars (or "cat,kitten;sofa,couch").
+  masqclip demo --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
+  masqclip demo --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
+  masqclip demo --vocab-file shapes/maskclip
+Separate categories by commas and the synonyms of a category by bars (or "cat,kitten;sofa,couch").
 """
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="demo.py",
-        description="Segment images by any words.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    words = parser.add_mutually_exclusive_group(required=True)
-    words.add_argument("--vocab", help="the words to look for")
-    words.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    vocabulary = parser.add_mutually_exclusive_group(required=True)
+    vocabulary.add_argument("--vocab", help="category names")
+    vocabulary.add_argument(
         "--vocab-file", metavar="FILE_OR_NAME",
         help="a vocabulary file (.yaml, .json), or a shipped one such as coco_panoptic/openseg (docs/vocabularies.md)",
     )  # fmt: skip
     parser.add_argument(
-        "--stuff", default="", help="which of --vocab are stuff (grass, sky), not things; others are added"
+        "--stuff", default="", help="categories that are stuff (grass, sky); those not in --vocab are added to it"
     )
     parser.add_argument("--task", choices=("panoptic", "instance", "semantic"), default="panoptic")
     parser.add_argument("--config-file", default=None, help="YAML file or shipped name; default: MasQCLIP of Shapes")
@@ -45,45 +43,46 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s"
     )
-    parser.add_argument("--confidence-threshold", type=float, default=0.0, help="leave out segments with a lower score")
+    parser.add_argument("--confidence-threshold", type=float, default=0.0, help="drop segments with a lower score")
+    add_import_option(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
-    return parser.parse_args(argv)
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> None:
     from ..predictor import Predictor
+    from ..user_code import import_user_code
     from ..vocabulary import Vocabulary, load_vocabulary
 
     if args.vocab_file and args.stuff:
-        raise ValueError(
-            "--stuff goes with --vocab; a vocabulary file says itself which categories are stuff (isthing)."
-        )
-    # Bad words are refused before a model is built.
+        raise ValueError("--stuff needs --vocab; a vocabulary file marks its stuff categories itself (isthing).")
+    # A bad vocabulary is refused before a model is built.
     is_file = args.vocab_file is not None
     vocabulary = load_vocabulary(args.vocab_file) if is_file else Vocabulary.from_names(args.vocab, args.stuff)
     inputs = find_images(args.input or [str(SAMPLES)])
+    import_user_code(args.imports)
     predictor = Predictor(args.config_file, opts=args.opts)
 
     failures = []
     for path, target in zip(inputs, target_paths(inputs, args.output), strict=True):
         try:
-            answer = predictor(path, vocabulary, task=args.task, confidence_threshold=args.confidence_threshold)
-            write_answer(answer, path, target)
+            result = predictor(path, vocabulary, task=args.task, confidence_threshold=args.confidence_threshold)
+            write_result(result, path, target)
         except (ValueError, OSError, RuntimeError) as error:
             failures.append(path)
             print(f"error: {sentence(error)}", file=sys.stderr)
         else:
-            words = ", ".join(dict.fromkeys(segment.label for segment in answer.segments)) or "none of the words"
-            print(f"{target}: {len(answer.segments)} segments ({words})")
+            labels = ", ".join(dict.fromkeys(segment.label for segment in result.segments)) or "no category found"
+            print(f"{target}: {len(result.segments)} segments ({labels})")
     if failures:
         names = ", ".join(str(path) for path in failures)
         raise ValueError(f"{len(failures)} of {len(inputs)} images failed: {names}. The others are done.")
 
 
+main = Command("demo", "Segment images by any category names.", add_arguments, run, _EPILOG)
+
+
 def find_images(patterns: list[str]) -> list[Path]:
-    """Files of the given files, folders (their images, sorted) and globs; a plain name is kept even if it is missing.
+    """Expand files, folders (their images, sorted) and globs; a plain file name is kept even if it does not exist.
 
     Raises:
         FileNotFoundError: a folder or a glob has no image.
@@ -104,30 +103,32 @@ def find_images(patterns: list[str]) -> list[Path]:
 
 
 def target_paths(inputs: list[Path], output: str) -> list[Path]:
-    """Where each picture goes: `output` itself for one input if it is named like an image, else a file in that folder.
+    """Output file per input: `output` itself if it has an image's suffix, else a file in that folder.
 
     Raises:
-        ValueError: two inputs have the same name, or several inputs go to one file.
+        ValueError: two inputs have the same name, or several inputs have one output file.
     """
     folder = Path(output).expanduser()
     if folder.suffix.lower() in IMAGE_SUFFIXES:
         if len(inputs) > 1:
-            raise ValueError(f"--output {output} is one file, but there are {len(inputs)} inputs; give a folder.")
+            raise ValueError(f"--output {output} is one file, but there are {len(inputs)} inputs; pass a folder.")
         return [folder]
     targets = [folder / f"{path.stem}.png" for path in inputs]
-    twice = sorted({target.name for target in targets if targets.count(target) > 1})
-    if twice:
-        raise ValueError(f"Several inputs would be written to {', '.join(twice)} in {output}; run them one at a time.")
+    duplicates = sorted({target.name for target in targets if targets.count(target) > 1})
+    if duplicates:
+        raise ValueError(
+            f"Several inputs would be written to {', '.join(duplicates)} in {output}; run them one at a time."
+        )
     return targets
 
 
-def write_answer(answer, path: Path, target: Path) -> None:
-    """Write the picture to `target` and the segments beside it as JSON."""
+def write_result(result: Segmentation, path: Path, target: Path) -> None:
+    """Write the visualization to `target`, and the segments next to it as JSON."""
     from PIL import Image
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(answer.draw()).save(target)
-    content = {"image": str(path), "picture": str(target), **answer.to_dict()}
+    Image.fromarray(result.draw()).save(target)
+    content = {"image": str(path), "visualization": str(target), **result.to_dict()}
     target.with_suffix(".json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The command `python -m masqclip_d2.cli.doctor` (installed: `masqclip-doctor`): will this installation work?"""
+"""The verb `doctor`: will this installation work?"""
 
 from __future__ import annotations
 
@@ -6,41 +6,49 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..diagnostics.check_result import Finding, show
-from ..diagnostics.requirements import package_states
-from .command import command
+from .command import Command
 
 _EPILOG = """marks:
-  ok      right
-  -       not there; the line says for what it would be needed
-  WRONG   the line says what mends it, and the exit code is 1
-Where even `import masqclip_d2` fails, `python tools/doctor.py` in a checkout looks at the packages alone.
+  ok      the check passed
+  -       optional and not installed; the line describes what it is for
+  FAILED  the line describes the fix; the exit code is 1
 """
 
 
-@command
-def main(argv: list[str] | None = None) -> None:
-    """Print what is found; exit with code 1 if anything is wrong."""
-    from .. import __version__
-    from ..diagnostics.installation import installation_findings
-
-    parser = argparse.ArgumentParser(
-        prog="python -m masqclip_d2.cli.doctor",
-        description="Look at the installation, within seconds: packages, Detectron2, devices, weights, caches, data.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="do not segment a sample image at the end")
-    args = parser.parse_args(argv)
-    print(f"masqclip_d2 {__version__} ({Path(__file__).parent})")
-    findings = [Finding(*state) for state in package_states()]
-    findings += installation_findings(run=not args.quick)
-    show(findings)
-    wrong = sum(not finding.right for finding in findings)
-    print("All is right." if not wrong else f"{wrong} of {len(findings)} are wrong.")
-    if wrong:
+
+
+def run(args: argparse.Namespace) -> None:
+    from .. import __version__, register_all
+    from ..diagnostics.check_result import CheckResult, print_results
+    from ..diagnostics.requirements import check_packages
+
+    print(f"masqclip_d2 {__version__} ({Path(__file__).parents[1]})")
+    results = [CheckResult(*state) for state in check_packages()]
+    try:
+        register_all()
+    except Exception as error:  # a broken binary raises anything
+        results.append(CheckResult("masqclip_d2", False, f"cannot be imported: {error}"))
+    else:
+        from ..diagnostics.installation import check_installation
+
+        results += check_installation(run=not args.quick)
+    print_results(results)
+    failed = sum(not result.ok for result in results)
+    print(f"{failed} of {len(results)} checks failed." if failed else "All checks passed.")
+    if failed:
         sys.exit(1)
 
+
+main = Command(
+    "doctor",
+    "Check the installation within seconds: packages, Detectron2, devices, weights, caches, datasets.",
+    add_arguments,
+    run,
+    _EPILOG,
+    needs_registration=False,
+)
 
 if __name__ == "__main__":
     main()

@@ -1,41 +1,56 @@
-"""The commands `datasets/prepare_<name>.py` (installed: `masqclip-prepare NAME`): prepare a published dataset."""
+"""The verb `prepare`, which is also the scripts `datasets/prepare_<name>.py`."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 
-from ..data.preparation import PREPARATIONS, kinds_of, prepare
-from ..data.registration import datasets_root
-from .command import command
+from .command import Command
 
-_DESCRIPTION = """Write what a published dataset lacks: label maps, annotation files, images by split.
-What is finished is left as it is, what was broken off is taken up, what was not made by this command is never
-overwritten. datasets/README.md says what to download and where to unpack it."""
+# The keys of `masqclip_d2.data.preparation.PREPARATIONS`.
+NAMES = ("coco", "coco_split", "ade20k", "ade20k_full", "pascal_context", "pascal_voc")
+
+_EPILOG = """Finished files are kept, an interrupted preparation is resumed, files of other origin are not overwritten.
+datasets/README.md describes what to download and where to unpack it.
+"""
 
 
-def parse_args(argv: list[str] | None, name: str | None) -> argparse.Namespace:
-    """`name`: the preparation where a script fixes it; None: the first argument."""
-    parser = argparse.ArgumentParser(description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if name is None:
-        parser.add_argument("name", choices=list(PREPARATIONS), metavar="NAME", help=", ".join(PREPARATIONS))
-    kinds = kinds_of(name) if name else sorted({kind for known in PREPARATIONS for kind in kinds_of(known)})
-    default_root = datasets_root()
-    parser.add_argument("--root", default=default_root, help="folder of all datasets (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="KIND", help=f"some of: {', '.join(kinds)} (default: all)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    _add_options(parser)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    default_root = os.environ.get("DETECTRON2_DATASETS", "datasets")
+    parser.add_argument("--root", default=default_root, help="folder of all datasets; default: %(default)s")
+    parser.add_argument(
+        "--only", nargs="+", metavar="KIND", help="only these kinds of labels, such as semantic; default: all"
+    )
     parser.add_argument(
         "--splits", nargs="+", choices=["train", "val"], default=["train", "val"], help="default: train val"
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
-    args = parser.parse_args(argv)
-    return argparse.Namespace(**{"name": name, **vars(args)})
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: all cores")
 
 
-@command
-def main(argv: list[str] | None = None, name: str | None = None) -> None:
-    args = parse_args(argv, name)
+def run(args: argparse.Namespace) -> None:
+    from ..data.preparation import prepare
+
     for line in prepare(args.name, args.root, kinds=args.only, splits=args.splits, num_workers=args.workers):
         print(line)
+
+
+_SUMMARY = "Write the files that a published dataset lacks: label maps, annotation files, images by split."
+main = Command("prepare", _SUMMARY, add_arguments, run, _EPILOG)
+
+
+def script(name: str, argv: Sequence[str] | None = None) -> None:
+    """Run the preparation `name` with the options of `argv`; None: those of the process."""
+
+    def run_named(args: argparse.Namespace) -> None:
+        run(argparse.Namespace(name=name, **vars(args)))
+
+    Command("prepare", _SUMMARY, _add_options, run_named, _EPILOG)(argv)
 
 
 if __name__ == "__main__":

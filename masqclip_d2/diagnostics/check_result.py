@@ -1,4 +1,4 @@
-"""What a check of data or of the installation finds, and how a command shows it."""
+"""Results of checks, and how a command prints them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was looked at, whether it is right, and one line about it, which for a fault says what mends it.
+class CheckResult:
+    """Result of one check: subject, ok flag, one-line message with a fix if it failed.
 
-    `absent`: it is not there, and need not be; the line says for what it would be needed.
+    `absent`: an optional part is not installed or not on disk; the message describes what it is for.
     """
 
-    what: str
-    right: bool
-    text: str
+    subject: str
+    ok: bool
+    message: str
     absent: bool = False
 
 
-def found(what: str, check: Callable[[], str]) -> Finding:
-    """Run a check, which gives a line, or raises an error whose message is one."""
+def run_check(subject: str, function: Callable[[], str]) -> CheckResult:
+    """Call a check, which returns the message of a passed check or raises an error with that of a failed one."""
     try:
-        return Finding(what, True, check())
-    except Exception as error:  # loaders and packages of other projects raise anything
-        return Finding(what, False, " ".join(str(error).split()) or type(error).__name__)
+        return CheckResult(subject, True, function())
+    except Exception as error:  # packages of other projects raise anything
+        return CheckResult(subject, False, " ".join(str(error).split()) or type(error).__name__)
 
 
-def show(findings: Iterable[Finding]) -> None:
-    """Print one line for each."""
-    findings = list(findings)
-    width = max([len(finding.what) for finding in findings], default=0)
-    for finding in findings:
-        mark = "-" if finding.absent else "ok" if finding.right else "WRONG"
-        print(f"  {mark:5}  {finding.what:{width}}  {finding.text}")
+def print_results(results: Iterable[CheckResult]) -> None:
+    """Print one line per result."""
+    results = list(results)
+    width = max((len(result.subject) for result in results), default=0)
+    for result in results:
+        mark = "-" if result.absent else "ok" if result.ok else "FAILED"
+        print(f"  {mark:6}  {result.subject:{width}}  {result.message}")

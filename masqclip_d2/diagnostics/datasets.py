@@ -6,6 +6,7 @@ rule, so that labels are decoded for some pictures, spread over the split, while
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..data.ground_truth import instance_masks, panoptic_masks, refuse_wrong_labels
 from ..data.label_maps import IGNORE_LABEL, image_size, read_label_map, read_panoptic_png
+from ..data.registration import register_aliases
 from ..data.registration.common import Record
 from ..data.registration.sources import require_files
-from .check_result import Finding, found
+from .check_result import CheckResult, run_check
 
 _NUM_SAMPLES = 12  # pictures that are decoded
 _NUM_LABELS_16_BIT = 65536
@@ -30,7 +32,7 @@ _PATHS = ("panoptic_json", "json_file", "sem_seg_root", "panoptic_root", "image_
 _FILES = ("file_name", "pan_seg_file_name", "sem_seg_file_name")
 
 
-def check_dataset(name: str) -> list[Finding]:
+def check_dataset(name: str) -> list[CheckResult]:
     """Look at a registered dataset; stops at the first fault that hides the others.
 
     Raises:
@@ -39,13 +41,13 @@ def check_dataset(name: str) -> list[Finding]:
     if name not in DatasetCatalog.list():
         raise ValueError(f"There is no dataset {name!r}; registered are: {', '.join(sorted(DatasetCatalog.list()))}.")
     metadata = MetadataCatalog.get(name)
-    findings = [_finding("files", lambda: _check_files(name, metadata))]
-    if not findings[0].right:
-        return findings
+    results = [_run_check("files", lambda: _check_files(name, metadata))]
+    if not results[0].ok:
+        return results
     records: list[Record] = []
-    findings.append(_finding("records", lambda: _load(name, records)))
-    if not findings[1].right:
-        return findings
+    results.append(_run_check("records", lambda: _load(name, records)))
+    if not results[1].ok:
+        return results
     checks: dict[str, Callable[[], str]] = {
         "images": lambda: _check_count(records, metadata),
         "names": lambda: _check_files_of_records(records),
@@ -54,7 +56,26 @@ def check_dataset(name: str) -> list[Finding]:
     }
     if _may_have_another_order(metadata):
         checks["class order"] = lambda: _check_class_order(records, metadata)
-    return findings + [_finding(what, check, metadata) for what, check in checks.items()]
+    return results + [_run_check(what, check, metadata) for what, check in checks.items()]
+
+
+def matching_datasets(patterns: list[str]) -> list[str]:
+    """Registered names that match the patterns, each once; aliases are registered for our datasets where they are free.
+
+    Raises:
+        ValueError: a pattern matches no name.
+    """
+    register_aliases(patterns)
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        matched = sorted(fnmatch.filter(DatasetCatalog.list(), pattern))
+        if not matched:
+            known = ", ".join(name for name in sorted(DatasetCatalog.list()) if name.startswith("masqclip_"))
+            raise ValueError(
+                f"No registered dataset matches {pattern!r}. Known: {known}. --import FILE registers your own."
+            )
+        names.update(dict.fromkeys(matched))
+    return list(names)
 
 
 def is_present(name: str) -> bool:
@@ -63,9 +84,9 @@ def is_present(name: str) -> bool:
     return bool(paths) and all(map(os.path.exists, paths))
 
 
-def _finding(what: str, check: Callable[[], str], metadata: Any = None) -> Finding:
-    finding = found(what, check)
-    return finding if finding.right else replace(finding, text=finding.text + _remedy(metadata, finding.text))
+def _run_check(what: str, check: Callable[[], str], metadata: Any = None) -> CheckResult:
+    result = run_check(what, check)
+    return result if result.ok else replace(result, message=result.message + _remedy(metadata, result.message))
 
 
 def _remedy(metadata: Any, text: str) -> str:

@@ -21,7 +21,7 @@ from ..clip.pretrained import OPENAI_MODELS, cache_dir, is_torchscript
 from ..data.registration import datasets_root
 from ..ops.selection import implementation_name
 from ..vocabulary.text_cache import text_cache_dir
-from .check_result import Finding, found
+from .check_result import CheckResult, run_check
 from .datasets import is_present
 
 # Imported here, since a package can be installed and still not load: a missing system library, another ABI.
@@ -34,22 +34,22 @@ _RUN_WORDS = "striped circle,dotted star,plain cross,ringed square"
 _RUN_STUFF = "grass,sand,water"
 
 
-def installation_findings(run: bool = True) -> list[Finding]:
+def check_installation(run: bool = True) -> list[CheckResult]:
     """Everything in order; `run`: also segment a sample image with the weights that ship."""
-    findings = [
-        found("imports", _imports),
-        found("detectron2", _detectron2),
+    results = [
+        run_check("imports", _imports),
+        run_check("detectron2", _detectron2),
         *_devices(),
         _triton(),
-        found("ops", _ops),
-        found("weights", _shipped_weights),
+        run_check("ops", _ops),
+        run_check("weights", _shipped_weights),
         _openai_weights(),
         _open_clip_weights(),
         _text_cache(),
         _datasets(),
         *(_optional(name, why) for name, why in _OPTIONAL.items()),
     ]
-    return [*findings, found("run", _run)] if run else findings
+    return [*results, run_check("run", _run)] if run else results
 
 
 def _imports() -> str:
@@ -72,12 +72,12 @@ def _detectron2() -> str:
     return f"{backend}: {why}"
 
 
-def _devices() -> list[Finding]:
+def _devices() -> list[CheckResult]:
     if not torch.accelerator.is_available():
-        return [found("device", _cpu_alone)]
+        return [run_check("device", _cpu_alone)]
     kind = torch.accelerator.current_accelerator().type
     return [
-        found("device", lambda index=index: _accelerator(torch.device(kind, index)))
+        run_check("device", lambda index=index: _accelerator(torch.device(kind, index)))
         for index in range(torch.accelerator.device_count())
     ]
 
@@ -107,12 +107,12 @@ def _accelerator(device: torch.device) -> str:
     return f"{device}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB, {version}"
 
 
-def _triton() -> Finding:
+def _triton() -> CheckResult:
     try:
         import triton
     except ImportError:
-        return Finding("triton", True, "is not installed; kernels for CUDA would need it", absent=True)
-    return Finding("triton", True, triton.__version__)
+        return CheckResult("triton", True, "is not installed; kernels for CUDA would need it", absent=True)
+    return CheckResult("triton", True, triton.__version__)
 
 
 def _ops() -> str:
@@ -144,25 +144,25 @@ def _shipped_weights() -> str:
     return ", ".join(f"{reading.SHIPPED_PREFIX}{path.stem}" for path in files)
 
 
-def _openai_weights() -> Finding:
+def _openai_weights() -> CheckResult:
     folder = cache_dir()
     files = {name: folder / model["url"].rsplit("/", 1)[1] for name, model in OPENAI_MODELS.items()}
     there = {name: path for name, path in files.items() if path.is_file()}
     damaged = [str(path) for path in there.values() if not is_torchscript(path)]
     if damaged:
-        return Finding(
+        return CheckResult(
             "OpenAI's CLIP", False, f"{damaged[0]} is damaged or incomplete; remove it and download it again."
         )
     if there:
-        return Finding("OpenAI's CLIP", True, f"{', '.join(there)} in {folder}")
+        return CheckResult("OpenAI's CLIP", True, f"{', '.join(there)} in {folder}")
     text = (
         f"none in {folder}; the configurations of real data download {_USUAL_CLIP} once, or put "
         f"{OPENAI_MODELS[_USUAL_CLIP]['url']} there (MASQCLIP_CACHE names another folder). Shapes needs none"
     )
-    return Finding("OpenAI's CLIP", True, text, absent=True)
+    return CheckResult("OpenAI's CLIP", True, text, absent=True)
 
 
-def _open_clip_weights() -> Finding:
+def _open_clip_weights() -> CheckResult:
     """Looks for the folders of the hub's cache; which file is in them is open_clip's affair."""
     import open_clip
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -174,25 +174,25 @@ def _open_clip_weights() -> Finding:
         if hub and snapshots.is_dir() and any(snapshots.iterdir()):
             there.append(f"open_clip:{name}/{tag}")
     if there:
-        return Finding("open_clip's CLIPs", True, f"{_some(there)} in {HF_HUB_CACHE}")
+        return CheckResult("open_clip's CLIPs", True, f"{_some(there)} in {HF_HUB_CACHE}")
     text = f"none in {HF_HUB_CACHE}; a CLIP.NAME such as open_clip:ViT-B-16/laion2b_s34b_b88k is downloaded there once"
-    return Finding("open_clip's CLIPs", True, text, absent=True)
+    return CheckResult("open_clip's CLIPs", True, text, absent=True)
 
 
-def _text_cache() -> Finding:
+def _text_cache() -> CheckResult:
     folder = text_cache_dir()
     if folder is None:
-        return Finding("text cache", True, "off (MASQCLIP_TEXT_CACHE)", absent=True)
+        return CheckResult("text cache", True, "off (MASQCLIP_TEXT_CACHE)", absent=True)
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         text = f"{folder} cannot be written to; set MASQCLIP_TEXT_CACHE to a folder that can, or to off."
-        return Finding("text cache", False, text)
+        return CheckResult("text cache", False, text)
     files = list(folder.glob("*.safetensors"))
     size = sum(path.stat().st_size for path in files) / 2**20
-    return Finding("text cache", True, f"{folder}: {len(files)} vocabularies, {size:.1f} MiB")
+    return CheckResult("text cache", True, f"{folder}: {len(files)} vocabularies, {size:.1f} MiB")
 
 
-def _datasets() -> Finding:
+def _datasets() -> CheckResult:
     root = datasets_root().absolute()
     ours = sorted(name for name in DatasetCatalog.list() if name.startswith(_PREFIX))
     there = [name for name in ours if is_present(name)]
@@ -201,15 +201,15 @@ def _datasets() -> Finding:
     )
     if not there:
         text = f"none of {len(ours)} in {root} ({said}); datasets/README.md says how to get and prepare them"
-        return Finding("datasets", True, text, absent=True)
+        return CheckResult("datasets", True, text, absent=True)
     text = f"{len(there)} of {len(ours)} in {root} ({said}): {_some(there)}"
-    return Finding("datasets", True, f"{text}; python -m masqclip_d2.cli.check_data NAME looks closer")
+    return CheckResult("datasets", True, f"{text}; masqclip check-data NAME checks one in detail")
 
 
-def _optional(name: str, why: str) -> Finding:
+def _optional(name: str, why: str) -> CheckResult:
     if importlib.util.find_spec(name) is None:
-        return Finding(name, True, f"is not installed; {why}", absent=True)
-    return Finding(name, True, importlib.metadata.version(name))
+        return CheckResult(name, True, f"is not installed; {why}", absent=True)
+    return CheckResult(name, True, importlib.metadata.version(name))
 
 
 def _run() -> str:

@@ -1,4 +1,4 @@
-"""Pictures for README and docs, from models and files to PNG; `tools/make_figures.py` makes them all.
+"""Pictures for README and docs, from models and files to PNG; `python -m projects.figures` makes them all.
 
 What they show are scenes of Shapes, rendered when they are drawn, so no dataset is needed.
 """

@@ -1,6 +1,6 @@
-"""The command `tools/make_figures.py` (installed: `masqclip-make-figures`): the pictures of README and docs.
+"""The command `python -m projects.figures`: the pictures of README and docs.
 
-Weights are those that `masqclip-run-stages` left in the output folder, else those that ship; metrics for the curves are
+Weights are those that `masqclip run-stages` left in the output folder, else those that ship; metrics for the curves are
 in the output folder alone. A figure whose weights or metrics are not there is skipped, and a line says what is missing.
 """
 

@@ -1,7 +1,7 @@
 """The rows of both papers' tables on Shapes, and the orderings that the papers report between them.
 
-Data only: `tools/shapes_results.py` runs the rows and judges the orderings. Which published row is which configuration:
-docs/paper_rows.md.
+Data only: `python -m projects.shapes_results` runs the rows and judges the orderings. docs/paper_rows.md maps published
+rows to configurations.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The command `tools/shapes_results.py` (installed: `masqclip-shapes-results`): the rows of both papers on Shapes.
+"""The command `python -m projects.shapes_results`: the rows of both papers on Shapes.
 
-For each seed every row is trained and evaluated by the stages of `masqclip-run-stages`; rows share stages (one teacher,
+For each seed every row is trained and evaluated by the stages of `masqclip run-stages`; rows share stages (one teacher,
 one student per round), each of which runs once. What is finished is skipped, what was broken off is resumed. After each
 row shapes_results.md and .json are written anew, so that they show what is there.
 """
@@ -297,7 +297,7 @@ def main(argv: list[str] | None = None) -> None:
 
     num_images = len(DatasetCatalog.get(experiment.dataset))
     words = sys.argv[1:] if argv is None else argv
-    command_line = f"python tools/shapes_results.py {shlex.join(words)}".rstrip()
+    command_line = f"python -m projects.shapes_results {shlex.join(words)}".rstrip()
     table = Table(experiment, args.docs, command_line, args.num_gpus, num_images)
     table.write()
     run_rows(rows, table)

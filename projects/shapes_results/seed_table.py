@@ -118,7 +118,7 @@ def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Numbers]
 
 
 def page(document: Mapping[str, Any]) -> str:
-    """The markdown page of a document of `tools/shapes_results.py`."""
+    """The markdown page of a document of `python -m projects.shapes_results`."""
     parts = [
         "# The rows of both papers on Shapes",
         "",

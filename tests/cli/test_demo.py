@@ -121,7 +121,7 @@ def test_a_shipped_vocabulary(tiny, tmp_path):
     [
         (["--vocab-file", "missing.yaml"], 1, "error: There is no vocabulary file missing.yaml."),
         (["--vocab-file", "shapes/opensegg"], 1, "Did you mean 'shapes/openseg'?"),
-        (["--vocab-file", "shapes/maskclip", "--stuff", "grass"], 1, "error: --stuff goes with --vocab"),
+        (["--vocab-file", "shapes/maskclip", "--stuff", "grass"], 1, "error: --stuff needs --vocab"),
         (["--vocab-file", "shapes/maskclip", "--vocab", "cat"], 2, "not allowed with argument"),
         ([], 2, "one of the arguments --vocab --vocab-file is required"),
     ],

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from masqclip_d2.cli.evaluate_predictions import evaluate_predictions, main
+from masqclip_d2.cli.evaluate_predictions import main
 from masqclip_d2.engine.trainer import Trainer
 from masqclip_d2.evaluation.prediction_recorder import MANIFEST
+from masqclip_d2.evaluation.report.saved_runs import evaluate_predictions
 from masqclip_d2.shapes.registration import register_shapes
 from tests.helpers import tiny_config
 

@@ -11,7 +11,7 @@ from detectron2.engine import DefaultTrainer, default_setup
 from detectron2.utils import comm
 from torch import nn
 
-from masqclip_d2.cli.train import leave_process_group
+from masqclip_d2.engine.launch import leave_process_group
 
 
 class Model(nn.Module):

@@ -61,7 +61,7 @@ def prepared(preparation, root, prefix):
 
 
 def faults(name):
-    return [(finding.what, finding.text) for finding in check_dataset(name) if not finding.right]
+    return [(result.subject, result.message) for result in check_dataset(name) if not result.ok]
 
 
 @pytest.mark.parametrize("preparation", NAMES)
@@ -71,9 +71,9 @@ def test_what_was_prepared_is_right(preparation, tmp_path, capsys):
     names = [prefix + name for name in NAMES[preparation]]
     main(names)
     output = capsys.readouterr().out
-    assert "WRONG" not in output and all(name in output for name in names)
-    assert output.endswith(f"{len(names)} of {len(names)} datasets are right.\n")
-    whats = [finding.what for finding in check_dataset(names[0])]
+    assert "FAILED" not in output and all(name in output for name in names)
+    assert output.endswith(f"{len(names)} of {len(names)} datasets passed all checks.\n")
+    whats = [finding.subject for finding in check_dataset(names[0])]
     assert whats == ["files", "records", "images", "names", "id maps", "samples"]
 
 
@@ -92,8 +92,8 @@ def test_the_command_reports_by_its_exit_code(tmp_path, capsys):
         main(["code_pascal_voc_2?_sem_seg_val"])
     assert caught.value.code == 1
     output = capsys.readouterr().out
-    assert "1 of 2 datasets are right." in output
-    (line,) = [line for line in output.splitlines() if "WRONG" in line]
+    assert "1 of 2 datasets passed all checks." in output
+    (line,) = [line for line in output.splitlines() if "FAILED" in line]
     assert f"prepare it with: python datasets/prepare_pascal_voc.py --root {tmp_path}" in line
 
 
@@ -105,7 +105,7 @@ def test_a_customary_name_and_an_unknown_one(capsys):
         main(["ade20k_everything"])
     assert caught.value.code == 1
     error = capsys.readouterr().err
-    assert "No dataset is called 'ade20k_everything'; ours are: masqclip_ade20k_full_sem_seg_train" in error
+    assert "No registered dataset matches 'ade20k_everything'. Known: masqclip_ade20k_full_sem_seg_train" in error
 
 
 def ade20k(folder, what):
@@ -200,13 +200,13 @@ def test_the_order_of_pascal_contexts_59_categories(tmp_path, order, right):
     write_pixels(theirs / "pc59_val" / "2008_000008.png", [[0, 255, bag], [bag, bag, bag]])
     shutil.rmtree(made)
     register("pascal_context", tmp_path, f"order_{order[:1]}_")
-    found = {f.what: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
-    assert found["class order"].right is right
+    found = {f.subject: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
+    assert found["class order"].ok is right
     if not right:
-        assert "have OVSeg's order, not ours" in found["class order"].text
+        assert "have OVSeg's order, not ours" in found["class order"].message
     shutil.rmtree(theirs / "pc459_val")
-    found = {f.what: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
-    assert found["class order"].text.startswith("cannot be told")
+    found = {f.subject: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
+    assert found["class order"].message.startswith("cannot be told")
 
 
 def test_samples_are_spread():

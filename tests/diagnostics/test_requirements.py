@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from masqclip_d2.diagnostics import requirements
-from masqclip_d2.diagnostics.requirements import LEAST_PYTHON, package_states, satisfies
+from masqclip_d2.diagnostics.requirements import MIN_PYTHON, REQUIREMENTS, check_packages, satisfies
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -37,9 +37,9 @@ def test_versions(version, conditions, expected):
 
 
 def test_what_is_installed_here_will_do():
-    states = package_states()
-    assert all(state.right for state in states), [state for state in states if not state.right]
-    assert [state.name for state in states[:3]] == ["python", "torch", "torchvision"]
+    states = check_packages()
+    assert all(state.ok for state in states), [state for state in states if not state.ok]
+    assert [state.subject for state in states[:3]] == ["python", "torch", "torchvision"]
 
 
 def versions(monkeypatch, **changed):
@@ -54,50 +54,59 @@ def versions(monkeypatch, **changed):
         return changed[name]
 
     monkeypatch.setattr(requirements.metadata, "version", version)
-    return {state.name: state for state in package_states()}
+    return {state.subject: state for state in check_packages()}
 
 
 def test_missing_and_too_old(monkeypatch):
     states = versions(monkeypatch, fvcore=None, scipy="1.10.1")
-    assert not states["fvcore"].right
-    assert states["fvcore"].text == "is not installed: pip install 'fvcore>=0.1.5.post20221221'"
-    assert states["scipy"].text == "1.10.1 will not do, >=1.11 is needed: pip install 'scipy>=1.11'"
+    assert not states["fvcore"].ok
+    assert states["fvcore"].message == "not installed: pip install 'fvcore>=0.1.5.post20221221'"
+    assert states["scipy"].message == "found 1.10.1, need >=1.11: pip install 'scipy>=1.11'"
 
 
 def test_too_new(monkeypatch, tmp_path):
     (tmp_path / "requirements.txt").write_text("# a comment\nnumpy>=1.26,<1.27\n")
     monkeypatch.setattr(requirements, "REQUIREMENTS", tmp_path / "requirements.txt")
     states = versions(monkeypatch, numpy="2.4.6")
-    assert not states["numpy"].right and "<1.27 is needed" in states["numpy"].text
+    assert not states["numpy"].ok and "need >=1.26,<1.27" in states["numpy"].message
 
 
 def test_any_opencv_will_do(monkeypatch):
     hidden = {"opencv-python-headless": None, "opencv-contrib-python": "4.9.0.80"}
-    assert versions(monkeypatch, **hidden)["opencv-python-headless"].right
+    assert versions(monkeypatch, **hidden)["opencv-python-headless"].ok
 
 
 def test_torch_and_torchvision_are_a_pair(monkeypatch):
     monkeypatch.setattr(requirements.metadata, "requires", lambda name: ["numpy", "torch==2.6.0", "pillow!=8.3.*"])
     states = versions(monkeypatch, torch="2.6.0+cu124", torchvision="0.21.0")
-    assert states["torchvision"].right
+    assert states["torchvision"].ok
     states = versions(monkeypatch, torch="2.7.0", torchvision="0.21.0")
-    assert not states["torchvision"].right
-    assert states["torchvision"].text.startswith("0.21.0 is for torch 2.6.0, but 2.7.0 is installed: pip install")
+    assert not states["torchvision"].ok
+    assert states["torchvision"].message.startswith("0.21.0 is for torch 2.6.0, but 2.7.0 is installed: pip install")
 
 
-def test_setup_says_the_same():
-    setup = (ROOT / "setup.py").read_text()
-    assert re.search(r'python_requires="(.*)"', setup)[1] == f">={LEAST_PYTHON}"
-    assert "install_requires=requirements()" in setup and '"requirements.txt"' in setup
+def test_the_distribution_declares_the_same_requirements():
+    text = (ROOT / "pyproject.toml").read_text()
+    assert f'requires-python = ">={MIN_PYTHON}"' in text
+    assert f'dependencies = {{ file = ["{REQUIREMENTS.relative_to(ROOT)}"] }}' in text
 
 
-def test_a_python_without_any_package_is_told_what_is_missing():
-    """-S: no site-packages, as in an environment where nothing was installed."""
-    # Nor is a Detectron2 insisted on, whose absence would be told in place of the package's.
+def run_without_packages(*words):
+    """-S: no site-packages, as in an environment where nothing is installed."""
+    # Without MASQCLIP_D2, whose error about a missing Detectron2 would come first.
     environment = {name: value for name, value in os.environ.items() if name != "MASQCLIP_D2"}
-    words = [sys.executable, "-S", "-E", str(ROOT / "tools" / "doctor.py")]
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    words = [sys.executable, "-S", *words]
+    return subprocess.run(words, cwd=ROOT, env={**environment, "PYTHONPATH": ""}, capture_output=True, text=True)
+
+
+def test_the_doctor_names_the_missing_packages_where_nothing_is_installed():
+    done = run_without_packages("-m", "masqclip_d2", "doctor")
     assert done.returncode == 1 and not done.stderr
-    assert re.search(r"WRONG +torch +is not installed: pip install 'torch>=2.6'", done.stdout)
-    assert "WRONG  masqclip_d2 cannot be imported: " in done.stdout
-    assert "cannot be imported: No module named" in done.stdout
+    assert re.search(r"FAILED +torch +not installed: pip install 'torch>=2.6'", done.stdout)
+    assert re.search(r"FAILED +masqclip_d2 +cannot be imported: No module named", done.stdout)
+
+
+def test_the_file_runs_on_its_own():
+    done = run_without_packages(str(REQUIREMENTS.with_name("requirements.py")))
+    assert done.returncode == 1 and not done.stderr
+    assert "FAILED  torch  not installed: pip install 'torch>=2.6'" in done.stdout

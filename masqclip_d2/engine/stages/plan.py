@@ -77,7 +77,7 @@ class Stage:
 
     def command(self, num_gpus: int) -> list[str]:
         """Command line of the stage, as `subprocess.run` takes it."""
-        train = [sys.executable, "-m", "masqclip_d2.cli.train"]
+        train = [sys.executable, "-m", "masqclip_d2", "train"]
         return [*train, "--config-file", str(self.config), *self._flags(num_gpus)]
 
     def shell_command(self, num_gpus: int) -> str:

@@ -132,4 +132,4 @@ def test_a_users_model_declares_its_outputs_and_inputs(tmp_path):
     assert settings(stages[2])["MODEL.MASQCLIP.CLIP.NAME"] == "output/foreign/round_1/foreign.safetensors"
     assert settings(stages[3])["MODEL.WEIGHTS"] == "output/shapes/teacher/model_final.pth"
     assert settings(stages[3])["MODEL.MASQCLIP.CLIP.NAME"] == "output/foreign/round_2/foreign.safetensors"
-    assert all(stage.command(0)[5:7] == ["--import", "foreign.py"] for stage in stages)
+    assert all(stage.command(0)[6:8] == ["--import", "foreign.py"] for stage in stages)

@@ -33,9 +33,9 @@ def runs(monkeypatch, shapes_root):
     done = []
 
     def train_or_evaluate(words, check):
-        settings = dict(zip(words[8::2], words[9::2], strict=True))
-        folder, how = Path(settings["OUTPUT_DIR"]), words[7]
-        config = Path(words[4]).stem
+        settings = dict(zip(words[9::2], words[10::2], strict=True))
+        folder, how = Path(settings["OUTPUT_DIR"]), words[8]
+        config = Path(words[5]).stem
         done.append((config, str(folder), how))
         if config in done_badly:
             return type("Result", (), {"returncode": 1})
@@ -169,7 +169,7 @@ def test_json_holds_numbers_commands_and_minutes(tmp_path, runs):
     assert content["dataset"] == "masqclip_shapes_val" and content["num_images"] == 6 and content["seeds"] == [0, 1]
     assert content["versions"] == [{"torch": "2.9"}] and content["devices"] == [f"CPU, {os.cpu_count()} cores"]
     assert content["clip"] == "masqclip://shapes_clip" and content["command"].startswith(
-        "python tools/shapes_results.py"
+        "python -m projects.shapes_results"
     )
     rows = {row["key"]: row for row in content["rows"]}
     row = rows["maskclip_worma"]

@@ -101,7 +101,7 @@ def test_every_ordering_is_about_rows_and_numbers_that_exist():
 
 def document(by_row):
     return {
-        "command": "python tools/shapes_results.py --seeds 0 1",
+        "command": "python -m projects.shapes_results --seeds 0 1",
         "dataset": "masqclip_shapes_val",
         "num_images": 300,
         "data": {"world_version": 3, "spec": {"num_val": 300, "seed": 0}},

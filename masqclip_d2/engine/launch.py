@@ -1,0 +1,97 @@
+"""A training or evaluation run from its command line: configuration, logs, processes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup, launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from .._compat import detectron2_backend
+from ..config import adapt_to_machine, find_config, load_config
+from ..data.registration import register_aliases
+from ..user_code import import_user_code
+from .trainer import Trainer
+
+
+def launch_training(args: argparse.Namespace) -> None:
+    """Check the arguments, then train or evaluate in one process per GPU.
+
+    Args:
+        args: config_file, opts, imports, num_gpus, num_machines, machine_rank, dist_url, resume, eval_only, as
+            `masqclip train` defines them.
+
+    Raises:
+        FileNotFoundError, KeyError, ValueError: see `load_config`; there is no config, or there are fewer GPUs.
+    """
+    if not args.config_file:
+        raise ValueError("No config. Pass --config-file with a YAML file or the name of a shipped config.")
+    if args.dist_url == "auto" and args.num_machines > 1:
+        raise ValueError("Several machines need --dist-url tcp://ADDRESS_OF_MACHINE_0:PORT.")
+    load_config(args.config_file, args.opts)  # refuses a mistyped key before processes are started
+    check_num_gpus(args.num_gpus)
+    import_user_code(args.imports)
+    launch(
+        run_process,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url="auto" if args.num_machines == 1 else args.dist_url,
+        args=(args,),
+    )
+
+
+def run_process(args: argparse.Namespace) -> None:
+    """Train or evaluate in this process, one of `num_gpus`."""
+    import masqclip_d2
+
+    masqclip_d2.register_all()  # a spawned process of the command `masqclip` has not registered anything yet
+    cfg = setup(args)
+    if args.eval_only:
+        Trainer.evaluate_weights(cfg, resume=args.resume)
+    else:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        trainer.train()
+    if comm.get_world_size() > 1 and cfg.MODEL.DEVICE == "cpu":
+        leave_process_group()
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Read the config, apply overrides, adapt to the machine, freeze, and set up logging and seeds."""
+    import_user_code(args.imports)  # each process has its own registrations
+    args.config_file = str(find_config(args.config_file))  # Detectron2 logs and copies the file
+    cfg = load_config(args.config_file, args.opts)
+    setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="masqclip_d2", abbrev_name="masqclip")
+    adapt_to_machine(cfg, args.num_gpus)
+    register_aliases([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+    cfg.freeze()
+    default_setup(cfg, args)
+    logging.getLogger("masqclip_d2").info("Detectron2: %s", detectron2_backend())
+    return cfg
+
+
+def leave_process_group() -> None:
+    """End this process with exit code 0 after all processes are done.
+
+    Threads of gloo can abort an interpreter that exits normally ("terminate called without an active exception", seen
+    with torch 2.15), which would turn a finished run into a failed one.
+    """
+    comm.synchronize()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def check_num_gpus(num_gpus: int) -> None:
+    """Raise ValueError if there are fewer GPUs than `num_gpus`; without any GPU it counts CPU processes."""
+    available = torch.cuda.device_count()
+    if num_gpus < 0 or (available and num_gpus > available):
+        raise ValueError(f"--num-gpus is {num_gpus}, but this machine has {available}. Use 0 (the CPU) to {available}.")
