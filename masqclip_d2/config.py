@@ -145,7 +145,8 @@ def _add_mask2former_keys(cfg: CN) -> None:
     cfg.SOLVER.OPTIMIZER = "ADAMW"  # or "SGD", or "MUON" for models with transformer blocks of CLIP
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the proposer's backbone, relative to BASE_LR
     cfg.SOLVER.MUON_MULTIPLIER = 10.0  # learning rate of Muon's matrices, relative to BASE_LR
-    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embedding tables (queries, positions)
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embedding and position tables, class tokens, queries
+    cfg.SOLVER.WEIGHT_DECAY_BIAS = 0.0  # weight decay of biases; None: WEIGHT_DECAY (Mask2Former)
 
     former = cfg.MODEL.MASK_FORMER = CN()
     former.DEEP_SUPERVISION = True

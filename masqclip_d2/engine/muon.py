@@ -1,7 +1,7 @@
 """Muon for the matrices of transformer blocks, AdamW for everything else (SOLVER.OPTIMIZER "MUON").
 
-Muon (Jordan et al., 2024) makes every update of a matrix orthogonal. The tiny CLIP of Shapes learns from scratch with
-less than half of the steps that AdamW needs (docs/shapes_training.md). The update rule is torch's own (torch >= 2.9).
+Muon (Jordan et al., 2024) orthogonalizes every update of a matrix. The tiny CLIP of Shapes trains from scratch in less
+than half of the steps of AdamW (docs/shapes_training.md). The update rule is torch's own (torch >= 2.9).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import torch
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """One optimizer to its trainer, scheduler and checkpointer; two inside, which share its groups and state.
+    """Muon and AdamW behind the interface of one optimizer; both share its groups and state.
 
     Args:
-        groups: of parameters, each with "muon" (bool): True sends the group, of matrices only, to Muon.
-        lr: rate of groups that name none.
+        groups: parameter groups, each with "muon" (bool): True: Muon updates the group, which holds matrices only.
+        lr: learning rate of groups without one.
 
     Raises:
         RuntimeError: this torch has no Muon.
@@ -23,7 +23,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
     def __init__(self, groups: list[dict], lr: float) -> None:
         if not hasattr(torch.optim, "Muon"):
             raise RuntimeError(
-                f"SOLVER.OPTIMIZER MUON needs torch 2.9 or newer, this is {torch.__version__}; "
+                f"SOLVER.OPTIMIZER MUON needs torch 2.9 or newer, found {torch.__version__}; "
                 "update torch, or set SOLVER.OPTIMIZER ADAMW."
             )
         super().__init__(groups, {"lr": lr})
@@ -35,7 +35,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         return [group for group in self.param_groups if group["muon"] == muon]
 
     def _share(self) -> None:
-        """Let both optimizers work on this one's groups and state, which loading replaces."""
+        """Make both optimizers use the groups and state of this one; again after loading, which replaces them."""
         for optimizer, muon in ((self._muon, True), (self._adamw, False)):
             optimizer.param_groups = self._groups_of(muon)
             optimizer.state = self.state

@@ -1,9 +1,10 @@
-"""Parameter groups, learning rates and clipping of every stage."""
+"""Optimizers of all stages: parameter groups, learning rate schedules, gradient clipping."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator
 
 import torch
@@ -22,6 +23,10 @@ _NORM_TYPES = (
     nn.modules.instancenorm._InstanceNorm,
     nn.LocalResponseNorm,
 )
+_MATRIX_TYPES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
+# Embedding tables that are bare parameters: pos_embed, absolute_pos_embed, cls_token, positional_embedding,
+# level_embed, relative_position_bias_table, rel_pos_h, queries, ...
+_TABLE_NAME = re.compile(r"embed|token|bias_table|rel_pos|queries|query_feat|prompt")
 _OPTIMIZERS = {
     "ADAMW": (torch.optim.AdamW, lambda cfg: {"fused": True}),
     "SGD": (torch.optim.SGD, lambda cfg: {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}),
@@ -32,15 +37,18 @@ _OPTIMIZERS = {
 def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     """AdamW, SGD or Muon over the parameters that require a gradient.
 
-    As in Mask2Former: the proposer's backbone learns with BACKBONE_MULTIPLIER times the rate; norms and embedding
-    tables have weight decays of their own (WEIGHT_DECAY_NORM, WEIGHT_DECAY_EMBED).
+    The proposer's backbone has BACKBONE_MULTIPLIER times the learning rate, as in Mask2Former. WEIGHT_DECAY is for
+    matrices and kernels; biases, norms and embeddings have WEIGHT_DECAY_BIAS, _NORM and _EMBED (0 by default).
+    Differs from Mask2Former, which decays biases like matrices.
 
     Raises:
         ValueError: SOLVER.OPTIMIZER is unknown, or nothing requires a gradient.
     """
     groups = list(parameter_groups(cfg, model))
     if not groups:
-        raise ValueError(f"{type(model).__name__} has nothing to train: no parameter requires a gradient.")
+        raise ValueError(
+            f"{type(model).__name__} has nothing to train: no parameter requires a gradient. Evaluate it (--eval-only)."
+        )
     name = cfg.SOLVER.OPTIMIZER
     if name not in _OPTIMIZERS:
         raise ValueError(f"SOLVER.OPTIMIZER is {name!r}; expected one of {', '.join(_OPTIMIZERS)}.")
@@ -54,38 +62,77 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def parameter_groups(cfg, model: nn.Module) -> Iterator[dict]:
-    """One optimizer group per kind of parameter: {"params", "lr", "weight_decay"}; each parameter occurs once.
+    """Optimizer groups {"params", "lr", "weight_decay"}; each parameter occurs once.
 
-    With SOLVER.OPTIMIZER "MUON" also "muon": whether these are matrices of a transformer block ("resblocks" of CLIP).
+    With SOLVER.OPTIMIZER "MUON" also "muon": True for matrices of CLIP's transformer blocks ("resblocks").
     """
     with_muon = cfg.SOLVER.OPTIMIZER == "MUON"
-    kinds: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
-    seen = set()
-    for module_name, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad or parameter in seen:
-                continue
-            seen.add(parameter)
-            lr, weight_decay = cfg.SOLVER.BASE_LR, cfg.SOLVER.WEIGHT_DECAY
-            if "backbone" in module_name.split("."):
-                lr *= cfg.SOLVER.BACKBONE_MULTIPLIER
-            if isinstance(module, _NORM_TYPES):
-                weight_decay = cfg.SOLVER.WEIGHT_DECAY_NORM
-            elif isinstance(module, nn.Embedding) or name in ("positional_embedding", "class_embedding", "level_embed"):
-                weight_decay = cfg.SOLVER.WEIGHT_DECAY_EMBED
-            muon = with_muon and parameter.ndim == 2 and "resblocks" in module_name.split(".")
-            if muon:
-                lr *= cfg.SOLVER.MUON_MULTIPLIER
-            kinds.setdefault((lr, weight_decay, muon), []).append(parameter)
-    for (lr, weight_decay, muon), parameters in kinds.items():
+    kinds = parameter_kinds(model)
+    decays = _weight_decays(cfg)
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():  # without duplicates
+        if not parameter.requires_grad:
+            continue
+        path = name.split(".")[:-1]
+        lr = cfg.SOLVER.BASE_LR * (cfg.SOLVER.BACKBONE_MULTIPLIER if "backbone" in path else 1.0)
+        muon = with_muon and parameter.ndim == 2 and "resblocks" in path
+        if muon:
+            lr *= cfg.SOLVER.MUON_MULTIPLIER
+        groups.setdefault((lr, decays[kinds[name]], muon), []).append(parameter)
+    for (lr, weight_decay, muon), parameters in groups.items():
         group = {"params": parameters, "lr": lr, "weight_decay": weight_decay}
         yield {**group, "muon": muon} if with_muon else group
+
+
+def parameter_kinds(model: nn.Module) -> dict[str, str]:
+    """{name: "matrix", "bias", "norm" or "embedding"} of every parameter, frozen ones included.
+
+    "norm" includes all scales: normalization layers, LayerScale, logit scales. "embedding" includes all tables:
+    nn.Embedding, position tables, class tokens, and what a module lists in `no_weight_decay()`, as timm's models do.
+    """
+    listed = {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if callable(getattr(module, "no_weight_decay", None))
+        for name in module.no_weight_decay()
+    }
+    kinds = {}
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            full_name = f"{path}.{name}" if path else name
+            kinds[full_name] = "embedding" if full_name in listed else _kind(module, name, parameter)
+    return kinds
+
+
+def _kind(module: nn.Module, name: str, parameter: nn.Parameter) -> str:
+    if isinstance(module, _NORM_TYPES):
+        return "norm"
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return "embedding"
+    if isinstance(module, _MATRIX_TYPES):
+        return "bias" if name == "bias" else "matrix"
+    if _TABLE_NAME.search(name):
+        return "embedding"
+    if sum(size > 1 for size in parameter.shape) <= 1:  # a vector or a scalar, whatever its layout
+        return "bias" if name.endswith("bias") else "norm"
+    return "matrix"
+
+
+def _weight_decays(cfg) -> dict[str, float]:
+    """{kind: weight decay}; a WEIGHT_DECAY_BIAS of None is WEIGHT_DECAY, as in Detectron2."""
+    solver = cfg.SOLVER
+    return {
+        "matrix": solver.WEIGHT_DECAY,
+        "bias": solver.WEIGHT_DECAY if solver.WEIGHT_DECAY_BIAS is None else solver.WEIGHT_DECAY_BIAS,
+        "norm": solver.WEIGHT_DECAY_NORM,
+        "embedding": solver.WEIGHT_DECAY_EMBED,
+    }
 
 
 def build_lr_scheduler(cfg, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
     """Detectron2's schedules, and "WarmupPolyLR" of DeepLab.
 
-    The poly schedule is ours: it keeps no `max_iter` in its state, so that a run can be resumed with a larger one.
+    The poly schedule is implemented here: its state has no `max_iter`, so a run can be resumed with a larger one.
     """
     if cfg.SOLVER.LR_SCHEDULER_NAME != "WarmupPolyLR":
         return build_detectron2_lr_scheduler(cfg, optimizer)
@@ -102,9 +149,10 @@ class WarmupPoly(ParamScheduler):
     """warmup(where) * (1 - where)^power, not below `ending`.
 
     Args:
-        power: of the decay (0.9 in DeepLab).
-        warmup_length: share of training, in [0, 1], over which the rate grows linearly from `warmup_factor` times.
-        ending: smallest multiplier; 0 lets the rate decay to 0.
+        power: exponent of the decay (0.9 in DeepLab).
+        warmup_length: share of training, in [0, 1], in which the rate grows linearly.
+        warmup_factor: multiplier at the start of the warm-up.
+        ending: smallest multiplier after the warm-up.
     """
 
     def __init__(self, power: float, warmup_length: float, warmup_factor: float, ending: float = 0.0) -> None:
@@ -120,7 +168,7 @@ class WarmupPoly(ParamScheduler):
 
 
 def _clipping_whole_model(optimizer_class: type, max_norm: float) -> type:
-    """A subclass whose `step` first clips the norm of all gradients together (CLIP_TYPE "full_model")."""
+    """A subclass whose `step` first clips the joint norm of all gradients (CLIP_TYPE "full_model")."""
 
     class FullModelClipping(optimizer_class):
         def step(self, closure=None):

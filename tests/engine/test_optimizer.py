@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 from torch import nn
 
 from masqclip_d2.config import get_masqclip_cfg
-from masqclip_d2.engine.optimizer import build_optimizer, parameter_groups
+from masqclip_d2.engine.optimizer import build_optimizer, parameter_groups, parameter_kinds
+from tests.helpers import TINY_MASK_RCNN, tiny_config
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
 
@@ -68,7 +70,9 @@ def test_muon_steps_as_torchs_two_optimizers_do(model):
     by_hand = copy.deepcopy(model)
     matrix = by_hand.resblocks[0].weight
     muon = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.05)
-    adamw = torch.optim.AdamW([p for p in by_hand.parameters() if p is not matrix], lr=0.01, weight_decay=0.05)
+    biases = [by_hand.resblocks[0].bias, by_hand.head.bias]
+    groups = [{"params": [by_hand.head.weight]}, {"params": biases, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.05)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
         by_hand.zero_grad()
@@ -81,7 +85,7 @@ def test_muon_steps_as_torchs_two_optimizers_do(model):
 
 
 @needs_muon
-def test_muon_goes_on_from_its_saved_state(model):
+def test_muon_resumes_from_its_saved_state(model):
     other = copy.deepcopy(model)
     optimizer = build_optimizer(solver_config("MUON"), model)
     train(model, optimizer, 2)
@@ -120,3 +124,93 @@ def test_unknown_optimizer_is_named(model):
 def test_nothing_to_train_is_an_error(model):
     with pytest.raises(ValueError, match="Blocks has nothing to train"):
         build_optimizer(solver_config("ADAMW"), model.requires_grad_(False))
+
+
+def decayed(model):
+    """Names of the parameters that WEIGHT_DECAY is applied to."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(solver_config("ADAMW"), model)
+    return {names[id(p)] for group in groups for p in group["params"] if group["weight_decay"] == 0.05}
+
+
+def exempt_tables(model):
+    """Names of the trained parameters that are exempt from weight decay and neither biases nor norms."""
+    kinds = parameter_kinds(model)
+    return {name for name, p in model.named_parameters() if p.requires_grad and kinds[name] == "embedding"}
+
+
+OWN_TABLES = {
+    "MaskProposer": {
+        "sem_seg_head.pixel_decoder.transformer.level_embed",
+        "sem_seg_head.predictor.level_embed.weight",
+        "sem_seg_head.predictor.query_embed.weight",
+        "sem_seg_head.predictor.query_feat.weight",
+    },
+    "MaskRcnnProposalNetwork": set(),
+    "MaskCLIP": set(),
+    "MasQCLIP": {"visual_encoder.mask_embeddings"},
+    "ClipPretraining": {
+        "clip.text.positional_embedding",
+        "clip.text.token_embedding.weight",
+        "clip.visual.class_embedding",
+        "clip.visual.positional_embedding",
+    },
+}
+OPTIONS = {
+    "MaskRcnnProposalNetwork": TINY_MASK_RCNN,
+    "MaskCLIP": ("MODEL.MASQCLIP.RMA.LAYERS", "[1]"),
+    "MasQCLIP": ("MODEL.MASQCLIP.MASQ_TUNING.TRAIN_POSITION", "True"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_TABLES)
+def test_of_our_models_weight_decay_is_for_matrices_and_kernels(name, tmp_path):
+    """Decayed: the weights of linear and convolutional layers, packed attention weights and CLIP's projections."""
+    model = build_model(tiny_config(tmp_path, name, *OPTIONS.get(name, ())))
+    assert exempt_tables(model) == OWN_TABLES[name]
+    layers = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+    expected = {
+        f"{path}.weight" for path, module in model.named_modules() if isinstance(module, layers)
+    } | {
+        name for name, _ in model.named_parameters() if name.endswith((".in_proj_weight", "visual.proj", "projection"))
+    }  # fmt: skip
+    assert decayed(model) == {n for n, p in model.named_parameters() if p.requires_grad and n in expected}
+
+
+def test_a_scale_that_is_no_norm_is_exempt(tmp_path):
+    kinds = parameter_kinds(build_model(tiny_config(tmp_path, "ClipPretraining")))
+    assert kinds["clip.log_logit_scale"] == "norm"
+    assert kinds["clip.visual.transformer.resblocks.0.attn.in_proj_bias"] == "bias"
+
+
+TIMM_MODELS = {
+    "swin_tiny_patch4_window7_224": {"relative_position_bias_table"},
+    "swinv2_tiny_window8_256": {"logit_scale", "q_bias", "v_bias", "cpb_mlp"},
+    "vit_tiny_patch16_224": {"cls_token", "pos_embed"},
+    "deit3_small_patch16_224": {"cls_token", "pos_embed", "gamma"},
+    "convnext_atto": {"gamma"},
+}
+
+
+@pytest.mark.parametrize("name", TIMM_MODELS)
+def test_of_a_timm_model_tables_scales_and_biases_are_exempt(name):
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    names = decayed(nn.ModuleDict({"backbone": model}))
+    left = {n.removeprefix("backbone.") for n in names}
+    assert left == {
+        f"{path}.weight"
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and "cpb_mlp" not in path
+    }
+    exempt = [n for n, _ in model.named_parameters() if n not in left]
+    for part in TIMM_MODELS[name]:
+        assert any(part in n for n in exempt), part
+
+
+def test_biases_are_decayed_on_request(model):
+    cfg = solver_config("ADAMW", WEIGHT_DECAY_BIAS=None)
+    assert [group["weight_decay"] for group in parameter_groups(cfg, model)] == [0.05]
+    cfg = solver_config("ADAMW", WEIGHT_DECAY_BIAS=0.01)
+    assert {group["weight_decay"] for group in parameter_groups(cfg, model)} == {0.05, 0.01}
