@@ -84,7 +84,7 @@ def test_class_count_that_disagrees_with_the_vocabulary(capsys, tmp_path, shapes
     clip = ["MODEL.META_ARCHITECTURE", "MaskCLIP", "MODEL.MASQCLIP.CLIP.NAME", ""]
     clip += ["MODEL.MASQCLIP.CLIP.ARCHITECTURE", tiny_clip_file(tmp_path)]
     error = fails(capsys, *evaluate(tmp_path, "DATASETS.TEST", "('wrong_shapes_val',)", *clip))
-    assert "2 words" in error and "42 categories" in error
+    assert "2 names" in error and "42 categories" in error
 
 
 def test_evaluation_from_the_command_line(capsys, tmp_path, mini_shapes):

@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 import masqclip_d2
 from masqclip_d2 import Vocabulary, load_vocabulary, register_instances, register_panoptic, register_semantic
 from masqclip_d2.diagnostics.datasets import check_dataset
-from masqclip_d2.engine.trainer import vocabulary_of
+from masqclip_d2.engine.vocabularies import vocabulary_of
 from masqclip_d2.evaluation.dataset_metadata import category_groups
 from tests.original_formats import (
     read_json,

@@ -1,11 +1,11 @@
-"""Several views of an image, averaged: equal to the model where there is one view, and blind to mirrors."""
+"""Test-time augmentation: equal to the model for one view, invariant to mirroring."""
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 
+from masqclip_d2.engine.test_time_augmentation import SemanticWithAugmentation
 from masqclip_d2.fusion import crop_and_resize
-from masqclip_d2.meta_arch.semantic_augmentation import SemanticWithAugmentation
 from tests.helpers import five_categories, random_image, tiny_config
 
 
@@ -18,7 +18,7 @@ def model(request, tmp_path):
 
 
 def smooth_image(height, width, seed=0):
-    """Without fine noise, so that resizing leaves something of it."""
+    """An image of low frequencies, so that resizing changes little."""
     coarse = random_image(5, 7, seed).float()
     return crop_and_resize(coarse, (5, 7), (height, width)).to(torch.uint8)
 
@@ -28,7 +28,7 @@ def assert_same(one, other):
     assert (one["sem_seg_labels"] == other["sem_seg_labels"]).float().mean() > 0.99
 
 
-def test_one_size_without_mirror_is_the_model_itself(model):
+def test_one_view_equals_the_model(model):
     record = {"image": smooth_image(40, 72), "height": 50, "width": 91}
     one_view = SemanticWithAugmentation(model, (40,), 1000, flip=False)([record])[0]
     plain = model([record])[0]
@@ -36,7 +36,7 @@ def test_one_size_without_mirror_is_the_model_itself(model):
     assert all(torch.equal(one_view[name], plain[name]) for name in one_view)
 
 
-def test_scores_are_the_mean_of_those_of_the_views(model):
+def test_scores_are_the_mean_over_the_views(model):
     record = {"image": smooth_image(40, 72), "height": 50, "width": 91}
     augmented = SemanticWithAugmentation(model, (40, 64), 1000, flip=True)([record])[0]
     maps = []
@@ -52,7 +52,7 @@ def test_scores_are_the_mean_of_those_of_the_views(model):
     assert (augmented["sem_seg_labels"] == expected.argmax(0)).float().mean() > 0.99
 
 
-def test_the_mirrored_image_gets_the_mirrored_answer(model):
+def test_a_mirrored_image_has_mirrored_predictions(model):
     """Also where the proposer pads: 47 pixels become 64, on the right of both."""
     augmented = SemanticWithAugmentation(model, (33, 40), 1000, flip=True)
     image = smooth_image(33, 47)
@@ -60,11 +60,11 @@ def test_the_mirrored_image_gets_the_mirrored_answer(model):
     assert_same({name: value.flip(-1) for name, value in mirrored.items()}, plain)
 
 
-def test_a_symmetrical_image_gets_a_symmetrical_answer(model):
+def test_a_symmetric_image_has_symmetric_predictions(model):
     image = smooth_image(40, 30)
     image = torch.cat([image, image.flip(-1)], dim=-1)
-    answer = SemanticWithAugmentation(model, (40,), 1000, flip=True)([{"image": image}])[0]
-    assert_same({name: value.flip(-1) for name, value in answer.items()}, answer)
+    prediction = SemanticWithAugmentation(model, (40,), 1000, flip=True)([{"image": image}])[0]
+    assert_same({name: value.flip(-1) for name, value in prediction.items()}, prediction)
 
 
 def test_views_are_those_of_the_configuration(model, monkeypatch, tmp_path):
@@ -79,13 +79,13 @@ def test_views_are_those_of_the_configuration(model, monkeypatch, tmp_path):
     assert seen == [(3, 20, 40)] * 2 + [(3, 30, 60)] * 2
 
 
-def test_refuses_what_it_cannot_average(tmp_path):
+def test_unsupported_models_are_refused_with_the_reason(tmp_path):
     semantic_off = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "False"))
-    for other in (semantic_off, build_model(tiny_config(tmp_path, "MaskProposer"))):
-        with pytest.raises(
-            ValueError, match=f"not possible for {type(other).__name__}: it predicts no semantic labels"
-        ):
-            SemanticWithAugmentation(other, (40,), 1000, flip=True)
+    with pytest.raises(ValueError, match="MaskCLIP does not support .*: it predicts no semantic labels"):
+        SemanticWithAugmentation(semantic_off, (40,), 1000, flip=True)
+    proposer = build_model(tiny_config(tmp_path, "MaskProposer"))
+    with pytest.raises(ValueError, match="MaskProposer does not support .*no methods semantic_view"):
+        SemanticWithAugmentation(proposer, (40,), 1000, flip=True)
     cfg = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")
     with pytest.raises(ValueError, match="GroundTruthProposer"):
         SemanticWithAugmentation.from_config(cfg, build_model(cfg))
@@ -94,7 +94,7 @@ def test_refuses_what_it_cannot_average(tmp_path):
         SemanticWithAugmentation.from_config(cfg, build_model(cfg))
 
 
-def test_without_a_vocabulary_the_remedy_is_named(model):
+def test_without_a_vocabulary_the_error_names_the_fix(model):
     model.vocabulary = None
     with pytest.raises(RuntimeError, match="set_vocabulary"):
         SemanticWithAugmentation(model, (40,), 1000, flip=True)([{"image": smooth_image(40, 40)}])

@@ -1,0 +1,67 @@
+"""Console output of a run: no dumps of configuration, environment and model, and short training lines.
+
+Everything that is left out here is in OUTPUT_DIR: log.txt, metrics.json and the TensorBoard events.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from detectron2.utils.events import CommonMetricPrinter, EventStorage, get_event_storage
+from detectron2.utils.logger import setup_logger
+
+# First words of Detectron2's records that only log.txt gets.
+_DUMPS = ("Command line arguments", "Contents of ", "Environment", "Model:", "Rank of ", "Running with ")
+_AUXILIARY_LOSS = re.compile(r"(.*loss.*)_\d+")
+
+
+class WithoutDumps(logging.Filter):
+    """Filter of a console handler: drops the dumps of Detectron2's `default_setup` and `build_model`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.name.startswith("detectron2") and record.getMessage().startswith(_DUMPS))
+
+
+def set_up_loggers(output_dir: str, rank: int) -> None:
+    """Create the loggers of Detectron2 and of this package; their console handlers omit dumps.
+
+    Must be called before Detectron2's `default_setup`, which then finds its loggers set up.
+    """
+    setup_logger(output=output_dir, distributed_rank=rank, name="masqclip_d2", abbrev_name="masqclip")
+    setup_logger(output_dir, distributed_rank=rank, name="fvcore")  # called as in `default_setup`: results are cached
+    logger = setup_logger(output_dir, distributed_rank=rank)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.addFilter(WithoutDumps())
+    if rank == 0:
+        logging.getLogger(__name__).info("Configuration, environment and model are in %s/log.txt.", output_dir or ".")
+
+
+class MetricPrinter(CommonMetricPrinter):
+    """Detectron2's training line without the losses of auxiliary outputs."""
+
+    def write(self) -> None:
+        with _without_auxiliary_losses(get_event_storage()):
+            super().write()
+
+
+@contextmanager
+def _without_auxiliary_losses(storage: EventStorage) -> Iterator[None]:
+    """Let a storage omit metrics "NAME_0", "NAME_1", ... of a loss that also has a metric "NAME"."""
+    histories, latest = storage.histories, storage.latest_with_smoothing_hint
+    names = histories().keys()
+    auxiliary = {name for name in names if (match := _AUXILIARY_LOSS.fullmatch(name)) and match[1] in names}
+
+    def without(metrics: dict) -> dict:
+        return {name: value for name, value in metrics.items() if name not in auxiliary}
+
+    storage.histories = lambda: without(histories())
+    storage.latest_with_smoothing_hint = lambda window_size=20: without(latest(window_size))
+    try:
+        yield
+    finally:
+        del storage.histories, storage.latest_with_smoothing_hint  # the methods of the class again
