@@ -20,7 +20,7 @@ def run_length(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """COCO's compressed run-length encoding of an (H, W) mask: `size` [H, W] and `counts` as text."""
     from pycocotools import mask as coco_mask
 
-    rle = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
+    rle: Any = coco_mask.encode(np.asfortranarray(mask).view(np.uint8))
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
@@ -28,9 +28,10 @@ def from_run_length(segmentation: dict[str, Any]) -> NDArray[np.uint8]:
     """(H, W) uint8, 0 or 1, from COCO's run-length encoding, compressed or not."""
     from pycocotools import mask as coco_mask
 
-    if isinstance(segmentation["counts"], list):
-        segmentation = coco_mask.frPyObjects(segmentation, *segmentation["size"])
-    return coco_mask.decode(segmentation)
+    rle: Any = segmentation
+    if isinstance(rle["counts"], list):
+        rle = coco_mask.frPyObjects(rle, *rle["size"])
+    return coco_mask.decode(rle)
 
 
 def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) -> NDArray[np.uint8]:
@@ -44,21 +45,15 @@ def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) 
     Raises:
         ValueError: it is neither of these, for another image size, or damaged.
     """
-    from pycocotools import mask as coco_mask
-
-    is_polygons = isinstance(segmentation, list) and bool(segmentation)
-    if not is_polygons and not isinstance(segmentation, dict):
+    if isinstance(segmentation, list) and segmentation:
+        return _from_polygons(segmentation, image_hw, owner)
+    if not isinstance(segmentation, dict):
         raise ValueError(f"An annotation of {owner} has no mask; expected polygons or run-length encoding.")
     try:
-        if is_polygons:
-            return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, *image_hw)))
         height, width = (int(side) for side in segmentation["size"])
         num_pixels = sum(_counts(segmentation["counts"]))
-    except Exception as error:  # pycocotools raises plain `Exception`s
-        raise ValueError(
-            f"A mask of {owner} cannot be decoded ({type(error).__name__}: {error}); expected polygons, or run-length "
-            "encoding with the fields 'size' [height, width] and 'counts'."
-        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _undecodable(owner, error) from error
     if (height, width) != tuple(image_hw):
         raise ValueError(
             f"A mask of {owner} is {width}x{height} pixels, but the image is {image_hw[1]}x{image_hw[0]} (width x "
@@ -69,6 +64,22 @@ def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) 
             f"A mask of {owner} is damaged: its run lengths cover {num_pixels} pixels instead of {width}x{height}."
         )
     return from_run_length(segmentation)
+
+
+def _from_polygons(polygons: list[Any], image_hw: tuple[int, int], owner: str) -> NDArray[np.uint8]:
+    from pycocotools import mask as coco_mask
+
+    try:
+        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, *image_hw)))
+    except Exception as error:  # pycocotools raises plain `Exception`s
+        raise _undecodable(owner, error) from error
+
+
+def _undecodable(owner: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"A mask of {owner} cannot be decoded ({type(error).__name__}: {error}); expected polygons, or run-length "
+        "encoding with the fields 'size' [height, width] and 'counts'."
+    )
 
 
 def _counts(counts: str | bytes | list[int]) -> list[int]:

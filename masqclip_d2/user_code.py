@@ -39,6 +39,8 @@ def _import_file(path: Path) -> None:
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"--import: Python cannot import {path}.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

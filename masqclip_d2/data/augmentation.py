@@ -1,9 +1,11 @@
-"""Augmentations by config, as in Mask2Former: shortest-edge resizing, or large-scale jitter (Ghiasi et al., 2021).
+"""Augmentations from the configuration, as in Mask2Former.
 
-All are Detectron2's; here they are only put in order.
+Shortest-edge resizing or large-scale jitter (Ghiasi et al., 2021), all with Detectron2's classes.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import detectron2.data.transforms as T
 
@@ -25,7 +27,7 @@ def training_augmentations(cfg, recipe: str) -> list[T.Augmentation]:
         raise ValueError(f"Unknown augmentation recipe {recipe!r}; known: {', '.join(RECIPES)}.")
     if recipe == "large_scale_jitter":
         side = cfg.INPUT.IMAGE_SIZE
-        # Padding is void in label pictures as they are transformed: id 0. (Detectron2's default, 255, could be an id.)
+        # Padding of label images gets id 0, which is void; Detectron2's default, 255, could be a segment id.
         geometry = [
             T.ResizeScale(cfg.INPUT.MIN_SCALE, cfg.INPUT.MAX_SCALE, target_height=side, target_width=side),
             T.FixedSizeCrop((side, side), seg_pad_value=0),
@@ -35,7 +37,7 @@ def training_augmentations(cfg, recipe: str) -> list[T.Augmentation]:
 
 
 def evaluation_augmentations(cfg) -> list[T.Augmentation]:
-    """Resize to INPUT.MIN_SIZE_TEST, at most INPUT.MAX_SIZE_TEST, pixels; MIN_SIZE_TEST 0 leaves images as they are."""
+    """Resize to INPUT.MIN_SIZE_TEST, at most INPUT.MAX_SIZE_TEST, pixels; MIN_SIZE_TEST 0: keep the size."""
     if cfg.INPUT.MIN_SIZE_TEST == 0:
         return []
     return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")]
@@ -52,13 +54,13 @@ def _crop(cfg) -> list[T.Augmentation]:
     crop = cfg.INPUT.CROP
     if crop.ENABLED and crop.SINGLE_CATEGORY_MAX_AREA < 1:
         raise ValueError(
-            f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA is {crop.SINGLE_CATEGORY_MAX_AREA}; crops are not chosen by their "
-            "content here: set it to 1.0, as in Mask2Former's configurations."
+            f"INPUT.CROP.SINGLE_CATEGORY_MAX_AREA is {crop.SINGLE_CATEGORY_MAX_AREA}; choosing crops by their content "
+            "is not supported: set it to 1.0, as in Mask2Former's configurations."
         )
     return [T.RandomCrop(crop.TYPE, crop.SIZE)] if crop.ENABLED else []
 
 
-def _colors(cfg) -> list[T.Augmentation]:
+def _colors(cfg) -> list[Any]:
     if not cfg.INPUT.COLOR_AUG_SSD:
         return []
     from detectron2.projects.point_rend import ColorAugSSDTransform

@@ -1,7 +1,7 @@
-"""Work on many items in parallel, so that it can be interrupted and taken up again.
+"""Parallel work on many items that can be interrupted and resumed.
 
-Items are cut into chunks. A finished chunk leaves a file, its part, that holds what was recorded of each item; a chunk
-whose part is there, made of the same items, is not worked on again.
+Items are split into chunks. A finished chunk writes a file, its part, with one record per item. A chunk whose part
+exists and was made from the same items is not processed again.
 """
 
 from __future__ import annotations
@@ -21,21 +21,28 @@ _CHUNK_SIZE = 32  # items
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some items, the function (picklable; one item -> what is recorded of it, for JSON), and the file of the part."""
+    """Items, a picklable function (item -> JSON-serializable record), and the file of the part."""
 
     work: Callable[[Any], Any]
     items: tuple
     part: Path
 
     def run(self) -> int:
-        """Work on the items unless that is done; returns their number."""
+        """Process the items unless the part exists; returns their number."""
         if self._stored() is None:
             save_json(self.part, {"items": self._fingerprint(), "records": [self.work(item) for item in self.items]})
         return len(self.items)
 
     def records(self) -> list[Any]:
-        """What was recorded of each item, in order; the chunk must have been run."""
-        return self._stored()["records"]
+        """Records of the items, in order.
+
+        Raises:
+            RuntimeError: the chunk has not been run.
+        """
+        stored = self._stored()
+        if stored is None:
+            raise RuntimeError(f"{self.part} does not exist yet; run the chunk first.")
+        return stored["records"]
 
     def _stored(self) -> dict[str, Any] | None:
         if not self.part.is_file():
@@ -48,7 +55,7 @@ class Chunk:
 
 
 def in_chunks(work: Callable[[Any], Any], items: Sequence[Any], parts: Path, name: str) -> list[Chunk]:
-    """Cut items (plain data) into chunks whose parts are PARTS/NAME_00000000.json and so on."""
+    """Split items (JSON-serializable) into chunks whose parts are PARTS/NAME_00000000.json and so on."""
     return [
         Chunk(work, tuple(items[start : start + _CHUNK_SIZE]), parts / f"{name}_{start:08d}.json")
         for start in range(0, len(items), _CHUNK_SIZE)
@@ -59,13 +66,13 @@ def run_chunks(chunks: Sequence[Chunk], description: str, *, num_workers: int = 
     """Run all chunks, in any order, with a progress bar on stderr.
 
     Args:
-        chunks: what to run.
-        description: the bar's title.
-        num_workers: processes; at most 1 works in this process.
+        chunks: the chunks.
+        description: title of the progress bar.
+        num_workers: number of processes; at most 1: run in this process.
         progress: show the bar.
 
     Raises:
-        Whatever the work on an item raises; chunks that are not yet begun are dropped then.
+        Any error of the function; chunks that have not started are then cancelled.
     """
     from tqdm import tqdm
 
@@ -76,7 +83,7 @@ def run_chunks(chunks: Sequence[Chunk], description: str, *, num_workers: int = 
 
 
 def collected(chunks: Sequence[Chunk]) -> list[Any]:
-    """The records of all items, in order."""
+    """Records of all items, in order."""
     return [record for chunk in chunks for record in chunk.records()]
 
 
@@ -88,6 +95,6 @@ def _results(chunks: Sequence[Chunk], num_workers: int) -> Iterator[int]:
         futures = [pool.submit(chunk.run) for chunk in chunks]
         try:
             yield from (future.result() for future in as_completed(futures))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # one failed, or the user stops: do not finish the rest
+        except BaseException:  # also KeyboardInterrupt
+            pool.shutdown(wait=False, cancel_futures=True)
             raise

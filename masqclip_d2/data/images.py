@@ -1,4 +1,4 @@
-"""Reads any image as RGB bytes: grey, 16-bit, palette, transparent, CMYK, turned by EXIF."""
+"""Image files of any kind as RGB bytes: grayscale, 16-bit, palette, transparent, CMYK, rotated by EXIF."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# What PIL raises on damaged files, apart from OSError: its readers let errors of their parsers through.
+# PIL's errors on damaged files; its readers do not catch the errors of their parsers.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 _MODES_16_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
@@ -19,9 +19,9 @@ _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
     """Read an image file.
 
-    Grey becomes three equal channels. 16 bits per pixel are divided by 257, so that 0..65535 becomes 0..255 (rounded).
-    Transparent pixels are laid over white, as viewers show them. The EXIF orientation is applied, so that rows run from
-    the top of the picture; a damaged EXIF block is ignored. Of an animation the first frame is taken.
+    Grayscale becomes three equal channels. 16 bits per pixel are divided by 257, so that 0..65535 becomes 0..255
+    (rounded). Transparent pixels are blended with white, as in image viewers. The EXIF orientation is applied; a
+    damaged EXIF block is ignored. Only the first frame of an animation is read.
 
     Args:
         path: a file in any format that Pillow reads.
@@ -31,7 +31,7 @@ def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, truncated, no image, or of a pixel format without a range (32-bit float).
+        ValueError: the file is empty, truncated, no image, or its pixel format has no known range (32-bit float).
     """
     path = Path(path)
     if not path.exists():
@@ -45,41 +45,41 @@ def read_image(path: str | os.PathLike) -> NDArray[np.uint8]:
             image.load()
             return _rgb(_upright(image))
     except UnidentifiedImageError:
-        raise ValueError(f"Image {path} is damaged, or in no image format that Pillow knows.") from None
+        raise ValueError(f"Image {path} is damaged, or in a format that Pillow does not support.") from None
     except _DAMAGED as error:
         reason = str(error).rstrip(".")
         raise ValueError(f"Image {path} cannot be read: {reason}.") from error
 
 
 def image_pixels(image: str | os.PathLike | Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of an image that is given as a file, by Pillow, or as such an array, which is not copied.
+    """(H, W, 3) uint8 RGB of an image file, a PIL image, or such an array, which is not copied.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_image`; an array of another shape or dtype, or none of these.
+        FileNotFoundError, ValueError: see `read_image`; an array of another shape or dtype, or another type.
     """
     if isinstance(image, (str, os.PathLike)):
         return read_image(image)
     if isinstance(image, Image.Image):
         return _rgb(_upright(image))
     if not isinstance(image, np.ndarray):
-        raise ValueError(f"An image is a file, a PIL image or an array, got a {type(image).__name__}.")
+        raise ValueError(f"Expected an image file, a PIL image or an array, got a {type(image).__name__}.")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(f"An image array is (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}.")
+        raise ValueError(f"Expected an image array (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}.")
     return image
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except _DAMAGED:  # the EXIF block is damaged, the pixels are not
+    except _DAMAGED:  # only the EXIF block is damaged
         return image
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in _MODES_16_BIT:
         wide = np.asarray(image).astype(np.int64)
-        grey = ((np.clip(wide, 0, 65535) + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        gray = ((np.clip(wide, 0, 65535) + 128) // 257).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
     if image.mode == "F":
         raise ValueError("its pixels are 32-bit floats without a known range; save it with 8 or 16 bits")
     if image.mode in _MODES_WITH_ALPHA or "transparency" in image.info:

@@ -158,14 +158,15 @@ class SegmentationMapper(ABC):
         """Entries `instances` and, if available, `sem_seg`; `image_hw` is the image's size before the transforms."""
 
     def _proposals(self, stored: ScoredMasks, transforms: T.TransformList) -> Record:
-        visible = transformed_masks(stored.masks, range(len(stored.masks)), stored.masks.shape[1:], transforms)
+        visible = transformed_masks(list(stored.masks), range(len(stored.masks)), stored.masks.shape[1:], transforms)
         masks = _padded(torch.from_numpy(visible.masks), self.min_side, False)
         return {"proposal_masks": masks, "proposal_scores": torch.from_numpy(stored.scores[visible.classes])}
 
     def to_instances(self, objects: ObjectMasks) -> Instances:
         """Masks as Detectron2 structures, padded to `min_side`."""
         masks = BitMasks(_padded(torch.from_numpy(objects.masks), self.min_side, False))
-        instances = Instances(masks.image_size, gt_masks=masks, gt_classes=torch.from_numpy(objects.classes))
+        height, width = masks.tensor.shape[1:]
+        instances = Instances((height, width), gt_masks=masks, gt_classes=torch.from_numpy(objects.classes))
         instances.gt_boxes = masks.get_bounding_boxes()
         return instances
 

@@ -88,9 +88,10 @@ def save_masks(
     if len(masks) and isinstance(masks[0], Mapping):
         found = masks_of_entries(masks, _size_of(masks[0].get("segmentation")), str(path))
         masks, scores = found.masks, found.scores if scores is None else scores
-    arrays: dict[str, NDArray] = {"masks": _binary(np.asarray(masks), str(path))}
+    binary = _binary(np.asarray(masks), str(path))
+    arrays: dict[str, Any] = {"masks": binary}
     if scores is not None:
-        arrays["scores"] = _checked_scores(scores, len(arrays["masks"]), str(path))
+        arrays["scores"] = _checked_scores(scores, len(binary), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
 

@@ -23,14 +23,17 @@ class NetworkProposer(Proposer):
     """Normalize, pad and group images into batches; subclasses predict the masks of a padded batch.
 
     Args:
-        pixel_mean, pixel_std: of RGB in 0..255; kept as buffers that are not saved, as published.
+        pixel_mean, pixel_std: for RGB in 0..255; buffers outside the state dict, as in published checkpoints.
         size_divisibility: inputs are padded to multiples of it, in pixels.
-        padding: "image": each image to its own multiple, so that its proposals do not depend on batch mates; "batch":
-            all images to the largest of the batch, as published.
+        padding: "image": pad each image to its own multiple, so that its proposals do not depend on the other images of
+            the batch; "batch": pad all images to the largest of the batch, as published.
 
     Raises:
         ValueError: `padding` is unknown.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self, *, pixel_mean: Sequence[float], pixel_std: Sequence[float], size_divisibility: int, padding: str = "image"
@@ -45,7 +48,7 @@ class NetworkProposer(Proposer):
 
     @staticmethod
     def input_arguments(cfg) -> dict:
-        """The arguments of this class by the configuration."""
+        """Arguments of this class from the configuration."""
         return {
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -58,40 +61,33 @@ class NetworkProposer(Proposer):
         """Masks of each image of a batch.
 
         Args:
-            batch: (B, 3, H, W) of `preprocess`.
+            batch: (B, 3, H, W), result of `preprocess`.
             image_hw: per image the (height, width) in pixels without padding.
 
         Returns:
-            Per image its proposals, which cover the padded size (H, W).
+            Per image its proposals; they cover the padded size (H, W).
         """
 
     def preprocess(self, images: Sequence[Tensor]) -> Tensor:
-        """Normalise, pad right and bottom with zeros (the mean colour) to one size, and stack.
+        """Normalize, pad right and bottom with zeros (the mean color) to one size, and stack.
 
         Args:
             images: each (3, H_i, W_i) RGB in 0..255, uint8 or float.
 
         Returns:
-            (B, 3, H, W) on the device of this module; H, W: the largest sides, rounded up to `size_divisibility`.
+            (B, 3, H, W) on the device of this module; H and W are the largest sides, rounded up to `size_divisibility`.
         """
         height, width = (
             self._rounded_up(max(sides)) for sides in zip(*(image.shape[-2:] for image in images), strict=True)
         )
-        normalised = [(image.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std for image in images]
+        normalized = [(image.to(self.pixel_mean) - self.pixel_mean) / self.pixel_std for image in images]
         return torch.stack(
-            [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in normalised]
+            [F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2])) for image in normalized]
         )
 
     @torch.no_grad()
     def propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
-        """Find the masks of each image.
-
-        Args:
-            batched_inputs: per image "image" (3, H_i, W_i) RGB in 0..255, uint8 or float; sizes may differ, down to
-                one pixel.
-
-        Returns:
-            Per image its Q proposals, see the subclass; Q may differ between images.
+        """See `Proposer.propose`; only "image" is used, and sizes may differ, down to one pixel.
 
         Raises:
             ValueError: an image is not of shape (3, H, W) with at least one pixel.
@@ -106,13 +102,12 @@ class NetworkProposer(Proposer):
         for index, image in enumerate(images):
             padded_hw = tuple(self._rounded_up(side) for side in image.shape[-2:])
             groups[padded_hw if self.padding == "image" else None].append(index)
-        proposals: list[MaskProposals | None] = [None] * len(images)
+        proposals: dict[int, MaskProposals] = {}
         for members in groups.values():
             batch = self.preprocess([images[index] for index in members])
-            found = self.propose_in_batch(batch, [tuple(images[index].shape[-2:]) for index in members])
-            for index, of_image in zip(members, found, strict=True):
-                proposals[index] = of_image
-        return proposals
+            image_hw = [(images[index].shape[-2], images[index].shape[-1]) for index in members]
+            proposals.update(zip(members, self.propose_in_batch(batch, image_hw), strict=True))
+        return [proposals[index] for index in range(len(images))]
 
     def _rounded_up(self, side: int) -> int:
         return -(-side // self.size_divisibility) * self.size_divisibility

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from detectron2.utils.registry import Registry
-from torch import nn
+from torch import Tensor, nn
 
 from ..structures import MaskProposals
 from .mask_files import ScoredMasks
@@ -28,10 +28,11 @@ class Proposer(nn.Module):
     """Base class of proposers: records of images in, class-agnostic masks out. Built as `cls(cfg)`."""
 
     needs_ground_truth: ClassVar[bool] = False
-    """The proposals are the annotated masks of a record's `instances`, in their order; mappers then deliver these at
-    test, too."""
+    """The proposals are the annotated masks of a record's `instances`, in their order, so mappers add these at test."""
     supports_resized_images: ClassVar[bool] = True
-    """`propose` works on resized and mirrored copies of an image, as test-time augmentation makes them."""
+    """`propose` works on the resized and mirrored copies of an image in test-time augmentation."""
+
+    _device_marker: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class Proposer(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the proposals are."""
+        """Device of the proposals."""
         return self._device_marker.device
 
     def propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
@@ -70,7 +71,7 @@ def proposer_class(cfg) -> type[Proposer]:
     Raises:
         ValueError: the name is unknown, or what is registered under it is no `Proposer`.
     """
-    source = cfg.MODEL.MASQCLIP.PROPOSER.SOURCE
+    source: str = cfg.MODEL.MASQCLIP.PROPOSER.SOURCE
     name = SHORT_NAMES.get(source, source)
     if name not in PROPOSER_REGISTRY:
         known = ", ".join([*SHORT_NAMES, *(name for name, _ in PROPOSER_REGISTRY if name not in SHORT_NAMES.values())])
@@ -89,5 +90,5 @@ def proposer_class(cfg) -> type[Proposer]:
 
 def build_proposer(cfg) -> Proposer:
     """The proposer that MODEL.MASQCLIP.PROPOSER.SOURCE names; frozen, in eval mode. Errors as in `proposer_class`."""
-    build: Callable[[Any], Proposer] = proposer_class(cfg)
+    build: Any = proposer_class(cfg)
     return build(cfg).requires_grad_(False).eval()

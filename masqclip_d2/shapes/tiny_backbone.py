@@ -17,15 +17,15 @@ _GROUP_WIDTH = 8  # channels per group of GroupNorm
 class TinyBackbone(Backbone):
     """Two strided convolutions, then four stages of one residual block: res2..res5 at strides 4, 8, 16, 32.
 
-    GroupNorm everywhere, so that results do not depend on the batch. With the default widths a 160 x 160 image takes
-    about 0.1 G multiply-adds.
+    All norms are GroupNorm, so that results do not depend on the batch. A 160 x 160 image takes about 0.1 G
+    multiply-adds with the default widths.
 
     Args:
         widths: channels of res2, res3, res4, res5; multiples of 16.
-        in_channels: of the image.
+        in_channels: channels of the image.
 
     Raises:
-        ValueError: not four widths, or one is no positive multiple of 16.
+        ValueError: there are not four widths, or one is no positive multiple of 16.
     """
 
     @configurable
@@ -50,17 +50,17 @@ class TinyBackbone(Backbone):
     def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:
         return {"widths": cfg.MODEL.SHAPES.BACKBONE_WIDTHS, "in_channels": input_shape.channels}
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W), any size -> {"res2": (B, widths[0], ceil(H / 4), ceil(W / 4)), ...}."""
         features = {}
-        feature_map = self.stem(images)
+        feature_map = self.stem(x)
         for name in self._out_features:
             feature_map = features[name] = getattr(self, name)(feature_map)
         return features
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution if the shape changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class ResidualBlock(nn.Module):
 
 
 def _conv(in_channels: int, out_channels: int, stride: int, kernel_size: int = 3, activation=F.relu) -> Conv2d:
-    """Convolution without bias, GroupNorm, and ReLU unless told otherwise."""
+    """Convolution without bias, GroupNorm, activation."""
     conv = Conv2d(
         in_channels,
         out_channels,

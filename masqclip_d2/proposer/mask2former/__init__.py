@@ -1,1 +1,1 @@
-"""Class-agnostic Mask2Former: pixel decoder, mask decoder, and the proposer made of them."""
+"""Class-agnostic Mask2Former: pixel decoder, mask decoder, and the proposer."""

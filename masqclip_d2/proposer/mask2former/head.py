@@ -1,4 +1,4 @@
-"""The proposer's head as Detectron2 knows it: pixel decoder, then mask decoder, from Mask2Former's config keys."""
+"""Detectron2 head of the proposer: pixel decoder, then mask decoder, built from Mask2Former's config keys."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .pixel_decoder import PixelDecoder
 class MaskProposalHead(nn.Module):
     """Backbone features -> Q mask logits with object logits.
 
-    Built as `MaskProposalHead(cfg, input_shape)` (Detectron2's `build_sem_seg_head`) or from its two parts. The names
-    of its state dict are those of published Mask2Former checkpoints, `sem_seg_head.*`.
+    Built as `MaskProposalHead(cfg, input_shape)` (Detectron2's `build_sem_seg_head`) or from its two parts. Names in
+    its state dict are those of published Mask2Former checkpoints, `sem_seg_head.*`.
     """
 
     @configurable
@@ -31,9 +31,9 @@ class MaskProposalHead(nn.Module):
     def from_config(cls, cfg, input_shape: Mapping[str, ShapeSpec]) -> dict:
         """Read MODEL.SEM_SEG_HEAD.*, MODEL.MASK_FORMER.* and MODEL.MASQCLIP.PROPOSER.ENCODER_FFN_DIM.
 
-        Published meanings that surprise: MASK_FORMER.DEC_LAYERS counts predictions, so 10 means nine decoder layers;
-        MASK_FORMER.DIM_FEEDFORWARD belongs to the decoder alone, the encoder's own width is 1024 in all published
-        weights (ENCODER_FFN_DIM).
+        As in Mask2Former, MASK_FORMER.DEC_LAYERS counts predictions (10 means nine decoder layers), and
+        MASK_FORMER.DIM_FEEDFORWARD is the width of the decoder only; the encoder's is ENCODER_FFN_DIM, 1024 in all
+        published weights.
         """
         head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
         _refuse_unsupported(cfg)
@@ -62,24 +62,24 @@ class MaskProposalHead(nn.Module):
         return {"pixel_decoder": pixel_decoder, "mask_decoder": mask_decoder}
 
     def forward(self, features: Mapping[str, Tensor]) -> dict:
-        """name -> (B, C, H / stride, W / stride) to the outputs of `MaskDecoder.forward`."""
+        """Outputs of `MaskDecoder.forward` from features: name -> (B, C, H / stride, W / stride)."""
         mask_features, multi_scale_maps = self.pixel_decoder(features)
         return self.predictor(multi_scale_maps, mask_features)
 
 
 def _refuse_unsupported(cfg) -> None:
-    """Keys of Mask2Former that no published configuration sets otherwise, and that we do not build."""
+    """Refuse values of Mask2Former's keys that no published configuration has."""
     head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
     if former.DROPOUT != 0 or former.PRE_NORM or former.ENFORCE_INPUT_PROJ:
         raise ValueError(
-            "The proposer has no dropout, no pre-norm and no input projection: set MODEL.MASK_FORMER.DROPOUT 0.0, "
+            "Dropout, pre-norm and input projection are not supported: set MODEL.MASK_FORMER.DROPOUT 0.0, "
             f"PRE_NORM False and ENFORCE_INPUT_PROJ False; got {former.DROPOUT}, {former.PRE_NORM} and "
             f"{former.ENFORCE_INPUT_PROJ}."
         )
     if head.CONVS_DIM != former.HIDDEN_DIM:
         raise ValueError(
             f"MODEL.SEM_SEG_HEAD.CONVS_DIM ({head.CONVS_DIM}) and MODEL.MASK_FORMER.HIDDEN_DIM ({former.HIDDEN_DIM}) "
-            "must be equal: the queries attend to the encoder's maps without a projection."
+            "must be equal, since queries attend to the encoder's maps without a projection."
         )
     if former.DEC_LAYERS < 2:
         raise ValueError(

@@ -18,7 +18,7 @@ from .position_encoding import sine_position_map
 
 
 class PackedAttention(nn.Module):
-    """Multi-head attention whose query, key and value projections share one weight, rows in this order."""
+    """Multi-head attention; query, key and value projections are stacked in one weight in this order."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class PackedAttention(nn.Module):
         """Attend from (B, Q, C) to (B, L, C).
 
         Args:
-            attend_mask: (B, Q, L) bool, True = may attend, the same for all heads; no row may be without True.
+            attend_mask: (B, Q, L) bool, True = may attend, shared by all heads; each row needs a True.
 
         Returns:
             (B, Q, C).
@@ -53,7 +53,7 @@ class PackedAttention(nn.Module):
 
 
 class CrossAttentionLayer(nn.Module):
-    """Queries look at one level inside their masks; residual, then LayerNorm."""
+    """Attention of queries to one level inside their masks; residual, then LayerNorm."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class CrossAttentionLayer(nn.Module):
 
 
 class SelfAttentionLayer(nn.Module):
-    """Queries look at each other; residual, then LayerNorm."""
+    """Attention between queries; residual, then LayerNorm."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class SelfAttentionLayer(nn.Module):
 
 
 class FeedForwardLayer(nn.Module):
-    """Two linear layers with ReLU between; residual, then LayerNorm."""
+    """Two linear layers with ReLU; residual, then LayerNorm."""
 
     def __init__(self, width: int, ffn_dim: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class FeedForwardLayer(nn.Module):
 
 
 class MaskEmbedding(nn.Module):
-    """Three linear layers with ReLU between: query -> the vector whose inner product with each pixel is the mask."""
+    """Three linear layers with ReLU: query -> vector whose inner products with the mask features are the mask."""
 
     def __init__(self, width: int, mask_dim: int) -> None:
         super().__init__()
@@ -108,14 +108,14 @@ class MaskDecoder(nn.Module):
     """Masked-attention decoder.
 
     Args:
-        num_classes: K without "no object"; 1 is class-agnostic (column 0 = object). 0: no class logits, as in
-            MaskCLIP's published weights, whose classes come from CLIP alone.
+        num_classes: K without "no object"; 1: class-agnostic (column 0 = object); 0: no class logits, as in MaskCLIP's
+            published weights.
         hidden_dim: C of queries and levels.
         mask_dim: channels of the mask features.
         num_queries: Q.
-        num_layers: decoder layers; there is one prediction more.
-        num_heads, ffn_dim: of each layer.
-        num_levels: feature levels; layer i looks at level i mod num_levels.
+        num_layers: decoder layers, one less than predictions.
+        num_heads, ffn_dim: sizes of each layer.
+        num_levels: feature levels; layer i attends to level i mod num_levels.
     """
 
     def __init__(
@@ -155,15 +155,13 @@ class MaskDecoder(nn.Module):
 
         Returns:
             "pred_masks" (B, Q, H, W) logits; "pred_logits" (B, Q, K + 1), last column = no object (None without
-            classes); in training mode "aux_outputs": the same two of all earlier predictions in order, the first of
-            which is made from the untouched queries.
+            classes); in training mode "aux_outputs": a dict of both for each earlier prediction in order, the first
+            from the initial queries.
         """
         keys, values = self._keys_and_values(multi_scale_maps)
-        # A resized mask is the inner product with resized features: the full map is never made for an attend mask.
+        # A resized mask equals the inner product with resized features, so attend masks need no full-size mask.
         level_features = [
-            F.interpolate(mask_features.detach(), size=level.shape[-2:], mode="bilinear", align_corners=False).flatten(
-                2
-            )
+            F.interpolate(mask_features.detach(), level.shape[-2:], mode="bilinear", align_corners=False).flatten(2)
             for level in multi_scale_maps
         ]  # (B, mask_dim, L)
         batch = len(mask_features)
@@ -184,20 +182,21 @@ class MaskDecoder(nn.Module):
             queries = feed_forward(self_attention(queries, query_position))
             normed.append(self.decoder_norm(queries))
             mask_embeddings.append(self.mask_embed(normed[-1]))
-        wanted = slice(None) if self.training else slice(-1, None)
-        return self._predictions(normed[wanted], mask_embeddings[wanted], mask_features)
+        required = slice(None) if self.training else slice(-1, None)
+        return self._predictions(normed[required], mask_embeddings[required], mask_features)
 
     def _keys_and_values(self, multi_scale_maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """(B, L, C) of each level; the level embedding is part of the values, the position of the keys only."""
+        """(B, L, C) for each level; values include the level embedding, keys also the position."""
         keys, values = [], []
         for feature_map, embed in zip(multi_scale_maps, self.level_embed.weight, strict=True):
             values.append(feature_map.flatten(2).transpose(1, 2) + embed)
-            position = sine_position_map(*feature_map.shape[-2:], len(embed), feature_map.device)
+            height, width = feature_map.shape[-2:]
+            position = sine_position_map(height, width, len(embed), feature_map.device)
             keys.append(values[-1] + position.flatten(1).T)
         return keys, values
 
     def _predictions(self, normed: list[Tensor], mask_embeddings: list[Tensor], mask_features: Tensor) -> dict:
-        """All predictions in one product, since its backward pass then goes through `mask_features` once."""
+        """All predictions in one product, so that the backward pass goes through `mask_features` once."""
         count = len(normed)
         embeddings = torch.cat(mask_embeddings, dim=1)  # (B, count * Q, mask_dim)
         masks = (embeddings @ mask_features.flatten(2)).unflatten(-1, mask_features.shape[-2:])
@@ -215,6 +214,6 @@ class MaskDecoder(nn.Module):
 
 @torch.no_grad()
 def _attend_mask(mask_embedding: Tensor, level_features: Tensor) -> Tensor:
-    """(B, Q, L) bool, True inside the predicted mask (logit >= 0); a query with an empty mask may look everywhere."""
+    """(B, Q, L) bool, True inside the predicted mask (logit >= 0), and everywhere for an empty mask."""
     inside = mask_embedding @ level_features >= 0
     return inside | ~inside.any(-1, keepdim=True)

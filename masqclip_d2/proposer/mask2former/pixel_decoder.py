@@ -1,7 +1,7 @@
-"""Pixel decoder: backbone features -> per-pixel embeddings and the multi-scale maps that the queries attend to.
+"""Pixel decoder: backbone features -> per-pixel embeddings, and the multi-scale maps that queries attend to.
 
-Pixel decoder of Mask2Former (Cheng et al., CVPR 2022): an encoder of multi-scale deformable attention over
-the coarse levels and one top-down step to the finest one. Parameter names are those of published checkpoints
+Pixel decoder of Mask2Former (Cheng et al., CVPR 2022): a multi-scale deformable-attention encoder over the coarse
+levels, and one top-down step to the finest level. Parameter names are those of published checkpoints
 (`sem_seg_head.pixel_decoder.*`).
 
 Shape shorthand: B images, C channels, S = sum of h * w over the L levels, coarsest level first, N heads, P points.
@@ -20,14 +20,14 @@ from torch.nn import functional as F
 from ...ops.ms_deform_attn import ms_deform_attn
 from .position_encoding import sine_position_map
 
-_NUM_GROUPS = 32  # of GroupNorm, as published; also what detectron2.layers.get_norm("GN", ...) builds
+_NUM_GROUPS = 32  # groups of GroupNorm, as published and as in detectron2.layers.get_norm("GN", ...)
 
 
 class MSDeformAttention(nn.Module):
     """Multi-scale deformable self-attention with its projections (Zhu et al., "Deformable DETR", ICLR 2021).
 
-    At the start the P points of head n lie on a ray in direction 2 pi n / N, 1 to P pixels away, with equal weights,
-    so that different heads look in different directions, as published.
+    Initially the P points of head n lie on a ray in direction 2 pi n / N, 1 to P pixels away, with equal weights, as
+    published.
     """
 
     def __init__(self, width: int, num_levels: int, num_heads: int, num_points: int) -> None:
@@ -57,14 +57,14 @@ class MSDeformAttention(nn.Module):
             self.sampling_offsets.bias.copy_(offsets.expand(-1, self.num_levels, -1, -1).flatten())
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, pixel_centres: Tensor, level_hw: Sequence[tuple[int, int]]
+        self, tokens: Tensor, positions: Tensor, pixel_centers: Tensor, level_hw: Sequence[tuple[int, int]]
     ) -> Tensor:
-        """Let each token gather from all levels around its own place.
+        """Gather values from all levels around the position of each token.
 
         Args:
             tokens: (B, S, C).
-            positions: (S, C), added to the tokens where they act as queries.
-            pixel_centres: (S, 2) of the tokens, (x, y) in [0, 1].
+            positions: (S, C) position encoding, added to the tokens as queries.
+            pixel_centers: (S, 2) of the tokens, (x, y) in [0, 1].
             level_hw: (height, width) of each level.
 
         Returns:
@@ -75,17 +75,17 @@ class MSDeformAttention(nn.Module):
         value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (B, S, N, d)
         shape = (batch, size, self.num_heads, self.num_levels, self.num_points)
         weights = self.attention_weights(query).view(batch, size, self.num_heads, -1).softmax(-1).view(shape)
-        # Offsets are in pixels of the level they point to. All (N, L, P, 2) stay in one dimension here: broadcasting
+        # Offsets are in pixels of the level they point to. (N, L, P, 2) are kept in one dimension, since broadcasting
         # along a dimension of size 2 is several times slower on a CPU.
         pixel_wh = tokens.new_tensor([(1 / width, 1 / height) for height, width in level_hw])  # (L, 2)
         pixel_wh = pixel_wh[:, None].expand(self.num_heads, -1, self.num_points, -1).flatten()
-        centres = pixel_centres.repeat(1, len(pixel_wh) // 2)  # (S, N * L * P * 2)
-        locations = torch.addcmul(centres, self.sampling_offsets(query), pixel_wh).view(*shape, 2)
+        centers = pixel_centers.repeat(1, len(pixel_wh) // 2)  # (S, N * L * P * 2)
+        locations = torch.addcmul(centers, self.sampling_offsets(query), pixel_wh).view(*shape, 2)
         return self.output_proj(ms_deform_attn(value, level_hw, locations, weights))
 
 
 class DeformableEncoderLayer(nn.Module):
-    """Deformable self-attention, then a feed-forward network; each with residual and LayerNorm after it."""
+    """Deformable self-attention, then a feed-forward network; both with residual, then LayerNorm."""
 
     def __init__(self, width: int, ffn_dim: int, num_levels: int, num_heads: int, num_points: int) -> None:
         super().__init__()
@@ -97,13 +97,13 @@ class DeformableEncoderLayer(nn.Module):
         nn.init.xavier_uniform_(self.linear1.weight)
         nn.init.xavier_uniform_(self.linear2.weight)
 
-    def forward(self, tokens: Tensor, positions: Tensor, pixel_centres: Tensor, level_hw) -> Tensor:
-        tokens = self.norm1(tokens + self.self_attn(tokens, positions, pixel_centres, level_hw))
+    def forward(self, tokens: Tensor, positions: Tensor, pixel_centers: Tensor, level_hw) -> Tensor:
+        tokens = self.norm1(tokens + self.self_attn(tokens, positions, pixel_centers, level_hw))
         return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
 
 
 class _EncoderLayers(nn.Module):
-    """Holds the layers under the published name `encoder.layers`."""
+    """Container of the layers with the published name `encoder.layers`."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class _EncoderLayers(nn.Module):
 
 
 class DeformableEncoder(nn.Module):
-    """Feature maps of several levels -> the same maps, each token informed by all levels."""
+    """Deformable attention layers over the tokens of several feature maps."""
 
     def __init__(self, width: int, ffn_dim: int, num_layers: int, num_levels: int, num_heads: int, num_points: int):
         super().__init__()
@@ -122,17 +122,17 @@ class DeformableEncoder(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """(B, C, h, w) of each level -> maps of the same shapes."""
-        level_hw = [tuple(level.shape[-2:]) for level in maps]
+        level_hw = [(level.shape[-2], level.shape[-1]) for level in maps]
         tokens = torch.cat([level.flatten(2) for level in maps], -1).transpose(1, 2).contiguous()  # (B, S, C)
         positions = torch.cat(
             [
-                sine_position_map(*hw, tokens.shape[-1], tokens.device).flatten(1).T + embed
-                for hw, embed in zip(level_hw, self.level_embed, strict=True)
+                sine_position_map(height, width, tokens.shape[-1], tokens.device).flatten(1).T + embed
+                for (height, width), embed in zip(level_hw, self.level_embed, strict=True)
             ]
         )
-        pixel_centres = torch.cat([_pixel_centres(*hw, tokens.device) for hw in level_hw])
+        pixel_centers = torch.cat([_pixel_centers(height, width, tokens.device) for height, width in level_hw])
         for layer in self.encoder.layers:
-            tokens = layer(tokens, positions, pixel_centres, level_hw)
+            tokens = layer(tokens, positions, pixel_centers, level_hw)
         sizes = [height * width for height, width in level_hw]
         return [
             level.transpose(1, 2).unflatten(2, hw)  # (B, C, h, w)
@@ -144,12 +144,12 @@ class PixelDecoder(nn.Module):
     """Backbone features -> `mask_features` at stride 4 and the encoded coarse levels.
 
     Args:
-        input_shape: name -> ShapeSpec with channels and stride of every feature of the backbone that is used.
-        encoder_in_features: the levels of the deformable encoder; all names of `input_shape` but the finest.
+        input_shape: name -> ShapeSpec with channels and stride of each backbone feature in use.
+        encoder_in_features: levels of the deformable encoder: all names of `input_shape` except the finest.
         conv_dim: C, width of the encoder; a multiple of 32 of at least 64.
         mask_dim: channels of `mask_features`.
         norm: norm of the convolutions of the top-down step, a name of `detectron2.layers.get_norm`.
-        num_heads, num_layers, num_points, ffn_dim: of the deformable encoder.
+        num_heads, num_layers, num_points, ffn_dim: sizes of the deformable encoder.
 
     Raises:
         ValueError: the features are not one fine level plus the levels of the encoder, or `conv_dim` is no multiple of
@@ -170,50 +170,49 @@ class PixelDecoder(nn.Module):
         ffn_dim: int,
     ) -> None:
         super().__init__()
-        by_stride = sorted(input_shape, key=lambda name: input_shape[name].stride)
+        by_stride = sorted(input_shape, key=lambda name: input_shape[name].stride or 0)
         self.finest, *coarse = by_stride
         if sorted(coarse) != sorted(encoder_in_features):
             raise ValueError(
-                f"The pixel decoder takes one fine level and the levels of its encoder, got features {by_stride} with "
+                f"The pixel decoder needs one fine level and the levels of its encoder, got features {by_stride} with "
                 f"encoder levels {list(encoder_in_features)}. Set MODEL.SEM_SEG_HEAD.IN_FEATURES to the encoder's "
                 "levels (DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES) and one finer one."
             )
         if conv_dim % _NUM_GROUPS or conv_dim < 2 * _NUM_GROUPS:
             raise ValueError(
                 f"The width of the pixel decoder (MODEL.SEM_SEG_HEAD.CONVS_DIM) is {conv_dim}; expected a multiple of "
-                f"{_NUM_GROUPS} of at least {2 * _NUM_GROUPS}, since GroupNorm has {_NUM_GROUPS} groups and a group of "
-                "one channel would erase a one-pixel map."
+                f"{_NUM_GROUPS} of at least {2 * _NUM_GROUPS}, since GroupNorm has {_NUM_GROUPS} groups, and with one "
+                "channel per group a one-pixel map would become zero."
             )
         self.encoder_levels = coarse[::-1]  # coarsest first
+        channels = {name: shape.channels or 0 for name, shape in input_shape.items()}
+        projections = [nn.Conv2d(channels[name], conv_dim, 1) for name in self.encoder_levels]
+        for conv in projections:
+            nn.init.xavier_uniform_(conv.weight)
+            _zero(conv.bias)
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(input_shape[name].channels, conv_dim, 1), nn.GroupNorm(_NUM_GROUPS, conv_dim))
-            for name in self.encoder_levels
+            nn.Sequential(conv, nn.GroupNorm(_NUM_GROUPS, conv_dim)) for conv in projections
         )
-        for projection, _ in self.input_proj:
-            nn.init.xavier_uniform_(projection.weight)
-            nn.init.zeros_(projection.bias)
         num_levels = len(self.encoder_levels)
         self.transformer = DeformableEncoder(conv_dim, ffn_dim, num_layers, num_levels, num_heads, num_points)
         bias = norm == ""
-        fine_channels = input_shape[self.finest].channels
-        self.adapter_1 = Conv2d(fine_channels, conv_dim, 1, bias=bias, norm=get_norm(norm, conv_dim))
+        self.adapter_1 = Conv2d(channels[self.finest], conv_dim, 1, bias=bias, norm=get_norm(norm, conv_dim))
         self.layer_1 = Conv2d(
             conv_dim, conv_dim, 3, padding=1, bias=bias, norm=get_norm(norm, conv_dim), activation=F.relu
         )
         self.mask_features = nn.Conv2d(conv_dim, mask_dim, 1)
         for conv in (self.adapter_1, self.layer_1, self.mask_features):
             nn.init.kaiming_uniform_(conv.weight, a=1)
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
+            _zero(conv.bias)
 
     def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Decode; in float32 whatever the autocast, since sampling positions need it (as published).
+        """Decode, in float32 also under autocast, since sampling positions need that precision (as published).
 
         Args:
             features: name -> (B, C_name, H / stride, W / stride) float.
 
         Returns:
-            mask_features (B, mask_dim, H / 4, W / 4) and the encoder's maps (B, conv_dim, h, w), coarsest first.
+            mask_features (B, mask_dim, H / 4, W / 4), and the encoder's maps (B, conv_dim, h, w), coarsest first.
         """
         with torch.autocast(features[self.finest].device.type, enabled=False):
             projected = [
@@ -228,8 +227,13 @@ class PixelDecoder(nn.Module):
             return self.mask_features(self.layer_1(fine)), multi_scale_maps
 
 
-def _pixel_centres(height: int, width: int, device: torch.device) -> Tensor:
-    """(h * w, 2): (x, y) of each pixel's centre in [0, 1], row by row."""
+def _zero(bias: Tensor | None) -> None:
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
+def _pixel_centers(height: int, width: int, device: torch.device) -> Tensor:
+    """(h * w, 2) pixel centers (x, y) in [0, 1], row by row."""
     rows = (torch.arange(height, device=device) + 0.5) / height
     columns = (torch.arange(width, device=device) + 0.5) / width
     y, x = torch.meshgrid(rows, columns, indexing="ij")

@@ -1,4 +1,4 @@
-"""Sine position maps of the pixel decoder and the mask decoder."""
+"""Sine position encoding of the pixel decoder and the mask decoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TEMPERATURE = 10000.0  # longest wavelength is 2 pi times this; as in "Attentio
 
 
 def sine_position_map(height: int, width: int, channels: int, device: torch.device) -> Tensor:
-    """Position of each pixel as sines and cosines: the first half of the channels tells the row, the other the column.
+    """Encode the position of each pixel as sines and cosines: rows in the first half of the channels, then columns.
 
     With e = 2 pi (index + 1) / (size + 1e-6), channel j of the N = channels / 2 of an axis is sin(e / T_j) for even j
     and cos(e / T_j) for odd j, T_j = 10000 ** (2 floor(j / 2) / N).
@@ -33,7 +33,7 @@ def sine_position_map(height: int, width: int, channels: int, device: torch.devi
 
 
 def _axis_encoding(size: int, periods: Tensor) -> Tensor:
-    """(N, size): all channels of one axis."""
+    """(N, size) channels of one axis."""
     e = 2 * math.pi * torch.arange(1, size + 1, device=periods.device, dtype=torch.float32) / (size + 1e-6)
     angle = e / periods[:, None]
     even = (torch.arange(len(periods), device=periods.device) % 2 == 0)[:, None]

@@ -1,4 +1,4 @@
-"""The class-agnostic proposer: images in, mask proposals out (box "proposals" of both papers' figures).
+"""Mask2Former as class-agnostic proposer: images -> mask proposals (box "proposals" in both papers' figures).
 
 Shape shorthand: B images, Q mask proposals, K classes, H, W pixels of the padded input.
 """
@@ -18,21 +18,21 @@ from ..registry import PROPOSER_REGISTRY
 
 @PROPOSER_REGISTRY.register()
 class Mask2FormerProposer(NetworkProposer):
-    """Backbone and `MaskProposalHead`; names of the state dict as in published checkpoints.
+    """Backbone and `MaskProposalHead`; names in the state dict are those of published checkpoints.
 
-    Its proposals are mask logits at a quarter of the padded size; object score = 1 - P(no object), or 1 where the head
+    Proposals are mask logits at a quarter of the padded size; object score = 1 - P(no object), or 1 if the head
     predicts no classes.
 
     Args:
         backbone: Detectron2 backbone.
         sem_seg_head: features -> outputs of `MaskDecoder.forward`.
-        size_divisibility: see `NetworkProposer`; the backbone may ask for more.
+        size_divisibility: see `NetworkProposer`; the backbone may require more.
         inputs: further arguments of `NetworkProposer`.
     """
 
     @configurable
     def __init__(self, *, backbone: Backbone, sem_seg_head: nn.Module, size_divisibility: int, **inputs) -> None:
-        # A backbone with 0 or less asks for nothing.
+        # A backbone with 0 or less has no requirement.
         super().__init__(size_divisibility=max(size_divisibility, backbone.size_divisibility, 1), **inputs)
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
@@ -50,21 +50,22 @@ class Mask2FormerProposer(NetworkProposer):
         """Run the network.
 
         Args:
-            images: (B, 3, H, W) float, normalised, H and W multiples of `size_divisibility` (see `preprocess`).
+            images: (B, 3, H, W) float, normalized; H and W are multiples of `size_divisibility` (see `preprocess`).
 
         Returns:
             "pred_masks" (B, Q, H / 4, W / 4) logits, "pred_logits" (B, Q, K + 1) or None; in training mode also
-            "aux_outputs", list of the same two for the earlier predictions.
+            "aux_outputs", a list of such dicts for the earlier predictions.
         """
         return self.sem_seg_head(self.backbone(images))
 
     def propose_in_batch(self, batch: Tensor, image_hw: Sequence[tuple[int, int]]) -> list[MaskProposals]:
         """See `NetworkProposer.propose_in_batch`."""
-        outputs = Mask2FormerProposer.forward(self, batch)  # a subclass may take records in its own `forward`
+        outputs = Mask2FormerProposer.forward(self, batch)  # `forward` of a subclass may take records
         scores = object_scores(outputs["pred_logits"], outputs["pred_masks"])
+        padded_hw = (batch.shape[-2], batch.shape[-1])
         return [
-            MaskProposals(mask_logits, object_scores, hw, tuple(batch.shape[-2:]))
-            for mask_logits, object_scores, hw in zip(outputs["pred_masks"], scores, image_hw, strict=True)
+            MaskProposals(mask_logits, of_image, hw, padded_hw)
+            for mask_logits, of_image, hw in zip(outputs["pred_masks"], scores, image_hw, strict=True)
         ]
 
 

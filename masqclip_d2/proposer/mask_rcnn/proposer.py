@@ -1,8 +1,8 @@
 """Class-agnostic Mask R-CNN with a feature pyramid as proposer (MaskCLIP, Sec. 3.1 and 4.2), built on torchvision's.
 
-The network, its names and its losses are torchvision's, so its released weights load. Which boxes are kept and how a
-mask becomes one of the image is ours: labels are ignored, an image does not depend on its batch mates, and inputs are
-not resized (the data loader does that).
+Network, parameter names and losses are torchvision's, so its released weights load. Selection of boxes and pasting of
+masks differ: labels are ignored, an image does not depend on the others of its batch, and inputs are not resized (the
+mapper does that).
 
 Shape shorthand: B images, R regions of an image, K classes with background, Q mask proposals, H, W pixels of the padded
 input.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from detectron2.config import configurable
@@ -23,22 +24,25 @@ from ..network_proposer import NetworkProposer
 from ..registry import PROPOSER_REGISTRY
 from .box_masks import paste_box_masks
 
-_ASPECT_RATIOS = (0.5, 1.0, 2.0)  # of anchors, height / width (torchvision's, and R50-FPN's in Detectron2)
-_SMALLEST_BOX = 1e-2  # pixels; a detection with a shorter side is dropped (torchvision's)
+_ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height / width of anchors, as in torchvision and Detectron2's R50-FPN
+_SMALLEST_BOX = 1e-2  # pixels; a detection with a shorter side is dropped, as in torchvision
 
 
 @PROPOSER_REGISTRY.register()
 class MaskRcnnProposer(NetworkProposer):
-    """Mask R-CNN whose labels are ignored; names of the state dict as torchvision's.
+    """Mask R-CNN without its labels; names in the state dict are torchvision's.
 
-    Its proposals are mask logits at the padded size (`paste_box_masks`), best first; the object score is the
-    probability of the best class but the background. Of two boxes that overlap (IoU above `roi_heads.nms_thresh`),
-    whatever their labels, only the better one is proposed.
+    Proposals are mask logits at the padded size (`paste_box_masks`), sorted by object score, which is the highest class
+    probability except the background's. Non-maximum suppression (IoU above `roi_heads.nms_thresh`) ignores labels.
 
     Args:
         network: a `torchvision.models.detection.MaskRCNN`; its `transform` is not used.
         inputs: arguments of `NetworkProposer`.
     """
+
+    backbone: Any
+    rpn: Any
+    roi_heads: Any
 
     @configurable
     def __init__(self, *, network: nn.Module, **inputs) -> None:
@@ -65,8 +69,8 @@ class MaskRcnnProposer(NetworkProposer):
     def features(self, batch: Tensor) -> OrderedDict[str, Tensor]:
         """Feature pyramid of a padded batch (B, 3, H, W), float32.
 
-        Only this part may run in lower precision: torchvision computes boxes in the dtype of the features, in which
-        a bfloat16 coordinate of 1000 would be off by up to 4 pixels.
+        Only this part may run in lower precision: torchvision computes boxes in the dtype of the features, and a
+        bfloat16 coordinate of 1000 would be off by up to 4 pixels.
         """
         return OrderedDict((name, feature.float()) for name, feature in self.backbone(batch).items())
 
@@ -75,14 +79,14 @@ class MaskRcnnProposer(NetworkProposer):
         from torchvision.models.detection.image_list import ImageList
 
         features = self.features(batch)
-        padded_hw = tuple(batch.shape[-2:])
+        padded_hw = (batch.shape[-2], batch.shape[-1])
         with torch.autocast(batch.device.type, enabled=False):
             regions, _ = self.rpn(ImageList(batch, list(image_hw)), features)
             boxes, scores, labels = zip(*self._detect(features, regions, image_hw, padded_hw), strict=True)
             masks = self._mask_probs(features, boxes, torch.cat(labels), padded_hw)
         return [
-            MaskProposals(paste_box_masks(*of_image, padded_hw), object_scores, hw, padded_hw)
-            for *of_image, object_scores, hw in zip(masks, boxes, scores, image_hw, strict=True)
+            MaskProposals(paste_box_masks(mask_probs, boxes_xyxy, padded_hw), object_scores, hw, padded_hw)
+            for mask_probs, boxes_xyxy, object_scores, hw in zip(masks, boxes, scores, image_hw, strict=True)
         ]
 
     def _detect(
@@ -92,7 +96,7 @@ class MaskRcnnProposer(NetworkProposer):
         image_hw: Sequence[tuple[int, int]],
         padded_hw: tuple[int, int],
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Per image boxes (Q, 4) xyxy, scores (Q,) and labels (Q,) from 1, best first; `regions` are (R, 4) each."""
+        """Per image boxes (Q, 4) xyxy, scores (Q,) and labels (Q,) >= 1, sorted by score; `regions` are (R, 4) each."""
         heads = self.roi_heads
         pooled = heads.box_roi_pool(features, regions, [padded_hw])
         class_logits, deltas = heads.box_predictor(heads.box_head(pooled))
@@ -100,13 +104,14 @@ class MaskRcnnProposer(NetworkProposer):
         scores, labels = class_logits.softmax(-1)[:, 1:].max(dim=1)
         labels = labels + 1
         boxes = boxes[torch.arange(len(boxes), device=boxes.device), labels]
-        per_image = (values.split([len(of_image) for of_image in regions]) for values in (boxes, scores, labels))
-        return [self._best(*found, hw) for *found, hw in zip(*per_image, image_hw, strict=True)]
+        counts = [len(of_image) for of_image in regions]
+        per_image = zip(boxes.split(counts), scores.split(counts), labels.split(counts), image_hw, strict=True)
+        return [self._filtered(*detections) for detections in per_image]
 
-    def _best(
+    def _filtered(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, image_hw: tuple[int, int]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Those detections of one image that are confident, not empty, and not seconds of a better one; clipped."""
+        """Score-filtered, non-empty detections after class-agnostic NMS, clipped to the image."""
         from torchvision.ops import clip_boxes_to_image, nms
 
         boxes = clip_boxes_to_image(boxes, image_hw)
@@ -118,7 +123,7 @@ class MaskRcnnProposer(NetworkProposer):
     def _mask_probs(
         self, features: OrderedDict[str, Tensor], boxes: Sequence[Tensor], labels: Tensor, padded_hw: tuple[int, int]
     ) -> tuple[Tensor, ...]:
-        """Per image (Q, S, S) in [0, 1]: the mask of each box under its label."""
+        """Per image (Q, S, S) in [0, 1]: the mask of each box for its label."""
         heads = self.roi_heads
         pooled = heads.mask_roi_pool(features, boxes, [padded_hw])
         mask_logits = heads.mask_predictor(heads.mask_head(pooled))  # (all Q, K, S, S)
@@ -137,23 +142,23 @@ def build_mask_rcnn(
     score_threshold: float,
     max_proposals: int,
 ) -> nn.Module:
-    """torchvision's `MaskRCNN` on a Detectron2 backbone, with fresh weights.
+    """torchvision's `MaskRCNN` on a Detectron2 backbone, randomly initialized.
 
     With `TorchvisionResNet` of depth 50 and torchvision's sizes, names and shapes are those of its
-    `maskrcnn_resnet50_fpn`. Thresholds and sampling are torchvision's defaults, but for those that are given.
+    `maskrcnn_resnet50_fpn`. Other thresholds and sampling parameters are torchvision's defaults.
 
     Args:
-        body: gives the levels of the pyramid, finest first.
+        body: backbone with the levels of the pyramid, finest first.
         num_classes: K, with the background.
-        channels: of pyramid, region proposals and mask head.
+        channels: channels of pyramid, region proposal network and mask head.
         box_head_dim: width of the box head.
-        anchor_sizes: pixels, one for each level and one for the coarsest level's half.
-        rois_per_image: regions per image that the losses of the heads look at.
-        score_threshold: least object score of a proposal, in [0, 1].
+        anchor_sizes: in pixels, one for each level and one for half the resolution of the coarsest.
+        rois_per_image: regions per image in the losses of the heads.
+        score_threshold: smallest object score of a proposal, in [0, 1].
         max_proposals: largest Q.
 
     Raises:
-        ValueError: the number of anchor sizes does not fit the levels.
+        ValueError: the number of anchor sizes does not match the levels.
     """
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -188,7 +193,7 @@ def build_mask_rcnn(
 
 
 class _FeaturePyramid(nn.Module):
-    """A Detectron2 backbone below torchvision's feature pyramid; `body` and `fpn` are torchvision's names."""
+    """Detectron2 backbone (`body`) with torchvision's feature pyramid (`fpn`)."""
 
     def __init__(self, body: Backbone, channels: int) -> None:
         from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
@@ -196,10 +201,10 @@ class _FeaturePyramid(nn.Module):
         super().__init__()
         shapes = body.output_shape().values()
         self.body = body
-        self.fpn = FeaturePyramidNetwork([shape.channels for shape in shapes], channels, LastLevelMaxPool())
+        self.fpn = FeaturePyramidNetwork([shape.channels or 0 for shape in shapes], channels, LastLevelMaxPool())
         self.names = [str(index) for index in range(len(shapes))]
         self.out_channels = channels  # read by torchvision
 
     def forward(self, batch: Tensor) -> OrderedDict[str, Tensor]:
-        """(B, 3, H, W) -> "0", "1", ... (B, C, H / 4, W / 4) and so on, then "pool", half of the last."""
+        """(B, 3, H, W) -> "0" (B, C, H / 4, W / 4), "1" and so on, then "pool" with half the last resolution."""
         return self.fpn(OrderedDict(zip(self.names, self.body(batch).values(), strict=True)))

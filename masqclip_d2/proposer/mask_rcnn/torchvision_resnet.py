@@ -1,6 +1,8 @@
-"""torchvision's ResNet as a backbone of Detectron2, under torchvision's names."""
+"""torchvision's ResNet as a Detectron2 backbone with torchvision's parameter names."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from detectron2.config import configurable
 from detectron2.layers import FrozenBatchNorm2d, get_norm
@@ -18,13 +20,16 @@ class TorchvisionResNet(Backbone):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        freeze_at: as in Detectron2: this many of stem, res2, ..., res5 keep their numbers; 0: none.
+        freeze_at: as in Detectron2: number of stages (stem, res2, ..., res5) that are frozen; 0: none.
         norm: a name of Detectron2's `get_norm`, such as "FrozenBN".
         frozen_bn_eps: epsilon of "FrozenBN".
 
     Raises:
-        ValueError: there is no such depth.
+        ValueError: torchvision has no ResNet of this depth.
     """
+
+    conv1: nn.Module
+    bn1: nn.Module
 
     @configurable
     def __init__(self, *, depth: int, freeze_at: int, norm: str, frozen_bn_eps: float = 1e-5) -> None:
@@ -33,7 +38,7 @@ class TorchvisionResNet(Backbone):
             raise ValueError(f"MODEL.RESNETS.DEPTH is {depth}; torchvision has {', '.join(map(str, _DEPTHS))}.")
         from torchvision.models import resnet  # takes a second to import
 
-        def norm_layer(channels: int) -> nn.Module:
+        def norm_layer(channels: int) -> Any:
             layer = get_norm(norm, channels)
             if isinstance(layer, FrozenBatchNorm2d):
                 layer.eps = frozen_bn_eps
@@ -60,9 +65,9 @@ class TorchvisionResNet(Backbone):
             "frozen_bn_eps": cfg.MODEL.MASQCLIP.PROPOSER.MASK_RCNN.FROZEN_BN_EPS,
         }
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> {"res2": (B, C, H / 4, W / 4), ..., "res5": (B, 8 C, H / 32, W / 32)}."""
-        feature_map = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), kernel_size=3, stride=2, padding=1)
+        feature_map = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), kernel_size=3, stride=2, padding=1)
         features = {}
         for name, stage in zip(self._out_features, _STAGES, strict=True):
             feature_map = features[name] = getattr(self, stage)(feature_map)
