@@ -1,7 +1,7 @@
 """Mappers turn a dataset's record into a model's input; INPUT.DATASET_MAPPER_NAME names one.
 
 Input: a record of one image in Detectron2's format. Output: a dict with
-    image           (3, H, W) uint8 RGB tensor, augmented; padding (large-scale jitter) is grey, right and bottom
+    image           (3, H, W) uint8 RGB tensor, augmented; padding (large-scale jitter) is gray, right and bottom
     height, width, image_id, file_name     of the image before augmentation
     instances       in training, or on request: Instances in the frame of `image` with gt_masks (BitMasks), gt_classes
                     (contiguous), gt_boxes. Padding belongs to no mask; crowds are left out; may have length 0
@@ -40,7 +40,7 @@ from .ground_truth import (
 )
 from .images import read_image
 
-_PADDING = 128  # grey value of padded pixels, as FixedSizeCrop's
+_PADDING = 128  # gray value of padded pixels, as FixedSizeCrop's
 
 Record = dict[str, Any]
 MapperType = TypeVar("MapperType", bound=Callable)

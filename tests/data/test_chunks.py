@@ -7,7 +7,7 @@ from masqclip_d2.data.chunks import collected, in_chunks, run_chunks
 
 
 class Work:
-    """Doubles a number; leaves a trace of each call; fails on the item `broken`."""
+    """Double a number; log each call; fail on the item `broken`."""
 
     def __init__(self, folder: Path, broken=None):
         self.folder, self.broken = folder, broken
@@ -32,7 +32,7 @@ def test_records_are_in_order(tmp_path, num_workers):
     assert collected(chunks) == [2 * i for i in range(70)]
 
 
-def test_finished_chunks_are_not_worked_on_again(tmp_path):
+def test_finished_chunks_are_not_processed_again(tmp_path):
     broken = in_chunks(Work(tmp_path, broken=40), range(70), tmp_path / "parts", "p")
     with pytest.raises(ValueError, match="item 40 is broken"):
         run_chunks(broken, "test", progress=False)
@@ -43,7 +43,7 @@ def test_finished_chunks_are_not_worked_on_again(tmp_path):
     assert all(counted[i] == 1 for i in range(32)) and counted[33] == 2
 
 
-def test_a_part_of_other_items_does_not_count(tmp_path):
+def test_a_part_of_other_items_is_ignored(tmp_path):
     run_chunks(in_chunks(Work(tmp_path), [1, 2], tmp_path / "parts", "p"), "test", progress=False)
     chunks = in_chunks(Work(tmp_path), [1, 3], tmp_path / "parts", "p")
     run_chunks(chunks, "test", progress=False)

@@ -14,7 +14,7 @@ def _save(image, path, **options):
     return path
 
 
-def _grey_16(values):
+def _gray_16(values):
     return Image.fromarray(np.array(values, dtype=np.uint16))
 
 
@@ -28,18 +28,18 @@ def _palette(transparent=None):
 
 
 CASES = [
-    ("grey", Image.new("L", (2, 1), 77), "png", [[[77] * 3] * 2]),
+    ("gray", Image.new("L", (2, 1), 77), "png", [[[77] * 3] * 2]),
     ("black and white", Image.new("1", (2, 1), 1), "png", [[[255] * 3] * 2]),
-    ("16-bit grey", _grey_16([[0, 257, 65535]]), "png", [[[0] * 3, [1] * 3, [255] * 3]]),
-    ("16-bit rounds", _grey_16([[128, 129, 385, 386]]), "png", [[[0] * 3, [1] * 3, [1] * 3, [2] * 3]]),
-    ("16-bit grey tiff", _grey_16([[0, 65535]]), "tif", [[[0] * 3, [255] * 3]]),
+    ("16-bit gray", _gray_16([[0, 257, 65535]]), "png", [[[0] * 3, [1] * 3, [255] * 3]]),
+    ("16-bit rounds", _gray_16([[128, 129, 385, 386]]), "png", [[[0] * 3, [1] * 3, [1] * 3, [2] * 3]]),
+    ("16-bit gray tiff", _gray_16([[0, 65535]]), "tif", [[[0] * 3, [255] * 3]]),
     ("32-bit integer tiff", Image.fromarray(np.array([[0, 65535]], np.int32)), "tif", [[[0] * 3, [255] * 3]]),
     ("opaque", Image.new("RGBA", (1, 1), (*RED, 255)), "png", [[RED]]),
     ("half transparent over white", Image.new("RGBA", (1, 1), HALF_RED), "png", [[(255, 127, 127)]]),
     ("transparent is white, not what lies below", Image.new("RGBA", (1, 1), (9, 9, 9, 0)), "png", [[[255] * 3]]),
-    ("grey with alpha", Image.new("LA", (1, 1), (40, 0)), "png", [[[255] * 3]]),
+    ("gray with alpha", Image.new("LA", (1, 1), (40, 0)), "png", [[[255] * 3]]),
     ("palette", _palette(), "png", [[[10, 20, 30], [200, 100, 50]]]),
-    ("palette with a transparent colour", _palette(1), "png", [[[10, 20, 30], [255] * 3]]),
+    ("palette with a transparent color", _palette(1), "png", [[[10, 20, 30], [255] * 3]]),
     ("gif", _palette(), "gif", [[[10, 20, 30], [200, 100, 50]]]),
     ("cmyk", Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "tif", [[RED]]),
     ("one pixel", Image.new("RGB", (1, 1), (1, 2, 3)), "png", [[[1, 2, 3]]]),
@@ -55,7 +55,7 @@ def test_formats(tmp_path, image, extension, expected):
     np.testing.assert_array_equal(found, expected)
 
 
-# What EXIF says about the stored picture: where its first row and column belong (EXIF 2.3, tag 274).
+# EXIF orientation: position of the first stored row and column (EXIF 2.3, tag 274).
 @pytest.mark.parametrize(
     "orientation, upright",
     [
@@ -93,7 +93,7 @@ def _png_bytes(size=(64, 64)):
     "content, reason",
     [
         (b"", "empty"),
-        (b"no image at all", "no image format"),
+        (b"no image at all", "format that Pillow does not support"),
         (_png_bytes()[:500], "cannot be read"),
         (_png_bytes()[:20], "cannot be read"),
         (_png_bytes().replace(b"IDAT", b"JUNK"), "damaged"),
@@ -115,7 +115,7 @@ def test_truncated_jpeg(tmp_path):
         read_image(path)
 
 
-def test_float_pixels_are_refused_with_a_remedy(tmp_path):
+def test_float_pixels_are_refused_with_a_fix(tmp_path):
     path = _save(Image.new("F", (2, 2), 0.5), tmp_path / "depth.tif")
     with pytest.raises(ValueError, match="depth.tif.*8 or 16 bits"):
         read_image(path)

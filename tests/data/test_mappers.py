@@ -1,4 +1,4 @@
-"""Hand-made records: an image of 4 x 6 pixels whose labels can be written down."""
+"""Mappers on hand-made records of a 4 x 6 image."""
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_the_record_is_not_changed(record, cfg):
     assert record == before
 
 
-def test_flip_turns_image_and_masks_alike(record, cfg):
+def test_flip_applies_to_image_and_masks(record, cfg):
     cfg.INPUT.RANDOM_FLIP = "horizontal"
     mapper = PanopticMapper(cfg, True)
     found = set()
@@ -98,7 +98,7 @@ def test_flip_turns_image_and_masks_alike(record, cfg):
     assert found == {True, False}
 
 
-def test_shortest_edge_resizes_image_and_masks_alike(record, cfg):
+def test_shortest_edge_resizes_image_and_masks(record, cfg):
     cfg.INPUT.MIN_SIZE_TRAIN = (8,)
     cfg.INPUT.MAX_SIZE_TRAIN = 100
     mapped = PanopticMapper(cfg, True)(record)
@@ -124,7 +124,7 @@ def test_padding_to_a_size_belongs_to_no_mask(record, cfg):
 
 @pytest.mark.parametrize("name", ["panoptic_lsj", "coco_panoptic_lsj"])
 def test_large_scale_jitter(record, cfg, name):
-    """A white image of one white segment (id 255 255 255): whatever is not white is padding and has no label."""
+    """A white image of one white segment (id 255 255 255): other pixels are padding and have no label."""
     _save_ids(np.full((4, 6), 16777215), record["pan_seg_file_name"])
     Image.new("RGB", (6, 4), "white").save(record["file_name"])
     record["segments_info"] = [{"id": 16777215, "category_id": 3, "iscrowd": 0}]
@@ -164,7 +164,7 @@ def test_color_augmentation_changes_colors_only(record, cfg):
     assert all(torch.equal(other["instances"].gt_masks.tensor, _expected_masks()) for other in images)
 
 
-def test_at_test_only_the_image_is_given_and_resized(record, cfg):
+def test_at_test_the_image_is_resized_without_ground_truth(record, cfg):
     cfg.INPUT.MIN_SIZE_TEST = 8
     cfg.INPUT.COLOR_AUG_SSD = True
     mapped = build_mapper(cfg, is_train=False)(record)
@@ -241,7 +241,7 @@ def test_instances_with_padding_and_none_at_all(record, cfg):
     "segmentation, message",
     [(None, "has no mask"), ([], "has no mask"), ({"size": [9, 9], "counts": [81]}, "is 9x9 pixels.*image is 6x4")],
 )
-def test_unfit_instance_masks(record, cfg, segmentation, message):
+def test_wrong_instance_masks_are_refused(record, cfg, segmentation, message):
     record["annotations"] = [_annotation(segmentation)]
     with pytest.raises(ValueError, match=message):
         InstanceMapper(cfg, True)(record)
@@ -263,7 +263,7 @@ class TestBadRecords:
         with pytest.raises(ValueError, match="labels.png are 6x3 pixels.*is 6x4"):
             PanopticMapper(cfg, True)(record)
 
-    def test_image_of_another_size_than_the_json_says(self, record, cfg):
+    def test_image_of_another_size_than_in_the_json(self, record, cfg):
         record["height"] = 5
         with pytest.raises(ValueError, match="image.png"):
             PanopticMapper(cfg, True)(record)
@@ -274,7 +274,7 @@ class TestBadRecords:
         with pytest.raises(ValueError, match=f"has no {key}.*INPUT.DATASET_MAPPER_NAME"):
             mapper(cfg, True)(record)
 
-    def test_unknown_mapper_lists_the_known(self, cfg):
+    def test_unknown_mapper_lists_the_known_ones(self, cfg):
         cfg.INPUT.DATASET_MAPPER_NAME = "panoptik"
         with pytest.raises(ValueError, match="'panoptik'; known: panoptic, .*instance_lsj, .*--import FILE"):
             build_mapper(cfg, is_train=True)
@@ -351,7 +351,7 @@ def test_shapes_through_detectron2s_loaders(shapes_datasets, cfg, num_workers):
 
 @pytest.fixture
 def semantic_record(record, tmp_path):
-    """Labels 0, 2 and 300 of 301 categories, and 65535 where there is none."""
+    """Labels 0, 2 and 300 of 301 categories, and 65535 without a category."""
     labels = np.array([[0, 0, 0, 65535, 2, 2]] * 2 + [[300, 300, 300, 2, 2, 2]] * 2, dtype=np.uint16)
     Image.fromarray(labels).save(tmp_path / "labels.tif")
     return {key: record[key] for key in ("file_name", "image_id")} | {"sem_seg_file_name": str(tmp_path / "labels.tif")}
@@ -359,7 +359,7 @@ def semantic_record(record, tmp_path):
 
 @pytest.fixture
 def semantic_cfg(cfg, forget):
-    """For a dataset of 301 categories."""
+    """Configuration for a dataset of 301 categories."""
     DatasetCatalog.register("semantic_toy", list)
     names = [f"category {number}" for number in range(301)]
     MetadataCatalog.get("semantic_toy").set(stuff_classes=names, ignore_label=65535)
@@ -399,7 +399,7 @@ def test_semantic_labels_are_resized_cropped_and_padded_with_their_image(semanti
 
 
 def test_large_scale_jitter_of_semantic_labels(semantic_record, semantic_cfg):
-    """A white image of category 0: padding is no category, though it is transformed as zeros."""
+    """White image of category 0; padding, transformed as zeros, has no category."""
     Image.new("RGB", (6, 4), "white").save(semantic_record["file_name"])
     Image.new("L", (6, 4), 0).save(semantic_record["sem_seg_file_name"])
     semantic_cfg.INPUT.DATASET_MAPPER_NAME = "semantic_lsj"
@@ -430,13 +430,13 @@ def test_a_label_map_without_any_label_has_no_masks(semantic_record, semantic_cf
         (np.zeros((4, 6, 3), dtype=np.uint8), "labels.tif has mode RGB; expected one channel"),
     ],
 )
-def test_semantic_labels_that_do_not_fit(semantic_record, semantic_cfg, labels, match):
+def test_wrong_semantic_labels_are_refused(semantic_record, semantic_cfg, labels, match):
     Image.fromarray(labels).save(semantic_record["sem_seg_file_name"])
     with pytest.raises(ValueError, match=match):
         build_mapper(semantic_cfg, is_train=True)(semantic_record)
 
 
-def test_semantic_facts_come_from_the_metadata_of_the_datasets(semantic_record, semantic_cfg):
+def test_categories_and_ignore_label_come_from_the_metadata(semantic_record, semantic_cfg):
     semantic_cfg.DATASETS.TRAIN = ("nobody_registered_this",)
     with pytest.raises(ValueError, match="'nobody_registered_this' has no metadata 'stuff_classes'.*register_semantic"):
         build_mapper(semantic_cfg, is_train=True)

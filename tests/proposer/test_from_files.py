@@ -228,7 +228,7 @@ def test_training_masks_are_augmented_with_their_image(from_files, tmp_path, map
     numbers = set()
     for _ in range(12):
         mapped = mapper(record)
-        drawn = mapped["image"][0] > 180  # grey padding is 128
+        drawn = mapped["image"][0] > 180  # gray padding is 128
         numbers.add(len(mapped["proposal_masks"]))
         assert mapped["proposal_masks"].shape[1:] == drawn.shape
         assert len(mapped["proposal_scores"]) == len(mapped["proposal_masks"])

@@ -5,7 +5,7 @@ from detectron2.modeling import build_backbone
 from masqclip_d2.shapes.tiny_backbone import TinyBackbone
 
 
-def test_output_is_what_output_shape_says(tiny_cfg):
+def test_output_matches_output_shape(tiny_cfg):
     backbone = build_backbone(tiny_cfg)
     features = backbone(torch.randn(2, 3, 96, 64))
     shapes = backbone.output_shape()
@@ -14,7 +14,7 @@ def test_output_is_what_output_shape_says(tiny_cfg):
         assert features[name].shape == (2, spec.channels, 96 // spec.stride, 64 // spec.stride)
 
 
-def test_image_does_not_depend_on_its_batch_mates():
+def test_image_does_not_depend_on_the_rest_of_the_batch():
     backbone = TinyBackbone(widths=[16, 16, 32, 32]).train()
     images = torch.randn(3, 3, 64, 64)
     torch.testing.assert_close(backbone(images)["res5"][1:2], backbone(images[1:2])["res5"])

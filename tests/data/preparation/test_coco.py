@@ -143,7 +143,7 @@ def test_a_truncated_file_is_an_error_of_one_line(panoptic):
 
 def test_a_semantic_map_is_not_a_panoptic_png(panoptic):
     write_pixels(panoptic / "panoptic_val2017" / "000000000002.png", np.zeros((2, 3)))
-    fails(panoptic.parent, "coco", "000000000002.png has mode L; expected colours")
+    fails(panoptic.parent, "coco", "000000000002.png has mode L; expected colors")
 
 
 def test_a_missing_panoptic_png_is_reported(panoptic):

@@ -362,7 +362,7 @@ def test_check_data_finds_missing_images_and_panoptic_pngs_of_another_kind(panop
     register_panoptic("stalls", *panoptic)
     write_pixels(panoptic[2] / "a.png", [[0, 0, 0, 1]] * 2)
     wrong = [finding.text for finding in check_dataset("stalls") if not finding.right]
-    assert len(wrong) == 1 and "a.png has mode L; expected colours" in wrong[0]
+    assert len(wrong) == 1 and "a.png has mode L; expected colors" in wrong[0]
     (panoptic[0] / "a.jpg").unlink()
     wrong = [finding.text for finding in check_dataset("stalls") if not finding.right]
     assert "1 of 2 files are missing" in wrong[0] and "a.jpg" in wrong[0]

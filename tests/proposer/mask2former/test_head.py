@@ -46,7 +46,7 @@ def test_names_and_shapes_are_the_published_ones(r50_cfg, model, num_classes):
     assert {name: tuple(t.shape) for name, t in proposer.state_dict().items()} == _published(model)
 
 
-def test_detectron2_builds_it_by_name(tiny_cfg):
+def test_built_by_registered_name(tiny_cfg):
     backbone = build_backbone(tiny_cfg)
     head = build_sem_seg_head(tiny_cfg, backbone.output_shape())
     assert isinstance(head, MaskProposalHead)
@@ -67,7 +67,7 @@ def test_detectron2_builds_it_by_name(tiny_cfg):
         ("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["res3", "res4", "res5"], "one fine level"),
     ],
 )
-def test_settings_that_are_not_built_are_refused(tiny_cfg, key, value, message):
+def test_unsupported_settings_are_refused(tiny_cfg, key, value, message):
     tiny_cfg.merge_from_list([key, value])
     with pytest.raises(ValueError, match=message):
         Mask2FormerProposer(tiny_cfg)

@@ -28,7 +28,7 @@ def test_sizes_come_from_the_shapes_of_the_features():
     assert [tuple(level.shape) for level in maps] == [(2, 64, 5, 3), (2, 64, 10, 6)]  # coarsest first
 
 
-def test_image_does_not_depend_on_its_batch_mates():
+def test_image_does_not_depend_on_the_rest_of_the_batch():
     decoder = _pixel_decoder()
     features = {name: torch.randn(2, 16, 64 // spec.stride, 64 // spec.stride) for name, spec in SHAPES.items()}
     together, _ = decoder(features)
@@ -42,7 +42,7 @@ def test_features_that_are_not_one_fine_level_plus_the_encoder_are_refused():
 
 
 @pytest.mark.parametrize("conv_dim", [32, 100])
-def test_widths_that_group_norm_cannot_group_are_refused(conv_dim):
+def test_widths_unfit_for_group_norm_are_refused(conv_dim):
     with pytest.raises(ValueError, match=f"CONVS_DIM.* is {conv_dim}; expected a multiple of 32 of at least 64"):
         _pixel_decoder(conv_dim=conv_dim)
 
@@ -61,7 +61,7 @@ def test_deformable_attention_of_a_constant_map_is_the_projected_value():
     attention = MSDeformAttention(32, num_levels=1, num_heads=4, num_points=2)
     token = torch.randn(32)
     height = width = 9
-    centres = torch.tensor([[(x + 0.5) / width, (y + 0.5) / height] for y in range(height) for x in range(width)])
-    output = attention(token.expand(1, 81, -1), torch.zeros(81, 32), centres, [(height, width)])
+    centers = torch.tensor([[(x + 0.5) / width, (y + 0.5) / height] for y in range(height) for x in range(width)])
+    output = attention(token.expand(1, 81, -1), torch.zeros(81, 32), centers, [(height, width)])
     expected = attention.output_proj(attention.value_proj(token))
     torch.testing.assert_close(output[0, 40], expected, rtol=1e-4, atol=1e-5)

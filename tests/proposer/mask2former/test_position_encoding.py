@@ -17,7 +17,7 @@ def test_hand_computed_values():
     torch.testing.assert_close(position[:, 0, 2], torch.tensor(expected), rtol=0, atol=1e-5)
 
 
-def test_first_half_tells_the_row_and_second_the_column():
+def test_rows_in_the_first_half_columns_in_the_second():
     position = sine_position_map(5, 3, 12, torch.device("cpu"))
     assert (position[:6] == position[:6, :, :1]).all()
     assert (position[6:] == position[6:, :1]).all()

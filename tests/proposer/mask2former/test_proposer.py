@@ -15,7 +15,7 @@ def proposer(tiny_cfg):
     return Mask2FormerProposer(tiny_cfg).eval()
 
 
-def test_batch_of_differing_sizes_equals_one_by_one(proposer):
+def test_batch_of_different_sizes_equals_one_by_one(proposer):
     records = _records((40, 70), (64, 64), (33, 96), (64, 50))
     together = proposer.propose(records)
     for record, found in zip(records, together, strict=True):
@@ -50,9 +50,9 @@ def test_no_images(proposer):
     assert proposer.propose([]) == []
 
 
-def test_preprocess_normalises_then_pads_with_zeros(proposer):
-    mean_colour = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
-    batch = proposer.preprocess([mean_colour.expand(3, 10, 12) + 58.395, mean_colour.expand(3, 33, 5)])
+def test_preprocess_normalizes_then_pads_with_zeros(proposer):
+    mean_color = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
+    batch = proposer.preprocess([mean_color.expand(3, 10, 12) + 58.395, mean_color.expand(3, 33, 5)])
     assert batch.shape == (2, 3, 64, 32)
     torch.testing.assert_close(batch[0, 0, :10, :12], torch.ones(10, 12))
     assert batch[0, :, 10:].abs().max() == 0 and batch[0, :, :, 12:].abs().max() == 0
@@ -71,7 +71,7 @@ def test_unknown_padding_is_refused(tiny_cfg):
         Mask2FormerProposer(tiny_cfg)
 
 
-def test_object_score_is_what_is_left_of_no_object():
+def test_object_score_is_one_minus_no_object():
     pred_masks = torch.zeros(1, 2, 4, 4)
     logits = torch.tensor([[[0.2, 0.3, 0.5], [0.1, 0.0, 0.9]]]).log()  # two classes, then no object
     torch.testing.assert_close(object_scores(logits, pred_masks), torch.tensor([[0.5, 0.1]]))

@@ -1,4 +1,4 @@
-"""Class-agnostic Mask R-CNN: torchvision's network and numbers, each object once, each image for itself."""
+"""Class-agnostic Mask R-CNN: equal to torchvision's, without duplicate detections, independent of the other images."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def make(*opts):
 
 
 def set_scores(proposer, *logits):
-    """Every region has these class logits."""
+    """Set the class logits of every region."""
     predictor = proposer.roi_heads.box_predictor
     torch.nn.init.zeros_(predictor.cls_score.weight)
     predictor.cls_score.bias.data = torch.tensor(logits)
@@ -41,7 +41,7 @@ def assert_same(one, other):
 
 
 def test_boxes_scores_and_masks_are_those_of_torchvision():
-    """torchvision's own forward on an image that it need not resize gives the same detections."""
+    """Detections equal those of torchvision's forward on an image that needs no resizing."""
     from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
     from masqclip_d2.proposer.mask_rcnn.box_masks import paste_box_masks
@@ -95,8 +95,8 @@ def test_batch_of_differing_sizes_equals_one_by_one():
         assert_same(found, proposer.propose([record])[0])
 
 
-def test_the_first_image_sets_nothing_for_the_next():
-    """torchvision takes the strides of the features from the first image that it sees, which may be one pixel."""
+def test_the_first_image_does_not_affect_the_next():
+    """torchvision would infer the feature strides from the first image, which may be one pixel."""
     fresh, used = make(), make()
     [pixel] = used.propose(records((1, 1)))
     assert pixel.mask_logits.shape[1:] == (32, 32) and (pixel.image_hw, pixel.padded_hw) == ((1, 1), (32, 32))
@@ -127,12 +127,12 @@ def test_object_score_is_the_probability_of_the_best_class():
     torch.testing.assert_close(found.object_scores, expected.expand(len(found)))
 
 
-def test_an_object_is_not_proposed_once_for_each_label():
+def test_an_object_is_proposed_once_for_all_labels():
     proposer = make("MODEL.MASQCLIP.PROPOSER.MASK_RCNN.NUM_CLASSES", "4")
     boxes = torch.tensor([[0, 0, 20, 20], [0, 2, 20, 20], [30, 0, 60, 20], [5, 5, 5, 9], [0, 0, 9, 9]]).float()
     scores, labels = torch.tensor([0.6, 0.9, 0.7, 0.8, 0.01]), torch.tensor([1, 2, 1, 3, 3])
     # The second is better than the first, the third is clipped, the fourth is empty, the fifth hardly an object.
-    kept, kept_scores, kept_labels = proposer._best(boxes, scores, labels, (64, 50))
+    kept, kept_scores, kept_labels = proposer._filtered(boxes, scores, labels, (64, 50))
     assert kept.tolist() == [[0, 2, 20, 20], [30, 0, 50, 20]]
     assert kept_scores.tolist() == scores[1:3].tolist() and kept_labels.tolist() == [2, 1]
 
@@ -144,21 +144,21 @@ def test_no_proposals():
         assert len(found) == 0 and found.mask_logits.shape == (0, *found.padded_hw)
 
 
-def test_doubtful_proposals_are_left_out():
+def test_proposals_below_the_score_threshold_are_dropped():
     [found] = make().propose(records((64, 64)))
     threshold = found.object_scores.median().item()
     [kept] = make("MODEL.MASQCLIP.PROPOSER.MASK_RCNN.SCORE_THRESHOLD", str(threshold)).propose(records((64, 64)))
     assert 0 < len(kept) < len(found) and kept.object_scores.min() > threshold
 
 
-def test_no_more_proposals_than_asked_for():
+def test_the_number_of_proposals_is_limited():
     proposer = make("TEST.DETECTIONS_PER_IMAGE", "3")
     [found] = proposer.propose(records((64, 64)))
     assert len(found) == 3
 
 
 def test_lower_precision_does_not_move_the_boxes():
-    """Features may be bfloat16, coordinates not: beyond 256 pixels it has even numbers only."""
+    """Coordinates stay float32 with bfloat16 features; beyond 256 pixels bfloat16 has even integers only."""
     proposer = make()
     for head in (proposer.rpn.head.cls_logits, proposer.rpn.head.bbox_pred, proposer.roi_heads.box_predictor.bbox_pred):
         torch.nn.init.zeros_(head.weight)  # all anchors tie, and stay where they are
@@ -179,7 +179,7 @@ def test_wrong_images_are_refused():
         make().propose([*records((8, 8)), {"image": torch.zeros(1, 8, 8)}])
 
 
-def test_anchor_sizes_that_do_not_fit_the_levels():
+def test_anchor_sizes_must_match_the_levels():
     with pytest.raises(ValueError, match="ANCHOR_SIZES has 3 sizes; TinyBackbone has 4 levels, which need 5"):
         make("MODEL.MASQCLIP.PROPOSER.MASK_RCNN.ANCHOR_SIZES", "[8, 16, 32]")
 
