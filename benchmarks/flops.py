@@ -4,10 +4,10 @@
     python benchmarks/flops.py                                   # ViT-L/14, 100 masks, the table of docs/benchmarks.md
     python benchmarks/flops.py --model ViT-B/16 --resolutions 224 --num-masks 50
 
-Counted by fvcore, which takes a multiplication with its addition as one FLOP and leaves out what is done element by
-element. Nothing is computed: tensors have sizes alone (the meta device). An operation that the counter does not know is
-an error, and so is a total that differs from the formulas below (written from the method, not from the code) by more
-than 0.1 %. Only the visual encoder is counted, not the proposer and the text.
+Counted by fvcore, which counts a multiply-add as one FLOP and ignores elementwise operations. Tensors are on the meta
+device, so nothing is computed. An unknown operation is an error, and so is a difference of more than 0.1 % to the
+formulas below, which are derived from the method, not from the code. Only the visual encoder is counted, without the
+proposer and the text tower.
 
 Letters: Q masks, P patches of p x p pixels, L = 1 + P tokens, D width, N heads, E embedding.
 """
@@ -44,7 +44,7 @@ NORM = 5  # FLOPs per element of a layer norm, fvcore's estimate
 
 @dataclass(frozen=True)
 class Sizes:
-    """Everything that the numbers depend on."""
+    """Sizes that determine the FLOPs."""
 
     resolution: int
     patch_size: int
@@ -65,11 +65,11 @@ class Sizes:
         return sorted({self.layers * quarter // 4 for quarter in range(1, 5)} - {0})
 
 
-# What the method takes, by hand.
+# Formulas derived from the method.
 
 
 def image_flops(sizes: Sizes) -> int:
-    """CLIP's class token and patches through all blocks, up to but without the embedding."""
+    """CLIP's class token and patches through all blocks, without the final norm and projection."""
     patches, width, tokens = sizes.patches, sizes.width, 1 + sizes.patches
     projections = 4 * tokens * width**2  # query, key, value, output
     attention = 2 * tokens**2 * width  # scores, weighted sum
@@ -90,7 +90,7 @@ def baseline_flops(sizes: Sizes) -> int:
 
 
 def mask_class_token_flops(sizes: Sizes) -> int:
-    """One image, and Q more tokens that ask for themselves but share the keys and values of the image."""
+    """One image, and Q more tokens with their own queries and the keys and values of the image."""
     width, tokens = sizes.width, 1 + sizes.patches
     projections = 2 * width**2  # query, output
     attention = 2 * tokens * width
@@ -100,7 +100,7 @@ def mask_class_token_flops(sizes: Sizes) -> int:
 
 
 def rma_flops(sizes: Sizes) -> int:
-    """What RMA adds to `mask_class_token_flops`, in the form of ops/relative_scores/fast.py."""
+    """FLOPs of RMA beyond `mask_class_token_flops`, for the algorithm of ops/relative_scores/fast.py."""
     masks, patches, width = sizes.num_masks, sizes.patches, sizes.width
     pixels = sizes.patch_size**2
     key = patches * width**2  # phi_Km
@@ -112,11 +112,11 @@ def rma_flops(sizes: Sizes) -> int:
     return len(sizes.rma_layers) * (key + gram + direction + scores + refinement)
 
 
-# What fvcore counts.
+# FLOPs counted by fvcore.
 
 
 class Tensors(nn.Module):
-    """An encoder as the tracer wants it: all that it returns, as a tuple of tensors."""
+    """An encoder that returns a tuple of tensors, as the tracer requires."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Tensors(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """CLIP's `conv1` as the matrix product that it is: torch's convolution cannot be traced without numbers."""
+    """CLIP's `conv1` as a matrix product: torch's convolution cannot be traced on the meta device."""
 
     def __init__(self, conv1: nn.Conv2d) -> None:
         super().__init__()
@@ -148,12 +148,12 @@ def attention_flops(inputs, outputs) -> int:
 
 
 def refinement_flops(inputs, outputs) -> int:
-    """The matrix product in ops/mask_refinement/fast.py, which the tracer sees as a whole: D for each pixel."""
+    """The matrix product in ops/mask_refinement/fast.py, one operation for the tracer: D per pixel."""
     return prod(get_shape(outputs[0])) * get_shape(inputs[1])[-1]
 
 
 HANDLES = {"aten::scaled_dot_product_attention": attention_flops, "prim::PythonOp._MaskRefinement": refinement_flops}
-# Element by element, sums over elements, and other names of a view: as in fvcore's own list, not counted.
+# Elementwise operations, reductions and views are not counted, as in fvcore's own list.
 NOT_COUNTED = (
     "__or__", "add", "all", "any", "div", "isneginf", "max_pool2d", "mean", "mul", "new_ones", "numpy_T", "pad", "pow",
     "rsqrt", "sigmoid", "sub", "sum", "tanh", "unflatten", "unfold", "where",
@@ -164,7 +164,7 @@ def counted(encoder: nn.Module, sizes: Sizes) -> int:
     """FLOPs of one image with Q masks.
 
     Raises:
-        ValueError: the counter met an operation that it does not know.
+        ValueError: the encoder has an operation without a handle.
     """
     side = sizes.resolution
     inputs = (torch.zeros(1, 3, side, side), torch.zeros(1, sizes.num_masks, side, side))
@@ -173,19 +173,21 @@ def counted(encoder: nn.Module, sizes: Sizes) -> int:
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     total = analysis.total()
     if unknown := analysis.unsupported_ops():
-        raise ValueError(f"Operations that are not counted: {', '.join(sorted(unknown))}; give them a handle.")
+        raise ValueError(
+            f"Operations without a handle: {', '.join(sorted(unknown))}; add them to HANDLES or NOT_COUNTED."
+        )
     return int(total)
 
 
 def checked(name: str, encoder: nn.Module, sizes: Sizes, formula: Callable[[Sizes], int]) -> int:
-    """`counted`, after a comparison with the formula.
+    """Return `counted` after a comparison with the formula.
 
     Raises:
         ValueError: the two differ by more than `TOLERANCE`.
     """
     count, expected = counted(encoder, sizes), formula(sizes)
     if abs(count - expected) > TOLERANCE * expected:
-        raise ValueError(f"{name}: counted {count:,} FLOPs, by hand {expected:,}; they differ by more than 0.1 %.")
+        raise ValueError(f"{name}: counted {count:,} FLOPs, by formula {expected:,}; they differ by more than 0.1 %.")
     return count
 
 
@@ -218,17 +220,17 @@ def table(columns: dict[int, dict[str, int]], published: dict[str, float]) -> st
     head = ["TFLOPs", *(f"CLIP at {side} px" for side in columns), "published, not reproduced here"]
     lines = [head, ["---"] * len(head)]
     for name in (BASELINE, WITHOUT_RMA, WITH_RMA):
-        ours = (f"{rows[name] / 1e12:.3g}" for rows in columns.values())
-        lines.append([name, *ours, str(published.get(name, "-"))])
+        counts = (f"{rows[name] / 1e12:.3g}" for rows in columns.values())
+        lines.append([name, *counts, str(published.get(name, "-"))])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def remarks(columns: dict[int, dict[str, int]], published: dict[str, float], num_masks: int) -> str:
-    """What the table says, a line per resolution."""
+    """Ratios of the table, one line per resolution."""
     lines = []
     for side, rows in columns.items():
         line = (
-            f"CLIP at {side} px: the baseline takes {rows[BASELINE] / rows[WITHOUT_RMA]:.0f} times the FLOPs of mask "
+            f"CLIP at {side} px: the baseline needs {rows[BASELINE] / rows[WITHOUT_RMA]:.0f} times the FLOPs of mask "
             f"class tokens without RMA, {rows[BASELINE] / rows[WITH_RMA]:.0f} times those with RMA"
         )
         if published:
@@ -239,14 +241,14 @@ def remarks(columns: dict[int, dict[str, int]], published: dict[str, float], num
 
 
 def columns_of(model: str, resolutions: list[int], num_masks: int) -> dict[int, dict[str, int]]:
-    """`methods` for each resolution, rounded down to whole patches.
+    """Return `methods` for each resolution, rounded down to whole patches.
 
     Raises:
         FileNotFoundError, ValueError: no such model, or sizes without a patch or a mask.
     """
     clip = ClipArchitecture.from_name(model)
     if num_masks < 1 or min(resolutions) < clip.patch_size:
-        raise ValueError(f"There must be a mask and a whole patch of {clip.patch_size} pixels to count.")
+        raise ValueError(f"Need at least one mask and one patch of {clip.patch_size} pixels.")
     columns = {}
     for resolution in resolutions:
         side = resolution // clip.patch_size * clip.patch_size
@@ -267,11 +269,11 @@ def columns_of(model: str, resolutions: list[int], num_masks: int) -> dict[int, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="ViT-L/14", help="a CLIP by OpenAI's name, or an architecture file")
+    parser.add_argument("--model", default="ViT-L/14", help="OpenAI's name of a CLIP, or an architecture file")
     parser.add_argument("--num-masks", type=int, default=100, help="Q")
     parser.add_argument(
         "--resolutions", type=int, nargs="+", default=[224, 336, 640], metavar="PIXELS",
-        help="of CLIP's input; as many whole patches as fit are counted",
+        help="CLIP's input, rounded down to whole patches",
     )  # fmt: skip
     args = parser.parse_args()
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)

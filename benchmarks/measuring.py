@@ -1,4 +1,4 @@
-"""Time and memory of a call, as the benchmarks measure them."""
+"""Measurement of time and memory of a call."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ import torch
 
 
 def measured(run, device):
-    """Result, seconds, and the peak of memory above what was there before, in bytes."""
+    """Return the result of `run`, its seconds, and its peak memory in bytes above the memory in use before."""
     if device.type == "cpu":
         with PeakOfProcess() as peak:
             start = time.perf_counter()

@@ -1,20 +1,20 @@
 #!/usr/bin/env python
-"""Panoptic quality: our evaluation against the plain rules, and against the published evaluator where it is at hand.
+"""Panoptic quality: this package's evaluation against a plain one and, optionally, against panopticapi.
 
     python benchmarks/panoptic_evaluation.py                              # 200 images of 640 x 640, 50 segments each
     python benchmarks/panoptic_evaluation.py --panopticapi ~/panopticapi  # a checkout of cocodataset/panopticapi
     python benchmarks/panoptic_evaluation.py --images 8 --side 64 --segments 10
 
-The images are made up: areas around random points, some of them void or a crowd; in the predictions the points have
-moved and some categories are wrong. Columns:
+Annotations are areas around random points, some of them void or a crowd; predictions have moved points and some wrong
+categories. Columns:
     counting     both maps in memory
-    model        the prediction in memory, as a model gives it, the ground truth a png: what an evaluation does
-    folders      both from pngs
-    processes    both from pngs, by several processes
-Rows, in turn in one process: ours; the plain rules, one pair of segments after the other; the published evaluator,
-which only knows folders, so that Detectron2 writes the prediction of a model as a png first (to time its counting
-alone, reading is taken out). Prints the median processor time per image (of several processes: time by the clock),
-ratios, and the largest difference of any PQ, SQ or RQ to the plain rules and to tests/golden/pq_A.
+    model        the prediction in memory, the ground truth from a PNG, as in an evaluation
+    folders      both from PNGs
+    processes    both from PNGs, by several processes
+Rows, alternating in one process: "ours", this package; "plain", the rules pair by pair; "published", panopticapi, which
+reads folders, so that Detectron2 first writes predictions as PNGs (for "counting" its reads are replaced). Prints the
+median CPU time per image (wall time for several processes), ratios, and the largest difference of any PQ, SQ or RQ to
+"plain" and to tests/golden/pq_A.
 """
 
 import argparse
@@ -51,13 +51,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--side", type=int, default=640, help="pixels")
-    parser.add_argument("--segments", type=int, default=50, help="of the ground truth of each image")
+    parser.add_argument("--segments", type=int, default=50, help="ground truth segments per image")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of the last rows")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of the last column")
     parser.add_argument("--panopticapi", type=Path, help="folder with panopticapi/evaluation.py")
     args = parser.parse_args()
     if args.panopticapi and not (args.panopticapi / "panopticapi" / "evaluation.py").is_file():
-        parser.error(f"--panopticapi: {args.panopticapi} has no panopticapi/evaluation.py; give a checkout of it")
+        parser.error(
+            f"--panopticapi: {args.panopticapi} has no panopticapi/evaluation.py; expected a checkout of panopticapi"
+        )
     with tempfile.TemporaryDirectory() as folder:
         files = Files(Path(folder))
         write_images(files, args.images, args.side, args.segments)
@@ -80,7 +82,7 @@ def main() -> None:
 
 
 class Files:
-    """Where the made-up images lie."""
+    """Folders of the synthetic images."""
 
     def __init__(self, folder: Path):
         self.gt_json, self.pred_json = folder / "gt.json", folder / "pred.json"
@@ -105,7 +107,7 @@ def write_images(files: Files, num_images: int, side: int, num_segments: int) ->
         moved = points + rng.normal(0, side / 80, points.shape)
         # The first area of the ground truth is void, the second a crowd; the third of the prediction is void.
         for name, where, labels, void in (("gt", points, categories, 0), ("pred", moved, wrong, 2)):
-            ids = rng.choice(2**24 - 1, num_segments, replace=False) + 1  # in colours, all three channels
+            ids = rng.choice(2**24 - 1, num_segments, replace=False) + 1  # uses all three channels of the PNG
             ids[void] = 0
             segment_map = ids[nearest(pixels, where)].reshape(side, side)
             Image.fromarray(id2rgb(segment_map)).save(getattr(files, f"{name}_dir") / f"{image}.png")

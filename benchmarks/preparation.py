@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Preparation of the published datasets: time per image, and what that makes of a whole dataset.
+"""Preparation of the published datasets: time per image, and estimated time of a whole dataset.
 
-    python benchmarks/preparation.py                  # 100 made-up pictures of the usual sizes for each
+    python benchmarks/preparation.py                  # 100 synthetic images of the usual sizes each
     python benchmarks/preparation.py --images 2 --scale 0.1 --workers 1
 
-The pictures are areas around random points, in the original formats; images themselves are noise. For the COCO split it
-is the annotation file that counts: 7.3 objects with outlines of 40 points per image, as in instances_train2017.json.
-Prints the milliseconds per image of one process and of several, and minutes for as many images as the published dataset
-has. Reading from disk is not in it: what was just written is still in memory.
+Annotations are areas around random points in the original formats; images are noise. The COCO split is an annotation
+file with 7.3 objects with outlines of 40 points per image, as in instances_train2017.json. Prints the milliseconds per
+image of one process and of several, and the minutes for the number of images of the published dataset. Disk reads are
+not included: the files are still in memory.
 """
 
 import argparse
@@ -43,9 +43,9 @@ DATASETS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100, help="for each dataset")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the sides")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of the second number")
+    parser.add_argument("--images", type=int, default=100, help="images per dataset")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the sides")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of the second column")
     args = parser.parse_args()
     print(f"{args.images} images each, {args.workers} processes, numpy {np.__version__}\n")
     print(f"{'':24}{'ms per image':>14}{'by processes':>14}{'minutes for all':>17}")
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def areas(size: tuple[int, int], segments: int, rng: np.random.Generator) -> np.ndarray:
-    """(height, width) numbers 0..segments - 1 of the nearest of as many points."""
+    """Return (height, width) indices of the nearest of `segments` random points."""
     width, height = size
     rows, columns = np.mgrid[:height, :width]
     points = rng.random((segments, 2)) * (height, width)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Semantic answers for large vocabularies: the label map made band by band, against the arg-max of all class maps.
+"""Semantic predictions for large vocabularies: label maps computed in bands, against the arg-max of all class maps.
 
     python benchmarks/semantic_evaluation.py                          # 847 and 10,000 categories at 1024 x 1024 pixels
     python benchmarks/semantic_evaluation.py --categories 20 --side 64 --masks 10 --repeats 1
 
-Random masks at stride 4, as a proposer gives them. Rows, in turn in one process:
-    bands    fusion.semantic_labels, what the models answer
-    maps     fusion.semantic_scores, then its arg-max, where the maps take less than --largest GiB
-Prints the median seconds per image, the largest peak of memory above the inputs, ratios, and how many pixels differ.
-The first number of categories is measured in a fresh process; later ones find memory that is free already.
+Random masks at stride 4, as from a proposer. Rows, alternating in one process:
+    bands    fusion.semantic_labels, which the models use
+    maps     arg-max of fusion.semantic_scores, if the maps need less than --largest GiB
+Prints the median seconds per image, the peak memory above the inputs, ratios, and the number of pixels that differ.
+Only the first number of categories is measured in a fresh process; later ones reuse freed memory.
 """
 
 import argparse
@@ -29,10 +29,10 @@ STRIDE = 4  # of the masks
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--categories", type=int, nargs="+", default=[847, 10_000], help="K")
-    parser.add_argument("--side", type=int, default=1024, help="pixels, of the input and of the answer")
+    parser.add_argument("--side", type=int, default=1024, help="pixels of input and output")
     parser.add_argument("--masks", type=int, default=100, help="Q")
     parser.add_argument("--repeats", type=int, default=3, help="rounds")
-    parser.add_argument("--largest", type=float, default=8.0, help="GiB that the rows of maps may take")
+    parser.add_argument("--largest", type=float, default=8.0, help="skip maps that need more GiB")
     args = parser.parse_args()
     torch.manual_seed(0)
     there = torch.accelerator.is_available()
@@ -58,7 +58,7 @@ def compare(num_categories: int, args, device: torch.device) -> None:
         for name, run in rows.items():
             print(f"\rround {round_ + 1} of {args.repeats}: {name:10}", end="", file=sys.stderr, flush=True)
             labels[name], took, peak = measured(run, device)
-            # Later rounds find memory that earlier ones have freed, and seem to take less.
+            # Later rounds reuse freed memory, so that their peaks are too small.
             memory[name] = max(memory.get(name, 0), peak)
             seconds[name].append(took)
     print(file=sys.stderr)

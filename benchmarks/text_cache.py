@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Text embeddings of a large vocabulary: the first start of a model against the second, which finds them on disk.
+"""Text embeddings of a large vocabulary: a first start of a model against a second one, which reads them from disk.
 
     python benchmarks/text_cache.py                     # LVIS' 1,203 names, the text tower of ViT-B/32, random weights
     python benchmarks/text_cache.py --templates vild_14
     python benchmarks/text_cache.py --architecture shapes-tiny --vocabulary coco_panoptic/openseg --templates single
 
-A start is the first call of a `TextClassifier` that was just made from a text tower in memory. In the first the words
-are embedded and written to an empty cache, in the second the weights are digested and the embeddings read. Prints the
-seconds of both, what the second takes them for, and the ratio.
+A start is the first call of a new `TextClassifier` whose text tower is in memory. The first start embeds the prompts
+and writes them to an empty cache; the second one computes a digest of the weights and reads the embeddings. Prints the
+seconds of both, of the digest, and the ratio.
 """
 
 import argparse
@@ -30,26 +30,26 @@ from masqclip_d2.vocabulary.prompts import TEMPLATES
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", default="ViT-B/32", help="a CLIP by OpenAI's name, or a file")
-    parser.add_argument("--vocabulary", default="lvis_v1/maskclip", help="a shipped name or a file")
+    parser.add_argument("--architecture", default="ViT-B/32", help="OpenAI's name of a CLIP, or an architecture file")
+    parser.add_argument("--vocabulary", default="lvis_v1/maskclip", help="name of a shipped vocabulary, or a file")
     parser.add_argument("--templates", default="name", choices=TEMPLATES)
-    parser.add_argument("--starts", type=int, default=3, help="second starts; the median counts")
+    parser.add_argument("--starts", type=int, default=3, help="number of second starts, for the median")
     args = parser.parse_args()
     there = torch.accelerator.is_available()
     device = torch.accelerator.current_accelerator() if there else torch.device("cpu")
     torch.manual_seed(0)
     tower = text_encoder(ClipArchitecture.from_name(args.architecture)).to(device)
     vocabulary = dataclasses.replace(load_vocabulary(args.vocabulary), templates=args.templates)
-    tower.encode(["one text, so that nothing is done for the first time"])
+    tower.encode(["a text for warm-up"])
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MASQCLIP_TEXT_CACHE"] = folder
         first, embedded = start(tower, vocabulary, device)
         seconds, found = zip(*(start(tower, vocabulary, device) for _ in range(args.starts)), strict=True)
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
     if size == 0:
-        raise ValueError(f"{len(embedded)} texts are too few to be kept (least: {text_cache.LEAST_TEXTS}).")
+        raise ValueError(f"{len(embedded)} texts are too few to be cached (minimum: {text_cache.LEAST_TEXTS}).")
     if not all(torch.equal(embedded, again) for again in found):
-        raise ValueError("The second start has other numbers than the first.")
+        raise ValueError("The embeddings of the second start differ from those of the first.")
     second = sorted(seconds)[len(seconds) // 2]
     digest, _ = timed(lambda: text_cache.weights_digest(tower), device)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tower.state_dict().values())
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def text_encoder(sizes: ClipArchitecture) -> TextTower:
-    """Frozen, with random weights."""
+    """Return a frozen text tower with random weights."""
     return TextTower(
         context_length=sizes.context_length,
         vocab_size=sizes.vocab_size,
@@ -74,7 +74,7 @@ def text_encoder(sizes: ClipArchitecture) -> TextTower:
 
 
 def start(tower: TextTower, vocabulary: Vocabulary, device: torch.device) -> tuple[float, torch.Tensor]:
-    """Seconds until a model that was just made has its text embeddings, and these."""
+    """Return the seconds until a new classifier has its text embeddings, and these."""
     classifier = TextClassifier(tower, 100.0)
     return timed(lambda: classifier.text_embeddings(vocabulary), device)
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""The visual encoder with Relative Mask Attention: our forms against the plain formula, and what surrounds them.
+"""The visual encoder with Relative Mask Attention: fast implementations of the ops against the references.
 
     python benchmarks/visual_encoder.py                       # ViT-L/14@336px, 100 masks, random weights
     python benchmarks/visual_encoder.py --dtype bf16
     python benchmarks/visual_encoder.py --architecture shapes-tiny --masks 40 --repeats 3
 
-Rows, in this order in one process and then again (A B C D A B C D ...):
+Rows, alternating in one process (A B C D A B C D ...):
     floor      mask class tokens without RMA
-    RMA        with RMA and refinement, our forms (MASQCLIP_OPS=torch, or auto on CUDA)
-    plain      the same with the formula as written, which makes the mask patch tokens (MASQCLIP_OPS=reference)
-    baseline   one CLIP pass per mask, on a few masks and scaled up
-Prints the median seconds, ratios, the memory each takes beyond the floor, and the largest difference of RMA to plain.
+    RMA        with RMA and refinement, fast ops (MASQCLIP_OPS=auto)
+    plain      with RMA and refinement, reference ops, which store mask patch tokens (MASQCLIP_OPS=reference)
+    baseline   one CLIP pass per mask, extrapolated from a few masks
+Prints the median seconds, ratios, the memory beyond the floor, and the largest difference of RMA to plain.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="ViT-L/14@336px")
     parser.add_argument("--masks", type=int, default=100, help="Q")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds after one that is not counted")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds after a warm-up")
     parser.add_argument("--dtype", choices=("float32", "bf16"), default="float32")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -53,8 +53,8 @@ def main() -> None:
         torch.randn(1, args.masks, side // 16, side // 16, device=device) * 4 - 2, (side, side), mode="bilinear"
     )
 
-    def encode(encoder, form):
-        os.environ["MASQCLIP_OPS"] = form
+    def encode(encoder, implementation):
+        os.environ["MASQCLIP_OPS"] = implementation
         return encoder(image, masks)
 
     baseline_masks = min(args.masks, BASELINE_MASKS)
@@ -86,9 +86,9 @@ def main() -> None:
     print(f"RMA is {median['plain'] / median['RMA']:.2f} times faster than the plain formula")
     print(f"mask class tokens are {median['baseline'] / median['floor']:.1f} times faster than the CLIP baseline")
     for what in ("mask_embeddings", "refined_mask_logits"):
-        ours, plain = (getattr(results[name], what) for name in ("RMA", "plain"))
-        ours, plain = (value[-1] if isinstance(value, tuple) else value for value in (ours, plain))
-        largest = (ours.float() - plain.float()).abs().max().item()
+        fast, plain = (getattr(results[name], what) for name in ("RMA", "plain"))
+        fast, plain = (value[-1] if isinstance(value, tuple) else value for value in (fast, plain))
+        largest = (fast.float() - plain.float()).abs().max().item()
         print(f"largest difference of {what}: {largest:.2e}, of values up to {plain.float().abs().max().item():.3g}")
 
 

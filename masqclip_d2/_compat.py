@@ -1,9 +1,8 @@
-"""Which Detectron2 answers `import detectron2`: the real one, or the subset that this package carries.
+"""Choice of the Detectron2 that `import detectron2` imports: the real one, or the subset in this package.
 
-Decided once, when `masqclip_d2` is imported. A real Detectron2 that can be imported is used, and nothing of ours stands
-before it; else `masqclip_d2/_bundled` is appended to `sys.path`, which spawned processes and data loader workers
-inherit.
-The environment variable MASQCLIP_D2 = auto | real | bundled overrides.
+The choice is made once, when `masqclip_d2` is imported. A real Detectron2 is used if it can be imported; otherwise
+`masqclip_d2/_bundled` is appended to `sys.path`, which spawned processes and data loader workers inherit. The
+environment variable MASQCLIP_D2 = auto | real | bundled overrides this.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _backend: Detectron2Backend | None = None
 
 @dataclass(frozen=True)
 class Detectron2Backend:
-    """What answers `import detectron2`: kind is "real" or "bundled", path the folder of the package."""
+    """The Detectron2 in use: kind is "real" or "bundled", path the folder of the package."""
 
     kind: str
     version: str
@@ -37,7 +36,7 @@ def install() -> None:
 
     Raises:
         ValueError: MASQCLIP_D2 is none of auto, real, bundled.
-        ImportError: MASQCLIP_D2=real and there is no real Detectron2, or MASQCLIP_D2=bundled and a real one is
+        ImportError: MASQCLIP_D2=real without a real Detectron2, or MASQCLIP_D2=bundled and a real one is
             already imported.
     """
     choice = os.environ.get("MASQCLIP_D2", "auto")
@@ -50,7 +49,7 @@ def install() -> None:
             )
         return
     if choice == "auto" and str(_BUNDLED_DIR) in sys.path:
-        return  # decided already, by an earlier call or by the process that started this one
+        return  # chosen by an earlier call or by the parent process
     if choice == "bundled":
         sys.path[:] = [str(_BUNDLED_DIR), *(entry for entry in sys.path if entry != str(_BUNDLED_DIR))]
     elif _real_detectron2_exists():
@@ -65,7 +64,7 @@ def install() -> None:
 
 
 def detectron2_backend() -> Detectron2Backend:
-    """Tell which Detectron2 is in use; imports it, and logs the answer on the first call."""
+    """Return the Detectron2 in use; the first call imports and logs it."""
     global _backend
     if _backend is None:
         import detectron2
@@ -77,8 +76,8 @@ def detectron2_backend() -> Detectron2Backend:
 
 
 def _real_detectron2_exists() -> bool:
-    # A folder named detectron2 without __init__.py (the root of a clone's parent, say) is found as a namespace
-    # package, whose spec has no origin: that is no Detectron2.
+    # A folder named detectron2 without __init__.py (such as the root of a clone) is a namespace package, whose spec has
+    # no origin.
     try:
         spec = importlib.util.find_spec("detectron2")
     except (ImportError, ValueError):

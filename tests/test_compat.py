@@ -1,7 +1,6 @@
-"""Which Detectron2 is used: each row runs `_compat.py` in a fresh interpreter without site-packages.
+"""The choice of Detectron2: each test runs `_compat.py` in a fresh interpreter without site-packages.
 
-A pretended real Detectron2 is a folder with an `__init__.py`; so these tests see neither the real one that may be
-installed here, nor anything else.
+The "real" Detectron2 of these tests is a folder with an `__init__.py`; an installed one is not visible to them.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ print(backend.kind, backend.version, sys.path.count(BUNDLED))
 
 @pytest.fixture
 def real(tmp_path) -> str:
-    """A folder to put on the path, holding a pretended real Detectron2."""
+    """A folder for PYTHONPATH with a fake real Detectron2."""
     package = tmp_path / "checkout" / "detectron2"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('__version__ = "0.6"\n')
@@ -68,12 +67,12 @@ SUBSET = "bundled 0.6+masqclip.subset 1"
 
 
 @pytest.mark.parametrize("choice", [None, "auto", "bundled"])
-def test_without_a_real_one_the_bundled_answers(choice):
+def test_bundled_without_a_real_one(choice):
     assert output(REPORT, choice=choice) == SUBSET
 
 
 @pytest.mark.parametrize("choice", [None, "auto", "real"])
-def test_a_real_one_is_left_alone(real, choice):
+def test_a_real_one_is_used(real, choice):
     assert output(REPORT, choice=choice, path=real) == "real 0.6 0"
 
 
@@ -81,7 +80,7 @@ def test_bundled_can_be_forced(real):
     assert output(REPORT, choice="bundled", path=real) == SUBSET
 
 
-def test_real_can_be_demanded():
+def test_real_can_be_required():
     message = error(REPORT, choice="real")
     assert message.startswith("ImportError: MASQCLIP_D2=real") and "PYTHONPATH" in message
 
@@ -148,7 +147,7 @@ def test_detectron2_before_masqclip_d2(real):
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_child_processes_see_the_bundled_one(method):
-    # The children have no importable main module, as in a notebook, and never hear of masqclip_d2.
+    # As in a notebook, the children have no importable main module; they do not import masqclip_d2.
     code = f"""
     if __name__ == "__main__":
         import multiprocessing
@@ -185,8 +184,8 @@ def test_backend_of_this_process():
     assert choice in ("auto", backend.kind)
 
 
-def test_importing_the_config_is_quick():
-    """yacs and fvcore, not torch or what reads and draws images."""
+def test_importing_the_config_is_fast():
+    """It imports yacs and fvcore, but neither torch nor image packages."""
     if masqclip_d2.detectron2_backend().kind == "real":
         pytest.skip("the real one imports everything")
     code = """

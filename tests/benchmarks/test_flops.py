@@ -1,4 +1,4 @@
-"""benchmarks/flops.py counts every operation, once, and notices when it does not."""
+"""benchmarks/flops.py counts every operation once, and fails if it does not."""
 
 import importlib.util
 import subprocess
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "flops.py"
 def flops():
     spec = importlib.util.spec_from_file_location("flops", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["flops"] = module  # dataclasses look their module up
+    sys.modules["flops"] = module  # dataclasses need their module
     spec.loader.exec_module(module)
     yield module
     del sys.modules["flops"]
@@ -57,8 +57,8 @@ def test_formula_by_hand(flops):
     assert flops.rma_flops(one) == 1 + 4 + 2 + 3 + 1
 
 
-def test_what_others_count_of_the_same_towers(flops, monkeypatch):
-    """open_clip's docs/model_profile.csv, whose GFLOPs are twice ours and leave norms out."""
+def test_published_counts_of_the_same_towers(flops, monkeypatch):
+    """open_clip's docs/model_profile.csv, whose GFLOPs count two per multiply-add and ignore norms."""
     monkeypatch.setattr(flops, "NORM", 0)
     sizes = flops.Sizes(
         resolution=224, patch_size=14, width=1024, layers=24, heads=16, mlp_width=4096, output_dim=768, num_masks=100
@@ -69,7 +69,7 @@ def test_what_others_count_of_the_same_towers(flops, monkeypatch):
 
 
 def test_nothing_is_lost_on_the_meta_device(flops, sizes):
-    """The tower as it is, convolution and numbers included, counts the same."""
+    """The count of the original tower, with its convolution and values, is the same."""
     visual = ClipVisionTransformer(
         input_resolution=24, patch_size=8, width=30, layers=5, heads=3, mlp_width=70, output_dim=14
     )
@@ -83,14 +83,14 @@ def test_nothing_is_lost_on_the_meta_device(flops, sizes):
 @pytest.mark.parametrize("operation", ["aten::scaled_dot_product_attention", "prim::PythonOp._MaskRefinement"])
 def test_an_unknown_operation_is_an_error(flops, sizes, operation, monkeypatch):
     monkeypatch.delitem(flops.HANDLES, operation)
-    with pytest.raises(ValueError, match=f"not counted: {operation}"):
+    with pytest.raises(ValueError, match=f"without a handle: {operation}"):
         count(flops, sizes)
 
 
 @pytest.mark.parametrize("operation", ["scaled_dot_product_attention", "linear", "matmul"])
-def test_an_operation_that_is_left_out_is_noticed(flops, sizes, operation, monkeypatch):
+def test_a_missing_operation_is_an_error(flops, sizes, operation, monkeypatch):
     monkeypatch.setitem(flops.HANDLES, f"aten::{operation}", lambda inputs, outputs: 0)
-    with pytest.raises(ValueError, match="by hand"):
+    with pytest.raises(ValueError, match="by formula"):
         count(flops, sizes)
 
 
@@ -107,9 +107,9 @@ def test_the_script_prints_the_table():
     assert rows[0][1] == "CLIP at 24 px"  # three whole patches of 8
     baseline, without, with_rma = (float(row[1]) for row in rows[2:])
     assert without < with_rma < baseline
-    assert "published" not in done.stdout.split("\n\n")[-1]  # that is of ViT-L/14
+    assert "published" not in done.stdout.split("\n\n")[-1]  # published for ViT-L/14 only
 
 
-def test_a_wrong_model_is_one_sentence():
+def test_a_wrong_model_is_a_short_error():
     done = run("--model", "ViT-XXL")
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: CLIP architecture 'ViT-XXL'")

@@ -1,4 +1,4 @@
-"""benchmarks/panoptic_evaluation.py compares like with like: all rows count the same."""
+"""benchmarks/panoptic_evaluation.py rows agree with each other."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""benchmarks/preparation.py prepares every kind of labels from files that it makes."""
+"""benchmarks/preparation.py prepares every kind of labels from synthetic files."""
 
 import re
 import runpy

@@ -1,4 +1,4 @@
-"""benchmarks/semantic_evaluation.py compares both ways to a label map, and they agree."""
+"""benchmarks/semantic_evaluation.py computes label maps in both ways, which agree."""
 
 import re
 import runpy
@@ -7,7 +7,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "semantic_evaluation.py"
 
 
-def test_both_ways_agree_and_maps_that_do_not_fit_are_left_out(monkeypatch, capsys):
+def test_both_rows_agree_and_large_maps_are_skipped(monkeypatch, capsys):
     # 30 maps of 128 x 128 pixels are 1.9 MiB, 300 of them 19 MiB.
     small = ("--categories", "30", "300", "--side", "128", "--masks", "12", "--repeats", "1", "--largest", "0.01")
     monkeypatch.setattr("sys.argv", [str(SCRIPT), *small])

@@ -15,7 +15,7 @@ def run(monkeypatch, tmp_path):
     spec = importlib.util.spec_from_file_location("text_cache_benchmark", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setenv("MASQCLIP_TEXT_CACHE", str(tmp_path))  # what the script sets instead ends with the test
+    monkeypatch.setenv("MASQCLIP_TEXT_CACHE", str(tmp_path))  # restored after the test
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["text_cache.py", "--architecture", "shapes-tiny", *words])
@@ -32,6 +32,6 @@ def test_the_second_start_is_faster(run, capsys):
     assert 0 < second < first
 
 
-def test_what_is_too_small_to_be_cached_is_no_measurement(run):
-    with pytest.raises(ValueError, match=r"17 texts are too few to be kept \(least: 64\)"):
+def test_a_vocabulary_too_small_for_the_cache_is_an_error(run):
+    with pytest.raises(ValueError, match=r"17 texts are too few to be cached \(minimum: 64\)"):
         run("--vocabulary", "coco_novel17/maskclip")

@@ -1,4 +1,4 @@
-"""benchmarks/visual_encoder.py runs on small sizes, its ratios are those of its times, and both forms agree."""
+"""benchmarks/visual_encoder.py on small sizes: its ratios follow from its times, and both implementations agree."""
 
 import importlib.util
 import re
@@ -16,7 +16,7 @@ def benchmark(monkeypatch):
     spec = importlib.util.spec_from_file_location("visual_encoder_benchmark", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setenv("MASQCLIP_OPS", "auto")  # what the script sets instead ends with the test
+    monkeypatch.setenv("MASQCLIP_OPS", "auto")  # restored after the test
     return module
 
 
@@ -51,8 +51,8 @@ def test_times_ratios_and_differences(run, dtype):
 
 
 @pytest.mark.parametrize("masks", [2, 40])
-def test_the_baseline_is_of_as_many_masks(benchmark, run, monkeypatch, masks):
-    """It is timed on four masks at most, and scaled to all: here each mask takes a second."""
+def test_the_baseline_is_scaled_to_all_masks(benchmark, run, monkeypatch, masks):
+    """At most four masks are timed, and the time is scaled to all; here each mask takes a second."""
 
     def measured(run, device):
         result = run()

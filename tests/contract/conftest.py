@@ -1,11 +1,11 @@
-"""Six images in every form that Detectron2 reads, small enough to know by heart.
+"""Six small images with annotations in every format that Detectron2 reads.
 
 | id | file       | w x h   | stuff | objects                                                                    |
 | -- | ---------- | ------- | ----- | -------------------------------------------------------------------------- |
 |  3 | landscape  | 60 x 40 |    92 | person (polygon), plane (compressed RLE)                                   |
 |  7 | portrait   | 40 x 60 |   200 | person crowd (uncompressed RLE), plane of two rectangles (two polygons)    |
 | 12 | empty      | 64 x 48 |    92 | none                                                                       |
-| 20 | rotated    | 30 x 40 |    92 | person (polygon); the JPEG is stored lying down, EXIF orientation 6        |
+| 20 | rotated    | 30 x 40 |    92 | person (polygon); the JPEG is stored rotated, EXIF orientation 6           |
 | 31 | crowd_only | 36 x 50 |   200 | person crowd (compressed RLE)                                              |
 | 40 | square     | 32 x 32 |    92 | plane (uncompressed RLE)                                                   |
 
@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_api
 
-PERSON, PLANE, BANNER, RUG = 1, 5, 92, 200  # ids of the files
+PERSON, PLANE, BANNER, RUG = 1, 5, 92, 200  # category ids in the files
 CONTIGUOUS = {PERSON: 0, PLANE: 1, BANNER: 2, RUG: 3}
 NAMES = {PERSON: "person", PLANE: "plane", BANNER: "banner", RUG: "rug"}
 COLORS = {PERSON: (200, 40, 40), PLANE: (40, 200, 40), BANNER: (40, 40, 200), RUG: (120, 120, 40), None: (10, 10, 10)}
@@ -35,7 +35,7 @@ VOID_ROWS = 4
 class SyntheticObject:
     category: int
     rectangles: tuple[tuple[int, int, int, int], ...]  # x0, y0, x1, y1, half-open
-    form: str  # polygon, rle, counts
+    encoding: str  # "polygon", "rle" (compressed) or "counts" (uncompressed RLE)
     iscrowd: int = 0
 
     def mask(self, height: int, width: int) -> np.ndarray:
@@ -45,19 +45,19 @@ class SyntheticObject:
         return mask
 
     @property
-    def box_xywh(self) -> list[float]:  # floats: the real Detectron2 truncates scaled boxes that are integers
+    def box_xywh(self) -> list[float]:  # floats: the real Detectron2 truncates scaled integer boxes
         x0, y0 = np.min(self.rectangles, axis=0)[:2].tolist()
         x1, y1 = np.max(self.rectangles, axis=0)[2:].tolist()
         return [float(x0), float(y0), float(x1 - x0), float(y1 - y0)]
 
     def segmentation(self, height: int, width: int):
-        if self.form == "polygon":
+        if self.encoding == "polygon":
             return [[x0, y0, x1, y0, x1, y1, x0, y1] for x0, y0, x1, y1 in self.rectangles]
         mask = self.mask(height, width)
-        if self.form == "rle":
+        if self.encoding == "rle":
             rle = mask_api.encode(np.asfortranarray(mask.astype(np.uint8)))
             return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
-        # Run lengths down the columns, beginning with zeros.
+        # Run lengths in column order, starting with zeros.
         runs = [(value, len(list(group))) for value, group in itertools.groupby(mask.flatten(order="F").tolist())]
         counts = [length for _, length in runs]
         return {"size": [height, width], "counts": [0, *counts] if runs[0][0] else counts}
@@ -108,7 +108,7 @@ IMAGES = (
 
 @dataclass(frozen=True)
 class SyntheticCoco:
-    """Where the files are, and the metadata to register them with."""
+    """Paths of the files, and the metadata for their registration."""
 
     image_root: str
     instances_json: str
@@ -164,7 +164,7 @@ def synthetic_coco(tmp_path_factory) -> SyntheticCoco:
 
 @pytest.fixture
 def dataset_name():
-    """A name that is free in both catalogs, before and after."""
+    """A dataset name that is unused in both catalogs before and after the test."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     name = "contract_dataset"
@@ -196,7 +196,7 @@ def _write_image(root: Path, image: SyntheticImage) -> None:
         pixels[categories == category] = COLORS[category]
         labels[categories == category] = label
     picture = Image.fromarray(pixels)
-    if image.exif_orientation == 6:  # a viewer turns it clockwise
+    if image.exif_orientation == 6:  # shown rotated clockwise
         picture = picture.transpose(Image.Transpose.ROTATE_90)
     exif = picture.getexif()
     exif[0x0112] = image.exif_orientation

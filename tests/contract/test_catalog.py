@@ -1,4 +1,4 @@
-"""detectron2.data catalogs and the datasets that are registered from the start."""
+"""detectron2.data catalogs, and the datasets that the import registers."""
 
 import masqclip_d2  # noqa: F401  isort: skip
 import pickle
@@ -35,7 +35,7 @@ def test_metadata(dataset_name):
     assert metadata is MetadataCatalog.get(dataset_name)
     assert metadata.name == dataset_name
     assert metadata.set(thing_classes=["a", "b"], ignore_label=255) is metadata
-    metadata.thing_classes = ["a", "b"]  # an equal value is no change
+    metadata.thing_classes = ["a", "b"]  # an equal value is allowed
     with pytest.raises(AssertionError):
         metadata.thing_classes = ["b", "a"]
     assert metadata.thing_classes == ["a", "b"]

@@ -1,4 +1,4 @@
-"""DetectionCheckpointer: file formats, matching of names, what is refused."""
+"""DetectionCheckpointer: file formats, matching of keys, refused files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUNDLED_ONLY = pytest.mark.skipif(
 
 
 class Wrapped(nn.Module):
-    """A linear layer under a longer name, with a normalisation buffer that no checkpoint has."""
+    """A linear layer under a longer name, and a normalization buffer that is in no checkpoint."""
 
     def __init__(self):
         super().__init__()
@@ -67,7 +67,7 @@ def test_resume_or_load(tmp_path):
     model = nn.Linear(2, 2)
     checkpointer = DetectionCheckpointer(model, str(tmp_path / "out"))
     (tmp_path / "out").mkdir()
-    checkpointer.resume_or_load(str(tmp_path / "given.pth"), resume=True)  # there is nothing to resume yet
+    checkpointer.resume_or_load(str(tmp_path / "given.pth"), resume=True)  # there is no checkpoint yet
     assert torch.equal(model.weight, given.weight)
     DetectionCheckpointer(saved, str(tmp_path / "out")).save("model_0000004", iteration=4)
     assert checkpointer.has_checkpoint()
@@ -112,7 +112,7 @@ def test_matching_by_suffix(tmp_path, where):
     assert (model.backbone[0].weight == 7).all() and (model.backbone[0].bias == 8).all()
 
 
-def test_matching_takes_the_longest_suffix_and_refuses_two_homes(tmp_path):
+def test_matching_takes_the_longest_suffix_and_refuses_ambiguity(tmp_path):
     model = nn.ModuleDict({"a": nn.ModuleDict({"x": nn.Linear(1, 1, bias=False)})})
     content = {"x.weight": torch.full((1, 1), 2.0), "weight": torch.full((1, 1), 1.0)}
     torch.save(content, tmp_path / "a.pth")

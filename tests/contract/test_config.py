@@ -1,4 +1,4 @@
-"""detectron2.config: the tree and how objects are made from it."""
+"""detectron2.config: the configuration tree, and objects built from it."""
 
 import masqclip_d2  # isort: skip
 import pytest
@@ -56,7 +56,7 @@ def test_base_is_merged_first(cfg, tmp_path):
     child = write(tmp_path / "sub" / "child.yaml", "_BASE_: ../base.yaml\nINPUT: {MIN_SIZE_TRAIN: [640, 672]}\n")
     cfg.merge_from_file(child)
     assert (cfg.SEED, cfg.SOLVER.BASE_LR, cfg.SOLVER.MAX_ITER) == (1, 0.25, 10)
-    assert cfg.INPUT.MIN_SIZE_TRAIN == (640, 672)  # takes the type of the default
+    assert cfg.INPUT.MIN_SIZE_TRAIN == (640, 672)  # converted to the type of the default
 
 
 def test_numbers_in_yaml_and_type_changes(cfg, tmp_path):

@@ -1,4 +1,4 @@
-"""detectron2.data.datasets: files on disk -> dataset dicts, and back."""
+"""detectron2.data.datasets: loading of files to dataset dicts, and conversion to COCO format."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""DefaultTrainer: what it builds, its hooks, its files, resuming; the command line and the setup before it."""
+"""DefaultTrainer: its parts, hooks, files and resuming; command line and setup."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_run_and_its_files(cfg, tmp_path):
     assert list(content["model"]) == ["weight"]
     assert content["trainer"]["iteration"] == 9
     assert content["trainer"]["hooks"] == {"LRScheduler": {"base_lrs": [0.001], "last_epoch": 10}}
-    # The real library leaves the iteration of the inner trainer to the outer one, too.
+    # In the real library, too, the outer trainer sets the iteration of the inner one.
     assert set(content["trainer"]["_trainer"]) == {"iteration", "optimizer"}
 
     lines = [json.loads(line) for line in (out / "metrics.json").read_text().splitlines()]
@@ -147,7 +147,7 @@ def test_no_resume_loads_only_the_model(cfg, tmp_path):
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
     assert trainer.start_iter == 0 and trainer.model.weight.item() == 7.0
-    trainer.resume_or_load(resume=True)  # nothing to resume: the same
+    trainer.resume_or_load(resume=True)  # no checkpoint: loads the same weights
     assert trainer.start_iter == 0
 
 
@@ -248,7 +248,7 @@ def test_default_setup(cfg, tmp_path):
     cfg.OUTPUT_DIR = str(tmp_path / "new" / "folder")
     cfg.SEED = 5
     config_file = tmp_path / "given.yaml"
-    config_file.write_text("SEED: 5  # a remark\n")
+    config_file.write_text("SEED: 5  # a comment\n")
     benchmark = torch.backends.cudnn.benchmark
     try:
         default_setup(cfg, Namespace(config_file=str(config_file), eval_only=True))
@@ -257,7 +257,7 @@ def test_default_setup(cfg, tmp_path):
         assert draws == (random.random(), np.random.rand(), torch.rand(1).item())
         logging.getLogger("detectron2.test").info("a line of ours")
         log = (tmp_path / "new" / "folder" / "log.txt").read_text()
-        assert "a remark" in log and "a line of ours" in log
+        assert "a comment" in log and "a line of ours" in log
         loaded = get_cfg()
         loaded.merge_from_file(str(tmp_path / "new" / "folder" / "config.yaml"))
         assert loaded.SEED == 5 and loaded.SOLVER.MAX_ITER == 25

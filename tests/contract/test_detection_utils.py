@@ -1,4 +1,4 @@
-"""detectron2.data.detection_utils and DatasetMapper: one dataset dict -> one model input."""
+"""detectron2.data.detection_utils and DatasetMapper: from a dataset dict to a model input."""
 
 import masqclip_d2  # noqa: F401  isort: skip
 import copy
@@ -20,7 +20,7 @@ POLYGON = [10.0, 5, 20, 5, 20, 25, 10, 25]
 
 
 def close(pixel, expected):
-    """JPEG changes colours a little."""
+    """JPEG compression changes colors slightly."""
     return np.abs(np.asarray(pixel, dtype=int) - np.asarray(expected)).max() <= 6
 
 
@@ -51,7 +51,7 @@ class TestReadImage:
     def test_all_exif_orientations(self, tmp_path, orientation, corner):
         pixels = np.zeros((3, 5, 3), np.uint8)
         pixels[0, 0] = 255
-        pixels[0, 1] = 100  # tells a turn from a mirror
+        pixels[0, 1] = 100  # distinguishes rotation from mirroring
         image = Image.fromarray(pixels)
         exif = image.getexif()
         exif[0x0112] = orientation
@@ -228,7 +228,7 @@ class TestDatasetMapper:
         assert not DatasetMapper(cfg)(dicts[3])["instances"].has("gt_masks")
 
     def test_images_without_objects(self, cfg, dicts):
-        for image_id in (12, 31):  # nothing at all; a crowd, which is left out
+        for image_id in (12, 31):  # no annotation; a crowd, which is dropped
             instances = DatasetMapper(cfg)(dicts[image_id])["instances"]
             assert len(instances) == 0 and not instances.has("gt_masks")
 

@@ -72,7 +72,7 @@ def test_perfect_predictions(coco_name, synthetic_coco, tmp_path):
             assert type(task[name]) is float
         assert math.isnan(task["APl"])  # no object of 96 x 96 pixels and more
     written = json.loads((tmp_path / "coco_instances_results.json").read_text())
-    assert {entry["category_id"] for entry in written} == {1, 5}  # ids of the file, not contiguous ones
+    assert {entry["category_id"] for entry in written} == {1, 5}  # category ids of the file, not contiguous ones
     assert len(torch.load(tmp_path / "instances_predictions.pth", weights_only=True)) == len(synthetic_coco.images)
 
 
@@ -105,13 +105,13 @@ def test_given_tasks_and_image_ids(coco_name, synthetic_coco):
     assert results["segm"]["AP-plane"] == pytest.approx(100 * 34 / 101)
     evaluator.reset()
     evaluator.process([{"image_id": 3}], [{"instances": perfect_instances(synthetic_coco.images[0])}])
-    assert evaluator.evaluate(img_ids=[3])["segm"]["AP"] == pytest.approx(100)  # the other images are left out
+    assert evaluator.evaluate(img_ids=[3])["segm"]["AP"] == pytest.approx(100)  # only this image is evaluated
 
 
 @pytest.mark.parametrize(("limit", "is_seen"), [(12, True), (11, False), (200, True), (None, True)])
 def test_max_dets_per_image(coco_name, synthetic_coco, limit, is_seen):
     def last_of_twelve(image):
-        """The right box of a plane has a lower score than eleven wrong ones."""
+        """The correct box of a plane has a lower score than eleven wrong ones."""
         good = perfect_instances(image, with_masks=False)
         planes = good[good.pred_classes == 1]
         if len(planes) == 0:
@@ -123,7 +123,7 @@ def test_max_dets_per_image(coco_name, synthetic_coco, limit, is_seen):
 
     results = evaluate(COCOEvaluator(coco_name, max_dets_per_image=limit), synthetic_coco.images, last_of_twelve)
     assert results["bbox"]["AP-person"] == pytest.approx(100)
-    # 3 right planes after 33 wrong ones: precision 3 / 36 at full recall.
+    # 3 correct planes after 33 wrong ones: precision 3 / 36 at full recall.
     plane = 100 * 3 / 36 if is_seen else 0.0
     assert results["bbox"]["AP-plane"] == pytest.approx(plane, abs=0.01)
     assert results["bbox"]["AP"] == pytest.approx((100 + plane) / 2, abs=0.01)
@@ -153,7 +153,7 @@ def test_instances_to_coco_json(synthetic_coco):
     assert instances_to_coco_json(perfect_instances(image)[:0], 3) == []
 
 
-def test_evaluate_predictions_on_coco_gives_a_summarised_evaluation(synthetic_coco):
+def test_evaluate_predictions_on_coco_returns_a_summarized_evaluation(synthetic_coco):
     from pycocotools.coco import COCO
 
     image = synthetic_coco.images[0]
@@ -162,7 +162,7 @@ def test_evaluate_predictions_on_coco_gives_a_summarised_evaluation(synthetic_co
         result["category_id"] = {0: 1, 1: 5}[result["category_id"]]
     evaluation = _evaluate_predictions_on_coco(COCO(synthetic_coco.instances_json), results, "segm", img_ids=[image.id])
     assert evaluation.stats[0] == pytest.approx(1) and len(evaluation.stats) == 12
-    assert all("bbox" in result for result in results)  # the caller's results are as they were
+    assert all("bbox" in result for result in results)  # the caller's results are unchanged
 
 
 class Recording(DatasetEvaluator):
@@ -226,7 +226,7 @@ def test_print_csv_format(caplog):
     [
         ([], True),
         ([["bbox", "AP", 40.0, 1.0]], True),
-        ([["bbox", "AP", 40.0, 0.1]], False),  # off by more than allowed
+        ([["bbox", "AP", 40.0, 0.1]], False),  # outside of the tolerance
         ([["bbox", "AP9", 40.0, 1.0]], False),  # no such metric
         ([["bbox", "APl", 40.0, 100.0]], False),  # not a number
     ],

@@ -103,7 +103,7 @@ def test_tensorboard_writer_makes_an_event_file(tmp_path):
     assert len(events.Images("picture")) == 2
 
 
-def test_metric_printer_logs_losses_and_puts_the_time_left(caplog):
+def test_metric_printer_logs_losses_and_the_remaining_time(caplog):
     logger = logging.getLogger("detectron2.utils.events")
     logger.addHandler(caplog.handler)
     try:

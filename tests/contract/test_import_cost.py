@@ -1,4 +1,4 @@
-"""What importing the subset must not import: packages that only some functions need."""
+"""Importing the bundled Detectron2 does not import packages that only some functions need."""
 
 from __future__ import annotations
 

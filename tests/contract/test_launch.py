@@ -1,4 +1,4 @@
-"""launch: plain call for one process, two gloo processes on a CPU."""
+"""launch: a call in one process, and two gloo processes on a CPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_one_process_is_a_plain_call(num_processes):
     assert seen == ["called"]
 
 
-def test_ddp_leaves_a_single_process_alone():
+def test_ddp_returns_the_model_of_a_single_process():
     model = nn.Linear(1, 1)
     assert create_ddp_model(model, broadcast_buffers=False) is model
 
@@ -30,7 +30,7 @@ def test_two_processes_on_a_cpu(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent)
     import two_processes_worker as worker
 
-    is_real = detectron2_backend().kind == "real"  # whose DistributedDataParallel fails on a CPU: a known fault
+    is_real = detectron2_backend().kind == "real"  # whose DistributedDataParallel fails on a CPU, a known bug
     launch(worker.report_to if is_real else worker.train_in, 2, dist_url="auto", args=(str(tmp_path),))
 
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
@@ -43,7 +43,7 @@ def test_two_processes_on_a_cpu(tmp_path, monkeypatch):
     if is_real:
         return
 
-    # Two processes train like one with both batches.
+    # Two processes are equivalent to one with both batches.
     content = torch.load(tmp_path / "model_final.pth", weights_only=True)
     assert list(content["model"]) == ["weight"]  # no "module." prefix
     assert content["model"]["weight"].item() == pytest.approx(1 - 3 * 0.1 * (1 + 3) / 2)

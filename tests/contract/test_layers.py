@@ -1,4 +1,4 @@
-"""detectron2.layers: normalisation by name, frozen batch norm, convolution with norm and activation."""
+"""detectron2.layers: normalization by name, frozen batch norm, convolution with norm and activation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_frozen_batch_norm_takes_the_state_of_a_trainable_one():
     trained = nn.BatchNorm2d(2)
     trained(torch.randn(4, 2, 3, 3))
     frozen = FrozenBatchNorm2d(2)
-    frozen.load_state_dict(trained.state_dict(), strict=False)  # num_batches_tracked means nothing to it
+    frozen.load_state_dict(trained.state_dict(), strict=False)  # num_batches_tracked is ignored
     x = torch.randn(1, 2, 3, 3)
     assert torch.allclose(frozen(x), trained.eval()(x), atol=1e-6)
 

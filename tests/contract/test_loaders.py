@@ -21,7 +21,7 @@ from detectron2.data.common import AspectRatioGroupedDataset, ToIterableDataset
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 
-# 12 images, wide and high in turn.
+# 12 images, alternately landscape and portrait.
 DICTS = [{"id": i, "width": 20 if i % 2 else 10, "height": 15} for i in range(12)]
 
 
@@ -61,7 +61,7 @@ def test_aspect_ratio_grouping(num_workers):
         assert found == [[0, 2, 4], [1, 3, 5], [6, 8, 10], [7, 9, 11]]
 
 
-def test_loader_arguments_reach_torch():
+def test_loader_arguments_are_passed_to_torch():
     loader = train_loader(
         aspect_ratio_grouping=False, num_workers=2, prefetch_factor=3, persistent_workers=True, collate_fn=ids
     )
@@ -71,7 +71,7 @@ def test_loader_arguments_reach_torch():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("context", ["spawn", "forkserver"])
-def test_lambdas_reach_workers_that_are_not_forked(context):
+def test_lambdas_work_in_spawned_workers(context):
     loader = train_loader(
         mapper=lambda d: {**d, "id": -d["id"]},
         aspect_ratio_grouping=False,
@@ -83,7 +83,7 @@ def test_lambdas_reach_workers_that_are_not_forked(context):
 
 def test_batch_size_is_shared_by_processes(monkeypatch):
     monkeypatch.setattr(comm, "get_world_size", lambda: 3)
-    monkeypatch.setattr("detectron2.data.build.get_world_size", lambda: 3, raising=False)  # the real one's own name
+    monkeypatch.setattr("detectron2.data.build.get_world_size", lambda: 3, raising=False)  # the name in the real one
     monkeypatch.setattr(comm, "get_rank", lambda: 1)
     loader = train_loader(total_batch_size=6, aspect_ratio_grouping=False)
     assert batches(loader, 2) == [[1, 4], [7, 10]]

@@ -1,4 +1,4 @@
-"""DefaultPredictor: colour order, resizing, sizes passed on."""
+"""DefaultPredictor: channel order, resizing, image sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 
 class ContractEcho(nn.Module):
-    """Gives back what it was given, times a weight."""
+    """Returns its input, times a weight."""
 
     def __init__(self, cfg):
         super().__init__()
@@ -39,7 +39,7 @@ def cfg():
 
 
 @pytest.mark.parametrize(("image_format", "expected"), [("BGR", [10, 20, 30]), ("RGB", [30, 20, 10])])
-def test_input_is_bgr_whatever_the_model_wants(cfg, image_format, expected):
+def test_input_is_bgr_for_every_input_format(cfg, image_format, expected):
     cfg.INPUT.FORMAT = image_format
     picture = np.full((10, 12, 3), (10, 20, 30), dtype=np.uint8)
     output = DefaultPredictor(cfg)(picture)

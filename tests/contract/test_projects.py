@@ -1,4 +1,4 @@
-"""Point sampling, photometric jitter, DeepLab's keys, semantic post-processing."""
+"""Point sampling, photometric augmentation, DeepLab's keys, semantic post-processing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detectron2.projects.point_rend import ColorAugSSDTransform
 from detectron2.projects.point_rend.point_features import get_uncertain_point_coords_with_randomness, point_sample
 
 
-def test_point_sample_reads_pixel_centres_and_between_them():
+def test_point_sample_at_pixel_centers_and_between_them():
     image = torch.tensor([[0.0, 1.0], [2.0, 3.0]])[None, None]
     points = torch.tensor([[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.5, 0.5]]])  # (x, y)
     values = point_sample(image, points, align_corners=False)
@@ -51,7 +51,7 @@ def test_uncertain_points_of_no_maps():
     assert coords.shape == (0, 10, 2)
 
 
-def test_colour_jitter_changes_pixels_only():
+def test_color_jitter_changes_pixels_only():
     transform = ColorAugSSDTransform("RGB")
     image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     before = image.copy()
@@ -65,7 +65,7 @@ def test_colour_jitter_changes_pixels_only():
     assert np.array_equal(transform.apply_segmentation(labels), labels)
 
 
-def test_colour_jitter_is_the_same_in_both_orders():
+def test_color_jitter_is_equal_for_both_channel_orders():
     image = np.random.default_rng(1).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     for seed in range(5):
         random.seed(seed)
@@ -75,7 +75,7 @@ def test_colour_jitter_is_the_same_in_both_orders():
         assert np.array_equal(as_rgb, as_bgr[..., ::-1])
 
 
-def test_brightness_alone_shifts_grey():
+def test_brightness_alone_shifts_gray():
     neutral = {"contrast_low": 1, "contrast_high": 1, "saturation_low": 1, "saturation_high": 1, "hue_delta": 0}
     transform = ColorAugSSDTransform("RGB", brightness_delta=10, **neutral)
     grey = np.full((2, 2, 3), 100, np.uint8)
@@ -96,7 +96,7 @@ def test_deeplab_config():
     assert cfg.MODEL.RESNETS.RES5_MULTI_GRID == [1, 2, 4]
 
 
-def test_sem_seg_postprocess_cuts_the_padding_before_it_resizes():
+def test_sem_seg_postprocess_removes_padding_before_resizing():
     logits = torch.zeros(2, 4, 6)
     logits[:, :2, :3] = 1.0
     logits[:, 2:] = 50.0  # padding

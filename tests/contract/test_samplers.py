@@ -1,4 +1,4 @@
-"""detectron2.data.samplers: who reads which indices."""
+"""detectron2.data.samplers: the indices of each process."""
 
 import masqclip_d2  # noqa: F401  isort: skip
 import itertools
@@ -17,7 +17,7 @@ def take(sampler, n):
     return list(itertools.islice(iter(sampler), n))
 
 
-def test_training_sampler_is_an_endless_stream_of_permutations():
+def test_training_sampler_is_an_infinite_stream_of_permutations():
     indices = take(TrainingSampler(7, seed=3), 21)
     assert [sorted(indices[i : i + 7]) for i in (0, 7, 14)] == [list(range(7))] * 3
     assert indices[:7] != indices[7:14]

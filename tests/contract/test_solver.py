@@ -1,4 +1,4 @@
-"""Learning rates, gradient clipping and parameter groups, against numbers worked out by hand."""
+"""Learning rates, gradient clipping and parameter groups, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_constant_warmup():
 
 
 def test_warmup_leads_to_the_schedule_where_it_ends():
-    # Linear from 0.5 * s(0) to s(0.2), where the cosine has already fallen a little.
+    # Linear from 0.5 * s(0) to s(0.2), where the cosine has already decreased.
     end = (1 + math.cos(0.2 * math.pi)) / 2
     curve = lr_curve(build_lr_scheduler, solver_cfg(LR_SCHEDULER_NAME="WarmupCosineLR"), 10)
     assert curve[:3] == pytest.approx([0.5, (0.5 + end) / 2, end])
@@ -93,7 +93,7 @@ def test_poly_resumes_with_a_larger_max_iter():
     assert optimizer.param_groups[0]["lr"] == pytest.approx((1 - 11 / 20) ** 0.9)
 
 
-def test_deeplab_hands_other_names_on_and_unknown_names_raise():
+def test_deeplab_delegates_other_names_and_unknown_names_raise():
     cfg = solver_cfg()
     assert lr_curve(build_deeplab_lr_scheduler, cfg, 10) == lr_curve(build_lr_scheduler, cfg, 10)
     with pytest.raises(ValueError, match="NoSuchLR"):
@@ -124,7 +124,7 @@ def clip_cfg(clip_type: str, value: float = 1.0, enabled: bool = True):
     ("clip_type", "expected"),
     [
         ("value", [[-1.0, 1.0], [-0.5]]),
-        # Each parameter by itself: (3, -4) has norm 5, (0.5) is below the limit.
+        # Each parameter separately: (3, -4) has norm 5, (0.5) is below the limit.
         ("norm", [[-0.6, 0.8], [-0.5]]),
     ],
 )

@@ -1,4 +1,4 @@
-"""detectron2.structures, with numbers worked out by hand."""
+"""detectron2.structures, with values computed by hand."""
 
 import masqclip_d2  # noqa: F401  isort: skip
 import json

@@ -13,7 +13,7 @@ from masqclip_d2 import detectron2_backend
 
 
 class LossModel(nn.Module):
-    """Two losses of one weight, so that gradients can be worked out by hand: d/dw (w x + 2 w x) = 3 x."""
+    """Two losses of one weight, so that gradients can be computed by hand: d/dw (w x + 2 w x) = 3 x."""
 
     def __init__(self, calls=None):
         super().__init__()
@@ -96,7 +96,7 @@ def test_a_bad_loss_stops_before_the_weights_change(bad):
         trainer.train(10, 20)
     assert "11" in str(caught.value) and "loss_a" in str(caught.value)
     assert trainer.model.weight.item() == pytest.approx(0.7)
-    assert calls[-1] == "a.after_train@11"  # runs in spite of the exception
+    assert calls[-1] == "a.after_train@11"  # runs despite the exception
 
 
 def test_gradients_start_from_zero_each_step():
@@ -105,7 +105,7 @@ def test_gradients_start_from_zero_each_step():
     assert trainer.model.weight.item() == pytest.approx(1 - 3 * 0.3)
 
 
-def test_eval_mode_is_noticed():
+def test_eval_mode_is_an_error():
     trainer = simple_trainer([torch.ones(1)])
     trainer.model.eval()
     with pytest.raises(AssertionError):
@@ -176,7 +176,7 @@ def test_eval_hook(period, expected):
     assert latest["task/AP"] == (1.0, 6) and latest["flat"] == (2.0, 6) and "task/AP-cat" in latest
 
 
-def test_eval_hook_after_a_crash_and_with_a_word_for_a_number():
+def test_eval_hook_after_a_crash_and_with_a_string_as_metric():
     trainer = simple_trainer([torch.ones(1)])
     seen = []
     trainer.register_hooks([hooks.EvalHook(0, lambda: seen.append(1))])

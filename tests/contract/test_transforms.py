@@ -24,14 +24,14 @@ class TestResizeTransform:
         assert resize.apply_image(image_of(4, 6)[:, :, 0]).shape == (2, 3)
 
     def test_float(self):
-        # Bilinear without smoothing: output pixel 0 is centred between input pixels 0 and 1.
+        # Bilinear without antialiasing: output pixel 0 is centered between input pixels 0 and 1.
         row = np.array([[0.0, 1, 2, 3, 4, 5]], dtype=np.float32).repeat(4, axis=0)
         resized = T.ResizeTransform(4, 6, 2, 3).apply_image(row)
         assert resized.dtype == np.float32
         assert resized.tolist() == [[0.5, 2.5, 4.5]] * 2
         assert T.ResizeTransform(4, 6, 2, 3).apply_image(row[:, :, None]).shape == (2, 3, 1)
 
-    def test_segmentation_takes_no_means(self):
+    def test_segmentation_is_not_interpolated(self):
         labels = np.array([[0, 0, 255, 255]] * 4, dtype=np.uint8)
         resized = T.ResizeTransform(4, 4, 7, 9).apply_segmentation(labels)
         assert resized.shape == (7, 9) and set(np.unique(resized)) == {0, 255}

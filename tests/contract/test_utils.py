@@ -56,7 +56,7 @@ if rank == 0:
     assert {k: float(v) for k, v in sums.items()} == {"a": 10.0, "b": 3.0}
 comm.synchronize()
 dist.destroy_process_group()
-# Leaves out the teardown of the interpreter: on a busy machine it aborts now and then after gloo was used ("terminate
+# Skips the teardown of the interpreter, which sometimes aborts on a busy machine after gloo was used ("terminate
 # called without an active exception"), in plain torch too. An assertion above that fails still ends with 1.
 os._exit(0)
 """
@@ -85,7 +85,7 @@ class TestLogger:
         logger.warning("careful")
         text = (tmp_path / "log.txt").read_text()
         assert text.count("hello") == 1 and ".part INFO: hello" in text and "careful" in text
-        terminal = re.sub("\x1b\\[[0-9]*m", "", capsys.readouterr().out)  # without colours
+        terminal = re.sub("\x1b\\[[0-9]*m", "", capsys.readouterr().out)  # without colors
         assert " ca.part]: " in terminal and "hello" in terminal and "WARNING" in terminal and "careful" in terminal
 
     def test_other_ranks_write_to_their_own_file_only(self, tmp_path, capsys):
@@ -146,7 +146,7 @@ def test_path_manager(tmp_path, monkeypatch):
     with PathManager.open(str(tmp_path / "a.txt"), "w") as file:
         file.write("x")
     assert PathManager.isfile(str(tmp_path / "a.txt")) and PathManager.ls(str(tmp_path)) == ["a.txt"]
-    # A name of the model zoo asks its server; the handler for web addresses is replaced, nothing is downloaded.
+    # Names of the model zoo are URLs of its server; the URL handler is replaced, so nothing is downloaded.
     asked = []
     handler = PathManager._PathManager__get_path_handler("https://example.org/")
     monkeypatch.setattr(

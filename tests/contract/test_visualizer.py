@@ -1,4 +1,4 @@
-"""Visualizer: the right colour in the right place, at the right size."""
+"""Visualizer: colors, positions and sizes of what it draws."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.visualizer import ColorMode, Visualizer
 
 HEIGHT, WIDTH = 80, 120
-LEFT, RIGHT = (40, 10), (40, 110)  # (row, column): away from the labels, which are in the middle of a region
+LEFT, RIGHT = (40, 10), (40, 110)  # (row, column): away from the labels in the middle of each region
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def columns(start: int, stop: int) -> np.ndarray:
 
 
 def corner(image: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Mean colour of a small patch."""
+    """Mean color of a small patch."""
     return image[row - 2 : row + 3, column - 2 : column + 3].reshape(-1, 3).mean(axis=0)
 
 
-def test_sem_seg_blends_the_colours_of_the_dataset(metadata):
+def test_sem_seg_blends_the_colors_of_the_dataset(metadata):
     labels = np.zeros((HEIGHT, WIDTH), np.int64)
     labels[:, 40:80] = 1
     labels[:, 80:] = 255  # void: above the number of classes
@@ -49,13 +49,13 @@ def test_sem_seg_blends_the_colours_of_the_dataset(metadata):
     assert corner(image, 10, 110) == pytest.approx([100, 100, 100], abs=6)
 
 
-def test_words_are_drawn(metadata):
+def test_labels_are_drawn(metadata):
     labels = torch.zeros(HEIGHT, WIDTH, dtype=torch.int64)
     image = Visualizer(grey(), metadata).draw_sem_seg(labels, alpha=0.8).get_image().astype(int)
-    assert (image.max(axis=2) < 60).sum() > 20  # the dark ground of the word, nowhere else in the picture
+    assert (image.max(axis=2) < 60).sum() > 20  # the dark background of the label, the only one in the image
 
 
-def test_scale_enlarges_the_picture(metadata):
+def test_scale_enlarges_the_image(metadata):
     visualizer = Visualizer(grey(), metadata, scale=2.0)
     image = visualizer.draw_binary_mask(columns(0, 60), (1.0, 0.0, 0.0), alpha=0.5).get_image()
     assert image.shape == (2 * HEIGHT, 2 * WIDTH, 3)
@@ -71,12 +71,12 @@ def test_instances_by_class(metadata):
     visualizer = Visualizer(grey(), metadata, instance_mode=ColorMode.SEGMENTATION)
     image = visualizer.draw_instance_predictions(instances).get_image()
     red, green = corner(image, 75, 15), corner(image, 75, 105)
-    # The real library varies the colour of a class a little.
+    # The real library varies the color of a class slightly.
     assert red[0] - red[1:].max() > 80 and green[1] - green[[0, 2]].max() > 80
     assert corner(image, 75, 60) == pytest.approx([100, 100, 100], abs=6)
 
 
-def test_black_and_white_mode_greys_what_is_no_instance(metadata):
+def test_black_and_white_mode_grays_the_background(metadata):
     picture = grey()
     picture[..., 0] = 200
     instances = Instances((HEIGHT, WIDTH))

@@ -1,4 +1,4 @@
-"""What the processes of test_launch.py run; a module of its own, which spawned processes can import by this name."""
+"""Functions that the processes of test_launch.py run, in a module that spawned processes can import."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def report_to(folder):
         "seed": comm.shared_random_seed(),
     }
     Path(folder, f"{report['rank']}.json").write_text(json.dumps(report))
-    leave_process_group()  # as our own command does: gloo may abort a process that ends by itself
+    leave_process_group()  # as the train command does: gloo may abort a process at its exit
 
 
 def train_in(folder):

@@ -53,7 +53,7 @@ def test_no_masks(implementation):
     assert mask_refinement(*random_inputs(masks=0), implementation=implementation).shape == (2, 0, 6, 9)
 
 
-def test_the_masks_that_went_in_stay():
+def test_input_masks_are_not_changed():
     mask_logits, *others = (tensor.detach() for tensor in random_inputs())
     before = mask_logits.clone()
     assert not torch.equal(mask_refinement(mask_logits, *others), before)

@@ -57,7 +57,7 @@ def test_torch_implementation_equals_reference_with_gradients(size, tile_element
         torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_same_numbers_without_gradients():
+def test_same_values_without_gradients():
     arguments, _ = random_inputs((2, 3, 12, 4, 2, 8))
     with torch.inference_mode():
         result = relative_scores(*arguments)

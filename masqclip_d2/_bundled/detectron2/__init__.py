@@ -1,11 +1,11 @@
-"""The part of Detectron2's interface that masqclip_d2 uses, as a small implementation of our own in pure Python.
+"""An independent implementation, in pure Python, of the part of Detectron2's interface that masqclip_d2 uses.
 
-It answers `import detectron2` only where the real library is missing (`masqclip_d2/_compat.py`). Names, arguments and
-exception types are Detectron2's, which is why wrong arguments raise AssertionError in places. A name that is missing
-here exists only in the real library, which takes over as soon as it can be imported.
+It is imported only if the real library is missing (`masqclip_d2/_compat.py`). Names, arguments and exception types are
+Detectron2's; some wrong arguments therefore raise AssertionError. Other names of Detectron2 need the real library,
+which is used as soon as it can be imported.
 """
 
-# Imported under a second name, every registry and catalog would exist twice.
+# Imported under two names, every registry and catalog would exist twice.
 if __name__ != "detectron2":
     raise ImportError(f"{__name__} must not be imported; import masqclip_d2, then `import detectron2`.")
 
