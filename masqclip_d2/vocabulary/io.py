@@ -92,7 +92,7 @@ def as_vocabulary(vocabulary: Vocabulary | str | Path | Sequence[str], stuff: st
     elif isinstance(vocabulary, Vocabulary):
         loaded = vocabulary
     else:
-        return Vocabulary.from_names(vocabulary, stuff)  # type: ignore[arg-type]
+        return Vocabulary.from_names(vocabulary, stuff)  # pyright: ignore[reportArgumentType]
     if stuff:
         raise ValueError(
             "`stuff` is for category names only; a vocabulary or vocabulary file defines its own stuff categories."
