@@ -1,7 +1,7 @@
-"""Looks at a dataset on disk before hours of evaluation do: files, counts, id maps, labels, decoded samples.
+"""Checks of a dataset on disk: files, counts, id maps, labels, decoded samples.
 
-Everything is found by metadata and records; nothing hangs on a dataset's name. Damage shows in the first files as a
-rule, so that labels are decoded for some pictures, spread over the split, while files are looked up for all.
+Everything is derived from metadata and records, nothing from a dataset's name. Files must exist for all images; labels
+are decoded for some of them, spread over the split, since errors of a preparation usually affect all.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from ..data.registration.common import Record
 from ..data.registration.sources import require_files
 from .check_result import CheckResult, run_check
 
-_NUM_SAMPLES = 12  # pictures that are decoded
+_NUM_SAMPLES = 12  # decoded images
 _NUM_LABELS_16_BIT = 65536
-_LEAST_AGREEMENT = 0.5  # of two label maps of a picture, which may come from different files
-_OTHER_NAMES_SHARE = 0.2  # ADE20K calls 8 of its 100 things otherwise in its instance challenge
+_MIN_AGREEMENT = 0.5  # of two label maps of an image, which may come from different files
+_MAX_RENAMED_SHARE = 0.2  # ADE20K's instance challenge has other names for 8 of 100 things
 _PATHS = ("panoptic_json", "json_file", "sem_seg_root", "panoptic_root", "image_root")
 _FILES = ("file_name", "pan_seg_file_name", "sem_seg_file_name")
 
 
 def check_dataset(name: str) -> list[CheckResult]:
-    """Look at a registered dataset; stops at the first fault that hides the others.
+    """Check a registered dataset; missing files or unreadable records end the checks.
 
     Raises:
         ValueError: no dataset is registered under that name.
@@ -56,7 +56,7 @@ def check_dataset(name: str) -> list[CheckResult]:
     }
     if _may_have_another_order(metadata):
         checks["class order"] = lambda: _check_class_order(records, metadata)
-    return results + [_run_check(what, check, metadata) for what, check in checks.items()]
+    return results + [_run_check(subject, check, metadata) for subject, check in checks.items()]
 
 
 def matching_datasets(patterns: list[str]) -> list[str]:
@@ -79,28 +79,29 @@ def matching_datasets(patterns: list[str]) -> list[str]:
 
 
 def is_present(name: str) -> bool:
-    """Whether the files and folders that a registered dataset names are there; what is in them is not looked at."""
+    """Whether the files and folders of a registered dataset exist; their contents are not checked."""
     paths = _paths(MetadataCatalog.get(name))
     return bool(paths) and all(map(os.path.exists, paths))
 
 
-def _run_check(what: str, check: Callable[[], str], metadata: Any = None) -> CheckResult:
-    result = run_check(what, check)
-    return result if result.ok else replace(result, message=result.message + _remedy(metadata, result.message))
+def _run_check(subject: str, check: Callable[[], str], metadata: Any = None) -> CheckResult:
+    result = run_check(subject, check)
+    return result if result.ok else replace(result, message=result.message + _fix(metadata, result.message))
 
 
-def _remedy(metadata: Any, text: str) -> str:
-    remedy = getattr(metadata, "missing_hint", None)
-    if remedy is None or remedy in text:
+def _fix(metadata: Any, message: str) -> str:
+    """A sentence that describes the fix of a failed check, "" if there is none or the message contains it."""
+    hint = getattr(metadata, "missing_hint", None)
+    if hint is None or hint in message:
         return ""
-    made = [getattr(metadata, key, None) for key in ("sem_seg_root", "panoptic_root", "json_file")]
-    named = next((path for path in made if path and path in text), None)
-    return f" To mend it, {f'move {named} away and ' if named else ''}{remedy}."
+    prepared = [getattr(metadata, key, None) for key in ("sem_seg_root", "panoptic_root", "json_file")]
+    path = next((path for path in prepared if path and path in message), None)
+    return f" To fix it, {f'move {path} away and ' if path else ''}{hint}."
 
 
 def _paths(metadata: Any) -> list[str]:
     paths = [path for key in _PATHS if (path := getattr(metadata, key, None))]
-    if getattr(metadata, "evaluator_type", None) == "coco_panoptic_seg":  # semantic maps say what panoptic pngs say
+    if getattr(metadata, "evaluator_type", None) == "coco_panoptic_seg":  # semantic maps only repeat its panoptic PNGs
         semantic = getattr(metadata, "sem_seg_root", None)
         paths = [path for path in paths if path != semantic or os.path.exists(path)]
     return paths
@@ -125,7 +126,7 @@ def _check_count(records: list[Record], metadata: Any) -> str:
     published = getattr(metadata, "published_images", None)
     if published is not None and len(records) not in published:
         raise ValueError(
-            f"there are {len(records)} labelled images, but the published set has {' or '.join(map(str, published))}; "
+            f"found {len(records)} labelled images, need {' or '.join(map(str, published))} as published; "
             "the download or the preparation is incomplete."
         )
     return f"{len(records)}, as published" if published else str(len(records))
@@ -146,11 +147,11 @@ def _check_files_of_records(records: list[Record]) -> str:
                     missing.append(record[key])
     if missing:
         raise ValueError(f"{len(missing)} of {number} files are missing, the first being {missing[0]}.")
-    return f"all {number} files are there"
+    return f"all {number} files exist"
 
 
 def _check_id_maps(metadata: Any) -> str:
-    """Contiguous ids are 0..K-1, the ignore label is none of them, annotation files mean the same by their ids."""
+    """Contiguous ids are 0..K-1, the ignore label is not one of them, annotation files have the same names per id."""
     names = getattr(metadata, "stuff_classes", None) or getattr(metadata, "thing_classes", None)
     if not names:
         return "the dataset has no categories"
@@ -170,20 +171,20 @@ def _check_id_maps(metadata: Any) -> str:
 
 
 def _compare_names(path: str, ids: dict[int, int], vocabulary: dict[str, Any]) -> None:
-    """Raise ValueError if a file has other names for its category ids than a few that are merely called otherwise."""
+    """Raise ValueError if too many category ids of a file have other names; a few renamed ones are accepted."""
     with open(path, encoding="utf-8") as file:
         rows = json.load(file)["categories"]
     other = []
-    # A file may list more categories; that its annotations use only known ids was seen when they were loaded.
+    # A file may list more categories; loading has already checked that annotations use known ids only.
     for row in (row for row in rows if row["id"] in ids):
         index = ids[row["id"]]
         found = row["name"].replace("_", " ").strip()
         if not {found, *found.split(", ")} & {vocabulary["names"][index], *vocabulary["synonyms"][index]}:
             other.append((row["id"], row["name"], vocabulary["names"][index]))
-    if len(other) > _OTHER_NAMES_SHARE * len(rows):
+    if len(other) > _MAX_RENAMED_SHARE * len(rows):
         raise ValueError(
             f"{path} has other names for {len(other)} of {len(rows)} category ids, such as {other[0][0]}: "
-            f"{other[0][1]!r}, which should be {other[0][2]!r}; it numbers its categories in another way."
+            f"{other[0][1]!r}, which should be {other[0][2]!r}; its category ids are numbered differently."
         )
 
 
@@ -213,7 +214,7 @@ def _check_samples(records: list[Record], metadata: Any) -> str:
 
 
 def samples(records: list[Record]) -> list[Record]:
-    """Some records, spread over all, the first and the last among them."""
+    """Some records, evenly spread, with the first and the last."""
     positions = np.linspace(0, len(records) - 1, min(len(records), _NUM_SAMPLES)).round().astype(int)
     return [records[position] for position in positions]
 
@@ -236,18 +237,18 @@ def _check_panoptic_png(record: Record) -> None:
 
 
 def _may_have_another_order(metadata: Any) -> bool:
-    """Whether these are OVSeg's or CAT-Seg's label maps of Pascal Context's 59 categories, which lie in one place."""
+    """Whether these are label maps of Pascal Context's 59 categories by OVSeg or CAT-Seg, which share a folder name."""
     return Path(getattr(metadata, "sem_seg_root", None) or "").name.startswith("pc59_")
 
 
 def _check_class_order(records: list[Record], metadata: Any) -> str:
-    """Compare with the label maps of all 459 categories beside them."""
+    """Compare with the label maps of all 459 categories in the neighbouring folder."""
     from ..categories import load_categories
 
     root = Path(metadata.sem_seg_root)
     beside = root.with_name(root.name.replace("pc59_", "pc459_"))
     if not beside.is_dir():
-        return f"cannot be told: OVSeg's is not ours, CAT-Seg's is, and only label maps in {beside} would tell"
+        return f"unknown: CAT-Seg's order is supported, OVSeg's is not; label maps in {beside} would allow the check"
     ranks = {row.attributes["label_459"] - 1: row.id for row in load_categories("pascal_context_59")}
     expected_of = np.array([ranks.get(label, metadata.ignore_label) for label in range(_NUM_LABELS_16_BIT)])
     agreeing = compared = 0
@@ -258,6 +259,6 @@ def _check_class_order(records: list[Record], metadata: Any) -> str:
         expected, found = expected_of[read_label_map(other)], read_label_map(record["sem_seg_file_name"])
         known = expected != metadata.ignore_label
         agreeing, compared = agreeing + (found[known] == expected[known]).sum(), compared + known.sum()
-    if agreeing < _LEAST_AGREEMENT * compared:
-        raise ValueError(f"{root} does not fit {beside}: its categories have OVSeg's order, not ours.")
-    return f"that of {beside}"
+    if agreeing < _MIN_AGREEMENT * compared:
+        raise ValueError(f"{root} does not match {beside}: its categories have OVSeg's order, which is not supported.")
+    return f"matches {beside}"

@@ -1,5 +1,6 @@
-"""Each fault that costs hours elsewhere is found in a prepared miniature that was right before."""
+"""Every kind of damage to a prepared miniature dataset fails a check; without damage all checks pass."""
 
+import re
 import shutil
 
 import numpy as np
@@ -60,12 +61,12 @@ def prepared(preparation, root, prefix):
     register(preparation, root, prefix)
 
 
-def faults(name):
+def failures(name):
     return [(result.subject, result.message) for result in check_dataset(name) if not result.ok]
 
 
 @pytest.mark.parametrize("preparation", NAMES)
-def test_what_was_prepared_is_right(preparation, tmp_path, capsys):
+def test_prepared_datasets_pass_all_checks(preparation, tmp_path, capsys):
     prefix = f"right_{preparation}_"
     prepared(preparation, tmp_path, prefix)
     names = [prefix + name for name in NAMES[preparation]]
@@ -73,19 +74,25 @@ def test_what_was_prepared_is_right(preparation, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "FAILED" not in output and all(name in output for name in names)
     assert output.endswith(f"{len(names)} of {len(names)} datasets passed all checks.\n")
-    whats = [finding.subject for finding in check_dataset(names[0])]
-    assert whats == ["files", "records", "images", "names", "id maps", "samples"]
+    assert [result.subject for result in check_dataset(names[0])] == [
+        "files",
+        "records",
+        "images",
+        "names",
+        "id maps",
+        "samples",
+    ]
 
 
 def test_lvis_and_shapes(tmp_path, shapes_datasets):
     write_lvis(tmp_path)
     registration.register_lvis(tmp_path, prefix="right_")
-    assert faults("right_lvis_v1_val") == []
+    assert failures("right_lvis_v1_val") == []
     for name in shapes_datasets.values():
-        assert faults(name) == []
+        assert failures(name) == []
 
 
-def test_the_command_reports_by_its_exit_code(tmp_path, capsys):
+def test_a_failed_check_sets_the_exit_code(tmp_path, capsys):
     prepared("pascal_voc", tmp_path, "code_")
     shutil.rmtree(tmp_path / "pascal_voc_d2" / "annotations_pascal21")
     with pytest.raises(SystemExit) as caught:
@@ -97,7 +104,7 @@ def test_the_command_reports_by_its_exit_code(tmp_path, capsys):
     assert f"prepare it with: python datasets/prepare_pascal_voc.py --root {tmp_path}" in line
 
 
-def test_a_customary_name_and_an_unknown_one(capsys):
+def test_an_alias_and_an_unknown_name(capsys):
     with pytest.raises(SystemExit):
         main(["openvocab_pascal_ctx59_sem_seg_val"])
     assert "annotations_ctx59/validation" in capsys.readouterr().out
@@ -108,8 +115,8 @@ def test_a_customary_name_and_an_unknown_one(capsys):
     assert "No registered dataset matches 'ade20k_everything'. Known: masqclip_ade20k_full_sem_seg_train" in error
 
 
-def ade20k(folder, what):
-    """A change to the prepared folder of ADE20K -> what the check says."""
+def damage_ade20k(folder, what):
+    """Damage the prepared folder of ADE20K; the subject and message of the check that must fail."""
     labels = folder / "annotations_detectron2" / "validation"
     image = folder / "images" / "validation" / f"{ADE_VAL}.jpg"
     panoptic = folder / "ade20k_panoptic_val.json"
@@ -135,7 +142,7 @@ def ade20k(folder, what):
         metadata.published_images = (2000,)
         return (
             "images",
-            "there are 1 labelled images, but the published set has 2000; .* incomplete. To mend it, prepare",
+            "found 1 labelled images, need 2000 as published; .* incomplete. To fix it, prepare",
         )
     content = read_json(panoptic)
     if what == "segments not listed":
@@ -166,50 +173,51 @@ def ade20k(folder, what):
         "id not in the table",
     ],
 )
-def test_faults_are_found_and_told(tmp_path, what):
-    import re
-
+def test_each_kind_of_damage_fails_a_check(tmp_path, what):
     prefix = f"{tmp_path.name}_"
     prepared("ade20k", tmp_path, prefix)
-    place, match = ade20k(tmp_path / "ADEChallengeData2016", what)
-    found = faults(f"{prefix}ade20k_panoptic_val")
-    assert place in dict(found)
-    assert re.search(match, dict(found)[place]), found
+    subject, pattern = damage_ade20k(tmp_path / "ADEChallengeData2016", what)
+    found = failures(f"{prefix}ade20k_panoptic_val")
+    assert re.search(pattern, dict(found)[subject]), found
     assert all("\n" not in text for _, text in found)
 
 
-def test_a_half_prepared_set_names_the_command_that_goes_on(tmp_path):
+def test_an_interrupted_preparation_names_the_command_that_resumes_it(tmp_path):
     folder = write_ade20k(tmp_path)
     (folder / "annotations" / "validation" / f"{ADE_VAL}.png").write_bytes(b"damaged")
     with pytest.raises(ValueError):
         prepare("ade20k", tmp_path, splits=["val"], progress=False)
     register("ade20k", tmp_path, "half_checked_")
-    ((what, text),) = faults("half_checked_ade20k_sem_seg_val")
-    assert what == "files" and "was interrupted; resume it with: python datasets/prepare_ade20k.py --root" in text
+    ((subject, message),) = failures("half_checked_ade20k_sem_seg_val")
+    assert subject == "files"
+    assert "was interrupted; resume it with: python datasets/prepare_ade20k.py --root" in message
 
 
-@pytest.mark.parametrize("order, right", [("ours", True), ("OVSeg's", False)])
-def test_the_order_of_pascal_contexts_59_categories(tmp_path, order, right):
+@pytest.mark.parametrize("order, supported", [("ours", True), ("OVSeg's", False)])
+def test_the_order_of_pascal_contexts_59_categories(tmp_path, order, supported):
     prepared("pascal_context", tmp_path, "unused_" + order[:1])
-    made, theirs = tmp_path / "pascal_ctx_d2", tmp_path / "VOCdevkit" / "VOC2010" / "annotations_detectron2"
+    prepared_root, ovseg_root = (
+        tmp_path / "pascal_ctx_d2",
+        tmp_path / "VOCdevkit" / "VOC2010" / "annotations_detectron2",
+    )
     for number in (59, 459):
-        shutil.copytree(made / f"annotations_ctx{number}" / "validation", theirs / f"pc{number}_val")
-    # An aeroplane, which is 0 in either order, accordion, which is in neither, and bags.
-    write_pixels(theirs / "pc459_val" / "2008_000008.tif", [[1, 0, 8], [8, 8, 8]], np.uint16)
+        shutil.copytree(prepared_root / f"annotations_ctx{number}" / "validation", ovseg_root / f"pc{number}_val")
+    # An aeroplane, id 0 in both orders; an accordion, which is in neither; bags.
+    write_pixels(ovseg_root / "pc459_val" / "2008_000008.tif", [[1, 0, 8], [8, 8, 8]], np.uint16)
     bag = 1 if order == "ours" else 20
-    write_pixels(theirs / "pc59_val" / "2008_000008.png", [[0, 255, bag], [bag, bag, bag]])
-    shutil.rmtree(made)
+    write_pixels(ovseg_root / "pc59_val" / "2008_000008.png", [[0, 255, bag], [bag, bag, bag]])
+    shutil.rmtree(prepared_root)
     register("pascal_context", tmp_path, f"order_{order[:1]}_")
     found = {f.subject: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
-    assert found["class order"].ok is right
-    if not right:
-        assert "have OVSeg's order, not ours" in found["class order"].message
-    shutil.rmtree(theirs / "pc459_val")
+    assert found["class order"].ok is supported
+    if not supported:
+        assert "have OVSeg's order, which is not supported" in found["class order"].message
+    shutil.rmtree(ovseg_root / "pc459_val")
     found = {f.subject: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
-    assert found["class order"].message.startswith("cannot be told")
+    assert found["class order"].message.startswith("unknown: ")
 
 
-def test_samples_are_spread():
+def test_samples_are_evenly_spread():
     records = [{"n": n} for n in range(100)]
     chosen = [record["n"] for record in samples(records)]
     assert chosen[0] == 0 and chosen[-1] == 99 and len(chosen) == 12

@@ -1,4 +1,4 @@
-"""What the doctor says where something is wrong, where it is only not there, and where all is right."""
+"""The doctor: failed checks with their fixes, optional parts that are absent, and a complete installation."""
 
 import json
 import zipfile
@@ -12,8 +12,8 @@ from masqclip_d2.diagnostics.check_result import CheckResult, print_results, run
 from masqclip_d2.diagnostics.installation import check_installation
 
 
-def findings() -> dict[str, CheckResult]:
-    return {finding.subject: finding for finding in check_installation(run=False)}
+def results() -> dict[str, CheckResult]:
+    return {result.subject: result for result in check_installation(run=False)}
 
 
 @pytest.fixture(autouse=True)
@@ -23,17 +23,27 @@ def _own_caches(tmp_path, monkeypatch):
     monkeypatch.delenv("MASQCLIP_OPS", raising=False)
 
 
-def test_all_is_right_here_and_it_segments(capsys):
+def test_all_checks_pass_here_and_a_sample_image_is_segmented(capsys):
     main([])
     output = capsys.readouterr().out
     assert "FAILED" not in output and output.endswith("All checks passed.\n")
     (line,) = [line for line in output.splitlines() if line.split()[1] == "run"]
     assert "segments (" in line
-    for what in ("python", "torch", "open_clip_torch", "detectron2", "device", "ops", "weights", "text cache", "lvis"):
-        assert f"  {what}" in output
+    for subject in (
+        "python",
+        "torch",
+        "open_clip_torch",
+        "detectron2",
+        "device",
+        "ops",
+        "weights",
+        "text cache",
+        "lvis",
+    ):
+        assert f"  {subject}" in output
 
 
-def test_quick_leaves_the_run_out_and_a_fault_is_the_exit_code(capsys, monkeypatch):
+def test_quick_skips_the_run_and_a_failed_check_sets_the_exit_code(capsys, monkeypatch):
     monkeypatch.setenv("MASQCLIP_OPS", "tritom")
     with pytest.raises(SystemExit) as stopped:
         main(["--quick"])
@@ -44,102 +54,102 @@ def test_quick_leaves_the_run_out_and_a_fault_is_the_exit_code(capsys, monkeypat
     assert "1 of " in output.splitlines()[-1]
 
 
-def test_which_form_of_each_op_runs(monkeypatch):
-    text = findings()["ops"].message
+def test_implementation_of_each_op(monkeypatch):
+    text = results()["ops"].message
     assert text.startswith("cpu: torch (mask_refinement, masked_attention, ms_deform_attn, relative_scores)")
     monkeypatch.setenv("MASQCLIP_OPS", "reference")
-    assert "cpu: reference (" in findings()["ops"].message and "MASQCLIP_OPS=reference" in findings()["ops"].message
+    assert "cpu: reference (" in results()["ops"].message and "MASQCLIP_OPS=reference" in results()["ops"].message
 
 
 @pytest.mark.parametrize(
-    "choice, kind, why",
+    "choice, kind, reason",
     [
-        ("auto", "bundled", "no other can be imported; a checkout of facebookresearch/detectron2 on PYTHONPATH"),
-        ("auto", "real", "it can be imported"),
-        ("bundled", "bundled", "as MASQCLIP_D2=bundled says"),
+        ("auto", "bundled", "no other is installed; a checkout of facebookresearch/detectron2 on PYTHONPATH"),
+        ("auto", "real", "installed, so the bundled subset is not used"),
+        ("bundled", "bundled", "MASQCLIP_D2=bundled"),
     ],
 )
-def test_which_detectron2_and_why(monkeypatch, choice, kind, why):
+def test_detectron2_backend_and_the_reason_for_it(monkeypatch, choice, kind, reason):
     from masqclip_d2._compat import Detectron2Backend
 
     monkeypatch.setenv("MASQCLIP_D2", choice)
     monkeypatch.setattr(installation, "detectron2_backend", lambda: Detectron2Backend(kind, "0.6", "/there"))
-    assert findings()["detectron2"].message.startswith(f"{kind} detectron2 0.6 (/there): {why}")
+    assert results()["detectron2"].message.startswith(f"{kind} detectron2 0.6 (/there): {reason}")
 
 
 def test_a_package_that_does_not_load(monkeypatch):
     monkeypatch.setattr(installation, "_MODULES", ("json", "no_such_module"))
-    finding = findings()["imports"]
-    assert not finding.ok and "no_such_module is installed but cannot be imported" in finding.message
+    result = results()["imports"]
+    assert not result.ok and "no_such_module is installed but cannot be imported" in result.message
 
 
 def test_a_driver_that_torch_cannot_use(monkeypatch):
     monkeypatch.setattr(installation.torch.accelerator, "is_available", lambda: False)
     monkeypatch.setattr(installation.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(installation.torch.version, "cuda", None)
-    finding = findings()["device"]
-    assert not finding.ok and "was built without CUDA, though this machine has NVIDIA's driver" in finding.message
+    result = results()["device"]
+    assert not result.ok and "was built without CUDA, though this machine has NVIDIA's driver" in result.message
 
 
-def test_a_device_that_cannot_compute(monkeypatch):
-    """The meta device stands for a GPU that the build has no kernels for: its products have no numbers."""
+def test_a_device_without_kernels(monkeypatch):
+    """The meta device stands in for a GPU that the build does not support: its tensors have no values."""
     accelerator = installation.torch.accelerator
     monkeypatch.setattr(accelerator, "is_available", lambda: True)
     monkeypatch.setattr(accelerator, "current_accelerator", lambda: torch.device("meta"))
     monkeypatch.setattr(accelerator, "device_count", lambda: 1)
-    finding = findings()["device"]
-    assert not finding.ok and "\n" not in finding.message
+    result = results()["device"]
+    assert not result.ok and "\n" not in result.message
 
 
-def test_weights_that_ship(monkeypatch, tmp_path):
-    assert "masqclip://shapes_clip" in findings()["weights"].message
+def test_shipped_weights(monkeypatch, tmp_path):
+    assert "masqclip://shapes_clip" in results()["weights"].message
     monkeypatch.setattr(installation.reading, "SHIPPED_DIR", tmp_path)
-    finding = findings()["weights"]
-    assert not finding.ok and "no shipped weights named" in finding.message
+    result = results()["weights"]
+    assert not result.ok and "no shipped weights named" in result.message
     for name in ("shapes_clip", "shapes_masqclip"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"cut")
-    finding = findings()["weights"]
-    assert not finding.ok and "cannot be read: it is truncated" in finding.message
+    result = results()["weights"]
+    assert not result.ok and "cannot be read: it is truncated" in result.message
 
 
 def test_openai_weights(tmp_path):
-    finding = findings()["OpenAI's CLIP"]
-    assert finding.absent and finding.ok
-    assert f"none in {tmp_path / 'cache'}" in finding.message and "/ViT-L-14-336px.pt there" in finding.message
+    result = results()["OpenAI's CLIP"]
+    assert result.absent and result.ok
+    assert f"none in {tmp_path / 'cache'}" in result.message and "/ViT-L-14-336px.pt there" in result.message
     (tmp_path / "cache").mkdir()
     path = tmp_path / "cache" / "ViT-B-32.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ViT-B-32/constants.pkl", b"")
-    finding = findings()["OpenAI's CLIP"]
-    assert not finding.absent and finding.message == f"ViT-B/32 in {tmp_path / 'cache'}"
+    result = results()["OpenAI's CLIP"]
+    assert not result.absent and result.message == f"ViT-B/32 in {tmp_path / 'cache'}"
     path.write_bytes(path.read_bytes()[:20])
-    finding = findings()["OpenAI's CLIP"]
-    assert not finding.ok and f"{path} is damaged or incomplete" in finding.message
+    result = results()["OpenAI's CLIP"]
+    assert not result.ok and f"{path} is damaged or incomplete" in result.message
 
 
 def test_open_clip_weights(monkeypatch, tmp_path):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert findings()["open_clip's CLIPs"].absent
+    assert results()["open_clip's CLIPs"].absent
     (tmp_path / "models--laion--CLIP-ViT-B-16-laion2B-s34B-b88K" / "snapshots" / "1").mkdir(parents=True)
-    text = findings()["open_clip's CLIPs"].message
+    text = results()["open_clip's CLIPs"].message
     assert text == f"open_clip:ViT-B-16/laion2b_s34b_b88k in {tmp_path}"
 
 
 def test_text_cache(monkeypatch, tmp_path):
     folder = tmp_path / "texts"
     monkeypatch.setenv("MASQCLIP_TEXT_CACHE", str(folder))
-    assert findings()["text cache"].message == f"{folder}: 0 vocabularies, 0.0 MiB"
+    assert results()["text cache"].message == f"{folder}: 0 vocabularies, 0.0 MiB"
     folder.mkdir()
     (folder / "a.safetensors").write_bytes(bytes(2**20))
-    assert findings()["text cache"].message == f"{folder}: 1 vocabularies, 1.0 MiB"
+    assert results()["text cache"].message == f"{folder}: 1 vocabularies, 1.0 MiB"
     (tmp_path / "file").touch()
     monkeypatch.setenv("MASQCLIP_TEXT_CACHE", str(tmp_path / "file" / "texts"))
-    finding = findings()["text cache"]
-    assert not finding.ok and "cannot be written to; set MASQCLIP_TEXT_CACHE" in finding.message
+    result = results()["text cache"]
+    assert not result.ok and "is not writable; set MASQCLIP_TEXT_CACHE" in result.message
     monkeypatch.setenv("MASQCLIP_TEXT_CACHE", "off")
-    assert findings()["text cache"].absent
+    assert results()["text cache"].absent
 
 
 def test_datasets(monkeypatch, mini_shapes, tmp_path):
@@ -147,20 +157,20 @@ def test_datasets(monkeypatch, mini_shapes, tmp_path):
 
     monkeypatch.setattr(installation, "_PREFIX", "nothing_")
     register_shapes(tmp_path / "nowhere", prefix="nothing_")
-    assert findings()["datasets"].absent and "none of 7 in" in findings()["datasets"].message
+    assert results()["datasets"].absent and "none of 7 in" in results()["datasets"].message
     monkeypatch.setattr(installation, "_PREFIX", "mini_shapes_")
-    finding = findings()["datasets"]
-    assert finding.ok and not finding.absent
-    assert "7 of 7 in" in finding.message and "mini_shapes_captions, mini_shapes_closeups" in finding.message
+    result = results()["datasets"]
+    assert result.ok and not result.absent
+    assert "7 of 7 in" in result.message and "mini_shapes_captions, mini_shapes_closeups" in result.message
 
 
-def test_an_optional_package_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(installation, "_OPTIONAL", {"no_such_package": "only dreams need it"})
-    finding = findings()["no_such_package"]
-    assert finding.absent and finding.message == "is not installed; only dreams need it"
+def test_an_optional_package_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(installation, "_OPTIONAL", {"no_such_package": "for dreams"})
+    result = results()["no_such_package"]
+    assert result.absent and result.message == "not installed; for dreams"
 
 
-def test_findings_are_told_in_one_line_each(capsys):
+def test_each_result_is_printed_on_one_line(capsys):
     print_results(
         [
             run_check("sum", lambda: "1"),

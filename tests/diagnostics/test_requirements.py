@@ -1,4 +1,4 @@
-"""Versions are compared as pip compares them; what is missing, too old or mismatched is told with its remedy."""
+"""Versions compare as in pip; a missing, too old or mismatched package is a failed check with a fix."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def test_versions(version, conditions, expected):
     assert satisfies(version, conditions) is expected
 
 
-def test_what_is_installed_here_will_do():
+def test_the_packages_installed_here_pass():
     states = check_packages()
     assert all(state.ok for state in states), [state for state in states if not state.ok]
     assert [state.subject for state in states[:3]] == ["python", "torch", "torchvision"]
@@ -71,7 +71,7 @@ def test_too_new(monkeypatch, tmp_path):
     assert not states["numpy"].ok and "need >=1.26,<1.27" in states["numpy"].message
 
 
-def test_any_opencv_will_do(monkeypatch):
+def test_any_distribution_of_opencv_passes(monkeypatch):
     hidden = {"opencv-python-headless": None, "opencv-contrib-python": "4.9.0.80"}
     assert versions(monkeypatch, **hidden)["opencv-python-headless"].ok
 
