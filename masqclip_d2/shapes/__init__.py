@@ -1,4 +1,4 @@
-"""Shapes, the embedded world: rendering, datasets, pre-training of its CLIP, and its backbone.
+"""Shapes, a synthetic world: rendering, datasets, pre-training of its CLIP, and its backbone.
 
 Importing this package registers the datasets, the meta-architecture `ClipPretraining` and the backbone `TinyBackbone`.
 """

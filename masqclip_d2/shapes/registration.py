@@ -1,4 +1,4 @@
-"""The datasets of a Shapes folder."""
+"""Registers the datasets of a Shapes folder; importing this module registers those of the default folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from ..data.registration.image_folders import ImageFolder
 from ..data.registration.records import image_fields, instance_records, panoptic_records
 from .rendering import read_manifest
 
-SHAPES_AREA_LIMITS = (24**2, 48**2)  # pixels: small things up to the first, large ones from the second on
+SHAPES_AREA_LIMITS = (24**2, 48**2)  # pixels: things are small up to the first, large from the second
 
 
 @dataclass(frozen=True)
 class _ShapesSet:
-    """One dataset of a Shapes folder: `kind` is panoptic, instances or captions, `split` the image folder, `labels` the
-    ending of its annotation files."""
+    """A dataset of a Shapes folder.
+
+    Args:
+        kind: panoptic, instances or captions.
+        split: the image folder.
+        labels: suffix of the annotation files.
+    """
 
     kind: str
     split: str
@@ -44,20 +49,21 @@ _EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "captions":
 
 
 def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqclip_") -> list[str]:
-    """Register the datasets of a Shapes folder; done for the default folder when this module is imported.
+    """Register the datasets of a Shapes folder.
 
-    Registering the same folder again under the same names changes nothing.
+    Names are PREFIX + shapes_train (base categories only), shapes_train_all, shapes_val, shapes_train_instances (base
+    categories only), shapes_val_instances, shapes_captions, shapes_closeups. Registering the same folder again under
+    the same names has no effect.
 
     Args:
-        root: the folder that make_shapes wrote; None: `shapes` in `datasets_root()`. It need not exist yet.
-        prefix: what the names begin with: PREFIX + shapes_train (base categories only), shapes_train_all, shapes_val,
-            shapes_train_instances (base categories only), shapes_val_instances, shapes_captions, shapes_closeups.
+        root: folder written by make_shapes; None: `shapes` in `datasets_root()`. It need not exist yet.
+        prefix: of the names.
 
     Returns:
         The names.
 
     Raises:
-        ValueError: a name is taken by another folder or dataset.
+        ValueError: a name is registered for another folder or dataset.
     """
     root = datasets_root() / "shapes" if root is None else Path(root)
     names = [prefix + name for name in _SHAPES_SETS]
@@ -68,7 +74,7 @@ def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqcl
 
 
 def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
-    # Training on base labels must not know novel words, not even as wrong answers.
+    # In training on base labels, novel names must not occur, not even as other categories.
     base = "_base" if shapes_set.labels == _BASE_LABELS else ""
     instances = "_instances" if shapes_set.kind == "instances" else ""
     annotations = root / "annotations"
@@ -88,25 +94,25 @@ def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
             "panoptic_root": str(annotations / f"panoptic_{shapes_set.labels}"),
         }
     if shapes_set.kind == "panoptic" and shapes_set.labels != _BASE_LABELS:
-        # Semantic maps hold contiguous ids of all categories; those of base categories alone are other numbers.
+        # Semantic maps have contiguous ids of all categories, which differ from those of the base categories.
         metadata["sem_seg_root"] = str(root / f"semantic_{shapes_set.labels}")
     return metadata
 
 
 def _load_panoptic(root: Path, metadata: dict[str, Any]) -> list[Record]:
-    """One record per image: file_name, image_id, height, width, pan_seg_file_name, sem_seg_file_name, segments_info."""
+    """Return one record per image, see `panoptic_records`."""
     _require_finished(root, metadata["panoptic_json"])
     return panoptic_records(metadata["panoptic_json"], metadata)
 
 
 def _load_instances(root: Path, metadata: dict[str, Any]) -> list[Record]:
-    """One record per image: file_name, image_id, height, width, annotations (XYWH boxes, run-length masks)."""
+    """Return one record per image, see `instance_records`."""
     _require_finished(root, metadata["json_file"])
     return instance_records(metadata["json_file"], metadata)
 
 
 def _load_captions(root: Path, metadata: dict[str, Any]) -> list[Record]:
-    """One record per caption: file_name, image_id, height, width, caption."""
+    """Return one record per caption: file_name, image_id, height, width, caption."""
     _require_finished(root, metadata["json_file"])
     content = json.loads(Path(metadata["json_file"]).read_text(encoding="utf-8"))
     images = {image["id"]: image for image in content["images"]}
@@ -125,15 +131,15 @@ _LOADERS: dict[str, Callable[[Path, dict[str, Any]], list[Record]]] = {
 
 
 def _require_finished(root: Path, path: str) -> None:
-    """Raise FileNotFoundError, with the command that mends it, if the folder is unfinished or lacks the file."""
-    remedy = f"python datasets/make_shapes.py --output {root}"
+    """Raise FileNotFoundError, with the command to run, if the folder is unfinished or lacks the file."""
+    command = f"python datasets/make_shapes.py --output {root}"
     manifest = read_manifest(root)
     if manifest is not None and not manifest["complete"]:
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in manifest["spec"].items())
-        raise FileNotFoundError(f"The Shapes folder {root} is unfinished; take it up with: {remedy} {options}")
+        raise FileNotFoundError(f"The Shapes folder {root} is unfinished; resume it with: {command} {options}")
     if not os.path.isfile(path):
         raise FileNotFoundError(
-            f"Shapes has no {path}; render it with: {remedy} (or set DETECTRON2_DATASETS to the folder above shapes/)."
+            f"Shapes has no {path}; render it with: {command} (or set DETECTRON2_DATASETS to the folder above shapes/)."
         )
 
 

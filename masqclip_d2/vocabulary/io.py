@@ -87,12 +87,12 @@ def as_vocabulary(vocabulary: Vocabulary | str | Path | Sequence[str], stuff: st
         FileNotFoundError: there is no such file.
         ValueError: no valid vocabulary, or `stuff` with a vocabulary that defines its own stuff.
     """
-    if isinstance(vocabulary, (str, Path)) and is_vocabulary_name(vocabulary):
+    if isinstance(vocabulary, Path) or (isinstance(vocabulary, str) and is_vocabulary_name(vocabulary)):
         loaded = load_vocabulary(vocabulary)
     elif isinstance(vocabulary, Vocabulary):
         loaded = vocabulary
     else:
-        return Vocabulary.from_names(vocabulary, stuff)  # pyright: ignore[reportArgumentType]
+        return Vocabulary.from_names(vocabulary, stuff)
     if stuff:
         raise ValueError(
             "`stuff` is for category names only; a vocabulary or vocabulary file defines its own stuff categories."

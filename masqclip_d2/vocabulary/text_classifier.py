@@ -59,6 +59,8 @@ class TextClassifier(nn.Module):
         ValueError: unknown set of templates or unknown ensemble.
     """
 
+    logit_scale: Tensor
+
     def __init__(
         self,
         text_encoder: TextTower,

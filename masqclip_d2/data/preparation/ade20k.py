@@ -147,7 +147,7 @@ def _write_panoptic_png(folder: Path, split: str, stem: str) -> dict[str, Any]:
     image = folder / "images" / split_folder / f"{stem}.jpg"
     require_same_size(semantic, path, image_size(image), image)
     categories = load_categories("ade20k")
-    color_id = {category.id: int(rgb2id(category.color)) for category in categories}
+    color_id = {category.id: int(rgb2id(np.array(category.color))) for category in categories}
     stuff = [category.id for category in categories if not category.isthing]
     painted = [(i, color_id[i], semantic == i) for i in np.unique(semantic).tolist() if i in stuff]
     used = {color_id[i] for i in stuff}

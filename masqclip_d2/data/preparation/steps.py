@@ -66,7 +66,7 @@ class Step:
         if not self._can_resume():
             shutil.rmtree(parts, ignore_errors=True)
         set_state(self.folder, self.outputs, UNFINISHED)
-        chunks = in_chunks(plan.work, plan.items, parts, "part")
+        chunks = [] if plan.work is None else in_chunks(plan.work, plan.items, parts, "part")
         run_chunks(chunks, self.name, num_workers=num_workers, progress=progress and bool(chunks))
         if plan.finish is not None:
             plan.finish(collected(chunks))

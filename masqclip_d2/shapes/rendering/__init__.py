@@ -1,4 +1,4 @@
-"""The embedded world: patterned shapes over textured stuff, with captions. What makes it hard: scene.py."""
+"""Rendering of the Shapes world: patterned shapes on textured stuff, with captions. `scene` lists what is difficult."""
 
 from .canvas import Segment
 from .dataset import WORLD_VERSION, ShapesSpec, read_manifest, render_image, write_shapes

@@ -1,4 +1,4 @@
-"""COCO-style annotations of rendered scenes: panoptic ids and png, instances, semantic labels.
+"""COCO-style annotations of rendered scenes: panoptic json and png, instances, semantic labels.
 
 Formats: COCO panoptic (id = R + 256 G + 256^2 B, 0 = void), COCO instances with run-length masks, and 8-bit semantic
 maps of contiguous ids with 255 = ignore.
@@ -18,7 +18,7 @@ from .scene import Scene
 
 
 def describe_segments(scene: Scene) -> list[dict[str, Any]]:
-    """COCO panoptic `segments_info` of a scene, in the order of `scene.segments`."""
+    """Return COCO's panoptic `segments_info` of a scene, in the order of `scene.segments`."""
     infos, used = [], set()
     for label, segment in enumerate(scene.segments, start=1):
         mask = scene.segment_map == label
@@ -35,7 +35,7 @@ def describe_segments(scene: Scene) -> list[dict[str, Any]]:
 
 
 def panoptic_png(scene: Scene, infos: list[dict[str, Any]], base_only: bool) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: each pixel's segment id as a colour. With `base_only`, novel segments are void, too."""
+    """Return segment ids as colours, (H, W, 3) uint8. With `base_only`, novel segments are void."""
     ids = np.zeros(len(infos) + 1, dtype=np.uint32)
     for label, (segment, info) in enumerate(zip(scene.segments, infos, strict=True), start=1):
         if not (base_only and segment.category.novel):
@@ -45,7 +45,7 @@ def panoptic_png(scene: Scene, infos: list[dict[str, Any]], base_only: bool) -> 
 
 
 def semantic_png(scene: Scene, base_only: bool) -> NDArray[np.uint8]:
-    """(H, W) uint8: contiguous category ids, 255 where there is no label."""
+    """Return contiguous category ids, (H, W) uint8; 255 without label."""
     labels = np.full(len(scene.segments) + 1, IGNORE_LABEL, dtype=np.uint8)
     for label, segment in enumerate(scene.segments, start=1):
         if not (base_only and segment.category.novel):
@@ -54,7 +54,7 @@ def semantic_png(scene: Scene, base_only: bool) -> NDArray[np.uint8]:
 
 
 def instance_masks(scene: Scene) -> list[dict[str, Any] | None]:
-    """COCO run-length encoding (`size`, `counts` as text) of each thing, None for stuff; order of `scene.segments`."""
+    """Return COCO's run-length encoding of each thing, None for stuff, in the order of `scene.segments`."""
     return [
         run_length(scene.segment_map == label) if segment.category.isthing else None
         for label, segment in enumerate(scene.segments, start=1)
@@ -62,7 +62,7 @@ def instance_masks(scene: Scene) -> list[dict[str, Any] | None]:
 
 
 def panoptic_json(records: list[dict[str, Any]], base_only: bool) -> dict[str, Any]:
-    """COCO panoptic annotations from what `dataset.py` recorded of each image."""
+    """Return a COCO panoptic json from the records of `dataset.py`."""
     kept = _kept_categories(base_only)
     return {
         "images": [record["image"] for record in records],
@@ -79,14 +79,14 @@ def panoptic_json(records: list[dict[str, Any]], base_only: bool) -> dict[str, A
 
 
 def instances_json(records: list[dict[str, Any]], base_only: bool) -> dict[str, Any]:
-    """COCO instance annotations: things only, masks run-length encoded. Lists all 36 things, labelled or not."""
+    """Return a COCO instances json: things only, masks run-length encoded; lists all 36 things, labelled or not."""
     kept = _kept_categories(base_only)
     annotations = []
     for record in records:
         for index, (info, mask) in enumerate(zip(record["segments"], record["masks"], strict=True), start=1):
             if mask is not None and info["category_id"] in kept:
                 image_id = record["image"]["id"]
-                # At most 14 segments in an image; ids start above 0, which COCO's evaluation takes for "no match".
+                # An image has at most 14 segments. Ids start above 0, which COCO's evaluation treats as unmatched.
                 annotations.append({**info, "id": 100 * image_id + index, "image_id": image_id, "segmentation": mask})
     return {
         "images": [record["image"] for record in records],
@@ -96,7 +96,7 @@ def instances_json(records: list[dict[str, Any]], base_only: bool) -> dict[str, 
 
 
 def captions_json(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """COCO captions, one for each image."""
+    """Return a COCO captions json, one caption per image."""
     return {
         "images": [record["image"] for record in records],
         "annotations": [
@@ -119,10 +119,10 @@ def _category_rows(with_stuff: bool) -> list[dict[str, Any]]:
 
 
 def _segment_id(category: Category, used: set[int]) -> int:
-    """An id that shows as (nearly) the category's colour in the png, different from those used in the image."""
+    """Return an unused id whose colour in the png is close to the category's colour."""
     red, green, blue = category.color
     segment_id = red + 256 * green + 65536 * blue
-    step = 3 if blue < 128 else -3  # a visible change of blue that stays within a byte for all instances of an image
+    step = 3 if blue < 128 else -3  # a change of blue that stays within a byte for all instances of an image
     while segment_id in used:
         segment_id += 65536 * step
     used.add(segment_id)

@@ -1,6 +1,6 @@
-"""The picture while it is drawn: a canvas that knows each pixel's segment, and super-sampled objects put on it.
+"""Canvas with the segment of each pixel, and super-sampled objects that are painted on it.
 
-A pixel belongs to what covers at least half of it; its colour is blended by how much is covered.
+A pixel belongs to an object that covers at least half of it; colours are blended by coverage.
 """
 
 from __future__ import annotations
@@ -15,47 +15,49 @@ from ...categories import Category
 
 _SAMPLES = 3  # per pixel and axis
 
-Color = NDArray[np.float32]  # (3,) RGB in [0, 1]
-# Offsets (dx, dy) in pixels from an object's middle -> (inside the object, carries its second colour).
-Membership = Callable[[NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+Floats = NDArray[np.floating]  # float32 in practice
+Color = Floats  # (3,) RGB in [0, 1]
+# Offsets (dx, dy) in pixels from an object's centre -> (inside the object, has its second colour).
+Membership = Callable[[Floats, Floats], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One labelled region of a scene. `object_size` is the drawn object's longer side in pixels, 0 for stuff."""
+    """A labelled region of a scene. `object_size` is the longer side of the drawn object in pixels, 0 for stuff."""
 
     category: Category
     object_size: float
 
 
 class Canvas:
-    """The picture so far, (H, W, 3) float32 in [0, 1], with the segment of each pixel."""
+    """Image under construction, (H, W, 3) float32 in [0, 1], with the segment of each pixel."""
 
-    def __init__(self, picture: NDArray[np.float32], segment_map: NDArray[np.uint8], segments: list[Segment]) -> None:
-        self.picture = picture
+    def __init__(self, image: Floats, segment_map: NDArray[np.uint8], segments: list[Segment]) -> None:
+        self.image = image
         self.segment_map = segment_map
         self.segments = segments
-        self.areas = np.bincount(
-            segment_map.ravel(), minlength=len(segments) + 1
-        ).tolist()  # visible pixels, void first
-        self.full_areas = list(self.areas)  # pixels without occlusion, frame included
+        # Visible pixels of void and of each segment.
+        self.areas: list[int] = np.bincount(segment_map.ravel(), minlength=len(segments) + 1).tolist()
+        self.full_areas = list(self.areas)  # without occlusion by later objects
 
     @property
     def hw(self) -> tuple[int, int]:
-        return self.segment_map.shape
+        height, width = self.segment_map.shape
+        return height, width
 
     def mean_color_around(self, x: float, y: float, radius: float) -> Color:
-        window = self.picture[
+        """Return the mean colour of a square window around a point."""
+        window = self.image[
             max(int(y - radius), 0) : max(int(y + radius) + 1, 1), max(int(x - radius), 0) : max(int(x + radius) + 1, 1)
         ]
         return window.reshape(-1, 3).mean(axis=0)
 
-    def covered_areas(self, patch: Patch) -> NDArray[np.int64]:
-        """How many visible pixels each label (void first) would lose to the patch."""
+    def covered_areas(self, patch: Patch) -> NDArray[np.signedinteger]:
+        """Return the number of visible pixels that void and each segment would lose to the patch."""
         return np.bincount(self.segment_map[patch.window][patch.mask], minlength=len(self.areas))
 
     def add(self, patch: Patch, segment: Segment) -> None:
-        """Give the patch's pixels to a new segment."""
+        """Assign the pixels of the patch to a new segment."""
         covered = self.covered_areas(patch)
         self.areas = [area - int(hidden) for area, hidden in zip(self.areas, covered, strict=True)]
         self.segments.append(segment)
@@ -64,7 +66,7 @@ class Canvas:
         self.segment_map[patch.window][patch.mask] = len(self.segments)
 
     def make_void(self, patch: Patch) -> None:
-        """Take the label from the patch's pixels."""
+        """Make the pixels of the patch void."""
         covered = self.covered_areas(patch)
         self.areas = [area - int(hidden) for area, hidden in zip(self.areas, covered, strict=True)]
         self.areas[0] += int(covered.sum())
@@ -72,7 +74,7 @@ class Canvas:
 
 
 class Patch:
-    """An object super-sampled in the part of the frame that it can touch."""
+    """An object, super-sampled in a window of the frame that contains it."""
 
     def __init__(self, hw: tuple[int, int], x: float, y: float, radius: float, membership: Membership) -> None:
         self.x, self.y = x, y
@@ -87,7 +89,7 @@ class Patch:
         self.mask = self.coverage >= 0.5
 
     def paint(self, canvas: Canvas, first: Color, second: Color, shade: NDArray[np.float64]) -> None:
-        """Blend over the picture; `shade` is the change of brightness per pixel along (x, y)."""
+        """Blend the object over the image; `shade` is the change of brightness per pixel along (x, y)."""
         rows, columns = self.window
         light = (
             1
@@ -96,13 +98,13 @@ class Patch:
         )
         first_part = ((self.coverage - self.second_coverage) * light)[..., None]
         second_part = (self.second_coverage * light)[..., None]
-        behind = canvas.picture[self.window] * (1 - self.coverage[..., None])
-        canvas.picture[self.window] = behind + first_part * first + second_part * second
+        behind = canvas.image[self.window] * (1 - self.coverage[..., None])
+        canvas.image[self.window] = behind + first_part * first + second_part * second
 
 
-def _pixel_means(samples: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(3h, 3w) bool -> (h, w) float32: the share of True among the samples of each pixel."""
+def _pixel_means(samples: NDArray[np.bool_]) -> Floats:
+    """Return the share (h, w) float32 of True among the samples (3h, 3w) of each pixel."""
     height, width = samples.shape[0] // _SAMPLES, samples.shape[1] // _SAMPLES
     blocks = samples.view(np.uint8).reshape(height, _SAMPLES, width, _SAMPLES)
-    counts = sum(blocks[:, i, :, j] for i in range(_SAMPLES) for j in range(_SAMPLES))
+    counts = sum((blocks[:, i, :, j] for i in range(_SAMPLES) for j in range(_SAMPLES)), np.uint8(0))
     return counts.astype(np.float32) / np.float32(_SAMPLES**2)

@@ -1,4 +1,4 @@
-"""Says in words what a scene shows, in varied grammar: "a photo of a dotted star on grass", "two plain crosses"."""
+"""Captions of scenes, in varied grammar: "a photo of a dotted star on grass", "two plain crosses"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from .scene import Scene
 
-MAX_NAMED_THINGS = 4  # kinds; longer captions would not fit a short text context
+MAX_NAMED_THINGS = 4  # categories; longer captions exceed a short text context
 
 _NUMBERS = {2: "two", 3: "three", 4: "four"}
 _OPENINGS = ("", "", "", "a photo of ", "a picture of ", "an image of ", "a close-up of ", "there is ", "we see ")
@@ -23,16 +23,19 @@ _EXPANSES = {
     "sky": "a view of the sky",
     "wood": "a floor of wood",
 }
-_NAME_SHARE = 0.15  # captions that are nothing but a name, as a vocabulary's words are
-_BACKGROUND_SHARE = 0.6  # captions of things that name the background too
+_NAME_SHARE = 0.15  # share of captions that consist of a category name, like the prompts of a vocabulary
+_BACKGROUND_SHARE = 0.6  # share of captions of things that name the background
 
 
 def describe(rng: Generator, scene: Scene, name_share: float = _NAME_SHARE) -> str:
-    """One sentence about the scene: its most visible things and, often, its largest stuff.
+    """Return a caption of a scene: its most visible things and, often, its largest stuff.
 
-    `name_share` is the share of scenes with a single thing that get nothing but its name.
+    Scenes without things get a caption of their stuff, scenes without segments "an image of nothing".
 
-    Without things it is about the stuff alone; a scene without any segment is "an image of nothing".
+    Args:
+        rng: random generator.
+        scene: the scene.
+        name_share: share of scenes with a single thing whose caption is its name.
     """
     areas = np.bincount(scene.segment_map.ravel(), minlength=len(scene.segments) + 1)[1:]
     things, stuff = Counter(), []
@@ -74,7 +77,7 @@ def _counted(name: str, count: int) -> str:
 
 
 def _listed(rng: Generator, phrases: list[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """Join phrases: "a", "a and b", "a, b and c"."""
     if len(phrases) == 1:
         return phrases[0]
     return ", ".join(phrases[:-1]) + _pick(rng, _NEXT_TO) + phrases[-1]

@@ -1,8 +1,7 @@
-"""Writes the Shapes world as a dataset on disk, in parallel, so that it can be interrupted and taken up again.
+"""Writes a Shapes dataset to disk, in parallel; an interrupted run can be resumed.
 
-Image i of a split depends on (seed, split, i) and on nothing else: not on the number of workers, nor on how many images
-there are. Every file is written under a temporary name and renamed. While a folder is being made its manifest says
-`"complete": false`; annotation files appear at the end.
+Image i of a split depends only on (seed, split, i), not on the number of workers or images. Files are written
+atomically. The manifest of an unfinished folder has `"complete": false`; annotation files are written at the end.
 """
 
 from __future__ import annotations
@@ -32,20 +31,20 @@ from .captions import describe
 from .objects import CLEAR_SIZES, CLOSEUP_SIZES, SCENE_SIZES
 from .scene import Scene, render_portrait, render_scene
 
-WORLD_VERSION = 3  # raise it when the same seed renders other pictures or labels
+WORLD_VERSION = 3  # increase it when the same seed renders other images or labels
 MANIFEST = "manifest.json"
 
 _WORLD_NAME = "masqclip_d2 shapes"
-_PARTS = ".parts"  # what finished chunks recorded, until the annotation files are written
-_PNG_LEVEL = 1  # fast; noise does not compress anyway
+_PARTS = ".parts"  # folder with the records of finished chunks, until the annotation files are written
+_PNG_LEVEL = 1  # fast; noise hardly compresses
 _SCENE_SIDES = (128, 144, 160, 176)  # pixels
 _CAPTION_SIDE, _CLOSEUP_SIDE = 128, 64  # pixels
-_PORTRAIT_SHARE = 0.7  # of the close-ups
-_CLEAR_SHARE = 0.6  # of the captioned images
-_PORTRAIT_NAME_SHARE = 0.5  # captions of portraits that are nothing but the name
+_PORTRAIT_SHARE = 0.7  # share of the close-ups
+_CLEAR_SHARE = 0.6  # share of the captioned images
+_PORTRAIT_NAME_SHARE = 0.5  # share of captions of portraits that consist of the name
 _SPLIT_CODES = {"train": 0, "val": 1, "captions": 2, "closeups": 3}
 _IMAGE_FOLDERS = {"train": "train", "val": "val", "captions": "captions_images", "closeups": "closeups_images"}
-# Splits without segment labels, and the ending of their caption files.
+# Splits without segment labels, and the suffix of their caption files.
 _CAPTION_FILES = {"captions": "pretrain", "closeups": "closeups"}
 _MAX_IMAGES = 10_000_000
 
@@ -54,10 +53,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ShapesSpec:
-    """What a Shapes folder holds: numbers of images, and the seed that they follow from.
+    """Content of a Shapes folder: numbers of images, and the seed.
 
     Raises:
-        ValueError: a number is negative, or none is positive.
+        ValueError: a number is negative, or all are 0.
     """
 
     num_train: int
@@ -83,16 +82,16 @@ class ShapesSpec:
         }
 
     def holds(self, other: ShapesSpec) -> bool:
-        """True if each image of `other` is also one of ours."""
+        """Return True if this spec contains all images of `other`."""
         return self.seed == other.seed and all(self.counts[split] >= n for split, n in other.counts.items())
 
 
 def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
-    """Image `index` (from 0) of a split, with its caption.
+    """Render image `index` (from 0) of a split, and its caption.
 
-    "train" and "val" are scenes with sides of 128 to 176 pixels and 1 to 8 things; "captions" has 128 x 128 pixels and
-    mostly 1 to 3 things in clear colours, of 20 pixels and more, else 0 to 3 things as in scenes; "closeups" 64 x 64
-    pixels, mostly a portrait of one thing, else 0 to 2 things of 14 to 72 pixels.
+    "train" and "val": scenes with sides of 128 to 176 pixels and 1 to 8 things. "captions": 128 x 128 pixels, mostly 1
+    to 3 things of at least 20 pixels in clear colours, otherwise 0 to 3 things as in scenes. "closeups": 64 x 64
+    pixels, mostly a portrait of one thing, otherwise 0 to 2 things of 14 to 72 pixels.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLIT_CODES[split], index]))
     object_sizes = SCENE_SIZES
@@ -127,22 +126,22 @@ def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
 def write_shapes(
     output: str | Path, spec: ShapesSpec, *, num_workers: int = 1, exist_ok: bool = False, progress: bool = True
 ) -> Path:
-    """Render a Shapes folder. The files are listed in datasets/README.md.
+    """Render a Shapes folder; datasets/README.md lists its files.
 
-    An unfinished folder of the same spec is taken up where it was left; a finished one with fewer images grows.
+    An unfinished folder of the same spec is resumed; a finished one with fewer images is extended.
 
     Args:
         output: the folder; may exist if it is empty or was made by this function.
-        spec: what to render.
-        num_workers: processes; at most 1 renders in this process.
-        exist_ok: do nothing if the folder is finished and holds all that `spec` asks for; otherwise that is an error.
+        spec: numbers of images, and seed.
+        num_workers: processes; up to 1 renders in this process.
+        exist_ok: keep a finished folder that contains all images of `spec`; False: that is an error.
         progress: show a progress bar on stderr.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: the folder has other content, or holds another seed or world version, or more images.
+        FileExistsError: the folder has other content, another seed or world version, or more images.
     """
     output = Path(output)
     if not _claim(output, spec, exist_ok):
@@ -162,7 +161,7 @@ def write_shapes(
 
 
 def _claim(output: Path, spec: ShapesSpec, exist_ok: bool) -> bool:
-    """Check that the folder may be written; False if it is finished and good as it is."""
+    """Check that the folder may be written; return False if it is already finished."""
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"{output} is a file; choose another --output folder.")
     manifest = read_manifest(output)
@@ -175,27 +174,27 @@ def _claim(output: Path, spec: ShapesSpec, exist_ok: bool) -> bool:
     found = ShapesSpec(**manifest["spec"])
     if manifest["world_version"] != WORLD_VERSION:
         raise FileExistsError(
-            f"{output} holds version {manifest['world_version']} of the Shapes world, this code renders version "
+            f"{output} has version {manifest['world_version']} of the Shapes world, this code renders version "
             f"{WORLD_VERSION}; delete the folder or choose another --output."
         )
     if manifest["complete"] and found.holds(spec):
         if exist_ok:
-            logger.info("%s is already there, with %s.", output, found)
+            logger.info("%s already exists, with %s.", output, found)
             return False
-        raise FileExistsError(f"{output} is already there, with {found}; delete it, or pass --exist-ok to keep it.")
+        raise FileExistsError(f"{output} already exists, with {found}; delete it, or pass --exist-ok to keep it.")
     if not spec.holds(found):
         raise FileExistsError(
-            f"{output} holds {found}, which {spec} would not keep; delete it or choose another --output."
+            f"{output} has {found}, which {spec} does not include; delete it or choose another --output."
         )
     if manifest["complete"] or found != spec:
-        shutil.rmtree(output / _PARTS, ignore_errors=True)  # chunks end elsewhere now
+        shutil.rmtree(output / _PARTS, ignore_errors=True)  # chunks have other boundaries now
     else:
-        logger.info("Taking up the unfinished %s.", output)
+        logger.info("Resuming the unfinished folder %s.", output)
     return True
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any] | None:
-    """The manifest of a Shapes folder (keys name, world_version, spec, complete), or None if it is none of ours."""
+    """Return the manifest of a Shapes folder (name, world_version, spec, complete), or None if there is none."""
     try:
         manifest = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -232,7 +231,7 @@ def _write_image(output: Path, split: str, seed: int, index: int) -> dict[str, A
 
 
 def _label_sets(split: str) -> tuple[tuple[str, bool], ...]:
-    """(suffix of the files, base categories only) of a split's label sets."""
+    """Return (suffix of the files, base categories only) for each label set of a split."""
     return (("", False), ("_base", True)) if split == "train" else (("", False),)
 
 

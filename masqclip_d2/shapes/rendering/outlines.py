@@ -1,7 +1,7 @@
-"""The six shapes: which points of the plane lie inside.
+"""Outlines of the six shapes, as functions that test whether points are inside.
 
-Each outline takes coordinates in units of half the object's longer side (x to the right, y down, the object upright
-around the origin) and returns a boolean array of the same shape. Its longer side is 2.
+Coordinates are in units of half the object's longer side (x to the right, y down, the object upright around the
+origin). The result is a boolean array of their shape.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Coordinates = NDArray[np.float32]
+Coordinates = NDArray[np.floating]
 Inside = NDArray[np.bool_]
 
 _TRIANGLE_HALF_HEIGHT = np.float32(np.sqrt(3) / 2)  # equilateral, base 2
 _STAR_ARM_HALF_ANGLE = np.float32(np.pi / 5)
-_STAR_INNER_RADIUS = 0.45  # a regular pentagram has 0.38; a little fuller leaves room for the pattern
+_STAR_INNER_RADIUS = 0.45  # a regular pentagram has 0.38; a larger one leaves room for the pattern
 _STAR_HALF_WIDTH = np.float32(np.sin(2 * np.pi / 5))  # of a star whose tips lie on the unit circle
 _CROSS_HALF_WIDTH = np.float32(0.36)
 _CRESCENT_HOLE_RADIUS = np.float32(0.84)
 _CRESCENT_HOLE_OFFSET = np.float32(0.62)
-_CRESCENT_SHIFT = np.float32(0.2)  # brings the middle of the crescent's body nearer to the origin
+_CRESCENT_SHIFT = np.float32(0.2)  # moves the crescent's body closer to the origin
 
 
 def _circle(x: Coordinates, y: Coordinates) -> Inside:
@@ -38,7 +38,7 @@ def _triangle(x: Coordinates, y: Coordinates) -> Inside:
 
 
 def _star(x: Coordinates, y: Coordinates) -> Inside:
-    """Five arms, one upwards. Folded into half an arm, its edge is the line from the tip to the inner corner."""
+    """Five arms, one upwards. Folded to half an arm, the edge is the line from the tip to the inner corner."""
     x, y = x * _STAR_HALF_WIDTH, y * _STAR_HALF_WIDTH
     angle = np.arctan2(x, -y)  # 0 at the upper tip
     folded = np.abs(np.mod(angle + _STAR_ARM_HALF_ANGLE, 2 * _STAR_ARM_HALF_ANGLE) - _STAR_ARM_HALF_ANGLE)

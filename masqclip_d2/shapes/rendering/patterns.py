@@ -1,7 +1,7 @@
-"""The six patterns: which points carry the second colour.
+"""The six patterns, as functions that test whether points have the second colour.
 
-Each pattern takes coordinates (u, v) in pattern periods, already rotated by the pattern's own angle and shifted by its
-phase, and returns a boolean array of the same shape. `ringed` takes distances from the object's middle instead.
+Coordinates (u, v) are in pattern periods, rotated by the pattern's angle and shifted by its phase. The result is a
+boolean array of their shape. `ringed` is centred on the object.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Coordinates = NDArray[np.float32]
+Coordinates = NDArray[np.floating]
 Second = NDArray[np.bool_]
 
 _DOT_RADIUS = np.float32(0.34)  # periods: dots cover 36 % of the area
-_CHECKS_PER_PERIOD = np.float32(1.6)  # a check is 0.62 periods wide, so that it is as easily seen as a stripe or dot
+_CHECKS_PER_PERIOD = np.float32(1.6)  # a check is 0.62 periods wide, as visible as a stripe or dot
 _ZIGZAG_LENGTH = np.float32(1.7)  # periods from tooth to tooth
 _ZIGZAG_HEIGHT = np.float32(0.8)  # periods from the foot of a tooth to its tip
 
@@ -58,5 +58,5 @@ PATTERNS: dict[str, Callable[[Coordinates, Coordinates], Second]] = {
     "zigzag": _zigzag,
 }
 
-# Rings stay around the object's middle; the others get a random phase.
+# Rings are centred on the object; the other patterns get a random phase.
 CENTRED_PATTERNS = frozenset({"ringed"})

@@ -1,11 +1,11 @@
 """Renders one scene of the Shapes world: patterned shapes and distractors over textured stuff.
 
-In: a random generator and what the scene may hold. Out: a `Scene`, that is the picture, which segment each pixel
-belongs to, and each segment's category.
+Input: a random generator and the content of the scene. Output: a `Scene` with the image, the segment of each pixel and
+the category of each segment.
 
-What makes the world hard, on purpose: colours say nothing about things; second colours and backgrounds may come close;
-objects are cut by the frame and by each other; small ones lose their pattern; some textures look like patterns; specks
-and lines without a label lie about.
+Difficulties: colours do not depend on the category of a thing; an object's colours may be close to each other or to its
+background; objects are cut off by the frame and occlude each other; small ones lose their pattern; some textures
+resemble patterns; there are specks and lines without a label.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from .objects import (
 from .textures import TEXTURES, smooth_noise
 
 MIN_VISIBLE_AREA = 16  # pixels; about the smallest crescent
-MIN_VISIBLE_FRACTION = 0.35  # of the object's own area, so that what carries a label can be recognised
+MIN_VISIBLE_FRACTION = 0.35  # share of the object's area, so that labelled objects are recognizable
 _PLACEMENT_TRIES = 4
-_PORTRAIT_SIZE = (0.4, 0.97)  # of the frame's shorter side
-_PORTRAIT_SHIFT = 0.125  # of the frame, from its middle
-_MAX_SHADING = 0.18  # change of brightness from an object's middle to its side
+_PORTRAIT_SIZE = (0.4, 0.97)  # share of the frame's shorter side
+_PORTRAIT_SHIFT = 0.125  # share of the frame, from its centre
+_MAX_SHADING = 0.18  # change of brightness from an object's centre to its side
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Scene:
     Args:
         image: (H, W, 3) uint8 RGB.
         segment_map: (H, W) uint8; 0 is void (a distractor), i > 0 is `segments[i - 1]`, which has 16 pixels or more.
-        segments: stuff by descending area, then things in the order in which they were drawn.
+        segments: stuff by descending area, then things in drawing order.
     """
 
     image: NDArray[np.uint8]
@@ -63,16 +63,16 @@ def render_scene(
     object_sizes: SizeRanges = SCENE_SIZES,
     clear: bool = False,
 ) -> Scene:
-    """Render a scene of the given size.
+    """Render a scene.
 
     Args:
-        rng: everything random comes from here; the same state gives the same scene.
+        rng: the only source of randomness; the same state renders the same scene.
         hw: (height, width) in pixels.
-        num_things: how many things to try to place; one that finds no free place in four tries is left out.
+        num_things: number of things to place; one that finds no place in four tries is skipped.
         num_stuff: 1 to 6 different kinds of stuff.
-        num_distractors: specks and lines without a label, which lie behind the things.
+        num_distractors: specks and lines without a label, behind the things.
         object_sizes: ranges of the things' longer sides in pixels.
-        clear: things have colours far from each other and from what lies behind them.
+        clear: draw things in colours far from each other and from their background.
     """
     canvas = Canvas(*_draw_stuff(rng, hw, num_stuff))
     for _ in range(num_distractors):
@@ -81,13 +81,15 @@ def render_scene(
     for _ in range(num_things):
         category = things[rng.integers(len(things))]
         _draw_thing(rng, canvas, category, random_object_size(rng, object_sizes), clear)
-    image = _photograph(rng, canvas.picture)
+    image = _photograph(rng, canvas.image)
     return Scene(image, *_drop_remnants(canvas.segment_map, canvas.segments))
 
 
 def render_portrait(rng: Generator, hw: tuple[int, int]) -> Scene:
-    """Render one thing, large and in the middle, in clear colours on one kind of stuff: the easy pictures of the world,
-    as pictures of a single object on the web are. Arguments as for `render_scene`."""
+    """Render one large thing in the middle, in clear colours on one kind of stuff, like web images of one object.
+
+    Arguments as for `render_scene`.
+    """
     canvas = Canvas(*_draw_stuff(rng, hw, 1))
     things = [category for category in load_categories("shapes") if category.isthing]
     category = things[rng.integers(len(things))]
@@ -98,43 +100,43 @@ def render_portrait(rng: Generator, hw: tuple[int, int]) -> Scene:
     first, second = clear_colors(rng, canvas.mean_color_around(x, y, size / 2))
     patch.paint(canvas, first, second, rng.uniform(-_MAX_SHADING, _MAX_SHADING, 2) / (size / 2))
     canvas.add(patch, Segment(category, size))
-    return Scene(_photograph(rng, canvas.picture), *_drop_remnants(canvas.segment_map, canvas.segments))
+    return Scene(_photograph(rng, canvas.image), *_drop_remnants(canvas.segment_map, canvas.segments))
 
 
 def _draw_stuff(
     rng: Generator, hw: tuple[int, int], num_stuff: int
-) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[Segment]]:
-    """Fill the frame with regions that have wavy borders, one kind of stuff each."""
+) -> tuple[NDArray[np.floating], NDArray[np.uint8], list[Segment]]:
+    """Fill the frame with regions with wavy borders, each with one kind of stuff."""
     kinds = [category for category in load_categories("shapes") if not category.isthing]
     chosen = [kinds[index] for index in rng.choice(len(kinds), num_stuff, replace=False)]
     if num_stuff == 1:
         region = np.zeros(hw, dtype=np.uint8)
     else:
         region = _wavy_regions(rng, hw, num_stuff)
-    picture = np.empty((*hw, 3), dtype=np.float32)
+    image = np.empty((*hw, 3), dtype=np.float32)
     for index, kind in enumerate(chosen):
         texture = TEXTURES[kind.name](rng, hw)
-        picture = texture if num_stuff == 1 else np.where((region == index)[..., None], texture, picture)
+        image = texture if num_stuff == 1 else np.where((region == index)[..., None], texture, image)
     order = np.argsort(-np.bincount(region.ravel(), minlength=num_stuff), kind="stable")
     new_label = np.empty(num_stuff, dtype=np.uint8)
     new_label[order] = np.arange(1, num_stuff + 1)
-    return picture, new_label[region], [Segment(chosen[index], 0.0) for index in order]
+    return image, new_label[region], [Segment(chosen[index], 0.0) for index in order]
 
 
 def _wavy_regions(rng: Generator, hw: tuple[int, int], count: int) -> NDArray[np.uint8]:
-    """Cut the frame into `count` bands along a random direction, borders bent by noise: (H, W), values 0..count-1."""
+    """Cut the frame into `count` bands across a random direction, with noisy borders: (H, W), values 0..count-1."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.arange(hw[0], dtype=np.float32)[:, None], np.arange(hw[1], dtype=np.float32)
     height = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
     height = height + smooth_noise(rng, hw, (35, 35)) * np.float32(rng.uniform(20, 55))
     height += smooth_noise(rng, hw, (9, 9)) * np.float32(rng.uniform(0, 8))
-    # Shares of the frame: cut points evenly spread, moved by at most a third of a band.
+    # Cut points, as shares of the frame: evenly spaced, moved by at most a third of a band.
     cuts = (np.arange(1, count) + rng.uniform(-1 / 3, 1 / 3, count - 1)) / count
     return np.digitize(height, np.quantile(height, cuts)).astype(np.uint8)
 
 
 def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float, clear: bool) -> None:
-    """Draw a thing where it stays visible and hides no earlier thing too much; not at all if no such place is found."""
+    """Draw a thing where it is visible and no earlier thing becomes too occluded; skip it if no such place is found."""
     pattern = category.attributes["pattern"]
     membership = patterned_object(rng, category.attributes["shape"], pattern, size)
     min_area = max(MIN_VISIBLE_AREA, MIN_VISIBLE_FRACTION * full_area(membership, size))
@@ -163,7 +165,7 @@ def _leaves_others_visible(canvas: Canvas, patch: Patch) -> bool:
 
 
 def _draw_distractor(rng: Generator, canvas: Canvas) -> None:
-    """A speck or a thin line in one colour; its pixels become void."""
+    """Draw a speck or a thin line in one colour; its pixels become void."""
     x, y = rng.uniform(0, canvas.hw[1]), rng.uniform(0, canvas.hw[0])
     if rng.random() < 0.5:
         radius = rng.uniform(1.5, 4.0)
@@ -177,25 +179,25 @@ def _draw_distractor(rng: Generator, canvas: Canvas) -> None:
     canvas.make_void(patch)
 
 
-def _photograph(rng: Generator, picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Uneven light, a colour cast, sometimes blur and noise: (H, W, 3) uint8."""
-    height, width = picture.shape[:2]
+def _photograph(rng: Generator, image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Apply uneven light, a colour cast, sometimes blur and noise; return (H, W, 3) uint8."""
+    height, width = image.shape[:2]
     slope_x, slope_y = rng.uniform(-0.25, 0.25, 2)
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     light = np.float32(rng.uniform(0.85, 1.1)) + np.float32(slope_x) * x + np.float32(slope_y) * y
     cast = rng.uniform(0.92, 1.08, 3).astype(np.float32)
-    picture = picture * (light[..., None] * cast)
+    image = image * (light[..., None] * cast)
     if rng.random() < 0.3:
-        picture = _blurred(picture, np.float32(rng.uniform(0.10, 0.25)))
+        image = _blurred(image, np.float32(rng.uniform(0.10, 0.25)))
     if rng.random() < 0.6:
         noise = rng.standard_normal((height, width), dtype=np.float32) * np.float32(rng.uniform(0.005, 0.03))
-        picture = picture + noise[..., None]
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+        image = image + noise[..., None]
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _blurred(picture: NDArray[np.float32], side: np.float32) -> NDArray[np.float32]:
-    """Three-tap filter (side, 1 - 2 side, side) along both axes."""
-    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)), mode="edge")
+def _blurred(image: NDArray[np.floating], side: np.float32) -> NDArray[np.floating]:
+    """Apply the three-tap filter (side, 1 - 2 side, side) along both axes."""
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
     rows = padded[1:-1] * (1 - 2 * side) + (padded[:-2] + padded[2:]) * side
     return rows[:, 1:-1] * (1 - 2 * side) + (rows[:, :-2] + rows[:, 2:]) * side
 
@@ -203,7 +205,7 @@ def _blurred(picture: NDArray[np.float32], side: np.float32) -> NDArray[np.float
 def _drop_remnants(
     segment_map: NDArray[np.uint8], segments: list[Segment]
 ) -> tuple[NDArray[np.uint8], tuple[Segment, ...]]:
-    """Make stuff of which hardly anything is left void, and number the segments without gaps."""
+    """Make tiny remnants of stuff void, and number the segments without gaps."""
     areas = np.bincount(segment_map.ravel(), minlength=len(segments) + 1)[1:]
     kept = np.flatnonzero(areas >= MIN_VISIBLE_AREA)
     new_label = np.zeros(len(segments) + 1, dtype=np.uint8)

@@ -1,8 +1,8 @@
-"""The six kinds of stuff, each a texture that fills a whole frame.
+"""The six kinds of stuff, as textures that fill a frame.
 
-A texture takes a random generator and a size (height, width) and returns (H, W, 3) float32 RGB in [0, 1]. Colours vary
-and overlap between kinds on purpose (a sunset sky is as red as brick, dry grass as yellow as sand), so that the texture
-counts as much as the colour.
+A texture takes a random generator and a size (height, width) and returns (H, W, 3) float32 RGB in [0, 1]. The colours
+of different kinds overlap (a sunset sky is as red as brick, dry grass as yellow as sand), so that the texture matters
+as much as the colour.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-Picture = NDArray[np.float32]  # (H, W, 3)
-Plane = NDArray[np.float32]  # (H, W)
+# float32 in practice
+Image = NDArray[np.floating]  # (H, W, 3)
+Plane = NDArray[np.floating]  # (H, W)
 
 
 def smooth_noise(rng: Generator, hw: tuple[int, int], cell_hw: tuple[float, float]) -> Plane:
-    """Random values at the corners of cells of `cell_hw` pixels, interpolated smoothly between: (H, W) in [0, 1]."""
+    """Interpolate random values at the corners of cells of `cell_hw` pixels smoothly: (H, W) in [0, 1]."""
     rows, row_weights = _cell_positions(rng, hw[0], cell_hw[0])
     columns, column_weights = _cell_positions(rng, hw[1], cell_hw[1])
     corners = rng.random((rows[-1] + 2, columns[-1] + 2), dtype=np.float32)
@@ -27,8 +28,8 @@ def smooth_noise(rng: Generator, hw: tuple[int, int], cell_hw: tuple[float, floa
     return upper + (across[rows + 1] - upper) * row_weights[:, None]
 
 
-def _cell_positions(rng: Generator, length: int, cell: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Cell index of each pixel and its smooth-step weight towards the next cell, with a random phase."""
+def _cell_positions(rng: Generator, length: int, cell: float) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Return the cell index of each pixel and its smooth-step weight towards the next cell, with a random phase."""
     position = np.arange(length, dtype=np.float32) / np.float32(cell) + rng.random(dtype=np.float32)
     index = np.floor(position)
     t = position - index
@@ -36,27 +37,27 @@ def _cell_positions(rng: Generator, length: int, cell: float) -> tuple[NDArray[n
 
 
 def _tilted_grid(rng: Generator, hw: tuple[int, int], max_degrees: float) -> tuple[Plane, Plane]:
-    """Pixel coordinates (x, y), turned by a random angle of at most `max_degrees`."""
+    """Return pixel coordinates (x, y), rotated by a random angle of at most `max_degrees`."""
     angle = np.deg2rad(rng.uniform(-max_degrees, max_degrees))
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     y, x = np.arange(hw[0], dtype=np.float32)[:, None], np.arange(hw[1], dtype=np.float32)
     return cos * x + sin * y, cos * y - sin * x
 
 
-def _palette(rng: Generator, *colors: tuple[float, float, float], jitter: float = 0.06) -> NDArray[np.float32]:
-    """A random mixture of two of the kind's colours, jittered: (3,) in [0, 1]."""
+def _palette(rng: Generator, *colors: tuple[float, float, float], jitter: float = 0.06) -> NDArray[np.floating]:
+    """Mix two of the kind's colours at random, with jitter: (3,) in [0, 1]."""
     first, second = rng.choice(len(colors), 2, replace=False)
     mix = rng.random()
     color = np.array(colors[first]) * mix + np.array(colors[second]) * (1 - mix)
     return np.clip(color + rng.uniform(-jitter, jitter, 3), 0.02, 0.98).astype(np.float32)
 
 
-def _between(t: Plane, low: NDArray[np.float32], high: NDArray[np.float32]) -> Picture:
+def _between(t: Plane, low: NDArray[np.floating], high: NDArray[np.floating]) -> Image:
     """Blend from `low` where t is 0 to `high` where t is 1."""
     return low + t[..., None] * (high - low)
 
 
-def _grass(rng: Generator, hw: tuple[int, int]) -> Picture:
+def _grass(rng: Generator, hw: tuple[int, int]) -> Image:
     blades = smooth_noise(rng, hw, (rng.uniform(5, 9), rng.uniform(1.2, 2.2)))
     patches = smooth_noise(rng, hw, (25, 25))
     dark = _palette(rng, (0.10, 0.30, 0.08), (0.22, 0.30, 0.10), (0.30, 0.28, 0.10))
@@ -64,7 +65,7 @@ def _grass(rng: Generator, hw: tuple[int, int]) -> Picture:
     return _between(0.75 * blades + 0.25 * patches, dark, light)
 
 
-def _water(rng: Generator, hw: tuple[int, int]) -> Picture:
+def _water(rng: Generator, hw: tuple[int, int]) -> Image:
     x, y = _tilted_grid(rng, hw, 12)
     bend = smooth_noise(rng, hw, (14, 30)) * 9 + np.sin(x * np.float32(2 * np.pi / rng.uniform(18, 40))) * 1.5
     ripples = 0.5 + 0.5 * np.sin((y + bend) * np.float32(2 * np.pi / rng.uniform(7, 14)))
@@ -73,7 +74,7 @@ def _water(rng: Generator, hw: tuple[int, int]) -> Picture:
     return _between(ripples * ripples * smooth_noise(rng, hw, (10, 22)), deep, crest)
 
 
-def _sand(rng: Generator, hw: tuple[int, int]) -> Picture:
+def _sand(rng: Generator, hw: tuple[int, int]) -> Image:
     grains = rng.random(hw, dtype=np.float32)
     dunes = smooth_noise(rng, hw, (12, 40))
     dark = _palette(rng, (0.60, 0.48, 0.28), (0.55, 0.45, 0.38), (0.62, 0.55, 0.35))
@@ -81,7 +82,7 @@ def _sand(rng: Generator, hw: tuple[int, int]) -> Picture:
     return _between(0.5 * grains + 0.5 * dunes, dark, light)
 
 
-def _brick(rng: Generator, hw: tuple[int, int]) -> Picture:
+def _brick(rng: Generator, hw: tuple[int, int]) -> Image:
     x, y = _tilted_grid(rng, hw, 8)
     height = np.float32(rng.uniform(8, 15))
     width = height * np.float32(rng.uniform(1.8, 2.6))
@@ -89,7 +90,7 @@ def _brick(rng: Generator, hw: tuple[int, int]) -> Picture:
     row = np.floor(y / height)
     shifted = x / width + np.float32(0.5) * np.mod(row, 2)
     column = np.floor(shifted)
-    # Distances to the middle of the nearest joints, in pixels: their clipped difference is an anti-aliased edge.
+    # Distances to the nearest joints, in pixels; clipping them anti-aliases the edges.
     to_joint = height / 2 - np.abs(y - (row + np.float32(0.5)) * height)
     to_side = (0.5 - np.abs(shifted - column - np.float32(0.5))) * width
     is_brick = np.clip(np.minimum(to_joint, to_side) - joint / 2 + 0.5, 0, 1)
@@ -102,18 +103,18 @@ def _brick(rng: Generator, hw: tuple[int, int]) -> Picture:
     return mortar + is_brick[..., None] * (bricks - mortar)
 
 
-def _sky(rng: Generator, hw: tuple[int, int]) -> Picture:
+def _sky(rng: Generator, hw: tuple[int, int]) -> Image:
     y = np.linspace(0, 1, hw[0], dtype=np.float32)[:, None]
     horizon = _palette(rng, (0.75, 0.88, 0.97), (0.95, 0.70, 0.50), (0.80, 0.80, 0.82))
     zenith = _palette(rng, (0.25, 0.50, 0.88), (0.40, 0.35, 0.60), (0.52, 0.58, 0.66))
     cloud = _palette(rng, (0.96, 0.96, 0.97), (0.85, 0.82, 0.84), (0.95, 0.85, 0.80))
     billows = 0.65 * smooth_noise(rng, hw, (22, 40)) + 0.35 * smooth_noise(rng, hw, (9, 16))
     cover = np.clip((billows - np.float32(rng.uniform(0.40, 0.65))) * 3.5, 0, 1)
-    picture = _between(np.broadcast_to(y, hw), zenith, horizon)
-    return picture + cover[..., None] * (cloud - picture)
+    image = _between(np.broadcast_to(y, hw), zenith, horizon)
+    return image + cover[..., None] * (cloud - image)
 
 
-def _wood(rng: Generator, hw: tuple[int, int]) -> Picture:
+def _wood(rng: Generator, hw: tuple[int, int]) -> Image:
     x, y = _tilted_grid(rng, hw, 8)
     if rng.random() < 0.5:
         x, y = y, x
@@ -123,11 +124,11 @@ def _wood(rng: Generator, hw: tuple[int, int]) -> Picture:
     to_gap = plank * (0.5 - np.abs(np.mod(y / plank, 1) - np.float32(0.5)))
     dark = _palette(rng, (0.30, 0.18, 0.08), (0.42, 0.30, 0.16), (0.34, 0.30, 0.26))
     light = _palette(rng, (0.62, 0.42, 0.22), (0.82, 0.66, 0.42), (0.66, 0.62, 0.56))
-    picture = _between(rings * 0.8 + 0.2 * smooth_noise(rng, hw, (4, 4)), dark, light)
-    return picture * np.clip(to_gap, 0.35, 1)[..., None]
+    image = _between(rings * 0.8 + 0.2 * smooth_noise(rng, hw, (4, 4)), dark, light)
+    return image * np.clip(to_gap, 0.35, 1)[..., None]
 
 
-TEXTURES: dict[str, Callable[[Generator, tuple[int, int]], Picture]] = {
+TEXTURES: dict[str, Callable[[Generator, tuple[int, int]], Image]] = {
     "grass": _grass,
     "water": _water,
     "sand": _sand,

@@ -26,7 +26,7 @@ def test_one_thing_is_always_named_and_its_background_often():
     captions = _captions(_scene("grass", "dotted star"))
     assert all("dotted star" in caption for caption in captions)
     assert 0.3 < np.mean(["grass" in caption for caption in captions]) < 0.8
-    assert "dotted star" in captions  # nothing but the name, as vocabularies ask
+    assert "dotted star" in captions  # the name alone, like a prompt
     assert "a dotted star" in captions
     assert "a photo of a dotted star on grass" in _captions(_scene("grass", "dotted star"), 3000)
     assert len(set(captions)) > 30
@@ -73,7 +73,7 @@ def _scene_without_segments():
     return Scene(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), ())
 
 
-def test_pretraining_captions_name_what_is_there_and_use_every_word():
+def test_pretraining_captions_describe_the_scene_and_use_every_word():
     words = set()
     for index in range(250):
         scene, caption = render_image("captions", index, seed=0)

@@ -32,9 +32,9 @@ def test_panoptic_json_and_png_agree(shapes_folder, split, labels):
     assert len(content["annotations"]) == len(content["images"]) == {"train": 40, "val": 8}[split]
     for image, annotation in zip(content["images"], content["annotations"], strict=True):
         ids = _ids(shapes_folder / "annotations" / f"panoptic_{labels}" / annotation["file_name"])
-        picture = Image.open(shapes_folder / split / image["file_name"])
-        assert picture.mode == "RGB"
-        assert ids.shape == (image["height"], image["width"]) == picture.size[::-1]
+        image_file = Image.open(shapes_folder / split / image["file_name"])
+        assert image_file.mode == "RGB"
+        assert ids.shape == (image["height"], image["width"]) == image_file.size[::-1]
         assert set(np.unique(ids)) - {0} == {info["id"] for info in annotation["segments_info"]}
         for info in annotation["segments_info"]:
             mask = ids == info["id"]
@@ -77,7 +77,7 @@ def test_instances_are_the_things_of_panoptic(shapes_folder, split, labels):
             assert (instance["area"], instance["bbox"]) == (info["area"], info["bbox"])
 
 
-def test_base_labels_hold_nothing_novel_while_novel_objects_are_in_the_pictures(shapes_folder):
+def test_base_labels_have_no_novel_categories_but_images_have_novel_objects(shapes_folder):
     everything = _json(shapes_folder, "panoptic_train.json")["annotations"]
     base = _json(shapes_folder, "panoptic_train_base.json")["annotations"]
     novel_seen = 0
@@ -129,13 +129,13 @@ def test_a_smaller_set_has_the_same_first_images_and_grows(tmp_path, shapes_fold
     assert _files(folder) == _files(shapes_folder)
 
 
-def test_other_seed_other_pictures(tmp_path, shapes_folder):
+def test_another_seed_renders_other_images(tmp_path, shapes_folder):
     folder = write_shapes(tmp_path / "other", ShapesSpec(1, 0, 0, seed=4), progress=False)
     name = "000000000001.png"
     assert (folder / "train" / name).read_bytes() != (shapes_folder / "train" / name).read_bytes()
 
 
-def test_an_interrupted_run_is_taken_up(tmp_path, shapes_folder, monkeypatch):
+def test_an_interrupted_run_is_resumed(tmp_path, shapes_folder, monkeypatch):
     spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
     rendered = []
     original = dataset.render_image
@@ -162,43 +162,43 @@ def test_an_interrupted_run_is_taken_up(tmp_path, shapes_folder, monkeypatch):
     assert ("train", 32) in rendered
 
 
-class TestFoldersThatAreNotOurs:
+class TestFoldersOfOtherTools:
     SPEC = ShapesSpec(1, 0, 0)
 
-    def test_foreign_files_are_left_alone(self, tmp_path):
+    def test_other_files_are_not_overwritten(self, tmp_path):
         (tmp_path / "holiday.jpg").write_bytes(b"x")
         with pytest.raises(FileExistsError, match="not made by make_shapes"):
             write_shapes(tmp_path, self.SPEC, progress=False)
         assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
     @pytest.mark.parametrize("text", ["", "[]", '{"name": "other"}', "\xff"])
-    def test_a_foreign_manifest_is_foreign(self, tmp_path, text):
+    def test_another_manifest_is_ignored(self, tmp_path, text):
         (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
         assert read_manifest(tmp_path) is None
         with pytest.raises(FileExistsError, match="not made by make_shapes"):
             write_shapes(tmp_path, self.SPEC, progress=False)
 
-    def test_a_file_is_no_folder(self, tmp_path):
+    def test_a_file_is_not_a_folder(self, tmp_path):
         (tmp_path / "shapes").write_bytes(b"")
         with pytest.raises(FileExistsError, match="is a file"):
             write_shapes(tmp_path / "shapes", self.SPEC, progress=False)
 
-    def test_an_empty_folder_is_fine(self, tmp_path):
+    def test_an_empty_folder_is_used(self, tmp_path):
         assert (write_shapes(tmp_path, self.SPEC, progress=False) / "train" / "000000000001.png").is_file()
 
 
-class TestFoldersThatAreOurs:
+class TestExistingShapesFolders:
     def test_finished_is_an_error_unless_exist_ok(self, shapes_folder):
         before = _files(shapes_folder)
         spec = ShapesSpec(num_train=20, num_val=8, num_captions=0, seed=3)
-        with pytest.raises(FileExistsError, match="already there.*--exist-ok"):
+        with pytest.raises(FileExistsError, match="already exists.*--exist-ok"):
             write_shapes(shapes_folder, spec, progress=False)
         assert write_shapes(shapes_folder, spec, exist_ok=True, progress=False) == shapes_folder
         assert _files(shapes_folder) == before
 
     @pytest.mark.parametrize("spec", [ShapesSpec(40, 8, 8, seed=4), ShapesSpec(50, 0, 8, seed=3)])
-    def test_what_it_holds_is_not_thrown_away(self, shapes_folder, spec):
-        with pytest.raises(FileExistsError, match="would not keep"):
+    def test_existing_images_are_not_deleted(self, shapes_folder, spec):
+        with pytest.raises(FileExistsError, match="does not include"):
             write_shapes(shapes_folder, spec, exist_ok=True, progress=False)
 
     def test_another_version_of_the_world(self, tmp_path, shapes_folder, monkeypatch):
@@ -217,6 +217,6 @@ class TestFoldersThatAreOurs:
         ((10**9, 0, 0), "num_train must be from 0 to"),
     ],
 )
-def test_impossible_specs(numbers, message):
+def test_invalid_specs(numbers, message):
     with pytest.raises(ValueError, match=message):
         ShapesSpec(*numbers)

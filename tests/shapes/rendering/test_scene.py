@@ -57,7 +57,7 @@ def test_plain_shows_one_color():
     assert not PATTERNS["plain"](u, v).any()
 
 
-def test_same_state_same_scene():
+def test_the_same_state_renders_the_same_scene():
     first, second = (render_scene(np.random.default_rng(5), (64, 80), 4, 2, 2) for _ in range(2))
     other = render_scene(np.random.default_rng(6), (64, 80), 4, 2, 2)
     assert np.array_equal(first.image, second.image)
@@ -65,7 +65,7 @@ def test_same_state_same_scene():
     assert not np.array_equal(first.image, other.image)
 
 
-def test_every_segment_is_visible_and_every_pixel_accounted_for():
+def test_every_segment_is_visible_and_every_pixel_has_a_segment_or_is_void():
     for index in range(30):
         scene, _ = render_image("train", index, seed=1)
         areas = np.bincount(scene.segment_map.ravel())
@@ -104,7 +104,7 @@ def test_mask_is_the_pixels_covered_at_least_half():
     assert np.array_equal(np.argwhere(canvas.segment_map == 2), [(r, c) for r in (3, 4, 5, 6) for c in (2, 3, 4, 5)])
     assert canvas.areas == [0, 84, 16]
     # Three samples per pixel: 0.6 shows as 2/3, 0.4 as 1/3.
-    np.testing.assert_allclose(canvas.picture[4, :8, 0], [0, 0, 2 / 3, 1, 1, 1, 1 / 3, 0], atol=1e-6)
+    np.testing.assert_allclose(canvas.image[4, :8, 0], [0, 0, 2 / 3, 1, 1, 1, 1 / 3, 0], atol=1e-6)
 
 
 def test_full_area_of_an_object_outside_the_frame():
@@ -140,11 +140,11 @@ def test_colors_have_a_minimum_contrast(plain):
 
 @pytest.mark.parametrize("kind", TEXTURES)
 def test_textures_fill_the_frame(kind):
-    picture = TEXTURES[kind](np.random.default_rng(0), (37, 53))
-    assert picture.shape == (37, 53, 3)
-    assert picture.min() >= -1e-6
-    assert picture.max() <= 1 + 1e-6
-    assert picture.std(axis=(0, 1)).max() > 0.02
+    image = TEXTURES[kind](np.random.default_rng(0), (37, 53))
+    assert image.shape == (37, 53, 3)
+    assert image.min() >= -1e-6
+    assert image.max() <= 1 + 1e-6
+    assert image.std(axis=(0, 1)).max() > 0.02
 
 
 def test_smooth_noise_is_smooth_and_fills_its_range():
