@@ -73,7 +73,7 @@ def semantic(tmp_path, instances):
 
 
 def right(name):
-    return all(finding.right for finding in check_dataset(name))
+    return all(result.ok for result in check_dataset(name))
 
 
 def test_category_names_are_the_names_of_the_json(instances):
@@ -354,15 +354,15 @@ def test_faults_of_semantic_labels(semantic, tmp_path):
 def test_check_data_finds_faults_of_label_maps(semantic, pixels, match):
     register_semantic("roads", *semantic, "road,kerb,person")
     write_pixels(semantic[1] / "a.png", pixels)
-    wrong = [finding.text for finding in check_dataset("roads") if not finding.right]
+    wrong = [result.message for result in check_dataset("roads") if not result.ok]
     assert len(wrong) == 1 and re.search(match, wrong[0])
 
 
 def test_check_data_finds_missing_images_and_panoptic_pngs_of_another_kind(panoptic):
     register_panoptic("stalls", *panoptic)
     write_pixels(panoptic[2] / "a.png", [[0, 0, 0, 1]] * 2)
-    wrong = [finding.text for finding in check_dataset("stalls") if not finding.right]
+    wrong = [result.message for result in check_dataset("stalls") if not result.ok]
     assert len(wrong) == 1 and "a.png has mode L; expected colors" in wrong[0]
     (panoptic[0] / "a.jpg").unlink()
-    wrong = [finding.text for finding in check_dataset("stalls") if not finding.right]
+    wrong = [result.message for result in check_dataset("stalls") if not result.ok]
     assert "1 of 2 files are missing" in wrong[0] and "a.jpg" in wrong[0]

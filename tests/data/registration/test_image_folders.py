@@ -77,7 +77,7 @@ def test_cityscapes_panoptic(tmp_path):
     metrics = scores_of_the_ground_truth("cityscapes_val", tmp_path / "predictions")
     assert metrics["panoptic_seg"]["PQ"] == FULL and metrics["sem_seg"]["mIoU"] == FULL
     assert evaluate_saved(tmp_path / "predictions")[0]["panoptic_seg"]["PQ"] == FULL
-    assert all(finding.right for finding in check_dataset("cityscapes_val"))
+    assert all(result.ok for result in check_dataset("cityscapes_val"))
 
 
 def test_cityscapes_semantic(tmp_path):
@@ -97,7 +97,7 @@ def test_cityscapes_semantic(tmp_path):
     ]
     metrics = scores_of_the_ground_truth("cityscapes_val", tmp_path / "predictions")
     assert metrics["sem_seg"]["mIoU"] == FULL
-    assert all(finding.right for finding in check_dataset("cityscapes_val"))
+    assert all(result.ok for result in check_dataset("cityscapes_val"))
     with pytest.raises(ValueError, match=re.escape("have no image (the same name with a suffix such as .jpg) in")):
         register_semantic("wrong", base / "leftImg8bit" / "val", base / "gtFine" / "val", "road",
                           label_suffix="_gtFine_labelTrainIds.png")  # fmt: skip
@@ -139,7 +139,7 @@ def test_videos_with_equal_file_names(videos):
         ]
         assert scores_of_the_ground_truth(name, videos / f"saved_{name}")[task][key] == FULL
         assert evaluate_saved(videos / f"saved_{name}")[0][task][key] == FULL
-        assert all(finding.right for finding in check_dataset(name))
+        assert all(result.ok for result in check_dataset(name))
 
 
 def test_saved_predictions_of_different_folders_have_different_files(videos):
