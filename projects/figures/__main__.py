@@ -1,4 +1,4 @@
-"""`python -m projects.figures`"""
+"""`python -m projects.figures`."""
 
 from projects.figures.make_figures import main
 

@@ -1,1 +1,1 @@
-"""Rows of both papers on Shapes: trainings, seeds and the tables of results."""
+"""The rows of both papers' tables on Shapes, with several seeds: `python -m projects.shapes_results`."""

@@ -1,4 +1,4 @@
-"""`python -m projects.shapes_results`"""
+"""`python -m projects.shapes_results`."""
 
 from projects.shapes_results.run import main
 

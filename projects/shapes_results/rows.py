@@ -19,9 +19,9 @@ class Row:
         key: its name on the command line and in files; also the folder of its own stage.
         title: as in the papers.
         config: shipped configuration.
-        stages: configurations before it, in order; the last one's weights are what it starts from.
-        opts: KEY VALUE words for its configuration.
-        train: False: it is evaluated with these weights, and learns nothing.
+        stages: configurations of the stages before it, in order; it starts from the weights of the last one.
+        opts: KEY VALUE pairs for its configuration.
+        train: False: it is evaluated with these weights, without training.
     """
 
     key: str
@@ -86,31 +86,31 @@ SHORT_ROWS = (
     "clip_baseline", "maskclip_worma", "maskclip_no_refinement", "maskclip", "maskclip_gt", "masqclip_rounds_0",
     "masqclip", "masqclip_no_object_score", "masqclip_no_tuning", "masqclip_value",
 )  # fmt: skip
-SHORT_NUMBERS = ("PQ_base", "PQ_novel", "SQ_all", "mIoU_all", "AP50_novel", "AP50_all")
-"""Rows and numbers of the short table, which README has."""
+SHORT_METRICS = ("PQ_base", "PQ_novel", "SQ_all", "mIoU_all", "AP50_novel", "AP50_all")
+"""Rows and metrics of the short table."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published ">": row `better` has the larger `number` ("PQ_all", "AP50_novel", ...) than row `worse`."""
+    """A published ">": row `better` has a larger `metric` ("PQ_all", "AP50_novel", ...) than row `worse`."""
 
     better: str
     worse: str
-    number: str
+    metric: str
 
 
 @dataclass(frozen=True)
 class Ordering:
-    """A claim of the papers, and what has to hold for it to hold here; `source` says where it is published."""
+    """A claim of the papers, where it is published, and the comparisons that must all hold for it to hold here."""
 
     claim: str
     source: str
     comparisons: tuple[Comparison, ...]
 
 
-def _all(better: str, worse: str | tuple[str, ...], *numbers: str) -> tuple[Comparison, ...]:
+def _all(better: str, worse: str | tuple[str, ...], *metrics: str) -> tuple[Comparison, ...]:
     worse = (worse,) if isinstance(worse, str) else worse
-    return tuple(Comparison(better, other, number) for other in worse for number in numbers)
+    return tuple(Comparison(better, other, metric) for other in worse for metric in metrics)
 
 
 ORDERINGS = (

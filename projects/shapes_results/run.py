@@ -1,8 +1,7 @@
-"""The command `python -m projects.shapes_results`: the rows of both papers on Shapes.
+"""Train and evaluate the rows of both papers on Shapes, with several seeds, and write the table of results.
 
-For each seed every row is trained and evaluated by the stages of `masqclip run-stages`; rows share stages (one teacher,
-one student per round), each of which runs once. What is finished is skipped, what was broken off is resumed. After each
-row shapes_results.md and .json are written anew, so that they show what is there.
+Rows share stages (one teacher, one student per round), each of which runs once per seed. Finished stages are skipped,
+interrupted ones are resumed. After each row shapes_results.md and .json are written again.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from masqclip_d2.engine.stages.record import is_recorded, read_record, run_recor
 from masqclip_d2.files import save_text
 from masqclip_d2.proposer import proposer_class
 from projects.shapes_results.rows import ORDERINGS, ROWS, Row
-from projects.shapes_results.seed_table import judge, over_seeds, page, read_numbers
+from projects.shapes_results.seed_table import judge, over_seeds, page, read_metrics
 
-_OURS = ("SEED", "OUTPUT_DIR")  # keys that this command sets
+_RESERVED_KEYS = ("SEED", "OUTPUT_DIR")  # set by this command
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is asked for.
+    """The requested runs.
 
     Args:
         seeds: in order.
-        output_root: folder of all runs; each seed has a folder there.
-        opts: KEY VALUE words for every stage.
-        train_clip: train the tiny CLIP first, instead of taking the one that ships.
+        output_root: folder of all runs, with a folder per seed.
+        opts: KEY VALUE pairs for every stage.
+        train_clip: train the tiny CLIP first, instead of using the shipped one.
     """
 
     seeds: tuple[int, ...]
@@ -50,12 +49,12 @@ class Experiment:
         """Name of the validation set."""
         test = load_config("shapes/maskclip", self.opts).DATASETS.TEST
         if len(test) != 1:
-            raise ValueError(f"The table has one validation set, got DATASETS.TEST {test}.")
+            raise ValueError(f"Expected one validation set, got DATASETS.TEST {test}.")
         return test[0]
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """Which Shapes folder is used: its world version and spec; {} without a manifest."""
+        """World version and spec of the Shapes folder, from its manifest; {} without one."""
         from masqclip_d2.data.registration.common import datasets_root
         from masqclip_d2.shapes.rendering import read_manifest
 
@@ -64,14 +63,14 @@ class Experiment:
 
     @property
     def clip(self) -> str:
-        """Which CLIP, for the reader."""
+        """Description of the CLIP."""
         if self.train_clip:
-            return "that of configs/shapes/clip_closeups.yaml and clip.yaml, trained here"
+            return "that of configs/shapes/clip_closeups.yaml and clip.yaml, trained by this command"
         return load_config("shapes/maskclip", self.opts).MODEL.MASQCLIP.CLIP.NAME
 
     @cached_property
     def clip_stages(self) -> list[Stage]:
-        """The training of the tiny CLIP that all rows and seeds share, if it is asked for."""
+        """Training of the tiny CLIP, shared by all rows and seeds, if requested."""
         if not self.train_clip:
             return []
         return plan_stages("shapes/clip", self.opts, self.output_root / "shared", stages=("clip_closeups.yaml",))
@@ -81,7 +80,7 @@ class Experiment:
         return {}
 
     def stages(self, row: Row, seed: int) -> list[Stage]:
-        """All stages of a row in order, shared ones too, and the evaluation of its proposer if it has one."""
+        """All stages of a row in order, including shared ones and the evaluation of its proposer, if it has one."""
         if (row.key, seed) not in self._plans:
             self._plans[row.key, seed] = self._plan(row, seed)
         return self._plans[row.key, seed]
@@ -106,7 +105,7 @@ class Experiment:
         return [*self.clip_stages, *planned]
 
     def measured(self, row: Row, seed: int) -> dict[str, Any] | None:
-        """numbers, minutes per stage, versions and devices of a row, None unless all of its stages are finished."""
+        """Metrics, minutes per stage, versions and devices of a row; None unless all of its stages are finished."""
         stages = self.stages(row, seed)
         if not all(is_recorded(stage, self.data) for stage in stages):
             return None
@@ -116,19 +115,19 @@ class Experiment:
             tasks |= content["results"][self.dataset]
         records = {self.name(stage): read_record(stage) for stage in stages}
         return {
-            "numbers": read_numbers(tasks),
+            "metrics": read_metrics(tasks),
             "minutes": {name: record["minutes"] for name, record in records.items()},
             "devices": sorted({record["device"] for record in records.values()}),
             "versions": contents[-1]["versions"],
         }
 
     def name(self, stage: Stage) -> str:
-        """Folder of a stage below the output root, and what was done there."""
+        """Folder of a stage below the output root, with "training" or "evaluation"."""
         return f"{stage.output.relative_to(self.output_root)} ({'evaluation' if stage.eval_only else 'training'})"
 
 
 class Table:
-    """Keeps what is measured, and writes it."""
+    """The measured rows, and the two files that show them."""
 
     def __init__(self, experiment: Experiment, folder: Path, command_line: str, num_gpus: int, num_images: int) -> None:
         self.experiment = experiment
@@ -142,14 +141,14 @@ class Table:
                 self.update(row, seed)
 
     def update(self, row: Row, seed: int) -> bool:
-        """Look whether a row is finished for a seed."""
+        """Read the results of a row if it is finished for a seed; returns whether it is."""
         found = self.experiment.measured(row, seed)
         if found is not None:
             self.measured[row.key][seed] = found
         return found is not None
 
     def write(self) -> None:
-        """Write both files, each whole or not at all."""
+        """Write both files, each atomically."""
         document = self.document()
         text = json.dumps(document, indent=1, allow_nan=False) + "\n"
         save_text(self.folder / "shapes_results.json", text)
@@ -159,8 +158,8 @@ class Table:
         """The content of shapes_results.json."""
         found = [one for by_seed in self.measured.values() for one in by_seed.values()]
         minutes = {name: spent for one in found for name, spent in one["minutes"].items()}
-        numbers = {
-            key: {seed: one["numbers"] for seed, one in by_seed.items()} for key, by_seed in self.measured.items()
+        metrics = {
+            key: {seed: one["metrics"] for seed, one in by_seed.items()} for key, by_seed in self.measured.items()
         }
         return {
             "command": self.command_line,
@@ -174,36 +173,36 @@ class Table:
             "devices": _distinct(device for one in found for device in one["devices"]),
             "hours": sum(minutes.values()) / 60,
             "minutes": minutes,
-            "rows": [self._row(row, numbers[row.key]) for row in ROWS],
-            "orderings": [judge(ordering, numbers) for ordering in ORDERINGS],
+            "rows": [self._row(row, metrics[row.key]) for row in ROWS],
+            "orderings": [judge(ordering, metrics) for ordering in ORDERINGS],
         }
 
-    def _row(self, row: Row, numbers: dict[int, dict[str, float | None]]) -> dict[str, Any]:
+    def _row(self, row: Row, metrics: dict[int, dict[str, float | None]]) -> dict[str, Any]:
         stages = self.experiment.stages(row, self.experiment.seeds[0])
         return {
             **asdict(row),
-            **over_seeds(numbers),
+            **over_seeds(metrics),
             "seeds": {
-                str(seed): {"numbers": numbers[seed], "minutes": self.measured[row.key][seed]["minutes"]}
-                for seed in sorted(numbers)
+                str(seed): {"metrics": metrics[seed], "minutes": self.measured[row.key][seed]["minutes"]}
+                for seed in sorted(metrics)
             },
             "commands": [stage.shell_command(self.num_gpus) for stage in stages],
         }
 
 
 def run_rows(rows: Sequence[Row], table: Table) -> None:
-    """Run what is missing of some rows, one seed after the other, and write the table after each row.
+    """Run the unfinished stages of some rows, one seed after the other, and write the table after each row.
 
-    A stage that fails leaves out the rows that need it; the others are run.
+    Rows that need a failed stage are skipped; the others are run.
 
     Raises:
         ValueError: stages failed.
     """
     experiment = table.experiment
     jobs = [(row, seed, experiment.stages(row, seed)) for seed in experiment.seeds for row in rows]
-    numbers = {
-        name: number
-        for number, name in enumerate(
+    position_of = {
+        name: position
+        for position, name in enumerate(
             dict.fromkeys(experiment.name(stage) for *_, stages in jobs for stage in stages), start=1
         )
     }
@@ -216,18 +215,18 @@ def run_rows(rows: Sequence[Row], table: Table) -> None:
         for stage in stages:
             name = experiment.name(stage)
             if name in failed:
-                print(f"{where}: left out, since {name} failed.", flush=True)
+                print(f"{where}: skipped, since {name} failed.", flush=True)
                 break
             try:
-                number = f"stage {numbers[name]} of {len(numbers)}"
-                run_recorded(stage, table.num_gpus, f"{number}, {where}: {stage.title} ({name})", experiment.data)
+                position = f"stage {position_of[name]} of {len(position_of)}"
+                run_recorded(stage, table.num_gpus, f"{position}, {where}: {stage.title} ({name})", experiment.data)
             except ValueError as error:
                 failed.append(name)
                 print(f"error: {sentence(error)}", file=sys.stderr, flush=True)
                 break
         if table.update(row, seed):
             table.write()
-            print(f"{where}: in {table.folder / 'shapes_results.md'}.", flush=True)
+            print(f"{where}: added to {table.folder / 'shapes_results.md'}.", flush=True)
     if failed:
         raise ValueError(f"{len(failed)} stages failed: {', '.join(failed)}. The same command resumes there.")
 
@@ -246,7 +245,7 @@ def chosen_rows(keys: Sequence[str]) -> list[Row]:
 
 
 def _has_proposals(row: Row, opts: Sequence[str]) -> bool:
-    """Whether a row's masks are proposals, whose recall is to be measured; `opts` are those of every stage."""
+    """Whether a row's masks come from a proposer, so that their recall is measured; `opts` are those of every stage."""
     return not proposer_class(load_config(row.config, (*opts, *row.opts))).needs_ground_truth
 
 
@@ -259,11 +258,15 @@ def _distinct(items) -> list:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m projects.shapes_results",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="run these; default: all")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="rows to run; default: all")
     parser.add_argument("--output-root", type=Path, default=Path("output/shapes_results"), help="default: %(default)s")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of both files; default: %(default)s")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the results; default: %(default)s")
     parser.add_argument("--num-gpus", type=int, default=1, help="for every stage; without CUDA: CPU processes")
     parser.add_argument("--train-clip", action="store_true", help="train the tiny CLIP first; default: the shipped one")
     parser.add_argument("--dry-run", action="store_true", help="print the commands only")
@@ -274,9 +277,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 @command
 def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
-    for key in _OURS:
+    for key in _RESERVED_KEYS:
         if key in args.opts[::2]:
-            raise ValueError(f"{key} is set by this command, by --seeds and --output-root.")
+            raise ValueError(f"{key} is set by --seeds and --output-root; remove it from --opts.")
     rows = chosen_rows(args.rows)
     experiment = Experiment(tuple(dict.fromkeys(args.seeds)), args.output_root, tuple(args.opts), args.train_clip)
     if args.dry_run:
@@ -288,20 +291,16 @@ def main(argv: list[str] | None = None) -> None:
             for seed in experiment.seeds
             for row in rows
         )
-        said: set[str] = set()
+        printed: set[str] = set()
         for title, lines in commands:
-            print("\n".join([title, *(line for line in lines if line not in said)]))
-            said.update(lines)
+            print("\n".join([title, *(line for line in lines if line not in printed)]))
+            printed.update(lines)
         return
     from detectron2.data import DatasetCatalog
 
     num_images = len(DatasetCatalog.get(experiment.dataset))
-    words = sys.argv[1:] if argv is None else argv
-    command_line = f"python -m projects.shapes_results {shlex.join(words)}".rstrip()
+    arguments = sys.argv[1:] if argv is None else argv
+    command_line = f"python -m projects.shapes_results {shlex.join(arguments)}".rstrip()
     table = Table(experiment, args.docs, command_line, args.num_gpus, num_images)
     table.write()
     run_rows(rows, table)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""shapes_results: rows share stages, finished ones are not run again, other settings are never mixed in."""
+"""Rows share stages, finished stages are not run again, and runs of other settings are not mixed."""
 
 import json
 import os
@@ -23,7 +23,7 @@ PROPOSER = {"proposals": {"AR@100": 40.0, "AR@100_novel": None}}
 
 @pytest.fixture
 def runs(monkeypatch, shapes_root):
-    """Trainings and evaluations that take no time; the list of (config, output folder, how)."""
+    """Trainings and evaluations are replaced by fakes; the list of (config, output folder, mode)."""
     few = ("maskclip_worma", "maskclip", "maskclip_gt", "masqclip_rounds_0")  # planning all takes seconds
     monkeypatch.setattr("projects.shapes_results.run.ROWS", tuple(ROW[key] for key in few))
     monkeypatch.setattr("projects.shapes_results.run.ORDERINGS", ORDERINGS[1:2])
@@ -44,8 +44,8 @@ def runs(monkeypatch, shapes_root):
             (folder / "model_final.pth").write_text(str(sorted(settings.items())))
             (folder / "last_checkpoint").write_text("model_final.pth")
         else:
-            numbers = PROPOSER if config in ("teacher", "student", "teacher_mask_rcnn") else SEGMENTER
-            results = {"results": {"masqclip_shapes_val": numbers}, "versions": {"torch": "2.9"}}
+            metrics = PROPOSER if config in ("teacher", "student", "teacher_mask_rcnn") else SEGMENTER
+            results = {"results": {"masqclip_shapes_val": metrics}, "versions": {"torch": "2.9"}}
             (folder / "results.json").write_text(json.dumps(results))
         return type("Result", (), {"returncode": 0})
 
@@ -57,7 +57,7 @@ def runs(monkeypatch, shapes_root):
 
 
 class Runs:
-    """What was run since the last look."""
+    """The runs since the last call of `take`."""
 
     def __init__(self, done):
         self.done = done
@@ -87,10 +87,10 @@ def test_a_folder_belongs_to_one_command_and_rows_have_their_own():
     assert len(trained) == 2 + 3 + sum(row.train for row in ROWS)
 
 
-def test_what_a_row_is_made_of():
+def test_stages_of_a_row():
     experiment = Experiment((0,), Path("runs"))
 
-    def made_of(key):
+    def stages_of(key):
         root = "runs/seed_0/shapes/"
         return [
             (str(stage.output).removeprefix(root), stage.settings.get("MODEL.WEIGHTS", "").removeprefix(root))
@@ -98,9 +98,9 @@ def test_what_a_row_is_made_of():
         ]
 
     teacher = [("teacher", ""), ("teacher", "teacher/model_final.pth")]  # training, then the recall of its proposals
-    assert made_of("maskclip_worma") == [*teacher, ("maskclip_worma", "teacher/model_final.pth")]
-    assert made_of("masqclip_rounds_0")[:3] == [*teacher, ("masqclip_rounds_0", "teacher/model_final.pth")]
-    assert made_of("masqclip_rounds_3") == [
+    assert stages_of("maskclip_worma") == [*teacher, ("maskclip_worma", "teacher/model_final.pth")]
+    assert stages_of("masqclip_rounds_0")[:3] == [*teacher, ("masqclip_rounds_0", "teacher/model_final.pth")]
+    assert stages_of("masqclip_rounds_3") == [
         ("teacher", ""),
         ("student/round_1", "teacher/model_final.pth"),
         ("student/round_2", "student/round_1/model_final.pth"),
@@ -109,21 +109,21 @@ def test_what_a_row_is_made_of():
         ("masqclip_rounds_3", "student/round_3/model_final.pth"),
         ("masqclip_rounds_3", "masqclip_rounds_3/model_final.pth"),
     ]
-    assert made_of("masqclip_no_object_score")[-2:] == [
+    assert stages_of("masqclip_no_object_score")[-2:] == [
         ("masqclip", "student/round_2/model_final.pth"),
         ("masqclip_no_object_score", "masqclip/model_final.pth"),
     ]
-    assert made_of("masqclip_no_tuning")[-1] == ("masqclip_no_tuning", "student/round_2/model_final.pth")
-    assert made_of("maskclip_gt") == [  # no recall: the masks that it classifies are not the teacher's
+    assert stages_of("masqclip_no_tuning")[-1] == ("masqclip_no_tuning", "student/round_2/model_final.pth")
+    assert stages_of("maskclip_gt") == [  # no recall: it classifies ground-truth masks, not the teacher's
         ("teacher", ""),
         ("maskclip", "teacher/model_final.pth"),
         ("maskclip_gt", "maskclip/model_final.pth"),
     ]
-    assert made_of("maskclip_mask_rcnn")[0] == ("teacher_mask_rcnn", "")
-    assert made_of("clip_baseline_gt") == [("clip_baseline_gt", "")]
+    assert stages_of("maskclip_mask_rcnn")[0] == ("teacher_mask_rcnn", "")
+    assert stages_of("clip_baseline_gt") == [("clip_baseline_gt", "")]
 
 
-def test_a_clip_trained_here_is_shared_by_all_seeds():
+def test_a_trained_clip_is_shared_by_all_seeds():
     experiment = Experiment((0, 1), Path("runs"), train_clip=True)
     closeups, clip, teacher, *_, maskclip, _ = experiment.stages(ROW["maskclip"], 1)
     assert str(closeups.output) == "runs/shared/shapes/clip_closeups" and closeups.output.parent == clip.output.parent
@@ -131,7 +131,7 @@ def test_a_clip_trained_here_is_shared_by_all_seeds():
     assert maskclip.settings["MODEL.MASQCLIP.CLIP.NAME"] == "runs/shared/shapes/clip/clip.safetensors"
 
 
-def test_every_row_of_the_page_on_configurations_is_a_row_here():
+def test_the_page_of_configurations_has_the_same_rows():
     text = Path("docs/paper_rows.md").read_text().split("## The same rows on Shapes")[1]
     assert set(re.findall(r"`(shapes/\w+)`", text)) == {row.config for row in ROWS}
     assert load_config("shapes/masqclip").MODEL.MASQCLIP.DISTILLATION.ROUNDS == 2  # the row "2 rounds" relies on it
@@ -152,19 +152,19 @@ def test_finished_rows_are_not_run_again(tmp_path, runs, capsys):
 
     again = call(tmp_path, "--seeds", "0", "1", "--rows", "maskclip_worma", "maskclip")
     assert runs.take() == [] and again == content
-    # Another row starts from what is there, and the rows that are there stay in the table.
+    # Another row starts from the finished stages, and finished rows stay in the table.
     more = call(tmp_path, "--seeds", "0", "1", "--rows", "maskclip_gt")
     assert [config for config, *_ in runs.take()] == ["maskclip_gt", "maskclip_gt"]
     measured = [row["key"] for row in more["rows"] if row["seeds"]]
     assert measured == ["maskclip_worma", "maskclip", "maskclip_gt"]
-    # Numbers stay when the weights are gone, as they are small and weights are not.
+    # Metrics stay if the weights are deleted to save space.
     for weights in (tmp_path / "runs").rglob("model_final.pth"):
         weights.unlink()
     assert call(tmp_path, "--seeds", "0", "1", "--rows", "maskclip_gt")["rows"] == more["rows"]
     assert runs.take() == []
 
 
-def test_json_holds_numbers_commands_and_minutes(tmp_path, runs):
+def test_json_has_metrics_commands_and_minutes(tmp_path, runs):
     content = call(tmp_path, "--seeds", "0", "1", "--rows", "maskclip_worma")
     assert content["dataset"] == "masqclip_shapes_val" and content["num_images"] == 6 and content["seeds"] == [0, 1]
     assert content["versions"] == [{"torch": "2.9"}] and content["devices"] == [f"CPU, {os.cpu_count()} cores"]
@@ -188,23 +188,23 @@ def test_json_holds_numbers_commands_and_minutes(tmp_path, runs):
     assert "| MaskCLIP w/o RMA | 8.00 (0.00) |" in page and "| MaskCLIP | - |" in page
 
 
-def test_a_training_that_ends_with_its_numbers_is_not_evaluated_again(tmp_path, runs, monkeypatch):
+def test_a_training_that_ends_with_its_evaluation_is_not_evaluated_again(tmp_path, runs, monkeypatch):
     fake = subprocess.run
 
-    def with_numbers(words, check):
+    def with_evaluation(words, check):
         result = fake(words, check)
         if "--resume" in words:
             fake([word if word != "--resume" else "--eval-only" for word in words], check)
             runs.done.pop()
         return result
 
-    monkeypatch.setattr(subprocess, "run", with_numbers)
+    monkeypatch.setattr(subprocess, "run", with_evaluation)
     content = call(tmp_path, "--seeds", "0", "--rows", "maskclip")
     assert [how for *_, how in runs.take()] == ["--resume", "--resume"]
     assert {row["key"]: row for row in content["rows"]}["maskclip"]["mean"]["PQ_all"] == 10.0
 
 
-def test_a_broken_off_stage_runs_again_and_what_builds_on_it_does(tmp_path, runs):
+def test_an_interrupted_stage_and_the_stages_after_it_run_again(tmp_path, runs):
     call(tmp_path, "--seeds", "0", "--rows", "maskclip")
     runs.take()
     (tmp_path / "runs/seed_0/shapes/maskclip/last_checkpoint").write_text("model_0000007.pth")
@@ -213,7 +213,7 @@ def test_a_broken_off_stage_runs_again_and_what_builds_on_it_does(tmp_path, runs
     assert [(config, how) for config, _, how in runs.take()] == [("maskclip", "--resume"), ("maskclip", "--eval-only")]
 
 
-def test_other_settings_do_not_pass_for_the_same_row(tmp_path, runs, capsys):
+def test_other_settings_are_not_mixed_with_the_same_row(tmp_path, runs, capsys):
     call(tmp_path, "--seeds", "0", "--rows", "maskclip_worma")
     runs.take()
     with pytest.raises(SystemExit):
@@ -223,27 +223,27 @@ def test_other_settings_do_not_pass_for_the_same_row(tmp_path, runs, capsys):
     assert "seed_0/shapes/teacher holds a training with other settings" in error and "another --output-root" in error
     content = json.loads((tmp_path / "docs" / "shapes_results.json").read_text())
     assert not any(row["seeds"] for row in content["rows"])
-    # What only an evaluation reads is measured anew; what cannot change numbers is not.
-    words = ["--seeds", "0", "--rows", "maskclip_worma", "--opts", "DATALOADER.NUM_WORKERS", "0"]
-    call(tmp_path, *words)
+    # Settings that cannot change metrics do not matter; other weights are evaluated again.
+    arguments = ["--seeds", "0", "--rows", "maskclip_worma", "--opts", "DATALOADER.NUM_WORKERS", "0"]
+    call(tmp_path, *arguments)
     assert runs.take() == []
     teacher = tmp_path / "runs/seed_0/shapes/teacher/model_final.pth"
     teacher.write_text("other weights")
-    call(tmp_path, *words)
+    call(tmp_path, *arguments)
     assert [(config, how) for config, _, how in runs.take()] == [
         ("teacher", "--eval-only"),
         ("maskclip_worma", "--eval-only"),
     ]
 
 
-def test_a_stage_that_fails_leaves_out_the_rows_that_need_it(tmp_path, runs, capsys):
+def test_rows_that_need_a_failed_stage_are_skipped(tmp_path, runs, capsys):
     runs.fail.add("maskclip")
     rows = ("maskclip", "maskclip_worma", "maskclip_gt", "masqclip_rounds_0")
     with pytest.raises(SystemExit) as stopped:
         call(tmp_path, "--seeds", "0", "--rows", *rows)
-    said = capsys.readouterr()
-    assert stopped.value.code == 1 and "error: 1 stages failed: seed_0/shapes/maskclip (training)." in said.err
-    assert "MaskCLIP + ground-truth masks: left out, since seed_0/shapes/maskclip (training) failed." in said.out
+    captured = capsys.readouterr()
+    assert stopped.value.code == 1 and "error: 1 stages failed: seed_0/shapes/maskclip (training)." in captured.err
+    assert "MaskCLIP + ground-truth masks: skipped, since seed_0/shapes/maskclip (training) failed." in captured.out
     content = json.loads((tmp_path / "docs" / "shapes_results.json").read_text())
     assert [row["key"] for row in content["rows"] if row["seeds"]] == ["maskclip_worma", "masqclip_rounds_0"]
     runs.fail.clear()
@@ -264,12 +264,12 @@ def test_dry_run_prints_each_command_once_and_runs_none(tmp_path, runs, capsys):
     ("words", "message"),
     [
         (["--rows", "masclip"], "no row 'masclip'; --rows takes clip_baseline"),
-        (["--opts", "SEED", "3"], "SEED is set by this command"),
+        (["--opts", "SEED", "3"], "SEED is set by --seeds"),
         (["--opts", "SOLVER.MAX_ITERS", "3"], "Did you mean SOLVER.MAX_ITER"),
         (["--opts", "DATASETS.TEST", "('a', 'b')"], "one validation set"),
     ],
 )
-def test_mistakes_are_one_sentence(tmp_path, capsys, words, message):
+def test_errors_are_one_line(tmp_path, capsys, words, message):
     with pytest.raises(SystemExit) as stopped:
         main(["--output-root", str(tmp_path), "--docs", str(tmp_path), *words])
     error = capsys.readouterr().err.strip()
@@ -278,7 +278,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys, words, message):
 
 @pytest.mark.slow
 def test_two_rows_from_nothing_to_the_page(tmp_path, shapes_root, capfd, monkeypatch):
-    """Two steps of the teacher, evaluations on six images, in processes of their own; then everything is there."""
+    """Two steps of the teacher, evaluations on six images, in processes of their own, then the page."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root.parent))
     monkeypatch.setattr("detectron2.data.DatasetCatalog.get", lambda name: [{}] * 6)
     small = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0"]
@@ -292,6 +292,6 @@ def test_two_rows_from_nothing_to_the_page(tmp_path, shapes_root, capfd, monkeyp
     assert with_gt["PQ_all"] > 0 and with_gt["AR@100_all"] is None  # there is no proposer
     assert content["hours"] > 0 and content["data"]["spec"]["seed"] == 5
     assert content["versions"][0]["torch"]
-    assert capfd.readouterr().out.count("minutes.") == 3  # the teacher's training ends with its recall
+    assert capfd.readouterr().out.count("minutes.") == 3  # the teacher's training includes its evaluation
     call(tmp_path, *words)
     assert capfd.readouterr().out.count("already finished, skipped.") == 2

@@ -4,25 +4,25 @@ import math
 
 import pytest
 
-from projects.shapes_results.rows import ORDERINGS, ROWS, SHORT_NUMBERS, SHORT_ROWS, Comparison, Ordering
-from projects.shapes_results.seed_table import METRICS, SUBSETS, compare, judge, over_seeds, page, read_numbers, summary
+from projects.shapes_results.rows import ORDERINGS, ROWS, SHORT_METRICS, SHORT_ROWS, Comparison, Ordering
+from projects.shapes_results.seed_table import METRICS, SUBSETS, compare, judge, over_seeds, page, read_metrics, summary
 
 A_BEATS_B = Comparison("a", "b", "PQ_novel")
 
 
-def test_numbers_are_read_by_metric_and_subset():
+def test_metrics_are_read_by_metric_and_subset():
     tasks = {
         "panoptic_seg": {"PQ": 6.0, "PQ_base": 8.0, "PQ_novel": 3.0, "PQ_th": 1.0},
         "segm": {"AP": 2.0, "AP50_novel": 5.0},
         "bbox": {"AP": 99.0},
         "proposals": {"AR@100": 30.0, "AR@10_base": 4.0, "AR@100_novel": None},
     }
-    numbers = read_numbers(tasks)
-    assert len(numbers) == len(METRICS) * len(SUBSETS)
-    assert (numbers["PQ_all"], numbers["PQ_base"], numbers["PQ_novel"]) == (6.0, 8.0, 3.0)
-    assert numbers["AP_all"] == 2.0 and numbers["AP50_novel"] == 5.0 and numbers["AR@100_all"] == 30.0
-    assert numbers["AR@10_base"] == 4.0
-    assert numbers["AR@100_novel"] is None and numbers["mIoU_all"] is None
+    metrics = read_metrics(tasks)
+    assert len(metrics) == len(METRICS) * len(SUBSETS)
+    assert (metrics["PQ_all"], metrics["PQ_base"], metrics["PQ_novel"]) == (6.0, 8.0, 3.0)
+    assert metrics["AP_all"] == 2.0 and metrics["AP50_novel"] == 5.0 and metrics["AR@100_all"] == 30.0
+    assert metrics["AR@10_base"] == 4.0
+    assert metrics["AR@100_novel"] is None and metrics["mIoU_all"] is None
 
 
 def test_mean_and_sample_deviation_over_seeds():
@@ -33,7 +33,7 @@ def test_mean_and_sample_deviation_over_seeds():
     assert over_seeds({}) == {"mean": {}, "deviation": {}}
 
 
-def test_a_comparison_is_over_the_seeds_that_both_have():
+def test_a_comparison_is_over_the_seeds_of_both_rows():
     rows = {
         "a": {0: {"PQ_novel": 10.0}, 1: {"PQ_novel": 14.0}, 2: {"PQ_novel": 99.0}},
         "b": {0: {"PQ_novel": 7.0}, 1: {"PQ_novel": 7.0}, 2: {"PQ_novel": None}},
@@ -89,14 +89,14 @@ def test_rows_that_were_never_run_are_not_measured():
     assert {judge(ordering, {})["verdict"] for ordering in ORDERINGS} == {"not measured"}
 
 
-def test_every_ordering_is_about_rows_and_numbers_that_exist():
+def test_every_ordering_is_about_rows_and_metrics_that_exist():
     keys = [row.key for row in ROWS]
     assert len(set(keys)) == len(keys)
-    numbers = set(read_numbers({}))
-    assert set(SHORT_ROWS) <= set(keys) and set(SHORT_NUMBERS) <= numbers
+    metrics = set(read_metrics({}))
+    assert set(SHORT_ROWS) <= set(keys) and set(SHORT_METRICS) <= metrics
     for ordering in ORDERINGS:
         for one in ordering.comparisons:
-            assert {one.better, one.worse} <= set(keys) and one.number in numbers, one
+            assert {one.better, one.worse} <= set(keys) and one.metric in metrics, one
 
 
 def document(by_row):
@@ -146,8 +146,8 @@ def test_the_page_has_tables_orderings_and_commands():
 
 
 def test_the_summary_has_chosen_rows_and_every_verdict():
-    numbers = {0: {"PQ_novel": 10.0, "SQ_all": 70.04}, 1: {"PQ_novel": 14.0, "SQ_all": None}}
-    made = document({"maskclip": numbers, "a": numbers, "b": {}, "masqclip": {}})
+    metrics = {0: {"PQ_novel": 10.0, "SQ_all": 70.04}, 1: {"PQ_novel": 14.0, "SQ_all": None}}
+    made = document({"maskclip": metrics, "a": metrics, "b": {}, "masqclip": {}})
     text = summary(made)
     assert text.splitlines()[2:4] == [
         "| MASKCLIP | - | 12.0 (2.8) | 70.0 | - | - | - |",
@@ -157,20 +157,20 @@ def test_the_summary_has_chosen_rows_and_every_verdict():
     assert text in page(made)
 
 
-def test_the_summary_says_by_which_numbers_an_ordering_holds_in_part():
+def test_the_summary_says_by_which_metrics_an_ordering_holds_in_part():
     rows = {
         "a": {0: {"PQ_all": 5.0, "PQ_novel": 1.0, "AP_all": 3.0}, 1: {"PQ_all": 6.0, "PQ_novel": 3.0, "AP_all": 3.0}},
         "b": {0: {"PQ_all": 1.0, "PQ_novel": 2.0, "AP_all": 2.0}, 1: {"PQ_all": 2.0, "PQ_novel": 2.5, "AP_all": 2.0}},
     }
 
-    def said(*comparisons):
+    def verdict_line(*comparisons):
         ordering = judge(Ordering("It", "", tuple(Comparison(*words.split()) for words in comparisons)), rows)
         return summary({"rows": [], "orderings": [ordering]}).splitlines()[-1]
 
-    assert said("a b PQ_all", "a b AP_all") == "- It: holds."
+    assert verdict_line("a b PQ_all", "a b AP_all") == "- It: holds."
     assert (
-        said("a b PQ_all", "a b PQ_novel", "a b AP_all")
+        verdict_line("a b PQ_all", "a b PQ_novel", "a b AP_all")
         == "- It: holds by PQ all, AP all; does not hold by PQ novel, not settled."
     )
-    assert said("b a PQ_all", "a b AP_all") == "- It: does not hold (holds in 1 of 2 comparisons)."
-    assert said("b a PQ_all", "b a AP_all") == "- It: does not hold."
+    assert verdict_line("b a PQ_all", "a b AP_all") == "- It: does not hold (holds in 1 of 2 comparisons)."
+    assert verdict_line("b a PQ_all", "b a AP_all") == "- It: does not hold."

@@ -1,4 +1,4 @@
-"""What README and the page say of Shapes is what docs/shapes_results.json holds."""
+"""The pages with results on Shapes agree with docs/shapes_results.json."""
 
 import json
 from pathlib import Path
