@@ -1,4 +1,4 @@
-"""Training curves from the metrics.json that each stage writes into its folder."""
+"""Training curves from the metrics.json of each stage."""
 
 from __future__ import annotations
 
@@ -14,37 +14,41 @@ from projects.figures.drawing import SHEET_WIDTH, write_png
 _DPI = 100
 _COLUMNS = 2
 _PANEL_HEIGHT = 4.6  # inches
-_TEXT = 21  # points; a README shows the figure at about half its size
-_WINDOW = 5  # entries of metrics.json that the thick line averages over
+_TEXT = 21  # points; a README shows the figure at about half this size
+_WINDOW = 5  # entries of metrics.json per average of the thick line
 
 
-def draw_training_curves(stages: Mapping[str, Mapping[str, Path]], path: Path, number: str = "total_loss") -> None:
-    """One diagram per stage.
+def draw_training_curves(stages: Mapping[str, Mapping[str, Path]], path: Path, metric: str = "total_loss") -> None:
+    """Draw one diagram per stage.
 
     Args:
-        stages: title -> name of each run in it -> its metrics.json.
+        stages: title -> name of each run -> its metrics.json.
         path: PNG to write.
-        number: which number of metrics.json.
+        metric: key of metrics.json.
 
     Raises:
-        ValueError: a file has no such number.
+        ValueError: a file does not have it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     rows = -(-len(stages) // _COLUMNS)
-    figure = Figure(figsize=(SHEET_WIDTH / _DPI, _PANEL_HEIGHT * rows), dpi=_DPI, layout="constrained")
+    figure = Figure(
+        figsize=(SHEET_WIDTH / _DPI, _PANEL_HEIGHT * rows),
+        dpi=_DPI,
+        layout=ConstrainedLayoutEngine(h_pad=0.15, w_pad=0.15),
+    )  # pads in inches
     canvas = FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.15, w_pad=0.15)  # inches
     for position, (title, runs) in enumerate(stages.items(), start=1):
         axes = figure.add_subplot(rows, _COLUMNS, position)
         for name, metrics in runs.items():
-            iterations, values = read_metrics(metrics, number)
+            iterations, values = read_metrics(metrics, metric)
             (line,) = axes.plot(iterations, values, alpha=0.3, linewidth=1.5)
             axes.plot(iterations, _averaged(values), color=line.get_color(), linewidth=3, label=name)
         axes.set_title(title, fontsize=_TEXT)
         axes.set_xlabel("step", fontsize=_TEXT)
-        axes.set_ylabel(number.replace("_", " "), fontsize=_TEXT)
+        axes.set_ylabel(metric.replace("_", " "), fontsize=_TEXT)
         axes.tick_params(labelsize=_TEXT - 3)
         axes.grid(alpha=0.3)
         if len(runs) > 1:
@@ -53,14 +57,14 @@ def draw_training_curves(stages: Mapping[str, Mapping[str, Path]], path: Path, n
     write_png(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]), path)
 
 
-def read_metrics(path: Path, number: str) -> tuple[list[int], list[float]]:
-    """Iterations and values of one number, in order.
+def read_metrics(path: Path, metric: str) -> tuple[list[int], list[float]]:
+    """Iterations and values of one metric, in order of iterations.
 
-    Where a run was broken off and resumed, an iteration may be there twice; the later counts. A line that was being
-    written when the run was killed is left out.
+    If a run was interrupted and resumed, an iteration can occur twice; the later entry is used. Incomplete lines, of a
+    killed run, are skipped.
 
     Raises:
-        ValueError: the file has no such number.
+        ValueError: the file does not have the metric.
     """
     found: dict[int, float] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -68,16 +72,16 @@ def read_metrics(path: Path, number: str) -> tuple[list[int], list[float]]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if number in entry:
-            found[entry["iteration"]] = entry[number]
+        if metric in entry:
+            found[entry["iteration"]] = entry[metric]
     if not found:
-        raise ValueError(f"{path} has no {number!r}.")
+        raise ValueError(f"{path} has no {metric!r}.")
     iterations = sorted(found)
     return iterations, [found[iteration] for iteration in iterations]
 
 
 def _averaged(values: Sequence[float]) -> np.ndarray:
-    """Mean over a window around each value, which is cut at both ends."""
+    """Mean over a window around each value, clipped at both ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     centres = np.arange(len(values))
     low, high = np.maximum(centres - _WINDOW // 2, 0), np.minimum(centres + _WINDOW // 2 + 1, len(values))

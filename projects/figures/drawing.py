@@ -1,6 +1,6 @@
-"""Panels of an image with coloured masks and words, put together to a sheet, and written as a small PNG.
+"""Panels of an image with coloured masks and labels, composed to a sheet and written as a small PNG.
 
-A sheet is as wide as `SHEET_WIDTH`; a README shows it at about half of that, for which the sizes of text are chosen.
+A sheet is `SHEET_WIDTH` wide. A README shows it at about half that width; text sizes are chosen for that.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MAX_FILE_SIZE = 400_000  # bytes
 _LABEL_SIZE, _CAPTION_SIZE, _TITLE_SIZE = 22, 24, 28  # pixels of text height; about half of it in a README
 _GAP = 12  # pixels between panels
 _OUTLINE = 3  # pixels
-_FILL = 0.45  # share of the colour inside a mask
-_HIDDEN = 2.5  # a mask smaller than so many times a label would be hidden by it
-_PALETTE_SIZES = (256, 128, 64, 32)  # numbers of colours that are tried until the file is small enough
+_FILL = 0.45  # opacity of the colour inside a mask
+_HIDDEN = 2.5  # a mask smaller than so many areas of a label would be hidden by it
+_PALETTE_SIZES = (256, 128, 64, 32)  # numbers of colours, tried until the file is small enough
 _WHITE, _BLACK, _EMPHASIS = (255, 255, 255), (0, 0, 0), (190, 70, 0)
-# Far apart in hue or lightness, and from the labels of novel words.
+# Far apart in hue or lightness, also from the labels of novel categories.
 _COLORS = (
     (40, 100, 240), (250, 220, 40), (225, 30, 50), (40, 200, 220), (150, 60, 200), (130, 220, 60),
     (255, 120, 190), (20, 40, 120), (0, 130, 80), (140, 80, 60), (190, 170, 255), (240, 240, 240),
@@ -42,8 +42,8 @@ class Mark:
     Args:
         mask: (H, W) bool at the size of the image.
         color: RGB, 0..255.
-        label: written on it; "": nothing.
-        emphasis: the label stands out (novel words).
+        label: text on it; "": none.
+        emphasis: highlight the label (novel categories).
     """
 
     mask: NDArray[np.bool_]
@@ -53,7 +53,7 @@ class Mark:
 
 
 class Colors:
-    """RGB colours, 0..255, handed out by name: the first twelve names have one of their own."""
+    """RGB colours, 0..255, by name: the first twelve names have different ones."""
 
     def __init__(self) -> None:
         self._of: dict[str, Color] = {}
@@ -63,7 +63,7 @@ class Colors:
 
 
 def panel(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> Image.Image:
-    """The image with its marks, enlarged pixel by pixel to fit a white square.
+    """The image with its marks, enlarged without interpolation to fit a white square.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -76,35 +76,35 @@ def panel(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> Image.I
     height, width = image.shape[:2]
     scale = side / max(height, width)
     size = (round(width * scale), round(height * scale))
-    picture = Image.fromarray(tinted.round().astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    enlarged_image = Image.fromarray(tinted.round().astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
     enlarged = [_enlarged(mark.mask, size) for mark in marks]
-    pixels = np.array(picture)
+    pixels = np.array(enlarged_image)
     for mark, mask in zip(marks, enlarged, strict=True):
         pixels[_border(mask)] = mark.color
-    picture = Image.fromarray(pixels)
-    _write_labels(picture, marks, enlarged)
+    drawing = Image.fromarray(pixels)
+    _write_labels(drawing, marks, enlarged)
     square = Image.new("RGB", (side, side), _WHITE)
-    square.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
+    square.paste(drawing, ((side - size[0]) // 2, (side - size[1]) // 2))
     return square
 
 
 def panel_side(columns: int) -> int:
-    """Side of the panels of a sheet with so many columns, in pixels."""
+    """Side in pixels of the panels of a sheet with so many columns."""
     return (SHEET_WIDTH - _GAP * (columns + 1)) // columns
 
 
 def sheet(
     rows: Sequence[Sequence[Image.Image]], titles: Sequence[str], captions: Sequence[Sequence[str]] | None = None
 ) -> Image.Image:
-    """Panels in rows.
+    """Compose panels in rows.
 
     Args:
         rows: panels of one size; the same number in each row.
-        titles: above each row; broken into lines where it is too long.
+        titles: above each row; wrapped if too long.
         captions: below each panel; None: none.
     """
     captions = captions or [[""] * len(row) for row in rows]
-    title_lines = [_broken(title, SHEET_WIDTH - 2 * _GAP, _font(_TITLE_SIZE)) for title in titles]
+    title_lines = [_wrapped(title, SHEET_WIDTH - 2 * _GAP, _font(_TITLE_SIZE)) for title in titles]
     line_height, caption_height = round(_TITLE_SIZE * 1.35), round(_CAPTION_SIZE * 1.4)
     side = rows[0][0].width
     heights = [
@@ -128,11 +128,11 @@ def sheet(
     return whole
 
 
-def write_png(picture: Image.Image, path: Path) -> None:
-    """Write with as many colours, at most 256, as keep the file below `MAX_FILE_SIZE`; whole or not at all."""
+def write_png(image: Image.Image, path: Path) -> None:
+    """Write atomically, with at most 256 colours, fewer if the file would exceed `MAX_FILE_SIZE`."""
     with atomic_write(path) as temporary:
         for num_colors in _PALETTE_SIZES:
-            picture.convert("RGB").quantize(num_colors, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
+            image.convert("RGB").quantize(num_colors, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
             if temporary.stat().st_size < MAX_FILE_SIZE:
                 break
 
@@ -147,21 +147,21 @@ def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~binary_erosion(mask, iterations=_OUTLINE, border_value=0)
 
 
-def _write_labels(picture: Image.Image, marks: Sequence[Mark], masks: Sequence[NDArray[np.bool_]]) -> None:
-    """Each label on its mask, or beside a mask that it would hide, with a line to it; small masks first."""
-    draw = ImageDraw.Draw(picture)
+def _write_labels(image: Image.Image, marks: Sequence[Mark], masks: Sequence[NDArray[np.bool_]]) -> None:
+    """Write each label on its mask, or beside a mask that it would hide, with a line to it; small masks first."""
+    draw = ImageDraw.Draw(image)
     font = _font(_LABEL_SIZE)
     taken: list[Box] = []
     labelled = [(mark, mask) for mark, mask in zip(marks, masks, strict=True) if mark.label and mask.any()]
     labelled.sort(key=lambda pair: int(pair[1].sum()))
     for mark, mask in labelled:
-        text = "\n".join(_broken(mark.label, picture.width // 2, font))
+        text = "\n".join(_wrapped(mark.label, image.width // 2, font))
         left, top, right, bottom = draw.multiline_textbbox((0, 0), text, font=font)
         size = round(right - left) + 10, round(bottom - top) + 10
         hidden = [other for _, other in labelled if other.sum() < _HIDDEN * size[0] * size[1] and other is not mask]
         middle = _middle(mask)
         beside = mask.sum() < _HIDDEN * size[0] * size[1]
-        box = _best_box(size, middle, [*hidden, mask] if beside else hidden, taken, picture.size)
+        box = _best_box(size, middle, [*hidden, mask] if beside else hidden, taken, image.size)
         taken.append(box)
         nearest = min(max(middle[0], box[0]), box[2]), min(max(middle[1], box[1]), box[3])
         if nearest != middle:
@@ -176,7 +176,7 @@ def _middle(mask: NDArray[np.bool_]) -> tuple[int, int]:
     """(x, y) of the pixel that is farthest from the border of the mask."""
     from scipy.ndimage import distance_transform_edt
 
-    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    depth = np.asarray(distance_transform_edt(np.pad(mask, 1)))[1:-1, 1:-1]
     y, x = np.unravel_index(depth.argmax(), depth.shape)
     return int(x), int(y)
 
@@ -188,7 +188,7 @@ def _best_box(
     taken: Sequence[Box],
     limits: tuple[int, int],
 ) -> Box:
-    """A box of this size in the picture: over no other label, over little of some masks, and near `middle`."""
+    """A box of this size in the image that avoids other labels, covers little of some masks, and is near `middle`."""
     width, height = size
     areas = [float(mask.sum()) for mask in to_keep_free]
 
@@ -208,8 +208,8 @@ def _best_box(
     return min(boxes, key=cost)
 
 
-def _broken(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
-    """Lines of words that are no wider than `width`, if their words allow it."""
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
+    """Lines no wider than `width`, unless a single word is wider."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
@@ -221,7 +221,7 @@ def _broken(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along."""
+    """DejaVu Sans, which is part of matplotlib."""
     import matplotlib
 
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)

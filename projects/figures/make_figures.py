@@ -1,12 +1,13 @@
-"""The command `python -m projects.figures`: the pictures of README and docs.
+"""Draw the figures of README and docs.
 
-Weights are those that `masqclip run-stages` left in the output folder, else those that ship; metrics for the curves are
-in the output folder alone. A figure whose weights or metrics are not there is skipped, and a line says what is missing.
+Weights are those of `masqclip run-stages` in the output folder, else the shipped ones; metrics for the training curves
+are read from the output folder. A figure whose weights or metrics are missing is skipped with a message.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,13 @@ from masqclip_d2.cli.command import command, sentence
 from masqclip_d2.cli.demo import SAMPLES, find_images
 from masqclip_d2.config import load_config
 
-# What segments pictures, best first: title, stage whose weights it takes, configuration.
+# Methods, best first: title, stage of the weights, configuration.
 _METHODS = (
     ("MasQCLIP", "masqclip", "shapes/masqclip"),
     ("MaskCLIP", "maskclip", "shapes/maskclip"),
     ("MaskCLIP w/o RMA", "teacher", "shapes/maskclip_worma"),
 )
-# Diagram of the training curves -> folders of its runs.
+# Title of a diagram of training curves -> folders of its runs.
 _CURVES = {
     "tiny CLIP": ("clip_closeups", "clip"),
     "teacher": ("teacher", "teacher_mask_rcnn"),
@@ -33,29 +34,28 @@ _CURVES = {
 
 
 class Missing(FileNotFoundError):
-    """What a figure is made of is not there."""
+    """Weights or metrics of a figure are missing."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where figures come from and go to.
+    """Sources of the figures.
 
     Args:
-        runs: folder of the stages' folders.
-        docs: folder of the figures.
-        vocab, stuff: words of the demo picture.
+        runs: folder of the stages' output folders.
+        vocabulary: categories of the figure "demo".
+        stuff: which of them are stuff.
     """
 
     runs: Path
-    docs: Path
-    vocab: str
+    vocabulary: str
     stuff: str
 
     def weights(self, stage: str) -> str:
-        """The weights of a stage, trained here or shipped.
+        """The weights of a stage: those in the output folder, else the shipped ones.
 
         Raises:
-            Missing: neither is there.
+            Missing: there are neither.
         """
         trained, shipped = self.runs / stage / "model_final.pth", f"{SHIPPED_PREFIX}shapes_{stage}"
         if trained.is_file():
@@ -63,11 +63,11 @@ class Sources:
         try:
             local_weights_path(shipped)
         except FileNotFoundError:
-            raise Missing(f"there are no weights of stage {stage!r}: neither {trained} nor {shipped}.") from None
+            raise Missing(f"there are no weights of stage {stage!r}, neither {trained} nor {shipped}.") from None
         return shipped
 
     def predictor(self, stage: str, config: str):
-        """A model of Shapes with the weights of a stage and, if there is one, the CLIP trained here."""
+        """A model of Shapes with the weights of a stage and the CLIP of the output folder, else the shipped one."""
         from masqclip_d2.predictor import Predictor
 
         clip = self.runs / "clip" / "clip.safetensors"
@@ -77,15 +77,16 @@ class Sources:
         return Predictor(config, weights, opts=opts)
 
     def method(self):
-        """Title and model of the best method whose weights are there."""
+        """Title and predictor of the best method that has weights.
+
+        Raises:
+            Missing: none has.
+        """
         for title, stage, config in _METHODS:
-            try:
+            with contextlib.suppress(Missing):
                 self.weights(stage)
-            except Missing as error:
-                missing = error
-            else:
                 return title, self.predictor(stage, config)
-        raise missing
+        raise Missing(f"there are no weights of the stages {', '.join(stage for _, stage, _ in _METHODS)}.")
 
 
 def _proposals(sources: Sources, path: Path) -> None:
@@ -125,7 +126,7 @@ def _curves(sources: Sources, path: Path) -> None:
     found = {title: {name: file for name, file in runs.items() if file.is_file()} for title, runs in found.items()}
     found = {title: runs for title, runs in found.items() if runs}
     if not found:
-        raise Missing(f"there is no metrics.json in the folder of any stage in {sources.runs}.")
+        raise Missing(f"no folder of a stage in {sources.runs} has a metrics.json.")
     draw_training_curves(found, path)
 
 
@@ -133,9 +134,9 @@ def _demo(sources: Sources, path: Path) -> None:
     from masqclip_d2.vocabulary import Vocabulary
     from projects.figures import draw_demo
 
-    if not sources.vocab:
-        raise Missing("there are no words: give --vocab.")
-    vocabulary = Vocabulary.from_names(sources.vocab, sources.stuff)
+    if not sources.vocabulary:
+        raise Missing("it has no categories: set --vocab.")
+    vocabulary = Vocabulary.from_names(sources.vocabulary, sources.stuff)
     draw_demo(sources.method()[1], find_images([str(SAMPLES)]), vocabulary, path)
 
 
@@ -147,19 +148,23 @@ FIGURES: dict[str, Callable[[Sources, Path], None]] = {
     "training_curves": _curves,
     "demo": _demo,
 }
-"""Name of a figure -> what draws it; raises `Missing`."""
+"""Name of a figure -> function that draws it; raises `Missing`."""
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m projects.figures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES), help="these figures; default: all")
-    parser.add_argument("--output-root", type=Path, default=Path("output"), help="of run_stages; default: %(default)s")
+    parser.add_argument(
+        "--output-root", type=Path, default=Path("output"), help="that of masqclip run-stages; default: %(default)s"
+    )
     parser.add_argument("--docs", type=Path, default=Path("docs/figures"), help="folder to write; default: %(default)s")
-    parser.add_argument("--vocab", default="", help="words of the demo picture")
+    parser.add_argument("--vocab", default="", help="categories of the figure 'demo', separated by commas")
     parser.add_argument("--stuff", default="", help="which of them are stuff")
     args = parser.parse_args(argv)
-    sources = Sources(args.output_root / "shapes", args.docs, args.vocab, args.stuff)
+    sources = Sources(args.output_root / "shapes", args.vocab, args.stuff)
     for name in args.only:
         path = args.docs / f"{name}.png"
         print(f"{path}:", flush=True)
@@ -167,7 +172,3 @@ def main(argv: list[str] | None = None) -> None:
             FIGURES[name](sources, path)
         except Missing as error:
             print(f"  skipped, since {sentence(error)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,9 @@
-"""Scenes of Shapes for figures, rendered here: the first ones that have what a figure is about."""
+"""Scenes of Shapes for figures, rendered on demand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count, islice
 
 import numpy as np
 import torch
@@ -14,22 +14,20 @@ from masqclip_d2.categories import Category, load_categories
 from masqclip_d2.shapes.rendering import Scene, render_image
 from masqclip_d2.vocabulary import Vocabulary
 
-SEED = 0  # of the world; the figures show the scenes of the default folder
+SEED = 0  # of the rendering; the scenes are those of the default Shapes folder
 
 
-def scenes(split: str, wanted: Callable[[Scene], bool] = lambda scene: True) -> Iterator[Scene]:
-    """Scenes of "train" or "val" in order, those that are wanted; without end."""
-    index = 0
-    while True:
+def scenes(split: str, condition: Callable[[Scene], bool] = lambda scene: True) -> Iterator[Scene]:
+    """Scenes of "train" or "val" that meet a condition, in order, without end."""
+    for index in count():
         scene, _ = render_image(split, index, SEED)
-        if wanted(scene):
+        if condition(scene):
             yield scene
-        index += 1
 
 
-def first_scenes(count: int, split: str, wanted: Callable[[Scene], bool] = lambda scene: True) -> list[Scene]:
+def first_scenes(number: int, split: str, condition: Callable[[Scene], bool] = lambda scene: True) -> list[Scene]:
     """The first ones of `scenes`."""
-    return list(islice(scenes(split, wanted), count))
+    return list(islice(scenes(split, condition), number))
 
 
 def things(scene: Scene) -> list[Category]:
@@ -48,6 +46,6 @@ def record(scene: Scene) -> dict[str, Tensor]:
 
 
 def shapes_vocabulary() -> Vocabulary:
-    """All words of Shapes."""
+    """All categories of Shapes."""
     categories = load_categories("shapes")
     return Vocabulary(tuple(c.name for c in categories), tuple(c.isthing for c in categories))

@@ -1,4 +1,4 @@
-"""Metrics of broken-off and resumed runs are read right; each stage gets its diagram."""
+"""Metrics of interrupted and resumed runs are read correctly; each stage has its diagram."""
 
 import json
 
@@ -9,13 +9,13 @@ from projects.figures import draw_training_curves
 from projects.figures.curves import _averaged, read_metrics
 
 
-def write(path, entries, ending=""):
+def write(path, entries, suffix=""):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + ending)
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + suffix)
     return path
 
 
-def test_the_later_of_two_entries_counts_and_a_torn_line_does_not(tmp_path):
+def test_the_later_of_two_entries_is_used_and_an_incomplete_line_skipped(tmp_path):
     entries = [{"iteration": 19, "total_loss": 3.0}, {"iteration": 39, "total_loss": 2.0}, {"iteration": 39, "lr": 1}]
     entries += [{"iteration": 19, "total_loss": 5.0}]
     path = write(tmp_path / "metrics.json", entries, '{"iteration": 59, "tot')

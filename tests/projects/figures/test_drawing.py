@@ -1,4 +1,4 @@
-"""Panels keep the pixels, labels keep clear of each other, files stay small."""
+"""Panels keep the pixels, labels do not overlap, files stay small."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_labels_do_not_cover_each_other_and_stay_inside():
         taken.append(_best_box((90, 30), (395, 5), [], taken, (400, 300)))
     assert all(min(left, top) >= 0 and right < 400 and bottom < 300 for left, top, right, bottom in taken)
     assert not any(overlap(a, b) for i, a in enumerate(taken) for b in taken[:i])
-    assert taken[0][2] > 380 and taken[0][1] == 0  # the first gets its wish
+    assert taken[0][2] > 380 and taken[0][1] == 0  # the first is near its mask
 
 
 def test_a_sheet_has_its_width_and_room_for_text():

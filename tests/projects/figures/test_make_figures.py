@@ -1,4 +1,4 @@
-"""make_figures takes trained weights before shipped ones, and says in one line what is missing for a figure."""
+"""The command prefers trained weights to shipped ones and reports in one line what a figure lacks."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from projects.figures.make_figures import FIGURES, Missing, Sources, main
 
 
 @pytest.fixture
-def nothing_ships(monkeypatch):
+def no_shipped_weights(monkeypatch):
     def missing(path):
         raise FileNotFoundError(path)
 
@@ -18,23 +18,23 @@ def call(tmp_path, *words):
     main(["--docs", str(tmp_path / "docs"), "--output-root", str(tmp_path / "output"), *words])
 
 
-def test_figures_without_weights_are_skipped_with_a_line(tmp_path, nothing_ships, capsys):
+def test_figures_without_weights_are_skipped_with_a_line(tmp_path, no_shipped_weights, capsys):
     call(tmp_path, "--vocab", "plain cross")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(FIGURES) and not (tmp_path / "docs").exists()
     skipped = dict(zip(FIGURES, lines[1::2], strict=True))
-    assert all(line.startswith("  skipped, since there ") for line in skipped.values())
+    assert all(line.startswith("  skipped, since ") for line in skipped.values())
     assert "stage 'teacher'" in skipped["proposals"] and "masqclip://shapes_teacher" in skipped["pseudo_masks"]
     assert "stage 'maskclip'" in skipped["refinement"] and "metrics.json" in skipped["training_curves"]
 
 
-def test_the_demo_needs_words(tmp_path, capsys):
+def test_the_demo_needs_categories(tmp_path, capsys):
     call(tmp_path, "--only", "demo")
-    assert "skipped, since there are no words: give --vocab." in capsys.readouterr().out
+    assert "skipped, since it has no categories: set --vocab." in capsys.readouterr().out
 
 
-def test_weights_trained_here_come_before_those_that_ship(tmp_path, monkeypatch):
-    sources = Sources(tmp_path, tmp_path, "", "")
+def test_trained_weights_are_preferred_to_shipped_ones(tmp_path, monkeypatch):
+    sources = Sources(tmp_path, "", "")
     assert sources.weights("teacher") == "masqclip://shapes_teacher"
     trained = tmp_path / "teacher" / "model_final.pth"
     trained.parent.mkdir()
@@ -44,9 +44,9 @@ def test_weights_trained_here_come_before_those_that_ship(tmp_path, monkeypatch)
         sources.weights("nonsense")
 
 
-def test_the_best_method_that_is_there_is_shown(tmp_path, nothing_ships, monkeypatch):
+def test_the_best_method_with_weights_is_shown(tmp_path, no_shipped_weights, monkeypatch):
     monkeypatch.setattr(Sources, "predictor", lambda self, stage, config: (stage, config))
-    sources = Sources(tmp_path, tmp_path, "", "")
+    sources = Sources(tmp_path, "", "")
     with pytest.raises(Missing):
         sources.method()
     expected = [("MaskCLIP w/o RMA", "teacher"), ("MaskCLIP", "maskclip"), ("MasQCLIP", "masqclip")]
@@ -56,7 +56,7 @@ def test_the_best_method_that_is_there_is_shown(tmp_path, nothing_ships, monkeyp
         assert sources.method()[0] == title and sources.method()[1][0] == stage
 
 
-def test_a_picture_from_the_shipped_weights(tmp_path, capsys):
+def test_a_figure_from_the_shipped_weights(tmp_path, capsys):
     call(tmp_path, "--only", "proposals")
     size = (tmp_path / "docs" / "proposals.png").stat().st_size
     assert 10_000 < size < 400_000

@@ -1,4 +1,4 @@
-"""Figures of what models answer on Shapes; each function takes models and writes one PNG."""
+"""Figures of model predictions on Shapes; each function takes a model and writes one PNG file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from masqclip_d2.vocabulary import Vocabulary
 from projects.figures.drawing import Colors, Mark, panel, panel_side, sheet, write_png
 from projects.figures.scenes import first_scenes, record, scenes, segment_masks, shapes_vocabulary, things
 
-_FOUND_IOU = 0.5  # a mask that overlaps an object more than this is that object's
+_FOUND_IOU = 0.5  # a mask with a larger IoU finds the object
 _LIGHT = (255, 255, 255)
-_MIN_OBJECT = 24  # pixels, longer side; below, a few pixels decide
-_COUNTED_SCENES = 50  # that are looked at
+_MIN_OBJECT = 24  # pixels, longer side; the IoU of smaller objects depends on a few pixels
+_NUM_SCENES = 50  # from which a figure chooses, and over which it counts
 _MARGIN = 1.5  # side of a close view, relative to its object's
 
 
 @torch.no_grad()
 def draw_proposals(proposer: nn.Module, path: Path, columns: int = 4, best: int = 8) -> None:
-    """Validation scenes, the best proposals of each, and how many segments all of them find.
+    """Draw validation scenes with the best proposals of each, and count the segments that all proposals find.
 
     Args:
-        proposer: a `MaskProposer` or the like, in eval mode.
+        proposer: a model that predicts proposals, such as `MaskProposer`, in eval mode.
         path: PNG to write.
-        columns: scenes.
-        best: proposals that are shown; one that repeats a better one is left out.
+        columns: number of scenes.
+        best: number of proposals shown; repetitions of better ones are left out.
     """
     side = panel_side(columns)
     images, found, captions = [], [], []
@@ -51,64 +51,65 @@ def draw_proposals(proposer: nn.Module, path: Path, columns: int = 4, best: int 
         shown = masks[_without_repetitions(masks)[:best]]
         color = Colors()
         marks = [Mark(mask.numpy(), color[str(index)]) for index, mask in enumerate(shown)]
-        # Large ones first, so that they do not hide the others.
+        # Large masks first, so that they do not hide the others.
         found.append(panel(scene.image, sorted(marks, key=lambda mark: -int(mark.mask.sum())), side))
         captions.append(f"{num_found} of {len(truth)} segments found")
     titles = [
         "Scenes",
-        f"The {best} best proposals, without repetitions; below: segments that one of {num_proposals} finds (IoU above "
-        f"{_FOUND_IOU})",
+        f"The {best} best proposals, without repetitions; below: segments that one of {num_proposals} proposals finds "
+        f"(IoU above {_FOUND_IOU})",
     ]
     write_png(sheet([images, found], titles, [[""] * columns, captions]), path)
 
 
 @torch.no_grad()
 def draw_pseudo_masks(teacher: nn.Module, rules: PseudoMaskRules, path: Path, columns: int = 4) -> None:
-    """What Progressive Distillation adds: training scenes, their base masks, and the teacher's pseudo masks.
+    """Draw the masks of Progressive Distillation: training scenes with base masks and the teacher's pseudo masks.
 
-    The scenes with the most pseudo masks of the first fifty are shown. A pseudo mask carries the word of the novel
-    segment that it finds, which neither teacher nor student is told.
+    Of the first `_NUM_SCENES` scenes those with the most pseudo masks are shown. A pseudo mask is labelled with the
+    category of the novel segment that it finds; teacher and student do not use it.
 
     Args:
         teacher: a `MaskProposer` in eval mode.
-        rules: when its masks become pseudo masks.
+        rules: which of its masks become pseudo masks.
         path: PNG to write.
-        columns: scenes.
+        columns: number of scenes.
     """
     side = panel_side(columns)
-    found = [(scene, *_pseudo_masks(teacher, rules, scene)) for scene in islice(scenes("train"), _COUNTED_SCENES)]
+    found = [(scene, *_pseudo_masks(teacher, rules, scene)) for scene in islice(scenes("train"), _NUM_SCENES)]
     num_novel = sum(segment.category.novel for scene, *_ in found for segment in scene.segments)
-    words = [word for *_, words in found for word in words]
+    names = [name for *_, names_of_scene in found for name in names_of_scene]
     shown = sorted(found, key=lambda one: -len(one[2]))[:columns]  # stable: the earlier of equals
     images, drawn = [], []
-    for scene, base, pseudo, words_of_scene in shown:
+    for scene, base, pseudo, names_of_scene in shown:
         color = Colors()
         marks = [Mark(mask, _LIGHT) for mask in base]
         marks += [
-            Mark(mask, color[str(index)], word or "?", bool(word))
-            for index, (mask, word) in enumerate(zip(pseudo, words_of_scene, strict=True))
+            Mark(mask, color[str(index)], name or "?", bool(name))
+            for index, (mask, name) in enumerate(zip(pseudo, names_of_scene, strict=True))
         ]
         images.append(panel(scene.image, [], side))
         drawn.append(panel(scene.image, marks, side))
     titles = [
-        f"Training scenes: the {columns} of {_COUNTED_SCENES} with the most pseudo masks",
-        f"Base masks (white) and the teacher's pseudo masks (coloured). Of {len(words)} in all {_COUNTED_SCENES} "
-        f"scenes {sum(map(bool, words))} find one of {num_novel} novel segments (IoU above {_FOUND_IOU}), whose word "
-        "they carry here; the others: ?",
+        f"Training scenes: the {columns} of {_NUM_SCENES} with the most pseudo masks",
+        f"Base masks (white) and the teacher's pseudo masks (coloured). Of {len(names)} pseudo masks in all "
+        f"{_NUM_SCENES} scenes {sum(map(bool, names))} find one of {num_novel} novel segments (IoU above {_FOUND_IOU}) "
+        "and are labelled with its category; the others: ?",
     ]
     write_png(sheet([images, drawn], titles), path)
 
 
 @torch.no_grad()
 def draw_refinement(model: MaskCLIP, path: Path, columns: int = 6) -> None:
-    """Coarse and refined masks of things in validation scenes, beside the truth.
+    """Draw coarse and refined masks of things in validation scenes, with the ground truth.
 
-    Of each scene the first thing of 24 pixels and more that a proposal finds is shown, whatever becomes of it.
+    Of each scene the first thing of at least `_MIN_OBJECT` pixels that a proposal finds is shown, without selection by
+    the refined mask.
 
     Args:
         model: MaskCLIP with RMA that refines masks, in eval mode.
         path: PNG to write.
-        columns: things.
+        columns: number of things.
 
     Raises:
         ValueError: the model does not refine masks, or its proposals find nothing.
@@ -117,73 +118,75 @@ def draw_refinement(model: MaskCLIP, path: Path, columns: int = 6) -> None:
     blue, orange, green = (40, 110, 255), (255, 140, 0), (0, 170, 90)
     rows: list[list] = [[], [], [], []]
     captions: list[list[str]] = [[], [], [], []]
-    for image, coarse, refined, truth in islice(_refined_things(model), columns):
-        window = _window(truth)
+    for image, coarse, refined, gt_mask in islice(_refined_things(model), columns):
+        window = _window(gt_mask)
         drawn = [([], ""), ([Mark(coarse[window], blue)], coarse), ([Mark(refined[window], orange)], refined)]
-        drawn.append(([Mark(truth[window], green)], ""))
+        drawn.append(([Mark(gt_mask[window], green)], ""))
         for row, below, (marks, mask) in zip(rows, captions, drawn, strict=True):
             row.append(panel(image[window], marks, side))
-            below.append("" if isinstance(mask, str) else f"IoU {_iou(mask, truth):.0%}")
+            below.append("" if isinstance(mask, str) else f"IoU {_iou(mask, gt_mask):.0%}")
     if not rows[0]:
-        raise ValueError(f"No proposal finds a thing in {_COUNTED_SCENES} scenes; train the proposer longer.")
-    write_png(sheet(rows, ["Image", "Coarse masks (proposals)", "Masks refined by RMA", "Truth"], captions), path)
+        raise ValueError(f"No proposal finds a thing in {_NUM_SCENES} scenes; train the proposer longer.")
+    write_png(
+        sheet(rows, ["Image", "Coarse masks (proposals)", "Masks refined by RMA", "Ground truth"], captions), path
+    )
 
 
 def draw_panoptic(predictor: Predictor, name: str, path: Path, columns: int = 3) -> None:
-    """Panoptic truth and results on validation scenes with base and novel things.
+    """Draw panoptic ground truth and predictions on validation scenes with base and novel things.
 
     Args:
         predictor: the method.
-        name: what to call it.
+        name: of the method, for the title.
         path: PNG to write.
-        columns: scenes.
+        columns: number of scenes.
     """
     side = panel_side(columns)
     vocabulary = shapes_vocabulary()
     color = Colors()
 
-    def wanted(scene: Scene) -> bool:
+    def has_base_and_novel_things(scene: Scene) -> bool:
         return 2 <= len(things(scene)) <= 4 and len({category.novel for category in things(scene)}) == 2
 
-    truth, results = [], []
-    for scene in first_scenes(columns, "val", wanted):
+    gt_panels, predicted_panels = [], []
+    for scene in first_scenes(columns, "val", has_base_and_novel_things):
         segments = segment_masks(scene)
         marks = [Mark(mask, color[category.name], category.name, category.novel) for category, mask in segments]
-        truth.append(panel(scene.image, marks, side))
-        answer = predictor(scene.image, vocabulary)
-        results.append(panel(scene.image, _marks_of(answer, color), side))
-    titles = ["Truth (novel words orange)", f"{name}, asked for all {len(vocabulary)} words of Shapes"]
-    write_png(sheet([truth, results], titles), path)
+        gt_panels.append(panel(scene.image, marks, side))
+        prediction = predictor(scene.image, vocabulary)
+        predicted_panels.append(panel(scene.image, _marks_of(prediction, color), side))
+    titles = ["Ground truth (novel categories orange)", f"{name}, with all {len(vocabulary)} categories of Shapes"]
+    write_png(sheet([gt_panels, predicted_panels], titles), path)
 
 
 def draw_demo(predictor: Predictor, images: Sequence[Path], vocabulary: Vocabulary, path: Path) -> None:
-    """Pictures segmented by free words.
+    """Draw images segmented with free-text categories.
 
     Args:
         predictor: the method.
         images: files, one column each.
-        vocabulary: the words.
+        vocabulary: the categories.
         path: PNG to write.
     """
     side = panel_side(len(images))
     color = Colors()
-    answers = [predictor(image, vocabulary) for image in images]
-    pictures = [panel(answer.image, [], side) for answer in answers]
-    results = [panel(answer.image, _marks_of(answer, color), side) for answer in answers]
-    titles = ["Pictures", f"Asked for (orange: novel words): {', '.join(vocabulary.names)}"]
-    write_png(sheet([pictures, results], titles), path)
+    predictions = [predictor(image, vocabulary) for image in images]
+    image_panels = [panel(prediction.image, [], side) for prediction in predictions]
+    predicted_panels = [panel(prediction.image, _marks_of(prediction, color), side) for prediction in predictions]
+    titles = ["Images", f"Categories (orange: novel): {', '.join(vocabulary.names)}"]
+    write_png(sheet([image_panels, predicted_panels], titles), path)
 
 
-def _marks_of(answer: Segmentation, color: Colors) -> list[Mark]:
+def _marks_of(prediction: Segmentation, color: Colors) -> list[Mark]:
     novel = {category.name for category in load_categories("shapes") if category.novel}
     return [
         Mark(segment.mask, color[segment.label], segment.label, segment.label in novel)
-        for segment in sorted(answer.segments, key=lambda segment: segment.isthing)
+        for segment in sorted(prediction.segments, key=lambda segment: segment.isthing)
     ]
 
 
 def _without_repetitions(masks: Tensor) -> list[int]:
-    """Indices of masks (Q, H, W), best first, that overlap no better one of them much."""
+    """Indices of masks (Q, H, W), best first, without those that overlap a better one by more than `_FOUND_IOU`."""
     iou = mask_iou(masks, masks)
     kept: list[int] = []
     for index in range(len(masks)):
@@ -193,8 +196,8 @@ def _without_repetitions(masks: Tensor) -> list[int]:
 
 
 def _pseudo_masks(teacher: nn.Module, rules: PseudoMaskRules, scene: Scene) -> tuple[list, list, list[str]]:
-    """Base masks, pseudo masks, and for each of these the word of the novel segment that it finds, or ""."""
-    answer = teacher([record(scene)])[0]["proposals"]
+    """Base masks, pseudo masks, and for each pseudo mask the category of the novel segment that it finds, or ""."""
+    proposals = teacher([record(scene)])[0]["proposals"]
     segments = segment_masks(scene)
     base = [mask for category, mask in segments if not category.novel]
     base_masks = (
@@ -205,36 +208,36 @@ def _pseudo_masks(teacher: nn.Module, rules: PseudoMaskRules, scene: Scene) -> t
     def draw_points(num_sets: int, num_points: int, device: torch.device) -> Tensor:
         return torch.rand(num_sets, num_points, 2, generator=generator).to(device)
 
-    masks, scores = answer.pred_masks, answer.scores
+    masks, scores = proposals.pred_masks, proposals.scores
     kept = choose_pseudo_masks(base_masks.to(masks.device), masks, scores, rules, draw_points).kept
     pseudo = list(masks[kept].cpu().numpy())
-    words = []
+    names = []
     for mask in pseudo:
-        overlaps = [(_iou(mask, truth), category) for category, truth in segments if category.novel]
-        best, category = max(overlaps, key=lambda pair: pair[0], default=(0.0, None))
-        words.append(category.name if best > _FOUND_IOU else "")
-    return base, pseudo, words
+        overlaps = [(_iou(mask, gt_mask), category.name) for category, gt_mask in segments if category.novel]
+        best, name = max(overlaps, default=(0.0, ""))
+        names.append(name if best > _FOUND_IOU else "")
+    return base, pseudo, names
 
 
 def _refined_things(model: MaskCLIP) -> Iterator[tuple[NDArray, NDArray, NDArray, NDArray]]:
-    """Image, coarse, refined and true mask (H, W) of one thing of each scene in which one is found."""
-    for scene in islice(scenes("val"), _COUNTED_SCENES):
+    """Yield image, coarse, refined and ground-truth mask (H, W) of one thing of each scene in which one is found."""
+    for scene in islice(scenes("val"), _NUM_SCENES):
         image = record(scene)["image"]
         proposals = model.proposer.propose([{"image": image}])[0]
         refined = model.encode({"image": image}, proposals).proposals
         if refined is proposals:
-            raise ValueError("This model does not refine masks: give MaskCLIP with RMA.LAYERS and RMA.REFINE_MASKS.")
+            raise ValueError("This model does not refine masks; use MaskCLIP with RMA.LAYERS and RMA.REFINE_MASKS.")
         before, after = ((masks.resized(image.shape[-2:]) > 0).cpu() for masks in (proposals, refined))
-        for (_, truth), segment in zip(segment_masks(scene), scene.segments, strict=True):
-            overlap = mask_iou(before, torch.from_numpy(truth)[None])[:, 0]
+        for (_, gt_mask), segment in zip(segment_masks(scene), scene.segments, strict=True):
+            overlap = mask_iou(before, torch.from_numpy(gt_mask)[None])[:, 0]
             if segment.object_size >= _MIN_OBJECT and overlap.max() > _FOUND_IOU:
                 best = int(overlap.argmax())
-                yield scene.image, before[best].numpy(), after[best].numpy(), truth
+                yield scene.image, before[best].numpy(), after[best].numpy(), gt_mask
                 break
 
 
 def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The box of a mask with a margin, as square as the image allows."""
+    """The box of a mask with a margin, square if the image is large enough."""
     ys, xs = np.nonzero(mask)
     side = round(_MARGIN * max(np.ptp(ys) + 1, np.ptp(xs) + 1))
     window = []

@@ -1,4 +1,4 @@
-"""Figures count and label what models with known answers give."""
+"""Figures count and label the predictions of models with known predictions."""
 
 from types import SimpleNamespace
 
@@ -14,15 +14,15 @@ from masqclip_d2.config import load_config
 from masqclip_d2.losses.pseudo_masks import PseudoMaskRules
 from masqclip_d2.segmentation import Segment, Segmentation
 from masqclip_d2.vocabulary import Vocabulary
-from projects.figures import draw_demo, draw_panoptic, draw_proposals, draw_pseudo_masks, draw_refinement, pictures
+from projects.figures import draw_demo, draw_panoptic, draw_proposals, draw_pseudo_masks, draw_refinement, predictions
 from projects.figures.scenes import first_scenes, segment_masks, things
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What the figures draw: marks of every panel, titles and captions of the sheet."""
+    """Content of the drawn figures: marks of every panel, titles and captions of the sheet."""
     seen = SimpleNamespace(marks=[], titles=None, captions=None)
-    panel, sheet = pictures.panel, pictures.sheet
+    panel, sheet = predictions.panel, predictions.sheet
 
     def watched_panel(image, marks, side):
         seen.marks.append(marks)
@@ -32,14 +32,14 @@ def drawn(monkeypatch):
         seen.titles, seen.captions = titles, captions
         return sheet(rows, titles, captions)
 
-    monkeypatch.setattr(pictures, "panel", watched_panel)
-    monkeypatch.setattr(pictures, "sheet", watched_sheet)
-    monkeypatch.setattr(pictures, "_COUNTED_SCENES", 6)
+    monkeypatch.setattr(predictions, "panel", watched_panel)
+    monkeypatch.setattr(predictions, "sheet", watched_sheet)
+    monkeypatch.setattr(predictions, "_NUM_SCENES", 6)
     return seen
 
 
-def knowing(split, leave_out=lambda category: False):
-    """A proposer that knows the segments of the first scenes, all but some."""
+def perfect_proposer(split, leave_out=lambda category: False):
+    """A proposer that predicts the ground-truth segments of the first scenes, except some."""
     known = {scene.image.tobytes(): segment_masks(scene) for scene in first_scenes(12, split)}
 
     def propose(records):
@@ -53,9 +53,9 @@ def knowing(split, leave_out=lambda category: False):
 
 def test_proposals_are_counted(tmp_path, drawn):
     scenes = first_scenes(2, "val", lambda scene: len(things(scene)) >= 3)
-    draw_proposals(knowing("val"), tmp_path / "all.png", columns=2)
+    draw_proposals(perfect_proposer("val"), tmp_path / "all.png", columns=2)
     assert drawn.captions[1] == [f"{len(s.segments)} of {len(s.segments)} segments found" for s in scenes]
-    draw_proposals(knowing("val", lambda category: category.isthing), tmp_path / "stuff.png", columns=2)
+    draw_proposals(perfect_proposer("val", lambda category: category.isthing), tmp_path / "stuff.png", columns=2)
     stuff = [len(s.segments) - len(things(s)) for s in scenes]
     assert drawn.captions[1] == [f"{n} of {len(s.segments)} segments found" for n, s in zip(stuff, scenes, strict=True)]
     assert Image.open(tmp_path / "all.png").width == 1600
@@ -64,13 +64,13 @@ def test_proposals_are_counted(tmp_path, drawn):
 def test_repeated_proposals_are_left_out():
     masks = torch.zeros(3, 10, 10, dtype=torch.bool)
     masks[0, :5], masks[1, :6], masks[2, 6:] = True, True, True
-    assert pictures._without_repetitions(masks) == [0, 2]
-    assert pictures._without_repetitions(masks[:0]) == []
+    assert predictions._without_repetitions(masks) == [0, 2]
+    assert predictions._without_repetitions(masks[:0]) == []
 
 
-def test_pseudo_masks_carry_the_novel_word_that_they_find(tmp_path, drawn):
+def test_pseudo_masks_are_labelled_with_the_novel_category_they_find(tmp_path, drawn):
     rules = PseudoMaskRules(score_threshold=0.5)
-    draw_pseudo_masks(knowing("train"), rules, tmp_path / "pseudo.png", columns=2)
+    draw_pseudo_masks(perfect_proposer("train"), rules, tmp_path / "pseudo.png", columns=2)
     labels = [mark for marks in drawn.marks for mark in marks if mark.label]
     novel = {c.name for s in first_scenes(6, "train") for c, _ in segment_masks(s) if c.novel}
     assert labels and {mark.label for mark in labels} <= novel and all(mark.emphasis for mark in labels)
@@ -78,7 +78,7 @@ def test_pseudo_masks_carry_the_novel_word_that_they_find(tmp_path, drawn):
     assert f"find one of {num_novel} novel segments" in drawn.titles[1]
 
 
-def test_pseudo_masks_that_find_nothing_say_so(tmp_path, drawn):
+def test_pseudo_masks_that_find_nothing_are_counted(tmp_path, drawn):
     def corner(records):
         mask = torch.zeros(1, *records[0]["image"].shape[-2:], dtype=torch.bool)
         mask[0, :3, :3] = True
@@ -89,8 +89,8 @@ def test_pseudo_masks_that_find_nothing_say_so(tmp_path, drawn):
     assert "scenes 0 find one of" in drawn.titles[1]
 
 
-def truth_of(category_of=lambda name: name):
-    """A predictor that answers the truth of the first scenes, or other words for it."""
+def perfect_predictor(category_of=lambda name: name):
+    """A predictor of the ground truth of the first scenes, with changed categories if requested."""
     known = {scene.image.tobytes(): segment_masks(scene) for scene in first_scenes(12, "val")}
 
     def predict(image, vocabulary):
@@ -103,17 +103,17 @@ def truth_of(category_of=lambda name: name):
     return predict
 
 
-def test_panoptic_shows_truth_and_answer_with_novel_words_marked(tmp_path, drawn):
-    draw_panoptic(truth_of(), "The truth", tmp_path / "panoptic.png", columns=1)
-    truth, answer = drawn.marks
-    by_label = [{(m.label, m.color, m.emphasis) for m in marks} for marks in (truth, answer)]
+def test_panoptic_shows_ground_truth_and_prediction_with_novel_categories_marked(tmp_path, drawn):
+    draw_panoptic(perfect_predictor(), "A method", tmp_path / "panoptic.png", columns=1)
+    ground_truth, prediction = drawn.marks
+    by_label = [{(m.label, m.color, m.emphasis) for m in marks} for marks in (ground_truth, prediction)]
     assert by_label[0] == by_label[1] and {emphasis for *_, emphasis in by_label[0]} == {True, False}
-    assert drawn.titles[1].startswith("The truth, asked for all 42 words")
-    draw_panoptic(truth_of(lambda name: "plain cross"), "Wrong", tmp_path / "panoptic.png", columns=1)
+    assert drawn.titles[1].startswith("A method, with all 42 categories")
+    draw_panoptic(perfect_predictor(lambda name: "plain cross"), "Wrong", tmp_path / "panoptic.png", columns=1)
     assert {(mark.label, mark.emphasis) for mark in drawn.marks[-1]} == {("plain cross", False)}
 
 
-def test_demo_has_a_column_per_picture(tmp_path, drawn):
+def test_demo_has_a_column_per_image(tmp_path, drawn):
     mask = np.zeros((30, 40), bool)
     mask[5:20, 5:20] = True
 
@@ -138,7 +138,7 @@ def maskclip(tmp_path, *opts):
 
 
 def test_refinement_shows_masks_before_and_after(tmp_path, drawn):
-    """With RMA as it starts: the shipped proposer's masks, changed a little."""
+    """Untrained RMA changes the masks of the shipped proposer slightly."""
     draw_refinement(maskclip(tmp_path), tmp_path / "refinement.png", columns=2)
     image, coarse, refined, truth = (drawn.marks[index::4] for index in range(4))
     assert image == [[], []] and len(coarse) == len(refined) == len(truth) == 2
@@ -153,10 +153,10 @@ def test_a_model_without_refinement_cannot_be_shown(tmp_path):
         draw_refinement(model, tmp_path / "refinement.png")
 
 
-def test_a_close_view_lies_in_the_image():
+def test_the_window_of_a_mask_is_inside_the_image():
     mask = np.zeros((60, 80), bool)
     mask[:10, 70:] = True
-    ys, xs = pictures._window(mask)
+    ys, xs = predictions._window(mask)
     assert (ys, xs) == (slice(0, 15), slice(65, 80)) and mask[ys, xs].sum() == mask.sum()
     mask[:] = True
-    assert pictures._window(mask) == (slice(0, 60), slice(0, 80))
+    assert predictions._window(mask) == (slice(0, 60), slice(0, 80))
