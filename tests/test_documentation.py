@@ -37,7 +37,7 @@ SMALL_MASK_RCNN = [*TINY_MASK_RCNN, "MODEL.BACKBONE.NAME", "TorchvisionResNet"]
 # Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
 SHOWN_ONLY = {
     "make test": "this very run",
-    "make figures": "draws over the pictures in docs/; tests/figures draws each of them",
+    "make figures": "overwrites the figures in docs/; tests/projects/figures draws each of them",
     "masqclip check-data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
     "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
