@@ -1,43 +1,81 @@
-"""The Python API: an image and any words -> masks.
+"""The Python API: an image and category names -> masks.
 
 from masqclip_d2 import Predictor
 
 predictor = Predictor()
-answer = predictor("image.png", vocab="striped circle,dotted star", stuff="grass")
-for segment in answer.segments:
+result = predictor("image.png", "striped circle,dotted star", stuff="grass")
+for segment in result.segments:
     print(segment.label, segment.score, segment.area)
+
+Networks run once per image, for any number of vocabularies, and masks may come from elsewhere:
+
+encoded = predictor.encode("image.png", masks=sam_masks)
+for names in ("cat,dog", "animal"):
+    result = predictor.predict(encoded, names, task="instance")
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from .checkpoint import StrictCheckpointer
 from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
+from .mask_inputs import as_mask_proposals
 from .segmentation import Segmentation, segments_of
+from .structures import EncodedImage
+from .user_code import import_user_code
 from .vocabulary import Vocabulary, as_vocabulary
 
-TASKS = ("panoptic", "instance", "semantic")
-# What a predictor is without a configuration.
+ImageInput = str | os.PathLike | Image.Image | NDArray[np.uint8]
+"""A file, a PIL image, or (H, W, 3) uint8 RGB."""
+VocabularyInput = str | Path | Sequence[str] | Vocabulary
+"""Category names, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name ("coco_panoptic/openseg")."""
+
+# Without a configuration.
 DEFAULT_CONFIG = "shapes/masqclip"
 DEFAULT_WEIGHTS = "masqclip://shapes_masqclip"
+_RENAMED_METHODS = {
+    "encode_masks": "encode(image, masks=...), whose result has `unit_embeddings`",
+    "classify": "class_probs(encoded, vocabulary), with the result of encode(image, masks=...)",
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _refuse_vocab(function: Callable[P, R]) -> Callable[P, R]:
+    """Name the new keyword to callers that use the old one, `vocab`."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "vocab" in kwargs:
+            raise TypeError(f"{function.__qualname__}: the argument 'vocab' is now called 'vocabulary'.")
+        return function(*args, **kwargs)
+
+    return checked
 
 
 class Predictor:
-    """A model with its weights, ready for images and words.
+    """A model with its weights.
 
     Args:
         config: a YAML file or the name of a shipped configuration; None: the shipped MasQCLIP of Shapes.
-        weights: checkpoint; None: MODEL.WEIGHTS of the configuration, those that ship where there is none.
-        device: e.g. "cpu"; None: the configuration's, or the CPU where that is missing.
+        weights: checkpoint; None: MODEL.WEIGHTS of the configuration, or the shipped weights without a configuration.
+        device: e.g. "cpu"; None: that of the configuration, or the CPU if the machine lacks it.
         opts: KEY VALUE overrides of the configuration.
+        imports: Python files or modules to import first, which register proposers, backbones or models.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: see `load_config` and `StrictCheckpointer`.
@@ -49,11 +87,13 @@ class Predictor:
         weights: str | Path | None = None,
         device: str | None = None,
         opts: Sequence[str] = (),
+        imports: Iterable[str | Path] = (),
     ) -> None:
         from detectron2.modeling import build_model
 
         from .data.augmentation import evaluation_augmentations
 
+        import_user_code(str(name) for name in imports)
         if config is None:
             config, opts = DEFAULT_CONFIG, ["MODEL.WEIGHTS", DEFAULT_WEIGHTS, *opts]
         cfg = load_config(config, list(opts))
@@ -64,81 +104,157 @@ class Predictor:
         adapt_to_machine(cfg)
         cfg.freeze()
         self.cfg = cfg
-        self.model = build_model(cfg).eval()
+        self.model: Any = build_model(cfg).eval()
         StrictCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         self._augmentations = evaluation_augmentations(cfg)
 
-    @torch.no_grad()
+    @_refuse_vocab
     def __call__(
         self,
-        image: str | Path | Image.Image | np.ndarray,
-        vocab: str | Path | Sequence[str] | Vocabulary,
+        image: ImageInput,
+        vocabulary: VocabularyInput,
+        stuff: str | Sequence[str] = (),
+        task: str = "panoptic",
+        confidence_threshold: float = 0.0,
+        masks: Any = None,
+    ) -> Segmentation:
+        """Segment one image: `encode`, then `predict`."""
+        categories = self._checked(vocabulary, stuff, task)
+        return self.predict(self.encode(image, masks), categories, (), task, confidence_threshold)
+
+    @_refuse_vocab
+    def batch(
+        self,
+        images: Iterable[ImageInput],
+        vocabulary: VocabularyInput,
+        stuff: str | Sequence[str] = (),
+        task: str = "panoptic",
+        confidence_threshold: float = 0.0,
+        batch_size: int = 8,
+    ) -> list[Segmentation]:
+        """Segment several images; the same as one call each, but images of similar size share a pass of the proposer.
+
+        Args:
+            images: see `encode`.
+            batch_size: number of images in memory at a time.
+        """
+        categories = self._checked(vocabulary, stuff, task)
+        images, results = list(images), []
+        for first in range(0, len(images), batch_size):
+            encoded = self._encode_batch(images[first : first + batch_size])
+            results += [self.predict(one, categories, (), task, confidence_threshold) for one in encoded]
+        return results
+
+    def encode(self, image: ImageInput, masks: Any = None) -> EncodedImage:
+        """Run the networks: masks of one image and their embeddings in CLIP's space.
+
+        Args:
+            image: a file, a PIL image, or (H, W, 3) uint8 RGB.
+            masks: masks of your own, see `as_mask_proposals`: arrays or tensors (N, H, W) of the size of the image
+                (bool, 0 and 1, or probabilities), SAM's list of dicts, `supervision.Detections`, torchvision's dict;
+                None: those of the proposer.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: the image cannot be read, or the masks do not fit.
+            RuntimeError: memory runs out.
+        """
+        self._require_categories()
+        if masks is None:
+            return self._encode_batch([image])[0]
+        pixels = image_pixels(image)
+        proposals = as_mask_proposals(masks, pixels.shape[:2]).to(self.model.device)
+        record = {"image": _to_tensor(pixels), **_origin(image)}
+        return replace(self.model.encode(record, proposals), image=pixels)
+
+    @_refuse_vocab
+    def predict(
+        self,
+        encoded: EncodedImage,
+        vocabulary: VocabularyInput,
         stuff: str | Sequence[str] = (),
         task: str = "panoptic",
         confidence_threshold: float = 0.0,
     ) -> Segmentation:
-        """Segment one image.
+        """Segment an encoded image; runs neither proposer nor visual encoder.
 
         Args:
-            image: a file, a PIL image, or (H, W, 3) uint8 RGB.
-            vocab, stuff: words, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name
+            encoded: result of `encode`.
+            vocabulary: category names, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name
                 ("coco_panoptic/openseg"); see `as_vocabulary`.
+            stuff: which of the category names are stuff.
             task: "panoptic", "instance" or "semantic".
             confidence_threshold: segments with a lower score are left out, in [0, 1].
 
         Raises:
             FileNotFoundError: there is no such vocabulary file.
-            ValueError: unreadable image, bad vocabulary, unknown task.
+            ValueError: bad vocabulary, unknown task, or `encoded` is not from `Predictor.encode`.
         """
-        if task not in TASKS:
-            raise ValueError(f"task is {task!r}; expected one of {', '.join(TASKS)}.")
-        vocabulary = as_vocabulary(vocab, stuff)
-        pixels = image_pixels(image)
-        record = self._record(pixels)
-        predictions = self.model.predict(self.model.encode(record), vocabulary, self.model.tasks.only(task))
-        segments = segments_of(task, predictions, vocabulary)
+        categories = self._checked(vocabulary, stuff, task)
+        if encoded.image is None:
+            raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
+        predictions = self.model.predict(encoded.to(self.model.device), categories, self.model.tasks.only(task))
+        segments = segments_of(task, predictions, categories)
         return Segmentation(
-            image=pixels,
-            vocabulary=vocabulary,
+            image=encoded.image,
+            vocabulary=categories,
             task=task,
             segments=[segment for segment in segments if segment.score >= confidence_threshold],
         )
 
-    @torch.no_grad()
-    def encode_masks(self, image: str | Path | Image.Image | np.ndarray, masks: np.ndarray | Tensor) -> Tensor:
-        """CLIP-space embeddings of your own masks (SAM's, annotated ones, ...).
+    def class_probs(self, encoded: EncodedImage, vocabulary: VocabularyInput) -> Tensor:
+        """(Q, K) probabilities of the categories for each mask of an encoded image, without its object score."""
+        categories = as_vocabulary(vocabulary)
+        embeddings = encoded.mask_embeddings.to(self.model.device)
+        log_probs = self.model.class_log_probs(embeddings, embeddings.new_ones(len(embeddings)), categories)
+        return self.model.class_scores(log_probs, categories).probs
 
-        Args:
-            image: a file, a PIL image, or (H, W, 3) uint8 RGB.
-            masks: (Q, H, W) bool or 0/1 at the size of the image.
+    def __getattr__(self, name: str) -> NoReturn:
+        hint = f"; it is now {_RENAMED_METHODS[name]}" if name in _RENAMED_METHODS else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}.")
 
-        Returns:
-            (Q, E) float32 unit rows.
-        """
-        from .structures import MaskProposals
+    def _checked(self, vocabulary: VocabularyInput, stuff: str | Sequence[str], task: str) -> Vocabulary:
+        """The vocabulary; ValueError if it, the task or the model does not fit, before networks run."""
+        self._require_categories()
+        self.model.tasks.only(task)
+        return as_vocabulary(vocabulary, stuff)
 
-        pixels = image_pixels(image)
-        masks = torch.as_tensor(np.asarray(masks), device=self.model.padding_rgb.device)
-        if masks.dim() != 3 or tuple(masks.shape[-2:]) != pixels.shape[:2]:
+    def _require_categories(self) -> None:
+        if not hasattr(self.model, "encode"):
             raise ValueError(
-                f"masks must have shape (Q, {pixels.shape[0]}, {pixels.shape[1]}), got {tuple(masks.shape)}."
+                f"MODEL.META_ARCHITECTURE is {self.cfg.MODEL.META_ARCHITECTURE!r}, which predicts no categories; use "
+                "the configuration of an open-vocabulary method, such as maskclip_r50."
             )
-        proposals = MaskProposals.from_binary_masks(masks)
-        return self.model.encode({"image": _to_tensor(pixels)}, proposals).unit_embeddings
 
-    @torch.no_grad()
-    def classify(self, embeddings: Tensor, vocab: str | Path | Sequence[str] | Vocabulary) -> Tensor:
-        """Probabilities (Q, K) of the words for mask embeddings (Q, E) of `encode_masks`; `vocab` as in a call."""
-        words = as_vocabulary(vocab)
-        ones = embeddings.new_ones(len(embeddings))
-        return self.model.class_scores(self.model.class_log_probs(embeddings, ones, words), words).probs
+    def _encode_batch(self, images: Sequence[ImageInput]) -> list[EncodedImage]:
+        pixels = [image_pixels(image) for image in images]
+        records = [self._record(*row) for row in zip(pixels, images, strict=True)]
+        encoded: dict[int, EncodedImage] = {}
+        for members in self._groups(records):
+            found = self.model.encode_batch([records[index] for index in members])
+            encoded.update(zip(members, found, strict=True))
+        return [replace(encoded[index], image=pixels[index]) for index in range(len(images))]
 
-    def _record(self, pixels: np.ndarray) -> dict:
+    def _groups(self, records: Sequence[dict]) -> list[list[int]]:
+        """Indices of records whose results do not depend on each other in a batch."""
+        if self.model.padding != "batch":
+            return [list(range(len(records)))] if records else []
+        by_shape: dict[tuple[int, ...], list[int]] = {}  # where padding depends on the largest image of a batch
+        for index, record in enumerate(records):
+            by_shape.setdefault(tuple(record["image"].shape), []).append(index)
+        return list(by_shape.values())
+
+    def _record(self, pixels: NDArray[np.uint8], image: ImageInput) -> dict[str, Any]:
         from detectron2.data.transforms import apply_augmentations
 
         resized, _ = apply_augmentations(self._augmentations, pixels)
-        return {"image": _to_tensor(resized), "height": pixels.shape[0], "width": pixels.shape[1]}
+        height, width = pixels.shape[:2]
+        return {"image": _to_tensor(np.asarray(resized)), "height": height, "width": width, **_origin(image)}
 
 
-def _to_tensor(pixels: np.ndarray) -> Tensor:
+def _origin(image: ImageInput) -> dict[str, str]:
+    """The key `file_name` of a record, if the image is a file."""
+    return {"file_name": os.fspath(image)} if isinstance(image, (str, os.PathLike)) else {}
+
+
+def _to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)

@@ -1,4 +1,4 @@
-"""Segmentation: the answer to one image and some words, as data, as JSON and as a picture."""
+"""Segmentation of one image by a vocabulary, with conversions to JSON, to a label map and to a visualization."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from .coco_masks import run_length
 from .vocabulary import Vocabulary
 
-# Pictures smaller than this are enlarged before text is written on them, so that labels can be read.
-_MIN_PICTURE_SIDE = 480  # pixels, shorter side
-_GOLDEN_RATIO = 0.618034  # steps of hue that stay far apart however many there are
+_MIN_DRAWING_SIDE = 480  # pixels, shorter side; smaller images are enlarged, so that labels are legible
+_GOLDEN_RATIO = 0.618034  # step between hues that keeps any number of them apart
+
+
+def _no_metadata(key: str, default: Any = None) -> Any:
+    return default
+
+
+_NO_METADATA = SimpleNamespace(get=_no_metadata)  # for Detectron2's Visualizer; colours and labels are passed to it
 
 
 @dataclass
 class Segment:
-    """One mask with its word.
+    """One predicted segment: mask, category and score.
 
     Args:
         label: the category's name; category_id: its index in the vocabulary.
@@ -36,7 +43,7 @@ class Segment:
 
     @property
     def area(self) -> int:
-        """Pixels."""
+        """Number of pixels."""
         return int(self.mask.sum())
 
     @property
@@ -47,9 +54,6 @@ class Segment:
 
     def to_dict(self) -> dict:
         """Plain data: label, category_id, isthing, score, area, box, and the mask as COCO run lengths (RLE)."""
-        from pycocotools import mask as coco_mask
-
-        rle = coco_mask.encode(np.asfortranarray(self.mask.astype(np.uint8)))
         return {
             "label": self.label,
             "category_id": self.category_id,
@@ -57,19 +61,19 @@ class Segment:
             "score": round(self.score, 6),
             "area": self.area,
             "box": self.box_xyxy,
-            "rle": {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")},
+            "rle": run_length(self.mask),
         }
 
 
 @dataclass
 class Segmentation:
-    """Answer to one image.
+    """Segments of one image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        vocabulary: the words that were asked for.
-        task: "panoptic" or "semantic" (segments do not overlap) or "instance" (they may).
-        segments: found segments, best score first for instances, else in the order of the model.
+        vocabulary: the categories.
+        task: "panoptic" or "semantic" (segments do not overlap), or "instance" (they may).
+        segments: instances best first, others in the order of the model.
     """
 
     image: np.ndarray
@@ -78,7 +82,7 @@ class Segmentation:
     segments: list[Segment] = field(default_factory=list)
 
     def label_map(self) -> np.ndarray:
-        """(H, W) int32 index into the vocabulary, -1 where there is no segment; the best score wins an overlap."""
+        """(H, W) int32 index into the vocabulary, -1 without a segment; of overlapping segments the best score wins."""
         labels = np.full(self.image.shape[:2], -1, dtype=np.int32)
         for segment in sorted(self.segments, key=lambda found: found.score):
             labels[segment.mask] = segment.category_id
@@ -95,55 +99,54 @@ class Segmentation:
         }
 
     def draw(self) -> np.ndarray:
-        """Picture (H', W', 3) uint8 RGB: the image, enlarged if small, with coloured masks, words and scores."""
+        """Visualization (H', W', 3) uint8 RGB: the image, enlarged if small, with coloured masks, names and scores."""
         from detectron2.utils.visualizer import ColorMode, Visualizer
 
         shorter = min(self.image.shape[:2])
-        scale = max(1.0, _MIN_PICTURE_SIDE / shorter)
+        scale = max(1.0, _MIN_DRAWING_SIDE / shorter)
         colors = category_colors(len(self.vocabulary), self.vocabulary.colors)
-        metadata = SimpleNamespace(get=lambda key, default=None: default)  # we give colours and labels ourselves
-        canvas = Visualizer(self.image, metadata, scale=scale, instance_mode=ColorMode.SEGMENTATION)
+        canvas = Visualizer(self.image, _NO_METADATA, scale=scale, instance_mode=ColorMode.SEGMENTATION)
         if not self.segments:
             return canvas.output.get_image()
         labels = [f"{segment.label} {segment.score:.0%}" for segment in self.segments]
-        picture = canvas.overlay_instances(
+        drawing = canvas.overlay_instances(
             masks=[segment.mask for segment in self.segments],
             labels=labels,
             assigned_colors=[colors[segment.category_id] for segment in self.segments],
             alpha=0.45,
         )
-        return picture.get_image()
+        return drawing.get_image()
 
 
-def segments_of(task: str, answers: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
-    """The segments in a model's answers to one image (the outputs of `meta_arch.open_vocabulary`).
+def segments_of(task: str, predictions: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
+    """Segments in a model's predictions for one image (`meta_arch.predictions`).
 
     Args:
-        task: "panoptic", "instance" or "semantic", which the model was asked for.
-        answers: has `panoptic_seg`, `instances`, or `sem_seg_labels` and `sem_seg_confidence`.
-        vocabulary: the words of the answers.
+        task: "panoptic", "instance" or "semantic".
+        predictions: has `panoptic_seg`, `instances`, or `sem_seg_labels` and `sem_seg_confidence`.
+        vocabulary: the categories of the predictions.
 
     Returns:
         Those with at least one pixel. Semantic: one per category, whose score is the mean over its pixels, at most 1;
-        pixels that no word fits belong to none.
+        pixels with confidence 0 belong to none.
     """
-    return _SEGMENTS_OF[task](answers, vocabulary)
+    return _SEGMENTS_OF[task](predictions, vocabulary)
 
 
-def _panoptic_segments(answers: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
-    ids, found = answers["panoptic_seg"]
+def _panoptic_segments(predictions: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
+    ids, found = predictions["panoptic_seg"]
     ids = ids.cpu().numpy()
     return [_segment(vocabulary, s["category_id"], s["score"], ids == s["id"]) for s in found]
 
 
-def _instance_segments(answers: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
-    found = answers["instances"].to("cpu")
+def _instance_segments(predictions: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
+    found = predictions["instances"].to("cpu")
     rows = zip(found.pred_classes.tolist(), found.scores.tolist(), found.pred_masks.numpy(), strict=True)
     return [_segment(vocabulary, category, score, mask) for category, score, mask in rows if mask.any()]
 
 
-def _semantic_segments(answers: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
-    scores, labels = answers["sem_seg_confidence"].cpu().numpy(), answers["sem_seg_labels"].cpu().numpy()
+def _semantic_segments(predictions: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:
+    scores, labels = predictions["sem_seg_confidence"].cpu().numpy(), predictions["sem_seg_labels"].cpu().numpy()
     labels = np.where(scores > 0, labels, -1)
     segments = []
     for category in np.unique(labels[labels >= 0]).tolist():
@@ -161,10 +164,11 @@ _SEGMENTS_OF = {"panoptic": _panoptic_segments, "instance": _instance_segments, 
 
 
 def category_colors(count: int, chosen: Sequence[tuple[int, int, int] | None] = ()) -> list[tuple[float, float, float]]:
-    """RGB in [0, 1] for each category index: the chosen one (0..255), else one that stays the same for every count."""
+    """RGB in [0, 1] for each category index: the chosen colour (0..255), else one that does not depend on `count`."""
     hues = ((index * _GOLDEN_RATIO) % 1.0 for index in range(count))
     colors = [colorsys.hsv_to_rgb(hue, 0.75 if index % 2 else 0.55, 0.95) for index, hue in enumerate(hues)]
     for index, color in enumerate(chosen):
         if color is not None:
-            colors[index] = tuple(channel / 255 for channel in color)
+            red, green, blue = color
+            colors[index] = (red / 255, green / 255, blue / 255)
     return colors

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 CERTAIN_LOGIT = 10.0  # mask logit of a pixel inside a binary mask, -10 outside; sigmoid(-10) = 5e-5
 
 
-@dataclass
+@dataclass(init=False)
 class MaskProposals:
     """Class-agnostic masks of one image; the constructor checks them.
 
@@ -37,25 +37,33 @@ class MaskProposals:
     mask_logits: Tensor
     object_scores: Tensor
     image_hw: tuple[int, int]
-    padded_hw: tuple[int, int] | None = None
+    padded_hw: tuple[int, int]
 
-    def __post_init__(self) -> None:
-        if self.mask_logits.dim() != 3 or not self.mask_logits.is_floating_point():
+    def __init__(
+        self,
+        mask_logits: Tensor,
+        object_scores: Tensor,
+        image_hw: tuple[int, int],
+        padded_hw: tuple[int, int] | None = None,
+    ) -> None:
+        if mask_logits.dim() != 3 or not mask_logits.is_floating_point():
             raise ValueError(
-                f"mask_logits must be a float tensor of shape (Q, Hm, Wm), got {self.mask_logits.dtype} "
-                f"{tuple(self.mask_logits.shape)}."
+                f"mask_logits must be a float tensor of shape (Q, Hm, Wm), got {mask_logits.dtype} "
+                f"{tuple(mask_logits.shape)}."
             )
-        if self.object_scores.shape != self.mask_logits.shape[:1]:
+        if object_scores.shape != mask_logits.shape[:1]:
             raise ValueError(
-                f"object_scores must have shape ({len(self.mask_logits)},) as there are {len(self.mask_logits)} masks, "
-                f"got {tuple(self.object_scores.shape)}."
+                f"object_scores must have shape ({len(mask_logits)},) as there are {len(mask_logits)} masks, got "
+                f"{tuple(object_scores.shape)}."
             )
-        self.image_hw = _checked_hw("image_hw", self.image_hw)
-        self.padded_hw = self.image_hw if self.padded_hw is None else _checked_hw("padded_hw", self.padded_hw)
+        self.mask_logits = mask_logits
+        self.object_scores = object_scores
+        self.image_hw = _checked_hw("image_hw", image_hw)
+        self.padded_hw = self.image_hw if padded_hw is None else _checked_hw("padded_hw", padded_hw)
         if self.padded_hw[0] < self.image_hw[0] or self.padded_hw[1] < self.image_hw[1]:
             raise ValueError(f"padded_hw {self.padded_hw} is smaller than image_hw {self.image_hw}.")
-        if torch.isnan(self.mask_logits).any():
-            bad = torch.isnan(self.mask_logits).flatten(1).any(1).nonzero().flatten().tolist()
+        if torch.isnan(mask_logits).any():
+            bad = torch.isnan(mask_logits).flatten(1).any(1).nonzero().flatten().tolist()
             raise ValueError(
                 f"mask_logits has NaN in masks {bad}; check the weights that made them: training may have diverged."
             )

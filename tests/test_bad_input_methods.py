@@ -289,7 +289,7 @@ def test_rma_layers_that_clip_does_not_have_are_named(tmp_path, layers):
 @pytest.mark.parametrize(
     ("opts", "error", "message"),
     [
-        ((), ValueError, "needs a trained teacher: give its weights by MODEL.WEIGHTS"),
+        ((), ValueError, "needs a trained teacher: set MODEL.WEIGHTS"),
         (("MODEL.WEIGHTS", "lost.pth"), FileNotFoundError, "'lost.pth' do not exist. Train the stage that writes"),
         (("MODEL.MASQCLIP.DISTILLATION.TEACHER", "lost.pth"), FileNotFoundError, "'lost.pth' do not exist"),
         (("MODEL.MASQCLIP.DISTILLATION.TEACHER", "{folder}/clip.pth"), ValueError, "do not fit MaskProposer"),

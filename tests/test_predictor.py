@@ -1,88 +1,190 @@
-"""The Python API: an image and words in, segments out; your own masks in, word probabilities out."""
+"""The Python API: images, masks and category names in, segments out."""
+
+import copy
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from masqclip_d2 import Predictor, Vocabulary, load_vocabulary, save_vocabulary
-from masqclip_d2.segmentation import Segment, Segmentation, category_colors
+from masqclip_d2 import Predictor, Vocabulary
+from masqclip_d2.proposer import PROPOSER_REGISTRY
+from masqclip_d2.structures import EncodedImage
+from masqclip_d2.vocabulary import save_vocabulary
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
+
+ALL_SEGMENTS = [
+    "MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0",
+    "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0",
+]  # fmt: skip
 
 
 @pytest.fixture
-def predictor(tmp_path):
-    opts = [*TINY_PROPOSER, "MODEL.META_ARCHITECTURE", "MaskCLIP", "MODEL.MASQCLIP.CLIP.NAME", ""]
-    opts += ["MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path))]
-    opts += ["MODEL.MASK_FORMER.TEST.OBJECT_MASK_THRESHOLD", "0.0", "MODEL.MASK_FORMER.TEST.OVERLAP_THRESHOLD", "0.0"]
-    return Predictor("base/shapes", opts=opts)
+def make_predictor(tmp_path):
+    def make(*opts, meta_architecture="MaskCLIP", imports=()):
+        clip = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path))]
+        opts = [*TINY_PROPOSER, "MODEL.META_ARCHITECTURE", meta_architecture, *clip, *ALL_SEGMENTS, *opts]
+        return Predictor("base/shapes", opts=opts, imports=imports)
+
+    return make
+
+
+@pytest.fixture
+def predictor(make_predictor):
+    return make_predictor()
 
 
 @pytest.fixture
 def image():
-    return np.random.default_rng(1).integers(0, 256, (33, 47, 3), dtype=np.uint8)
+    return random_pixels(33, 47)
 
 
-def test_answer_covers_the_image(predictor, image):
-    answer = predictor(image, "a,b", stuff="c")
-    assert answer.image is image and answer.task == "panoptic"
-    labels = answer.label_map()
+def random_pixels(height, width, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def quarters(image):
+    """Four masks that cover the image."""
+    masks = np.zeros((4, *image.shape[:2]), dtype=bool)
+    half, middle = image.shape[0] // 2, image.shape[1] // 2
+    masks[0, :half, :middle] = masks[1, :half, middle:] = True
+    masks[2, half:, :middle] = masks[3, half:, middle:] = True
+    return masks
+
+
+def refuse_networks(predictor, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a network ran")
+
+    monkeypatch.setattr(predictor.model.proposer, "propose", refuse)
+    monkeypatch.setattr(predictor.model.visual_encoder, "forward", refuse)
+
+
+def test_segments_agree_with_the_label_map(predictor, image):
+    result = predictor(image, "a,b", stuff="c")
+    assert result.image is image and result.task == "panoptic" and result.segments
+    labels = result.label_map()
     assert labels.shape == (33, 47)
-    for segment in answer.segments:
+    for segment in result.segments:
         assert segment.mask.shape == (33, 47) and (labels[segment.mask] == segment.category_id).all()
         assert segment.area == segment.mask.sum()
 
 
-def test_panoptic_and_semantic_answers_agree_with_the_model(predictor, image):
+def test_semantic_predictions_are_those_of_the_model(predictor, image):
     vocabulary = Vocabulary.from_names("a,b,c")
     semantic = predictor(image, vocabulary, task="semantic")
     predictor.model.set_vocabulary(vocabulary)
     record = {"image": torch.from_numpy(image.transpose(2, 0, 1).copy())}
-    answer = predictor.model([record])[0]
-    assert np.array_equal(semantic.label_map(), answer["sem_seg_labels"].numpy())
-    confidence = answer["sem_seg_confidence"].numpy()
+    prediction = predictor.model([record])[0]
+    assert np.array_equal(semantic.label_map(), prediction["sem_seg_labels"].numpy())
+    confidence = prediction["sem_seg_confidence"].numpy()
     for segment in semantic.segments:
         assert segment.score == pytest.approx(min(1.0, confidence[segment.mask].mean()))
 
 
-def test_pixels_that_no_word_fits_belong_to_no_segment(predictor, image, monkeypatch):
-    scores = torch.zeros(33, 47)
-    scores[:, 10:] = 0.5
-    answers = {"sem_seg_labels": torch.zeros(33, 47, dtype=torch.int64), "sem_seg_confidence": scores}
-    monkeypatch.setattr(predictor.model, "predict", lambda *args: answers)
-    [segment] = predictor(image, "a,b", task="semantic").segments
-    assert segment.label == "a" and segment.score == 0.5
-    assert np.array_equal(segment.mask, scores.numpy() > 0)
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_encode_then_predict_is_the_call(predictor, image, monkeypatch, task):
+    expected = [predictor(image, names, task=task).to_dict() for names in ("a,b", "c,d,e")]
+    encoded = predictor.encode(image)
+    refuse_networks(predictor, monkeypatch)
+    assert [predictor.predict(encoded, names, task=task).to_dict() for names in ("a,b", "c,d,e")] == expected
 
 
-def test_own_masks_are_encoded_and_classified(predictor, image):
-    masks = np.zeros((3, 33, 47), dtype=bool)
-    masks[0, :10], masks[1, :, 20:] = True, True
-    embeddings = predictor.encode_masks(image, masks)
-    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
-    probabilities = predictor.classify(embeddings, "a,b,c,d")
-    assert probabilities.shape == (3, 4)
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(3))
+def test_encoded_images_can_be_stored(predictor, image):
+    encoded = predictor.encode(image)
+    restored = pickle.loads(pickle.dumps(encoded)).to("cpu")
+    assert predictor.predict(restored, "a,b").to_dict() == predictor.predict(encoded, "a,b").to_dict()
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_masks_of_the_user_become_segments_of_every_task(predictor, image, monkeypatch, task):
+    masks = quarters(image)
+    monkeypatch.setattr(predictor.model.proposer, "propose", None)
+    result = predictor.predict(predictor.encode(image, masks=masks), "a,b,c", task=task)
+    assert result.segments and result.task == task
+    if task != "semantic":
+        found = {segment.mask.tobytes() for segment in result.segments}
+        assert found <= {mask.tobytes() for mask in masks}
+    assert predictor(image, "a,b,c", task=task, masks=masks).to_dict() == result.to_dict()
+
+
+def test_masks_of_the_user_are_classified_one_by_one(predictor, image):
+    encoded = predictor.encode(image, masks=quarters(image))
+    assert len(encoded) == 4 and encoded.output_hw == (33, 47)
+    torch.testing.assert_close(encoded.unit_embeddings.norm(dim=1), torch.ones(4))
+    probabilities = predictor.class_probs(encoded, "a,b,c,d")
+    assert probabilities.shape == (4, 4)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(4))
+    alone = predictor.encode(image, masks=quarters(image)[2])
+    torch.testing.assert_close(alone.unit_embeddings[0], encoded.unit_embeddings[2], atol=1e-5, rtol=1e-5)
+
+
+def test_scores_of_masks_are_object_scores(make_predictor, image):
+    predictor = make_predictor("MODEL.MASQCLIP.TEST.OBJECT_SCORE", "True")
+    scores = {mask.tobytes(): score for mask, score in zip(quarters(image), (1, 1, 0.5, 0), strict=True)}
+    masks = [{"segmentation": mask, "predicted_iou": scores[mask.tobytes()]} for mask in quarters(image)]
+    plain, scored = (predictor(image, "a", masks=given, task="instance").segments for given in (quarters(image), masks))
+    assert len(plain) == len(scored) == 4
+    scored = {segment.mask.tobytes(): segment.score for segment in scored}
+    for segment in plain:
+        key = segment.mask.tobytes()
+        assert scored[key] == pytest.approx(scores[key] * segment.score, rel=1e-4)
 
 
 def test_masks_of_another_size_are_refused(predictor, image):
-    with pytest.raises(ValueError, match=r"\(Q, 33, 47\)"):
-        predictor.encode_masks(image, np.zeros((1, 10, 10), dtype=bool))
+    with pytest.raises(ValueError, match=r"\(N, 33, 47\)"):
+        predictor.encode(image, masks=np.zeros((1, 10, 10), dtype=bool))
+
+
+@pytest.mark.parametrize("padding", ["image", "batch"])
+def test_a_batch_equals_single_images(make_predictor, monkeypatch, padding):
+    predictor = make_predictor("MODEL.MASQCLIP.PADDING", padding)
+    images = [random_pixels(*hw, seed) for seed, hw in enumerate([(33, 47), (64, 64), (33, 47), (20, 90), (33, 45)])]
+    singles = [predictor(image, "a,b,c", stuff="d") for image in images]
+    sizes = []
+    propose_in_batch = predictor.model.proposer.propose_in_batch
+
+    def recorded(batch, image_hw):
+        sizes.append(len(batch))
+        return propose_in_batch(batch, image_hw)
+
+    monkeypatch.setattr(predictor.model.proposer, "propose_in_batch", recorded)
+    for single, one in zip(singles, predictor.batch(images, "a,b,c", stuff="d"), strict=True):
+        assert one.image is single.image
+        assert np.mean(one.label_map() == single.label_map()) > 0.99
+        assert len(one.segments) == len(single.segments)
+        for segment, expected in zip(one.segments, single.segments, strict=True):
+            assert segment.label == expected.label and segment.score == pytest.approx(expected.score, abs=1e-4)
+    assert sorted(sizes) == ([1, 4] if padding == "image" else [1, 1, 1, 2])  # four are padded to 64 x 64
+    sizes.clear()
+    assert len(predictor.batch(iter(images), "a", batch_size=2)) == 5 and max(sizes) <= 2
+    assert predictor.batch([], "a") == []
 
 
 def test_files_pil_images_and_arrays_are_the_same(predictor, image, tmp_path):
-    picture = Image.fromarray(image)
-    picture.save(tmp_path / "image.png")
-    given = (picture, picture.convert("RGBA"), str(tmp_path / "image.png"), tmp_path / "image.png")
+    as_pil = Image.fromarray(image)
+    as_pil.save(tmp_path / "image.png")
     expected = predictor(image, "a,b").to_dict()
-    for one in given:
+    for one in (as_pil, as_pil.convert("RGBA"), str(tmp_path / "image.png"), tmp_path / "image.png"):
         assert predictor(one, "a,b").to_dict() == expected
-    masks = np.ones((1, *image.shape[:2]), dtype=bool)
-    assert torch.equal(predictor.encode_masks(picture, masks), predictor.encode_masks(image, masks))
+    embeddings = [predictor.encode(one, masks=quarters(image)).unit_embeddings for one in (as_pil, image)]
+    assert torch.equal(*embeddings)
 
 
-def test_what_is_no_image_is_refused(predictor, image):
-    with pytest.raises(ValueError, match="a PIL image or an array, got a Tensor"):
+def test_records_of_files_carry_the_file_name(predictor, image, tmp_path, monkeypatch):
+    Image.fromarray(image).save(tmp_path / "image.png")
+    records = []
+    propose = predictor.model.proposer.propose
+    monkeypatch.setattr(predictor.model.proposer, "propose", lambda batch: records.extend(batch) or propose(batch))
+    for given in (tmp_path / "image.png", image):
+        predictor(given, "a")
+    assert records[0]["file_name"] == str(tmp_path / "image.png") and "file_name" not in records[1]
+    assert all((record["height"], record["width"]) == (33, 47) for record in records)
+
+
+def test_objects_that_are_no_images_are_refused(predictor, image):
+    with pytest.raises(ValueError, match="Tensor"):
         predictor(torch.from_numpy(image), "a")
 
 
@@ -92,35 +194,90 @@ def test_arrays_that_are_no_images_are_refused(predictor, array):
         predictor(array, "a")
 
 
-def test_words_may_come_from_a_file_or_a_shipped_vocabulary(predictor, image, tmp_path):
-    path = tmp_path / "words.json"
-    save_vocabulary(Vocabulary.from_names("a|b,c", stuff="d"), path)
-    for vocab in (path, str(path)):
-        answer = predictor(image, vocab)
-        assert answer.vocabulary == load_vocabulary(path)
-    assert predictor(image, "shapes/masqclip").vocabulary == load_vocabulary("shapes/masqclip")
-    assert predictor(image, "shapes/other").vocabulary.names == ("shapes/other",)  # a word like any other
-    assert predictor.classify(torch.ones(2, 16), path).shape == (2, 3)
+def test_vocabularies_come_from_names_files_and_shipped_ones(predictor, image, tmp_path):
+    path = tmp_path / "vocabulary.json"
+    vocabulary = Vocabulary.from_names("a|b,c", stuff="d")
+    save_vocabulary(vocabulary, path)
+    for given in (path, str(path)):
+        assert predictor(image, given).vocabulary == vocabulary
+    assert predictor(image, "shapes/masqclip").vocabulary.groups  # shipped
+    assert predictor(image, "shapes/other").vocabulary.names == ("shapes/other",)  # a name like any other
+    assert predictor.class_probs(predictor.encode(image, masks=quarters(image)), path).shape == (4, 3)
     with pytest.raises(ValueError, match="`stuff` is for category names only"):
         predictor(image, path, stuff="d")
 
 
-def test_pictures_have_the_colors_of_the_vocabulary(image):
-    words = Vocabulary(("a", "b"), (False, False), colors=(None, (255, 0, 0)))
-    chosen = category_colors(2, words.colors)
-    assert chosen[0] == category_colors(2)[0] and chosen[1] == (1.0, 0.0, 0.0)
-    black = np.zeros((480, 480, 3), dtype=np.uint8)
-    whole = Segment("b", 1, False, 1.0, np.ones((480, 480), dtype=bool))
-    picture = Segmentation(black, words, "semantic", [whole]).draw()
-    red, green, blue = picture.reshape(-1, 3).mean(axis=0)  # the word is written in the middle
-    assert red > 60 and green < 20 and blue < 20
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"task": "boxes"}, "panoptic, semantic, instance"), ({"vocabulary": ""}, "vocabulary")],
+)
+def test_bad_arguments_are_refused_before_networks_run(predictor, image, monkeypatch, arguments, message):
+    refuse_networks(predictor, monkeypatch)
+    for call in (predictor, lambda image, **settings: predictor.batch([image], **settings)):
+        with pytest.raises(ValueError, match=message):
+            call(image, **{"vocabulary": "a", **arguments})
 
 
-def test_unknown_task_is_refused(predictor, image):
-    with pytest.raises(ValueError, match="panoptic, instance, semantic"):
-        predictor(image, "a", task="boxes")
+def test_no_segments_above_the_threshold(predictor, image):
+    assert predictor(image, "a", confidence_threshold=2.0).segments == []
 
 
-def test_no_segments_still_make_a_picture(predictor, image):
-    answer = predictor(image, "a", confidence_threshold=2.0)
-    assert answer.segments == [] and min(answer.draw().shape[:2]) >= 480
+def test_old_names_are_refused_with_the_new_ones(predictor, image):
+    encoded = predictor.encode(image)
+    for call in (lambda: predictor(image, vocab="a"), lambda: predictor.predict(encoded, vocab="a")):
+        with pytest.raises(TypeError, match="'vocab' is now called 'vocabulary'"):
+            call()
+    with pytest.raises(AttributeError, match=r"it is now encode\(image, masks=...\)"):
+        predictor.encode_masks(image, quarters(image))
+    with pytest.raises(AttributeError, match="it is now class_probs"):
+        predictor.classify(encoded.mask_embeddings, "a")
+    with pytest.raises(AttributeError, match="no attribute 'other'.$"):
+        predictor.other  # noqa: B018
+
+
+def test_an_encoded_image_needs_its_pixels(predictor, image):
+    encoded = predictor.encode(image)
+    without = EncodedImage(encoded.mask_embeddings, encoded.proposals, encoded.output_hw)
+    with pytest.raises(ValueError, match="Predictor.encode"):
+        predictor.predict(without, "a")
+
+
+def test_models_without_categories_predict_nothing(make_predictor, image):
+    predictor = make_predictor(meta_architecture="MaskProposer")
+    for call in (lambda: predictor(image, "a"), lambda: predictor.encode(image), lambda: predictor.batch([image], "a")):
+        with pytest.raises(ValueError, match="'MaskProposer', which predicts no categories"):
+            call()
+
+
+def test_a_copy_predicts_the_same(predictor, image):
+    expected = predictor(image, "a,b").to_dict()
+    assert copy.deepcopy(predictor)(image, "a,b").to_dict() == expected
+
+
+@pytest.fixture
+def proposer_registry():
+    """Entries that a test registers are removed after it."""
+    before = dict(PROPOSER_REGISTRY._obj_map)
+    yield PROPOSER_REGISTRY
+    PROPOSER_REGISTRY._obj_map.clear()
+    PROPOSER_REGISTRY._obj_map.update(before)
+
+
+def test_code_of_the_user_is_imported_first(make_predictor, image, tmp_path, proposer_registry):
+    (tmp_path / "my_proposer.py").write_text(
+        "import torch\n"
+        "from masqclip_d2 import MaskProposals\n"
+        "from masqclip_d2.proposer import PROPOSER_REGISTRY, Proposer\n\n"
+        "@PROPOSER_REGISTRY.register()\n"
+        "class WholeImage(Proposer):\n"
+        "    def __init__(self, cfg):\n"
+        "        super().__init__()\n\n"
+        "    def propose(self, batched_inputs):\n"
+        "        sizes = [record['image'].shape[-2:] for record in batched_inputs]\n"
+        "        return [MaskProposals.from_binary_masks(torch.ones(1, *hw, dtype=torch.bool)) for hw in sizes]\n"
+    )
+    imports = [tmp_path / "my_proposer.py"]
+    predictor = make_predictor("MODEL.MASQCLIP.PROPOSER.SOURCE", "WholeImage", imports=imports)
+    assert "WholeImage" in proposer_registry
+    [segment] = predictor(image, "a").segments
+    assert segment.mask.all()

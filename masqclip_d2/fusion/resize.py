@@ -1,8 +1,7 @@
-"""Mask logits from the resolution of the proposer to the size of the answer.
+"""Mask logits from the resolution of the proposer to the size of the output.
 
-All resizes are bilinear with pixel centres at (i + 1/2) / size, edges repeated, without anti-aliasing. What needs all
-pixels of a mask at once takes them from `masks_to_output`; what can work through an image in bands of rows, from
-`rows_to_output`.
+All resizes are bilinear with pixel centres at (i + 1/2) / size, edges repeated, without anti-aliasing.
+`masks_to_output` returns all pixels of the masks, `rows_to_output` a band of rows.
 
 Shape shorthand: Q mask proposals (or any number of maps), H x W pixels of the target.
 """
@@ -37,15 +36,15 @@ def resize_maps(maps: Tensor, hw: tuple[int, int]) -> Tensor:
 
 
 def crop_and_resize(maps: Tensor, image_hw: tuple[int, int], output_hw: tuple[int, int]) -> Tensor:
-    """Cut the padding off and resize to the output size.
+    """Crop the padding and resize to the output size.
 
-    Applied to mask logits before inference, or, where SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE is False, to the class
-    score maps of `semantic_inference` at padded size (the published order when only semantic output is on).
+    Applied to mask logits before inference, or, if SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE is False, to the class score
+    maps of `semantic_inference` at padded size (the published order when only semantic output is on).
 
     Args:
         maps: (Q, H_padded, W_padded) float; the image is the top left part.
         image_hw: (height, width) of the image in it, in pixels.
-        output_hw: (height, width) wanted, in pixels.
+        output_hw: (height, width) of the result in pixels.
 
     Returns:
         (Q, H, W) float32.
@@ -70,7 +69,7 @@ def masks_to_output(
     Args:
         mask_logits: (Q, h, w) float, covering `padded_hw`.
         padded_hw, image_hw, output_hw: (height, width) in pixels of the padded input, of the image in its top left
-            corner, and of the answer.
+            corner, and of the result.
 
     Returns:
         (Q, H, W) float32 logits.
@@ -88,30 +87,31 @@ def rows_to_output(
     output_hw: tuple[int, int],
     rows: tuple[int, int],
 ) -> Tensor:
-    """Some rows of `masks_to_output`, up to rounding, without making the others.
+    """Some rows of `masks_to_output`, up to rounding, without computing the others.
 
     Args:
         mask_logits, padded_hw, image_hw, output_hw: see `masks_to_output`.
-        rows: (first, last + 1) of the answer, 0 <= first < last + 1 <= H.
+        rows: (first, last + 1) of the result, 0 <= first < last + 1 <= H.
 
     Returns:
         (Q, last + 1 - first, W) float32 logits.
     """
-    seen = rows_seen(image_hw[0], output_hw[0], rows)
-    return resize_band(rows_of_image(mask_logits, padded_hw, image_hw, seen), seen[0], image_hw[0], output_hw, rows)
+    source = source_rows(image_hw[0], output_hw[0], rows)
+    band = rows_of_image(mask_logits, padded_hw, image_hw, source)
+    return resize_band(band, source[0], image_hw[0], output_hw, rows)
 
 
 def rows_of_image(
     mask_logits: Tensor, padded_hw: tuple[int, int], image_hw: tuple[int, int], rows: tuple[int, int]
 ) -> Tensor:
-    """The first step of `rows_to_output`: (Q, last + 1 - first, W of the image), rows of the image as it was seen."""
+    """The first step of `rows_to_output`: (Q, last + 1 - first, W of the image), rows of the input image."""
     low_height = mask_logits.shape[1]
-    first, stop = rows_seen(low_height, padded_hw[0], rows)
+    first, stop = source_rows(low_height, padded_hw[0], rows)
     return resize_band(mask_logits[:, first:stop], first, low_height, padded_hw, rows)[..., : image_hw[1]]
 
 
-def rows_seen(height: int, target_height: int, rows: tuple[int, int]) -> tuple[int, int]:
-    """(first, last + 1) of the rows that `rows` of the target are interpolated from when `height` is resized."""
+def source_rows(height: int, target_height: int, rows: tuple[int, int]) -> tuple[int, int]:
+    """(first, last + 1) of the rows of an image of `height` from which `rows` of the target are interpolated."""
     if height == target_height:
         return rows
     above, below, _ = _neighbours(height, target_height, rows, torch.device("cpu"))
@@ -119,14 +119,14 @@ def rows_seen(height: int, target_height: int, rows: tuple[int, int]) -> tuple[i
 
 
 def resize_band(band: Tensor, first_row: int, height: int, hw: tuple[int, int], rows: tuple[int, int]) -> Tensor:
-    """Some rows of `resize_maps(maps, hw)`, up to rounding, from those rows of the maps that they are made of.
+    """Some rows of `resize_maps(maps, hw)`, up to rounding, from the rows of the maps that they depend on.
 
     Args:
-        band: (Q, n, w) float, the maps from `first_row` on; at least those of `rows_seen(height, H, rows)`.
-        first_row: which row of the maps the band begins with.
+        band: (Q, n, w) float, rows of the maps from `first_row`; at least `source_rows(height, H, rows)`.
+        first_row: index of the first row of the band in the maps.
         height: rows of the maps.
-        hw: (H, W) that the maps are resized to.
-        rows: (first, last + 1) of the wanted rows, in [0, H].
+        hw: (H, W) of the resized maps.
+        rows: (first, last + 1) of the result's rows, in [0, H].
 
     Returns:
         (Q, last + 1 - first, W) float32.
@@ -141,7 +141,7 @@ def resize_band(band: Tensor, first_row: int, height: int, hw: tuple[int, int], 
 def _neighbours(
     height: int, target_height: int, rows: tuple[int, int], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each target row: the source rows above and below its centre, and the weight of the one below."""
+    """For each target row: the source rows above and below its centre, and the weight of the one below."""
     scale = torch.tensor(height, dtype=torch.float32) / target_height  # in float32, to round as `interpolate` does
     centres = torch.arange(*rows, dtype=torch.float32) + 0.5
     position = (centres * scale - 0.5).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Semantic inference: class score maps, or the label map alone, made band by band, for large vocabularies.
+"""Semantic inference: class score maps, or for large vocabularies the label map alone, computed band by band.
 
 Shape shorthand: Q mask proposals, K categories, H x W pixels.
 """
@@ -13,21 +13,29 @@ import torch
 from torch import Tensor
 
 from ..ops.autocast import without_autocast
-from .resize import crop_and_resize, masks_to_output, resize_band, resize_maps, rows_of_image, rows_seen, rows_to_output
+from .resize import (
+    crop_and_resize,
+    masks_to_output,
+    resize_band,
+    resize_maps,
+    rows_of_image,
+    rows_to_output,
+    source_rows,
+)
 
-# 4 million float32 numbers = 16 MiB per band or tile: large enough to keep a GPU busy, small beside the mask logits.
-_TILE_NUMBERS = 4_000_000
+# Elements of a band or tile, 16 MiB in float32: enough to keep a GPU busy, little next to the mask logits.
+_TILE_SIZE = 4_000_000
 
 
 @dataclass(frozen=True)
 class MaskView:
-    """What one look at an image found: masks and their words. Test-time augmentation has several, else there is one.
+    """Masks and class probabilities of one view of an image. Test-time augmentation has several views.
 
     Args:
         class_probs: (Q, K) in [0, 1].
         mask_logits: (Q, h, w) float, covering `padded_hw`.
         padded_hw, image_hw: (height, width) in pixels of the padded input and of the image in its top left corner.
-        flipped: the image was seen in a mirror (left is right), so its masks are turned back.
+        flipped: the view is flipped left to right.
 
     Raises:
         ValueError: Q of the first two disagree, or K = 0.
@@ -44,8 +52,8 @@ class MaskView:
         if self.class_probs.shape[1] == 0:
             raise ValueError("Semantic inference needs at least one category, got class_probs with 0 columns.")
 
-    def turned_back(self, maps: Tensor) -> Tensor:
-        """Maps (..., W) of what was seen, as the image has them."""
+    def unflip(self, maps: Tensor) -> Tensor:
+        """Maps (..., W) of the view -> maps of the image."""
         return maps.flip(-1) if self.flipped else maps
 
 
@@ -70,30 +78,32 @@ def semantic_inference(class_probs: Tensor, mask_logits: Tensor) -> Tensor:
 
 
 def semantic_scores(views: Sequence[MaskView], output_hw: tuple[int, int], resize_masks_first: bool = True) -> Tensor:
-    """Class score maps of an image: the mean over its views of `semantic_inference`.
+    """Class score maps of an image: the mean of `semantic_inference` over its views.
 
-    A map of 847 categories at 1024 x 2048 pixels is 7 GB; for labels alone, use `semantic_labels`.
+    A map of 847 categories at 1024 x 2048 pixels takes 7 GB; `semantic_labels` needs no such map.
 
     Args:
         views: at least one.
-        output_hw: (height, width) of the answer in pixels.
-        resize_masks_first: bring masks to the output size, then sum them; False: sum them at padded size, then cut and
-            resize the class maps, as published where only semantic output is wanted.
+        output_hw: (height, width) of the result in pixels.
+        resize_masks_first: resize masks to the output size, then sum them; False: sum them at padded size, then crop
+            and resize the class maps, as published for models with semantic output only.
 
     Returns:
         (K, H, W) float32, at least 0.
     """
-    total: Tensor | None = None
-    for view in views:
-        if resize_masks_first:
-            masks = masks_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw)
-            maps = semantic_inference(view.class_probs, masks)
-        else:
-            maps = semantic_inference(view.class_probs, resize_maps(view.mask_logits, view.padded_hw))
-            maps = crop_and_resize(maps, view.image_hw, output_hw)
-        maps = view.turned_back(maps) / len(views)
-        total = maps if total is None else total.add_(maps)
+    first, *others = views
+    total = _score_maps(first, output_hw, resize_masks_first) / len(views)
+    for view in others:
+        total += _score_maps(view, output_hw, resize_masks_first) / len(views)
     return total
+
+
+def _score_maps(view: MaskView, output_hw: tuple[int, int], resize_masks_first: bool) -> Tensor:
+    if resize_masks_first:
+        masks = masks_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw)
+        return view.unflip(semantic_inference(view.class_probs, masks))
+    maps = semantic_inference(view.class_probs, resize_maps(view.mask_logits, view.padded_hw))
+    return view.unflip(crop_and_resize(maps, view.image_hw, output_hw))
 
 
 @torch.no_grad()
@@ -101,22 +111,22 @@ def semantic_labels(
     views: Sequence[MaskView],
     output_hw: tuple[int, int],
     resize_masks_first: bool = True,
-    tile_numbers: int = _TILE_NUMBERS,
+    tile_size: int = _TILE_SIZE,
 ) -> tuple[Tensor, Tensor]:
-    """The best category of each pixel by `semantic_scores`, without ever holding a map of each category or mask.
+    """The best category of each pixel by `semantic_scores`, without a map per category or mask.
 
-    Works through the image in bands of rows; memory beyond arguments and result does not grow with the image, nor with
-    the number of categories or of masks, unless a single row has more than `tile_numbers` of them.
+    Works in bands of rows: memory besides arguments and result does not grow with the image, the number of categories
+    or the number of masks, unless a single row needs more than `tile_size` elements.
 
     Args:
         views, output_hw, resize_masks_first: see `semantic_scores`.
-        tile_numbers: how many numbers may be in memory at a time in each of a few tensors.
+        tile_size: elements of each of a few temporary tensors.
 
     Returns:
-        labels: (H, W) int64 in [0, K). Where all scores are equal (no proposals, for one), the lowest category.
-        scores: (H, W) float32, the score of that category; 0 where no category has any.
+        labels: (H, W) int64 in [0, K); the lowest category if all scores are equal, such as without proposals.
+        scores: (H, W) float32, the score of that category; 0 without proposals.
     """
-    step = max(1, tile_numbers // sum(_numbers_per_row(view, output_hw) for view in views))
+    step = max(1, tile_size // sum(_elements_per_row(view, output_hw) for view in views))
     best_of_band = _best_of_masks if resize_masks_first else _best_of_maps
     device = views[0].mask_logits.device
     labels = torch.empty(output_hw, dtype=torch.int64, device=device)
@@ -125,7 +135,7 @@ def semantic_labels(
         for first in range(0, output_hw[0], step):
             rows = (first, min(first + step, output_hw[0]))
             band = slice(*rows)
-            scores[band], labels[band] = best_of_band(views, output_hw, rows, tile_numbers)
+            scores[band], labels[band] = best_of_band(views, output_hw, rows, tile_size)
     return labels, scores
 
 
@@ -138,25 +148,25 @@ def check_same_queries(class_probs: Tensor, mask_logits: Tensor) -> None:
         )
 
 
-def _numbers_per_row(view: MaskView, output_hw: tuple[int, int]) -> int:
-    """Of all masks, for one row of the answer, before or after the last resize; 1 if there is no mask."""
+def _elements_per_row(view: MaskView, output_hw: tuple[int, int]) -> int:
+    """Elements of all masks for one row of the result, before or after the last resize; at least 1."""
     rows_in_row = math.ceil(view.image_hw[0] / output_hw[0])
     return max(1, len(view.mask_logits) * rows_in_row * max(view.image_hw[1], output_hw[1]))
 
 
 def _best_of_masks(
-    views: Sequence[MaskView], output_hw: tuple[int, int], rows: tuple[int, int], tile_numbers: int
+    views: Sequence[MaskView], output_hw: tuple[int, int], rows: tuple[int, int], tile_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Best score and its category, (rows, W), of masks at output size: their weighted sums, a few pixels at a time."""
+    """Best score and its category, (rows, W), from masks at output size: weighted sums, a few pixels at a time."""
     probs = [
-        view.turned_back(rows_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw, rows)).sigmoid()
+        view.unflip(rows_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw, rows)).sigmoid()
         for view in views
     ]
     pixels = torch.cat(probs).flatten(1).T  # (H * W, Q), Q of all views
     weights = torch.cat([view.class_probs for view in views]).float() / len(views)  # (Q, K)
-    step = max(1, tile_numbers // weights.shape[1])
-    # Categories come last: along them runs the maximum, and it is twice as fast there. One tile serves all pixels,
-    # since many that come and go among small results leave holes in the memory of a CPU.
+    step = max(1, tile_size // weights.shape[1])
+    # Categories are the last dimension, along which the maximum is twice as fast. One tile is reused for all pixels,
+    # since repeated allocation between small results fragments CPU memory.
     tile = weights.new_empty(min(step, len(pixels)), weights.shape[1])
     values, labels = weights.new_empty(len(pixels)), torch.empty(len(pixels), dtype=torch.int64, device=weights.device)
     for first in range(0, len(pixels), step):
@@ -167,28 +177,29 @@ def _best_of_masks(
 
 
 def _best_of_maps(
-    views: Sequence[MaskView], output_hw: tuple[int, int], rows: tuple[int, int], tile_numbers: int
+    views: Sequence[MaskView], output_hw: tuple[int, int], rows: tuple[int, int], tile_size: int
 ) -> tuple[Tensor, Tensor]:
-    """Best score and its category, (rows, W), of class maps that are resized after the sum, a few maps at a time."""
-    seen = [rows_seen(view.image_hw[0], output_hw[0], rows) for view in views]
+    """Best score and its category, (rows, W), from class maps resized after the sum, a few maps at a time."""
+    bands = [source_rows(view.image_hw[0], output_hw[0], rows) for view in views]
     probs = [
-        rows_of_image(view.mask_logits, view.padded_hw, view.image_hw, some).sigmoid()
-        for view, some in zip(views, seen, strict=True)
+        rows_of_image(view.mask_logits, view.padded_hw, view.image_hw, band).sigmoid()
+        for view, band in zip(views, bands, strict=True)
     ]
 
     def scores_of(first: int, stop: int) -> Tensor:
-        total = 0
-        for view, some, masks in zip(views, seen, probs, strict=True):
+        """(stop - first, rows, W)"""
+        maps_of_views = []
+        for view, band, masks in zip(views, bands, probs, strict=True):
             maps = torch.einsum("qk,qhw->khw", view.class_probs[:, first:stop].float() / len(views), masks)
-            total = total + view.turned_back(resize_band(maps, some[0], view.image_hw[0], output_hw, rows))
-        return total  # (stop - first, rows, W)
+            maps_of_views.append(view.unflip(resize_band(maps, band[0], view.image_hw[0], output_hw, rows)))
+        return sum(maps_of_views[1:], start=maps_of_views[0])
 
     num_categories = views[0].class_probs.shape[1]
     pixels = max((rows[1] - rows[0]) * output_hw[1], *(masks.shape[-2] * masks.shape[-1] for masks in probs))
-    step = max(1, tile_numbers // pixels)
+    step = max(1, tile_size // pixels)
     values, labels = scores_of(0, step).max(dim=0)
     for first in range(step, num_categories, step):
         new_values, new_labels = scores_of(first, first + step).max(dim=0)
-        labels = torch.where(new_values > values, new_labels + first, labels)  # of equals, the lower category
+        labels = torch.where(new_values > values, new_labels + first, labels)  # of equal scores, the lower category
         values = torch.maximum(values, new_values)
     return values, labels

@@ -1,10 +1,10 @@
-"""Stage `rma` (MaskCLIP, Sec. 3.3 and 4.1): the loss that Relative Mask Attention learns from.
+"""Stage `rma` (MaskCLIP, Sec. 3.3 and 4.1): the loss of Relative Mask Attention.
 
 2 CE + 5 dice + 5 BCE on the class and the last refined mask of each matched proposal, and the mask terms again on the
 masks of every earlier layer that refines. A proposal without a match adds nothing to the class loss.
 
-Differs from the published code, whose list of refined masks holds the last one every time: here, as in the paper, each
-layer has its own.
+Differs from the published code, whose list of refined masks repeats the last one: here, as in the paper, each layer has
+its own.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..visual_encoder.mask_class_tokens import MaskEmbeddings
 from .criterion import SetCriterion
 
 
 def rma_criterion(cfg) -> SetCriterion:
     """The proposer's criterion for any number of categories, with the weights of this stage.
 
-    Only the mask terms count for earlier layers, and none where no layer refines masks.
+    Only the mask terms count for earlier layers, and none if no layer refines masks.
     """
     former, rma = cfg.MODEL.MASK_FORMER, cfg.MODEL.MASQCLIP.RMA
     mask_weights = {"loss_mask": former.MASK_WEIGHT, "loss_dice": former.DICE_WEIGHT} if rma.REFINE_MASKS else {}
@@ -35,7 +34,7 @@ def rma_criterion(cfg) -> SetCriterion:
 
 def rma_losses(
     criterion: SetCriterion,
-    encoded: MaskEmbeddings,
+    refined_mask_logits: Sequence[Tensor],
     class_logits: Tensor,
     mask_logits: Tensor,
     num_proposals: Sequence[int],
@@ -45,13 +44,13 @@ def rma_losses(
 
     Args:
         criterion: `rma_criterion`.
-        encoded: of the visual encoder.
-        class_logits: (B, Q, K + 1) of its mask embeddings, extra class last.
-        mask_logits: (B, Q, R, R) that entered the encoder; used where no layer refines.
-        num_proposals: of each image; masks behind them only fill up the batch.
+        refined_mask_logits: (B, Q, R, R) after every layer that refines masks; may be empty.
+        class_logits: (B, Q, K + 1) of the mask embeddings, extra class last.
+        mask_logits: (B, Q, R, R) that entered the encoder; used if no layer refines.
+        num_proposals: of each image; later masks only fill up the batch.
         targets: see `encoder_targets`.
     """
-    *earlier, last = encoded.refined_mask_logits or (mask_logits,)
+    *earlier, last = refined_mask_logits or (mask_logits,)
     outputs = {
         "pred_logits": class_logits,
         "pred_masks": last,

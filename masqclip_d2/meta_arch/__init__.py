@@ -1,11 +1,16 @@
-"""Registered compositions of proposer, visual encoder, vocabulary and fusion. Importing this registers them."""
+"""Meta-architectures: compositions of proposer, visual encoder, vocabulary and fusion. Importing this registers them.
 
+Subclasses of `OpenVocabularySegmenter`, whose `from_config` starts from `open_vocabulary_arguments`, add methods.
+"""
+
+from .build import open_vocabulary_arguments
 from .clip_baseline import ClipBaseline
 from .mask_distiller import MaskDistiller
 from .mask_proposer import MaskProposer
 from .mask_rcnn_proposal_network import MaskRcnnProposalNetwork
 from .maskclip import MaskCLIP
 from .masqclip import MasQCLIP
+from .open_vocabulary import OpenVocabularySegmenter
 
 __all__ = [
     "ClipBaseline",
@@ -14,4 +19,6 @@ __all__ = [
     "MaskDistiller",
     "MaskProposer",
     "MaskRcnnProposalNetwork",
+    "OpenVocabularySegmenter",
+    "open_vocabulary_arguments",
 ]

@@ -1,4 +1,4 @@
-"""From the configuration to the parts that several meta-architectures share."""
+"""Parts that several meta-architectures share, from the configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tasks import Tasks
 
 
 def open_vocabulary_arguments(cfg) -> tuple[dict, ClipVisionTransformer]:
-    """Arguments of `OpenVocabularySegmenter` but for its visual encoder, and CLIP's visual tower to make that of."""
+    """Arguments of `OpenVocabularySegmenter` except the visual encoder, and CLIP's vision tower to build that from."""
     ours = cfg.MODEL.MASQCLIP
     if ours.PADDING not in PADDINGS:
         raise ValueError(f"MODEL.MASQCLIP.PADDING is {ours.PADDING!r}; expected one of {', '.join(PADDINGS)}.")

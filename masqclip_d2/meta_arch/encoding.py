@@ -7,15 +7,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..clip.preprocessing import clip_image
 from ..losses.targets import encoder_targets
 from ..structures import CERTAIN_LOGIT, MaskProposals
 from .out_of_memory import in_smaller_pieces
+
+
+class MaskEncoding(Protocol):
+    """Output of a visual encoder."""
+
+    @property
+    def mask_embeddings(self) -> Tensor:
+        """(B, Q, E) float in CLIP's space, not unit length."""
+        ...
+
+    @property
+    def refined_mask_logits(self) -> Sequence[Tensor]:
+        """(B, Q, R, R) each, the last one final; empty if the encoder does not refine masks."""
+        ...
+
+
+class InputTower(Protocol):
+    """What is used here of CLIP's vision tower."""
+
+    @property
+    def input_resolution(self) -> int:
+        """R in pixels."""
+        ...
+
+
+class VisualEncoder(Protocol):
+    """An `nn.Module` that embeds masks."""
+
+    @property
+    def visual(self) -> InputTower:
+        """CLIP's vision tower."""
+        ...
+
+    def __call__(self, image: Tensor, mask_logits: Tensor) -> MaskEncoding:
+        """Embed masks (B, Q, R, R) of images (B, 3, R, R)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,11 +90,12 @@ def encoder_input(
     if padding_rgb is not None:
         image = _pad(image, proposals.padded_hw, padding_rgb)
     mask_logits = proposals.resized((resolution, resolution), "image" if padding_rgb is None else "padded")
-    return EncoderInput(clip_image(image, resolution, antialias=antialias), mask_logits, tuple(image.shape[-2:]))
+    height, width = image.shape[-2:]
+    return EncoderInput(clip_image(image, resolution, antialias=antialias), mask_logits, (height, width))
 
 
 def encode_masks(
-    visual_encoder: nn.Module, entered: EncoderInput, proposals: MaskProposals
+    visual_encoder: VisualEncoder, entered: EncoderInput, proposals: MaskProposals
 ) -> tuple[Tensor, MaskProposals]:
     """Embed the masks of one image; if memory runs out, one mask at a time.
 

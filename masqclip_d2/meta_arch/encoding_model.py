@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..proposer import Proposer
 from ..structures import EncodedImage, MaskProposals
-from .encoding import EncoderInput, TrainingBatch, encode_masks, encoder_input, training_batch
+from .encoding import EncoderInput, TrainingBatch, VisualEncoder, encode_masks, encoder_input, training_batch
 from .out_of_memory import in_smaller_pieces
 
 
@@ -19,18 +19,19 @@ class ImageEncodingModel(nn.Module):
 
     Args:
         proposer: the source of masks; frozen.
-        visual_encoder: (image (B, 3, R, R), mask_logits (B, Q, R, R)) -> object with `mask_embeddings` (B, Q, E) and
-            `refined_mask_logits`, a tuple of (B, Q, R, R), empty without refinement; has CLIP's tower as `visual`.
+        visual_encoder: an `nn.Module` with the interface of `encoding.VisualEncoder`.
         padding: "image" or "batch", see MODEL.MASQCLIP.PADDING.
         padding_rgb: colour (0..255) of the padding that CLIP gets to see if `padding` is "batch".
         antialias: for the resize of the image to CLIP's resolution.
     """
 
+    padding_rgb: Tensor
+
     def __init__(
         self,
         *,
         proposer: Proposer,
-        visual_encoder: nn.Module,
+        visual_encoder: VisualEncoder,
         padding: str = "image",
         padding_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0),
         antialias: bool = False,

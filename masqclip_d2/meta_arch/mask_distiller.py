@@ -1,8 +1,8 @@
-"""MaskDistiller: a student proposer learns base masks and what a frozen teacher finds beside them (MasQCLIP, stage 1).
+"""MaskDistiller: a student proposer learns base masks and a frozen teacher's further masks (MasQCLIP, stage 1).
 
-One round of Progressive Distillation, stage `student`; for another round the student becomes the teacher of a new run.
-Input and output as in `proposal_network`; at test it is a `MaskProposer`, and only the student is saved, under its
-names.
+One round of Progressive Distillation, stage `student`; in the next round the student is the teacher of a new run.
+Input and output as in `proposal_network`. In evaluation it is a `MaskProposer`; only the student is saved, with the
+parameter names of a `MaskProposer`.
 """
 
 from __future__ import annotations
@@ -28,30 +28,35 @@ class MaskDistiller(MaskProposer):
     """A student with its frozen teacher.
 
     Args:
-        make_teacher: gives the teacher, of the same architecture, with its weights; called when training begins. The
-            teacher is not part of the state dict.
-        rules: when a teacher's mask becomes a pseudo mask.
-        picture_period: iterations between pictures of pseudo masks for TensorBoard; 0: none.
+        make_teacher: returns the teacher, of the same architecture, with its weights; called in the first training
+            step. The teacher is not part of the state dict.
+        rules: which of the teacher's masks become pseudo masks.
+        visualization_period: iterations between images of pseudo masks for TensorBoard; 0: none.
         student: arguments of `MaskProposer`.
     """
 
     @configurable
     def __init__(
-        self, *, make_teacher: Callable[[], MaskProposer], rules: PseudoMaskRules, picture_period: int, **student
+        self,
+        *,
+        make_teacher: Callable[[], MaskProposer],
+        rules: PseudoMaskRules,
+        visualization_period: int,
+        **student,
     ) -> None:
         super().__init__(**student)
         self._make_teacher = make_teacher
         self._teacher: list[MaskProposer] = []  # in a list, so that it is neither trained nor saved
         self.rules = rules
-        self.picture_period = picture_period
+        self.visualization_period = visualization_period
 
     @classmethod
     def from_config(cls, cfg) -> dict:
         return {
             **super().from_config(cfg),
-            "make_teacher": partial(load_teacher, cfg),  # a partial of a module's function can be pickled
+            "make_teacher": partial(load_teacher, cfg),  # unlike a lambda, can be pickled
             "rules": PseudoMaskRules.from_config(cfg),
-            "picture_period": cfg.VIS_PERIOD,
+            "visualization_period": cfg.VIS_PERIOD,
         }
 
     @classmethod
@@ -65,12 +70,14 @@ class MaskDistiller(MaskProposer):
 
     @torch.no_grad()
     def with_pseudo_masks(self, batched_inputs: list[dict]) -> list[dict]:
-        """The records with pseudo masks behind their base masks in `instances`."""
+        """Copies of the records whose `instances` have the pseudo masks appended to their base masks."""
         if not self._teacher:
-            self._teacher.append(self._make_teacher().to(self.pixel_mean.device).requires_grad_(False).eval())
+            self._teacher.append(self._make_teacher().to(self.device).requires_grad_(False).eval())
         teacher = self._teacher[0]
-        images = [{"image": record["image"]} for record in batched_inputs]  # masks in the frame of the image
-        found = [answer["proposals"] for answer in teacher(images)]
+        images = [
+            {"image": record["image"]} for record in batched_inputs
+        ]  # without height and width: masks at its size
+        found = [prediction["proposals"] for prediction in teacher(images)]
         extended, counts = [], []
         for record, proposals in zip(batched_inputs, found, strict=True):
             base = annotated_masks(record["instances"], record["image"].shape[-2:]).to(proposals.pred_masks.device)
@@ -78,7 +85,8 @@ class MaskDistiller(MaskProposer):
             pseudo = proposals.pred_masks[choice.kept]
             counts.append(len(pseudo))
             masks = torch.cat([base, pseudo])
-            extended.append({**record, "instances": Instances(masks.shape[-2:], gt_masks=BitMasks(masks))})
+            height, width = masks.shape[-2:]
+            extended.append({**record, "instances": Instances((height, width), gt_masks=BitMasks(masks))})
         self._report(extended[0], counts)
         return extended
 
@@ -87,30 +95,31 @@ class MaskDistiller(MaskProposer):
             return
         storage = get_event_storage()
         storage.put_scalar("pseudo_masks_per_image", sum(counts) / len(counts))
-        if self.picture_period and storage.iter % self.picture_period == 0:
-            storage.put_image("base masks (lightened) and pseudo masks (coloured)", _picture(first, counts[0]))
+        if self.visualization_period and storage.iter % self.visualization_period == 0:
+            storage.put_image("base masks (lightened) and pseudo masks (coloured)", _draw(first, counts[0]))
 
 
 def load_teacher(cfg) -> MaskProposer:
+    """The teacher that the configuration names, with its weights; ValueError if it names none."""
     weights = cfg.MODEL.MASQCLIP.DISTILLATION.TEACHER or cfg.MODEL.WEIGHTS
     if not weights:
         raise ValueError(
-            "Progressive Distillation needs a trained teacher: give its weights by MODEL.WEIGHTS (the student starts "
-            "from them) or MODEL.MASQCLIP.DISTILLATION.TEACHER."
+            "Progressive Distillation needs a trained teacher: set MODEL.WEIGHTS (the student starts from these "
+            "weights) or MODEL.MASQCLIP.DISTILLATION.TEACHER."
         )
     teacher = MaskProposer(cfg)
     StrictCheckpointer(teacher).load(weights)
     return teacher
 
 
-def _picture(record: dict, num_pseudo: int) -> Tensor:
+def _draw(record: dict, num_pseudo: int) -> Tensor:
     """(3, H, W) uint8: the image, base masks lightened and pseudo masks tinted with one colour each."""
-    picture = record["image"].float().cpu()
+    drawing = record["image"].float().cpu()
     masks = record["instances"].gt_masks.tensor.cpu()
     num_base = len(masks) - num_pseudo
     for mask in masks[:num_base]:
-        picture[:, mask] = picture[:, mask] * 0.5 + 127.0
+        drawing[:, mask] = drawing[:, mask] * 0.5 + 127.0
     colours = torch.randint(0, 256, (num_pseudo, 3, 1), generator=torch.Generator().manual_seed(0)).float()
     for mask, colour in zip(masks[num_base:], colours, strict=True):
-        picture[:, mask] = picture[:, mask] * 0.4 + colour * 0.6
-    return picture.clamp(0, 255).to(torch.uint8)
+        drawing[:, mask] = drawing[:, mask] * 0.4 + colour * 0.6
+    return drawing.clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Class-agnostic Mask2Former as a model of its own; input and output as in `proposal_network`."""
+"""Class-agnostic Mask2Former as a trainable model; input and output as in `proposal_network`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MaskProposer(ProposalNetwork, Mask2FormerProposer):
         }
 
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        """Losses of `SetCriterion`; every object is of class 0, and an image without objects has none."""
+        """Losses of `SetCriterion` with class 0 for every object; an image without objects has no targets."""
         images = self.preprocess([record["image"] for record in batched_inputs])
         masks = [padded_masks(self.target_masks(record), images.shape[-2:]) for record in batched_inputs]
         targets = [

@@ -1,4 +1,4 @@
-"""Class-agnostic Mask R-CNN as a model of its own; input and output as in `proposal_network`."""
+"""Class-agnostic Mask R-CNN as a trainable model; input and output as in `proposal_network`."""
 
 from __future__ import annotations
 

@@ -48,9 +48,16 @@ class MaskCLIP(OpenVocabularySegmenter):
 
     def losses(self, batched_inputs: list[dict], vocabulary: Vocabulary) -> dict[str, Tensor]:
         """See `losses.relative_mask_attention`."""
-        if not any(parameter.requires_grad for parameter in self.visual_encoder.parameters()):
+        if not self.trained_names:
             return super().losses(batched_inputs, vocabulary)
         batch = self.training_batch(batched_inputs)
         encoded = self.visual_encoder(batch.images, batch.mask_logits)
         class_logits = self.training_class_logits(encoded.mask_embeddings, vocabulary, self.train_extra_class)
-        return rma_losses(self.criterion, encoded, class_logits, batch.mask_logits, batch.num_proposals, batch.targets)
+        return rma_losses(
+            self.criterion,
+            encoded.refined_mask_logits,
+            class_logits,
+            batch.mask_logits,
+            batch.num_proposals,
+            batch.targets,
+        )

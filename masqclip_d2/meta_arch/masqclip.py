@@ -51,7 +51,7 @@ class MasQCLIP(OpenVocabularySegmenter):
             for attention, block in zip(attentions, visual.transformer.resblocks, strict=True):
                 attention.start_as(block.attn)
         encoder = MaskClassTokenEncoder(visual, attentions, zero_is_inside=False, own_position=True)
-        encoder.mask_embeddings.requires_grad_(tuning.TRAIN_POSITION)
+        encoder.get_parameter("mask_embeddings").requires_grad_(tuning.TRAIN_POSITION)
         return {
             **arguments,
             "visual_encoder": encoder,

@@ -17,13 +17,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..fusion import ClassScores, MaskView, class_log_probs
 from ..losses.class_logits import merge_none_columns
 from ..proposer import Proposer, proposer_class
 from ..structures import EncodedImage
 from ..vocabulary import TextClassifier, Vocabulary
+from .encoding import VisualEncoder
 from .encoding_model import ImageEncodingModel
 from .predictions import fuse, semantic_predictions
 from .tasks import Tasks
@@ -46,7 +47,7 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         self,
         *,
         proposer: Proposer,
-        visual_encoder: nn.Module,
+        visual_encoder: VisualEncoder,
         text_classifier: TextClassifier,
         tasks: Tasks,
         extra_class: str | None = None,

@@ -1,29 +1,36 @@
-"""One retry in smaller pieces when a GPU runs out of memory, then one clear sentence."""
+"""One retry in smaller pieces if a GPU runs out of memory, then one clear error message."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
-Item = TypeVar("Item")
+
+class Sliceable(Protocol):
+    """A list, or a tensor whose first dimension counts items."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> Any: ...
+
+
+Items = TypeVar("Items", bound=Sliceable)
 Result = TypeVar("Result")
 
 
-def in_smaller_pieces(
-    function: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], what: str
-) -> list[Result]:
+def in_smaller_pieces(function: Callable[[Items], Sequence[Result]], items: Items, what: str) -> list[Result]:
     """`function(items)`; if memory runs out, once more item by item.
 
     Args:
-        function: answers a sequence with one result per item; the result of an item must not depend on the others.
-        items: the work.
-        what: what an item is, with its size, for the message ("masks of an image of 640 x 480 pixels").
+        function: returns one result per item, which must not depend on the other items.
+        items: a sequence or tensor.
+        what: the items and their size, for messages ("masks of an image of 640 x 480 pixels").
 
     Raises:
-        RuntimeError: a single item does not fit either; the message names `what`.
+        RuntimeError: a single item does not fit either.
     """
     try:
         return list(function(items))

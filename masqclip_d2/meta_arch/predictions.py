@@ -71,8 +71,9 @@ def semantic_predictions(views: Sequence[MaskView], output_hw: tuple[int, int], 
 
 def _instances(class_probs: Tensor, mask_logits: Tensor, is_thing: Sequence[bool], topk: int) -> Instances:
     found = instance_inference(class_probs, mask_logits, is_thing, topk)
+    height, width = mask_logits.shape[-2:]
     return Instances(
-        tuple(mask_logits.shape[-2:]),
+        (height, width),
         pred_masks=found.masks,
         pred_boxes=Boxes(found.boxes_xyxy),
         scores=found.scores,

@@ -1,9 +1,9 @@
-"""What the trainable proposers share (stage `teacher`, and the recall of proposals).
+"""Base of the trainable proposers (stage `teacher`, and evaluation of their recall).
 
 Input, a list with one dict per image:
     image           (3, H, W) uint8 or float RGB, 0..255
     instances       in training: Instances with `gt_masks` (BitMasks or (N, H, W) bool); classes are ignored
-    height, width   size of the answer in pixels; default: of the image
+    height, width   size of the proposals in pixels; default: of the image
 Output: in training a dict of losses; else one dict per image:
     proposals       Instances of size (height, width), best first: pred_masks (N, height, width) bool and scores (N,) in
                     [0, 1], the object score times the mean mask probability inside the mask
@@ -14,22 +14,23 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from detectron2.structures import Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..fusion import instance_inference, masks_to_output
+from ..proposer import Proposer
 from ..structures import MaskProposals, annotated_masks
 from .out_of_memory import in_smaller_pieces
 
 
-class ProposalNetwork(nn.Module):
-    """Makes a model of a `NetworkProposer`, before which a subclass inherits from this.
+class ProposalNetwork(Proposer):
+    """Mixin that makes a `NetworkProposer` a trainable model; the first base of a subclass, the proposer the second.
 
     Args:
-        topk: proposals per image at test.
+        topk: proposals per image in evaluation.
         proposer: arguments of the proposer.
     """
 
-    predicts_proposals = True  # and nothing else, so it is evaluated by their recall
+    predicts_proposals = True  # and no categories: evaluated by the recall of proposals
     unused_settings = ("MODEL.MASQCLIP.CLIP.",)  # of earlier stages
 
     def __init__(self, *, topk: int, **proposer) -> None:
@@ -47,17 +48,17 @@ class ProposalNetwork(nn.Module):
 
     @abstractmethod
     def losses(self, batched_inputs: list[dict]) -> dict[str, Tensor]:
-        """What training minimises the sum of."""
+        """Losses of a batch; training minimizes their sum."""
 
     def target_masks(self, record: dict) -> Tensor:
         """Annotated masks (N, H, W) bool of an image of the batch, on the device of the model; N may be 0.
 
         Raises:
-            ValueError: the image comes without its annotation.
+            ValueError: the image has no annotation.
         """
         if "instances" not in record:
             raise ValueError(f"Training needs the annotation of {record.get('file_name', 'the image')}.")
-        return annotated_masks(record["instances"], record["image"].shape[-2:]).to(self.pixel_mean.device)
+        return annotated_masks(record["instances"], record["image"].shape[-2:]).to(self.device)
 
     def _inference(self, batched_inputs: list[dict]) -> list[dict]:
         height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))

@@ -19,12 +19,12 @@ def view_of(num_masks=12, num_categories=9, low_hw=(13, 17), padded_hw=(52, 68),
 
 
 @pytest.mark.parametrize("resize_masks_first", [True, False])
-@pytest.mark.parametrize("tile_numbers", [1, 10_000, 10**9], ids=["row by row", "odd bands", "one band"])
+@pytest.mark.parametrize("tile_size", [1, 10_000, 10**9], ids=["row by row", "odd bands", "one band"])
 @pytest.mark.parametrize("output_hw", [(47, 61), (30, 75), (1, 1)], ids=["as the image", "another shape", "a pixel"])
-def test_labels_are_the_argmax_of_the_maps(output_hw, tile_numbers, resize_masks_first):
+def test_labels_are_the_argmax_of_the_maps(output_hw, tile_size, resize_masks_first):
     views = [view_of(), view_of(5, flipped=True, padded_hw=(90, 40), image_hw=(90, 33))]
     for some in (views[:1], views):
-        labels, scores = semantic_labels(some, output_hw, resize_masks_first, tile_numbers)
+        labels, scores = semantic_labels(some, output_hw, resize_masks_first, tile_size)
         maps = semantic_scores(some, output_hw, resize_masks_first)
         assert labels.dtype == torch.int64 and labels.shape == scores.shape == output_hw
         torch.testing.assert_close(scores, maps.amax(0), atol=1e-4, rtol=1e-5)
@@ -65,7 +65,7 @@ def test_neither_masks_nor_scores_exist_for_all_pixels(monkeypatch):
         monkeypatch.setattr(torch, name, watched(name))
     view = view_of(20, 50, (64, 64), (256, 256), (256, 256))
     for resize_masks_first in (True, False):
-        semantic_labels([view], (256, 256), resize_masks_first, tile_numbers=20_000)
+        semantic_labels([view], (256, 256), resize_masks_first, tile_size=20_000)
     assert len(sizes) > 100 and max(sizes) <= 20_000
 
 

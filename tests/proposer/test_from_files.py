@@ -14,8 +14,8 @@ from PIL import Image
 
 from masqclip_d2.coco_masks import run_length
 from masqclip_d2.data.mappers import build_mapper
+from masqclip_d2.engine.test_time_augmentation import SemanticWithAugmentation
 from masqclip_d2.engine.trainer import Trainer
-from masqclip_d2.meta_arch.semantic_augmentation import SemanticWithAugmentation
 from masqclip_d2.proposer import FileProposer, build_proposer, save_masks
 from masqclip_d2.proposer.from_files import MaskFinder
 from tests.helpers import random_image, tiny_config
