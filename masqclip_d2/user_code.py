@@ -1,6 +1,7 @@
-"""Import of a user's own Python, which registers datasets or parts of a model: the option `--import FILE` of commands.
+"""Import of a user's own Python (option `--import FILE`), which registers datasets, proposers, backbones or models.
 
-Files are named on the command line and never in a configuration, so that a foreign YAML file runs no code.
+The option belongs to the command line and to `Predictor`, never to a configuration, so that a YAML file from elsewhere
+cannot run code.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def import_user_code(names: Iterable[str]) -> None:
-    """Import files (ending in .py) and modules (found from the current folder, too), each once per process.
+def import_user_code(names: Iterable[str | Path]) -> None:
+    """Import files (*.py) and modules (also from the current folder), each once per process.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ImportError: there is no such module.
-        Whatever the user's code raises.
+        FileNotFoundError: a file does not exist.
+        ImportError: a module does not exist.
+        Any error of the imported code.
     """
-    for name in names:
+    for name in map(os.fspath, names):
         if name.endswith(".py"):
             _import_file(Path(name).expanduser().resolve())
         else:
@@ -33,8 +34,8 @@ def import_user_code(names: Iterable[str]) -> None:
 
 def _import_file(path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"--import: there is no file {path}.")
-    # A name of its own: files are called data.py or datasets.py, as installed packages are.
+        raise FileNotFoundError(f"--import: file {path} does not exist.")
+    # A unique name, since a file may have the name of an installed package, such as datasets.py.
     name = f"masqclip_user_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name in sys.modules:
         return
