@@ -23,31 +23,22 @@ logger = logging.getLogger(__name__)
 Results = Mapping[str, Mapping[str, Mapping[str, float]]]
 """dataset -> task -> metric -> value in percent, as Detectron2's evaluators return it."""
 
-# Pattern of a metric's name -> definition. Names of subsets follow after "_" (PQ_th, AP50_base), see `split_metric`.
+# Pattern of metric names -> the names and the definition that are printed. The name of a subset follows after "_"
+# (PQ_th, AP50_base), see `split_metric`.
 _DEFINITIONS = (
-    ("PQ", "PQ", "panoptic quality, mean over categories"),
-    ("SQ", "SQ", "segmentation quality: mean IoU of matched segments"),
-    ("RQ", "RQ", "recognition quality: F1 of segments at IoU > 0.5"),
-    (
-        "mIoU_gt_or_pred",
-        "mIoU_gt_or_pred",
-        "mean IoU, categories in ground truth or prediction (Detectron2 <= v0.6)",
-    ),
-    ("mIoU", "mIoU", "mean IoU, categories in ground truth (Detectron2 since July 2022)"),
+    ("PQ|SQ|RQ", "PQ, SQ, RQ", "panoptic quality; mean IoU of matched segments; F1 of segments at IoU > 0.5"),
+    ("mIoU_gt_or_pred", "mIoU_gt_or_pred", "mIoU of categories in ground truth or prediction (Detectron2 up to v0.6)"),
+    ("mIoU", "mIoU", "mean IoU of categories in the ground truth (Detectron2 since July 2022)"),
     ("fwIoU", "fwIoU", "IoU weighted by pixels of the ground truth"),
-    ("mACC", "mACC", "mean pixel recall, categories in ground truth"),
-    ("pACC", "pACC", "share of pixels with the correct category"),
-    (r"AP(?:50)?[rcf]", "APr, APc, APf", "AP of rare, common, frequent categories of LVIS"),
-    (r"AP[sml]", "APs, APm, APl", "AP of small, medium, large objects"),
-    ("AP50", "AP50", "average precision at IoU 0.5"),
-    ("AP75", "AP75", "average precision at IoU 0.75"),
-    ("AP", "AP", "average precision, mean over IoU 0.5:0.95"),
-    (r"AR[sml]@\d+", "ARs@n, ARm@n, ARl@n", "AR@n of small, medium, large objects"),
+    ("mACC|pACC", "mACC, pACC", "mean pixel recall of categories in the ground truth; share of correct pixels"),
+    ("AP(?:50)?[rcf]", "APr, APc, APf", "AP of rare, common, frequent categories of LVIS"),
+    ("AP[sml]", "APs, APm, APl", "AP of small, medium, large objects"),
+    ("AP|AP50|AP75", "AP, AP50, AP75", "average precision: mean over IoU 0.5:0.95; at IoU 0.5; at IoU 0.75"),
+    (r"AR[sml]@\d+", "ARs, ARm, ARl", "AR of small, medium, large objects"),
     (r"AR@\d+", "AR@n", "class-agnostic mask recall of the best n proposals, mean over IoU 0.5:0.95"),
     ("top1_per_category", "top1_per_category", "top1, mean over categories"),
     (r"top1_(?:lt\d+|\d+to\d+|ge\d+)", "top1_lt, _to, _ge", "top1 of things by the longer side of their box, pixels"),
-    ("top1", "top1", "share of ground-truth masks whose highest score is that of their category"),
-    ("top5", "top5", "share of ground-truth masks whose category is among the five highest scores"),
+    ("top1|top5", "top1, top5", "share of ground-truth masks whose category is the best, among the five best"),
 )
 _SUBSET_TITLES = {"": "all", "th": "things", "st": "stuff"}
 

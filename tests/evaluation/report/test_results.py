@@ -72,7 +72,7 @@ def test_subsets_of_metrics(metric, expected):
         ("ARs@100", "small"),
         ("top1_24to48", "longer side"),
         ("top1_ge24", "longer side"),
-        ("top1_novel", "highest score"),
+        ("top1_novel", "is the best"),
     ],
 )
 def test_definitions(metric, words):
