@@ -1,4 +1,4 @@
-"""The weights that ship do what their card says, on scenes rendered now."""
+"""The shipped weights have the metrics of their card, on newly rendered scenes."""
 
 import re
 from pathlib import Path
@@ -16,12 +16,12 @@ from masqclip_d2.shapes.rendering import ShapesSpec, write_shapes
 WEIGHTS = Path(masqclip_d2.__file__).parent / "weights"
 CARD = (WEIGHTS / "README.md").read_text()
 NUM_SCENES = 60
-TOLERANCE = 1.0  # percent points: thread counts and CPUs round differently, and some of 60 scenes are decided by little
+TOLERANCE = 1.0  # percent points: rounding depends on CPU and threads, and 60 scenes are few
 MAX_MEBIBYTES = 25
 
 
 def card_rows() -> dict[tuple[str, str], dict[str, float]]:
-    """(configuration, weights) -> "task/metric" -> percent, from the card's table of numbers."""
+    """(configuration, weights) -> "task/metric" -> percent, from the table of the card."""
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for config, weights, metric, value in re.findall(r"^\| `(.+?)` \| `?(.*?)`? \| (\S+) \| ([\d.]+) \|$", CARD, re.M):
         rows.setdefault((config, weights), {})[metric] = float(value)
@@ -37,7 +37,7 @@ def scenes(tmp_path_factory):
     return next(name for name in names if name.endswith("shapes_val"))
 
 
-def test_card_names_every_file_and_says_how_it_was_made():
+def test_card_describes_every_file_and_its_training():
     files = sorted(path.name for path in WEIGHTS.glob("*.safetensors"))
     assert files and sum((WEIGHTS / name).stat().st_size for name in files) < MAX_MEBIBYTES * 2**20
     for name in files:
@@ -51,7 +51,7 @@ def test_card_names_every_file_and_says_how_it_was_made():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("config", "weights"), card_rows())
-def test_numbers_are_those_of_the_card(config, weights, scenes, tmp_path):
+def test_metrics_are_those_of_the_card(config, weights, scenes, tmp_path):
     from masqclip_d2.engine.trainer import Trainer
 
     opts = ["DATASETS.TEST", f"('{scenes}',)", "OUTPUT_DIR", str(tmp_path), "DATALOADER.NUM_WORKERS", "0"]

@@ -98,7 +98,7 @@ def test_a_panoptic_category_that_is_not_in_the_table(tiny_dataset):
 
 
 @pytest.mark.parametrize("number", [0, 2.5, "all"])
-def test_detections_per_image_must_be_a_number(tiny_dataset, number):
+def test_detections_per_image_must_be_a_positive_integer(tiny_dataset, number):
     tiny_dataset.metadata.detections_per_image = number
     with pytest.raises(ValueError, match="'detections_per_image' must be a positive integer"):
         evaluators_for(tiny_dataset.name, None, ["instance"])
@@ -114,7 +114,7 @@ def test_detections_per_image_must_be_a_number(tiny_dataset, number):
         ("sem_seg", [], "Nothing to evaluate .*predicts nothing"),
     ],
 )
-def test_refuses(tiny_dataset, evaluator_type, tasks, message):
+def test_errors(tiny_dataset, evaluator_type, tasks, message):
     del tiny_dataset.metadata.evaluator_type
     tiny_dataset.metadata.evaluator_type = evaluator_type
     with pytest.raises(ValueError, match=message):

@@ -37,7 +37,7 @@ def test_ground_truth_as_prediction_gives_100(tiny_dataset):
         assert math.isnan(metrics["APm"]) and math.isnan(metrics["APl"])  # no such object
 
 
-def test_equals_detectron2s_evaluator(tiny_dataset):
+def test_equals_the_evaluator_of_detectron2(tiny_dataset):
     ours = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), noisy)
     detectron2s = COCOEvaluator(tiny_dataset.name, tasks=("bbox", "segm"), distributed=False)
     detectron2s.reset()
@@ -51,14 +51,14 @@ def test_equals_detectron2s_evaluator(tiny_dataset):
 
 def test_groups_are_means_over_their_categories(tiny_dataset):
     metrics = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), noisy)["segm"]
-    assert len({metrics[key] for key in ("AP", "AP50", "AP75")}) == 3  # so that mixing them up shows
+    assert len({metrics[key] for key in ("AP", "AP50", "AP75")}) == 3  # they are distinguishable
     assert metrics["AP_base"] == pytest.approx(metrics["AP-cat"])
     assert metrics["AP_novel"] == pytest.approx(metrics["AP-dog"])
     assert metrics["AP"] == pytest.approx((metrics["AP-cat"] + metrics["AP-dog"]) / 2)
     assert metrics["AP50"] == pytest.approx((metrics["AP50_base"] + metrics["AP50_novel"]) / 2)
 
 
-def test_finding_nothing_scores_zero(tiny_dataset):
+def test_no_detections_score_zero(tiny_dataset):
     def nothing(record, output):
         output["instances"] = output["instances"][torch.zeros(len(output["instances"]), dtype=torch.bool)]
 
@@ -100,7 +100,7 @@ def test_things_may_have_any_contiguous_ids(tiny_dataset):
     assert metrics["AP_novel"] == pytest.approx(metrics["AP-dog"]) and 0 < metrics["AP"] < 100
 
 
-def test_numbers_do_not_depend_on_the_other_tasks(tiny_dataset):
+def test_metrics_do_not_depend_on_the_other_tasks(tiny_dataset):
     alone = tiny_dataset.evaluate(InstanceEvaluator(tiny_dataset.name), noisy)
     evaluators = [kind(tiny_dataset.name) for kind in (PanopticEvaluator, SemanticEvaluator, InstanceEvaluator)]
     together = tiny_dataset.evaluate(DatasetEvaluators(evaluators), noisy)
@@ -128,7 +128,7 @@ def test_area_limits_come_from_the_metadata(tiny_dataset):
     assert math.isnan(metrics["APm"])
 
 
-def test_unpredicted_images_are_told_and_unknown_ones_refused(tiny_dataset, caplog):
+def test_unpredicted_images_are_logged_and_unknown_ones_refused(tiny_dataset, caplog):
     evaluator = InstanceEvaluator(tiny_dataset.name)
     record = tiny_dataset.records[0]
     evaluator.process([record], [tiny_dataset.perfect(record)])

@@ -208,7 +208,7 @@ def test_two_processes_are_one(tiny_lvis, two_processes):
     assert two_processes(*evaluators)["segm"] == pytest.approx(whole, nan_ok=True)
 
 
-def test_logging_stays_as_it_was(tiny_lvis):
+def test_logging_is_unchanged(tiny_lvis):
     for name in [name for name in sys.modules if name.split(".")[0] == "lvis"]:
         del sys.modules[name]  # its import is what adds a handler for everybody
     root = logging.getLogger()
@@ -228,7 +228,7 @@ def test_logging_stays_as_it_was(tiny_lvis):
     ],
     ids=["plain COCO", "frequency", "category not in the table", "annotation without image"],
 )
-def test_wrong_ground_truth_is_one_sentence(tiny_lvis, change, message):
+def test_wrong_ground_truth_is_one_line(tiny_lvis, change, message):
     tiny_lvis.write({3: [(CAT, square(0))]})
     content = json.loads(tiny_lvis.path.read_text())
     change(content)

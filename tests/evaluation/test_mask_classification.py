@@ -6,7 +6,7 @@ import torch
 from masqclip_d2.evaluation import MaskClassificationEvaluator
 
 
-def answer(classes, predicted, sides):
+def prediction(classes, predicted, sides):
     """Each mask's `predicted` category scores 1, the category after it 0.5, the others 0."""
     scores = torch.zeros(len(classes), 4)
     for row, category in enumerate(predicted):
@@ -20,8 +20,8 @@ def test_accuracies_by_hand(tiny_dataset):
     evaluator.process(
         [{}, {}],
         [
-            {"mask_classification": answer([0, 0, 1], [0, 2, 1], [10.0, 30.0, 60.0])},
-            {"mask_classification": answer([1, 3], [1, 0], [24.0, 100.0])},
+            {"mask_classification": prediction([0, 0, 1], [0, 2, 1], [10.0, 30.0, 60.0])},
+            {"mask_classification": prediction([1, 3], [1, 0], [24.0, 100.0])},
         ],
     )
     assert evaluator.evaluate()["mask_classification"] == pytest.approx(
@@ -51,7 +51,7 @@ def test_the_side_is_the_longer_one_of_the_box_in_original_pixels(tiny_dataset):
     assert metrics["top1_ge30"] == 100.0 and math.isnan(metrics["top1_lt30"])
 
 
-def test_equal_scores_and_nan_are_wrong(tiny_dataset):
+def test_equal_scores_and_nan_count_as_wrong(tiny_dataset):
     evaluator = MaskClassificationEvaluator(tiny_dataset.name)
     for scores in (torch.zeros(1, 4), torch.full((1, 4), math.nan)):
         output = {"scores": scores, "gt_classes": torch.tensor([0]), "box_sides": torch.tensor([9.0])}
@@ -59,7 +59,7 @@ def test_equal_scores_and_nan_are_wrong(tiny_dataset):
     assert evaluator.evaluate()["mask_classification"]["top1"] == 0
 
 
-def test_no_masks_give_nan_and_images_without_answer_count_nothing(tiny_dataset):
+def test_no_masks_give_nan_and_images_without_prediction_are_not_counted(tiny_dataset):
     evaluator = MaskClassificationEvaluator(tiny_dataset.name)
     empty = {"scores": torch.zeros(0, 4), "gt_classes": torch.zeros(0, dtype=torch.int64)}
     evaluator.process([{}, {}], [{}, {"mask_classification": empty}])
@@ -70,7 +70,7 @@ def test_two_processes_are_one(tiny_dataset, two_processes):
     evaluators = [MaskClassificationEvaluator(tiny_dataset.name) for _ in range(3)]
     whole, *parts = evaluators
     for index, predicted in enumerate(([0, 1], [2, 1], [0, 3])):
-        output = {"mask_classification": answer([0, 1], predicted, [10.0, 30.0])}
+        output = {"mask_classification": prediction([0, 1], predicted, [10.0, 30.0])}
         whole.process([{}], [output])
         parts[index % 2].process([{}], [output])
     expected = whole.evaluate()["mask_classification"]
@@ -79,7 +79,7 @@ def test_two_processes_are_one(tiny_dataset, two_processes):
 
 def test_another_vocabulary_and_classes_out_of_range_are_named(tiny_dataset):
     evaluator = MaskClassificationEvaluator(tiny_dataset.name)
-    output = answer([0], [0], [9.0])
+    output = prediction([0], [0], [9.0])
     with pytest.raises(ValueError, match="4 categories, but masks were classified over 3"):
         evaluator.process([{}], [{"mask_classification": {**output, "scores": torch.zeros(1, 3)}}])
     with pytest.raises(ValueError, match=r"x.jpg.*\[4\]"):

@@ -1,4 +1,4 @@
-"""Hand-computed cases on rows of ten pixels; the published numbers are in tests/test_golden.py (pq_A)."""
+"""Hand-computed cases on rows of ten pixels; the published results are compared in tests/test_golden.py (pq_A)."""
 
 import math
 import os
@@ -54,7 +54,7 @@ def test_iou_of_exactly_half_is_no_match():
     assert counts(quality, CAT) == (0, 1, 1)
 
 
-def test_void_is_taken_out_of_the_union():
+def test_void_is_not_part_of_the_union():
     # The prediction covers 2 of the object and 3 void pixels: union 5 + 2 - 2 - 3 = 2, IoU 1.
     quality = quality_of([1, 1, 0, 0, 0, 0, 0, 0, 0, 0], {1: (CAT, 0)}, [7, 7, 7, 7, 7, 0, 0, 0, 0, 0], {7: CAT})
     assert quality.per_category()[CAT]["pq"] == 1.0
@@ -70,7 +70,7 @@ def test_unmatched_prediction_mostly_on_void_is_ignored():
     )  # 1 of 2: not more
 
 
-def test_crowd_of_the_same_category_excuses_and_is_never_missed():
+def test_predictions_on_crowd_of_their_category_are_ignored_and_crowd_is_never_a_miss():
     gt_row, gt = [1, 1, 1, 1, 2, 2, 2, 2, 2, 2], {1: (CAT, 1), 2: (SKY, 0)}
     on_crowd = [7, 7, 7, 7, 0, 0, 0, 0, 0, 0]
     assert counts(quality_of(gt_row, gt, on_crowd, {7: CAT}), CAT) == (0, 0, 0)
@@ -150,7 +150,7 @@ def test_ids_and_colours_are_inverse():
     ],
     ids=["unlisted id", "listed but absent", "unknown category", "same id twice", "another size"],
 )
-def test_refuses_and_names_the_image(pred_map, pred_segments, message):
+def test_errors_name_the_image(pred_map, pred_segments, message):
     gt = [{"id": 1, "category_id": CAT, "area": 2}]
     with pytest.raises(ValueError, match=f"image 42.*{message}"):
         PanopticQuality([CAT]).add_image(np.array([[1, 1]]), gt, np.array([pred_map]), pred_segments, "image 42")
@@ -176,7 +176,7 @@ def test_folders_name_an_image_without_prediction_and_an_unreadable_png(tiny_dat
         panoptic_quality_of_folders(gt, folder, gt, folder)
 
 
-def test_several_processes_count_what_one_counts(monkeypatch):
+def test_several_processes_have_the_counts_of_one(monkeypatch):
     monkeypatch.setattr(panoptic_quality, "_PAIRS_PER_CHUNK", 2)
     folder = Path(__file__).parents[1] / "golden" / "pq_A"
     files = (folder / "gt.json", folder / "gt_png", folder / "pred.json", folder / "pred_png")
@@ -186,7 +186,7 @@ def test_several_processes_count_what_one_counts(monkeypatch):
         assert two.state()[category] == pytest.approx(state, abs=1e-12)
 
 
-def test_long_and_short_runs_are_counted_alike():
+def test_long_and_short_runs_have_the_same_counts():
     """Noise, of which every pixel is a run, and the same pixels sorted into few runs."""
     rng = np.random.default_rng(0)
     gt, pred = rng.integers(0, 4, (2, 40 * 30))

@@ -20,7 +20,7 @@ def test_iou_of_masks_by_hand_and_of_empty_ones():
 
 
 def test_each_proposal_takes_the_best_free_object():
-    # Proposal 0 takes object 1 (0.9). Proposal 1 would like it as well and is left with object 0 (0.6).
+    # Proposal 0 takes object 1 (0.9). Proposal 1 also overlaps it most, but only object 0 (0.6) is free.
     iou = np.array([[0.7, 0.9], [0.6, 0.8]])
     found = count_found(iou, np.array([0.5, 0.65, 0.95]), (1, 2))
     assert found.tolist() == [[1, 1, 0], [2, 1, 0]]
@@ -30,7 +30,7 @@ def test_an_iou_equal_to_the_threshold_is_enough():
     assert count_found(np.array([[0.5]]), np.array([0.5, 0.55]), (1,)).tolist() == [[1, 0]]
 
 
-def test_nothing_to_find_and_nothing_found():
+def test_no_objects_and_no_proposals():
     assert count_found(np.zeros((0, 3)), IOU_THRESHOLDS, (1, 10)).sum() == 0
     assert count_found(np.zeros((3, 0)), IOU_THRESHOLDS, (1, 10)).sum() == 0
 

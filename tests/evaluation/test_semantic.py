@@ -11,7 +11,7 @@ from masqclip_d2.evaluation.semantic import read_label_map
 NAMES = ("a", "b", "c", "d")
 
 
-def test_numbers_by_hand():
+def test_metrics_by_hand():
     # Truth: a a a b b, one ignored. Prediction: a a b b c, anything. c is only predicted, d occurs nowhere.
     gt, prediction = np.array([[0, 0, 0, 1, 1, 255]]), np.array([[0, 0, 1, 1, 2, 3]])
     confusion = confusion_matrix(gt, prediction, 4, 255)

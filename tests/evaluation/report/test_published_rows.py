@@ -1,4 +1,4 @@
-"""The published numbers: whole, of what exists here, the same as docs/paper_rows.md; and which row a run is."""
+"""The published values are complete and agree with docs/paper_rows.md; the row of a run is identified."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from masqclip_d2.evaluation.report.results import definition
 ROWS = sorted({config for table in tables() for config, _ in table.rows.values() if config is not None})
 
 
-def test_tables_are_whole_and_name_what_exists():
+def test_tables_are_complete_and_name_existing_configurations_and_datasets():
     assert len(tables()) == 9
     for table in tables():
         assert {config for config, _ in table.rows.values() if config} <= set(shipped_configs())
@@ -24,8 +24,8 @@ def test_tables_are_whole_and_name_what_exists():
             assert definition(column.metric) and column.task in ("sem_seg", "segm", "panoptic_seg")
 
 
-def test_numbers_are_those_of_the_page_of_rows():
-    """Every row of docs/paper_rows.md that is in the tables holds numbers of them only."""
+def test_values_agree_with_the_page_of_rows():
+    """Every row of docs/paper_rows.md that is in the tables has values of them only."""
     page = (Path(__file__).resolve().parents[3] / "docs" / "paper_rows.md").read_text()
     checked = 0
     for line in re.findall(r"^\|(.*)\|$", page[page.index("## MaskCLIP") : page.index("## The same rows")], flags=re.M):
@@ -33,28 +33,28 @@ def test_numbers_are_those_of_the_page_of_rows():
         of_another_source = line.split("|")[0].strip().startswith(("rounds of", "without ", "keys or values"))
         if of_another_source or not configs:  # ablations of MasQCLIP, which its poster has not
             continue
-        known = {f"{number.value:g}" for name in configs for number in all_numbers(name)}
+        known = {f"{found.value:g}" for name in configs for found in all_values(name)}
         printed = {f"{float(value):g}" for value in re.findall(r"\b\d+\.\d+", line)}
         assert printed <= known, line
         checked += len(printed)
     assert checked > 50
 
 
-def all_numbers(config):
+def all_values(config):
     from masqclip_d2.evaluation.report.published_rows import Published, _values_of
 
     return [Published(v, t.paper, t.name, method, t.note) for t, method, _, v in _values_of(config)]
 
 
-def test_the_more_precise_of_two_numbers_is_taken():
-    numbers = published_values("maskclip_r50")
-    assert numbers["masqclip_ade20k_panoptic_val", "panoptic_seg", "PQ"].value == 15.121  # 15.1 in Table 7
-    assert numbers["masqclip_ade20k_panoptic_val", "panoptic_seg", "PQ"].table == "Table 3"
+def test_the_more_precise_of_two_values_is_used():
+    values = published_values("maskclip_r50")
+    assert values["masqclip_ade20k_panoptic_val", "panoptic_seg", "PQ"].value == 15.121  # 15.1 in Table 7
+    assert values["masqclip_ade20k_panoptic_val", "panoptic_seg", "PQ"].table == "Table 3"
 
 
 def test_constrained_and_generalized_are_values_of_different_datasets():
     def ap50(subset, metric="AP50"):
-        name = f"coco_instance_val_{subset}"  # customary
+        name = f"coco_instance_val_{subset}"  # an alias
         return published_value("base_novel/maskclip_r50", name, "segm", metric).value
 
     assert [ap50("base48"), ap50("novel17")] == [42.8, 23.2]
@@ -82,6 +82,6 @@ def test_each_row_is_itself(config):
     ids=["override makes another row", "file of OpenAI", "weights and test set", "threshold", "training set",
          "templates", "image size", "Shapes"],
 )  # fmt: skip
-def test_a_row_is_known_by_its_content(config, opts, expected):
+def test_a_row_is_identified_by_its_settings(config, opts, expected):
     row, difference = row_of(load_config(config, opts))
     assert row == expected or (row is None and expected in difference)

@@ -62,7 +62,7 @@ def test_subsets_of_metrics(metric, expected):
 
 
 @pytest.mark.parametrize(
-    "metric, words",
+    "metric, text",
     [
         ("SQ_th", "matched segments"),
         ("AP50_novel", "IoU 0.5"),
@@ -75,8 +75,8 @@ def test_subsets_of_metrics(metric, expected):
         ("top1_novel", "is the best"),
     ],
 )
-def test_definitions(metric, words):
-    assert words in definition(metric)
+def test_definitions(metric, text):
+    assert text in definition(metric)
 
 
 def test_every_metric_of_our_evaluators_has_a_definition(tiny_dataset):
@@ -92,7 +92,7 @@ def test_every_metric_of_our_evaluators_has_a_definition(tiny_dataset):
     assert [metric for metric in metrics if not definition(metric)] == []
 
 
-def test_json_is_strict_and_tells_where_the_numbers_come_from(tmp_path):
+def test_json_is_strict_and_has_the_provenance(tmp_path):
     path = tmp_path / "new" / "results.json"
     write_results(path, RESULTS, Origin("A: 1", 3, "model.pth"))
     content = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not strict JSON"))
@@ -156,7 +156,7 @@ def test_the_run_is_a_row_of_the_papers_tables():
     assert cells(table_2, "this run, mIoU") == ["this run, mIoU", "20.50", "-", "-", "40.00"]
     assert cells(table_2, "this run, mIoU_gt_or_pred")[1:] == ["19.00", "-", "-", "-"]
     assert text.count("this run has the configuration of their row configs/maskclip_r50.yaml") == 1
-    assert "Table 5" not in text and "Table 4" not in text  # nothing of them was measured, or it is another row
+    assert "Table 5" not in text and "Table 4" not in text  # not measured, or another row
 
 
 def test_a_configuration_that_is_no_row_is_reported_with_its_differences():

@@ -277,7 +277,7 @@ def test_errors_are_one_line(tmp_path, capsys, words, message):
 
 
 @pytest.mark.slow
-def test_two_rows_from_nothing_to_the_page(tmp_path, shapes_root, capfd, monkeypatch):
+def test_two_rows_from_training_to_the_page(tmp_path, shapes_root, capfd, monkeypatch):
     """Two steps of the teacher, evaluations on six images, in processes of their own, then the page."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root.parent))
     monkeypatch.setattr("detectron2.data.DatasetCatalog.get", lambda name: [{}] * 6)
