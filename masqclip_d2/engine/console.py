@@ -1,11 +1,12 @@
 """Console output of a run: no dumps of configuration, environment and model, and short training lines.
 
-Everything that is left out here is in OUTPUT_DIR: log.txt, metrics.json and the TensorBoard events.
+Everything that is omitted here is in OUTPUT_DIR: log.txt, metrics.json and the TensorBoard events.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -14,16 +15,27 @@ from contextlib import contextmanager
 from detectron2.utils.events import CommonMetricPrinter, EventStorage, get_event_storage
 from detectron2.utils.logger import setup_logger
 
-# First words of Detectron2's records that only log.txt gets.
-_DUMPS = ("Command line arguments", "Contents of ", "Environment", "Model:", "Rank of ", "Running with ")
+# Beginnings of Detectron2's messages that only log.txt has.
+_DUMPS = (
+    "Command line arguments",
+    "Contents of ",
+    "Environment",
+    "Full config saved",
+    "Model:",
+    "Rank of ",
+    "Running with ",
+)
+_COPYPASTE = "copypaste:"  # metrics for scripts; the console has a table of them
 _AUXILIARY_LOSS = re.compile(r"(.*loss.*)_\d+")
 
 
 class WithoutDumps(logging.Filter):
-    """Filter of a console handler: drops the dumps of Detectron2's `default_setup` and `build_model`."""
+    """Filter of a console handler: drops Detectron2's dumps, and metrics in the format for scripts."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.name.startswith("detectron2") and record.getMessage().startswith(_DUMPS))
+        message = record.getMessage()
+        dump = record.name.startswith("detectron2") and message.startswith(_DUMPS)
+        return not dump and not message.startswith(_COPYPASTE)
 
 
 def set_up_loggers(output_dir: str, rank: int) -> None:
@@ -31,14 +43,16 @@ def set_up_loggers(output_dir: str, rank: int) -> None:
 
     Must be called before Detectron2's `default_setup`, which then finds its loggers set up.
     """
-    setup_logger(output=output_dir, distributed_rank=rank, name="masqclip_d2", abbrev_name="masqclip")
-    setup_logger(output_dir, distributed_rank=rank, name="fvcore")  # called as in `default_setup`: results are cached
-    logger = setup_logger(output_dir, distributed_rank=rank)
-    for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-            handler.addFilter(WithoutDumps())
-    if rank == 0:
-        logging.getLogger(__name__).info("Configuration, environment and model are in %s/log.txt.", output_dir or ".")
+    loggers = [
+        setup_logger(output_dir, distributed_rank=rank, name="masqclip_d2", abbrev_name="masqclip"),
+        setup_logger(output_dir, distributed_rank=rank, name="fvcore"),  # called as in `default_setup`: cached results
+        setup_logger(output_dir, distributed_rank=rank),
+    ]
+    for logger in loggers:
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+                handler.addFilter(WithoutDumps())
+    logging.getLogger(__name__).info("Configuration, environment and model: %s", os.path.join(output_dir, "log.txt"))
 
 
 class MetricPrinter(CommonMetricPrinter):
@@ -59,9 +73,13 @@ def _without_auxiliary_losses(storage: EventStorage) -> Iterator[None]:
     def without(metrics: dict) -> dict:
         return {name: value for name, value in metrics.items() if name not in auxiliary}
 
-    storage.histories = lambda: without(histories())
-    storage.latest_with_smoothing_hint = lambda window_size=20: without(latest(window_size))
+    hidden = {
+        "histories": lambda: without(histories()),
+        "latest_with_smoothing_hint": lambda window_size=20: without(latest(window_size)),
+    }
+    vars(storage).update(hidden)  # instance attributes, which hide the methods
     try:
         yield
     finally:
-        del storage.histories, storage.latest_with_smoothing_hint  # the methods of the class again
+        for name in hidden:
+            delattr(storage, name)

@@ -11,12 +11,12 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup, launch
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from .._compat import detectron2_backend
 from ..config import adapt_to_machine, find_config, load_config
 from ..data.registration import register_aliases
 from ..user_code import import_user_code
+from .console import set_up_loggers
 from .trainer import Trainer
 
 
@@ -68,12 +68,12 @@ def setup(args: argparse.Namespace) -> CfgNode:
     import_user_code(args.imports)  # each process has its own registrations
     args.config_file = str(find_config(args.config_file))  # Detectron2 logs and copies the file
     cfg = load_config(args.config_file, args.opts)
-    setup_logger(output=cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="masqclip_d2", abbrev_name="masqclip")
+    set_up_loggers(cfg.OUTPUT_DIR, comm.get_rank())
     adapt_to_machine(cfg, args.num_gpus)
     register_aliases([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     cfg.freeze()
     default_setup(cfg, args)
-    logging.getLogger("masqclip_d2").info("Detectron2: %s", detectron2_backend())
+    detectron2_backend()  # logs which Detectron2 is used
     return cfg
 
 

@@ -138,8 +138,9 @@ class Trainer(DefaultTrainer):
         Returns:
             The results of the only set, or {set: results}; empty on processes other than the first.
 
-        Prints Detectron2's "copypaste" lines of each set, then one table of all; writes results.json to OUTPUT_DIR. In
-        training, predictions for the first TEST.NUM_VISUALIZATIONS images of each set are drawn for TensorBoard.
+        Logs Detectron2's "copypaste" lines of each set (in log.txt) and a table of all; writes results.json to
+        OUTPUT_DIR. In training, predictions for the first TEST.NUM_VISUALIZATIONS images of each set are drawn for
+        TensorBoard.
         """
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
             raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets; pass one for each.")

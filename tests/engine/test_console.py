@@ -1,0 +1,45 @@
+"""The console stays short; log.txt and metrics.json have everything."""
+
+import json
+import re
+
+import pytest
+
+from masqclip_d2.cli.train import main
+from tests.helpers import TINY_PROPOSER, tiny_clip_file
+
+
+@pytest.fixture
+def arguments(tmp_path, mini_shapes):
+    def build(*flags, opts=()):
+        words = ["--config-file", "base/shapes", "--num-gpus", "0", *flags, *TINY_PROPOSER]
+        words += ["OUTPUT_DIR", tmp_path / "output", "DATALOADER.NUM_WORKERS", "0", *opts]
+        return [str(word) for word in words]
+
+    return build
+
+
+def test_an_evaluation_prints_less_than_60_lines(arguments, tmp_path, capsys):
+    opts = ["MODEL.META_ARCHITECTURE", "MasQCLIP", "MODEL.MASQCLIP.CLIP.NAME", ""]
+    opts += ["MODEL.MASQCLIP.CLIP.ARCHITECTURE", tiny_clip_file(tmp_path), "DATASETS.TEST", "('mini_shapes_val',)"]
+    main(arguments("--eval-only", opts=opts))
+    console = capsys.readouterr().out
+    log = (tmp_path / "output" / "log.txt").read_text()
+    assert len(console.splitlines()) < 60, console
+    assert "PQ" in console and "mIoU" in console and str(tmp_path / "output" / "log.txt") in console
+    for dump in ("MASK_FORMER", "MasQCLIP(", "Command line arguments", "copypaste:"):  # configuration, model, ...
+        assert dump not in console and dump in log, dump
+    assert "torchvision" in log and "torchvision" not in console  # environment
+
+
+def test_a_training_line_has_the_losses_of_the_final_output(arguments, tmp_path, capsys):
+    opts = ["DATASETS.TRAIN", "('mini_shapes_train',)", "DATASETS.TEST", "()", "SOLVER.MAX_ITER", "21"]
+    opts += ["SOLVER.IMS_PER_BATCH", "2", "MODEL.MASK_FORMER.DEC_LAYERS", "3"]
+    main(arguments(opts=opts))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "iter: " in line and "total_loss" in line]
+    assert lines
+    for line in lines:
+        assert re.findall(r"\b(\w*loss\w*):", line) == ["total_loss", "loss_ce", "loss_mask", "loss_dice"]
+    assert re.search(r"eta: .* iter: 19 .*\blr: ", lines[0])
+    metrics = json.loads((tmp_path / "output" / "metrics.json").read_text().splitlines()[-1])
+    assert {"loss_ce", "loss_ce_0", "loss_ce_1", "loss_dice_1", "total_loss"} <= metrics.keys()
