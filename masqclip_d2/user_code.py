@@ -23,7 +23,7 @@ def import_user_code(names: Iterable[str | Path]) -> None:
         ImportError: a module does not exist.
         Any error of the imported code.
     """
-    for name in map(os.fspath, names):
+    for name in (str(name) for name in names):
         if name.endswith(".py"):
             _import_file(Path(name).expanduser().resolve())
         else:

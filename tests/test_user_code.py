@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from PIL import Image
 
+from masqclip_d2 import Predictor
 from masqclip_d2.cli.check_data import main as check_data
 from masqclip_d2.cli.demo import main as demo
 from masqclip_d2.cli.evaluate_predictions import main as evaluate_predictions
@@ -17,7 +18,7 @@ from masqclip_d2.cli.train import main as train
 from masqclip_d2.data.mappers import MAPPERS
 from masqclip_d2.proposer import PROPOSER_REGISTRY
 from masqclip_d2.user_code import import_user_code
-from tests.helpers import TINY_PROPOSER, tiny_clip_file
+from tests.helpers import TINY_PROPOSER, five_categories, tiny_clip_file
 
 REGISTRIES = (PROPOSER_REGISTRY, BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, META_ARCH_REGISTRY)
 
@@ -168,6 +169,10 @@ def test_a_users_proposer_works_in_every_command(tmp_path, mini_shapes, my_parts
     demo(["--import", str(my_parts), *names, *files, "--opts", *model])
     content = json.loads((tmp_path / "drawn" / "image.json").read_text())
     assert {segment["area"] for segment in content["segments"]} == {20 * 30}
+
+    predictor = Predictor("base/shapes", opts=model, imports=[my_parts])
+    found = predictor(pixels, five_categories(), task="instance")
+    assert {segment.area for segment in found.segments} == {20 * 30}
 
 
 def test_without_the_file_the_proposer_is_unknown(tmp_path, mini_shapes, capsys):

@@ -12,13 +12,15 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from PIL import Image
 
+from masqclip_d2.cli.demo import main as demo
 from masqclip_d2.coco_masks import run_length
 from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.engine.test_time_augmentation import SemanticWithAugmentation
 from masqclip_d2.engine.trainer import Trainer
+from masqclip_d2.predictor import Predictor
 from masqclip_d2.proposer import FileProposer, build_proposer, save_masks
 from masqclip_d2.proposer.from_files import MaskFinder
-from tests.helpers import random_image, tiny_config
+from tests.helpers import five_categories, random_image, tiny_config
 
 HW = (4, 6)
 MASKS = np.zeros((3, *HW), dtype=bool)
@@ -255,3 +257,27 @@ def test_masq_tuning_and_evaluation(from_files, tmp_path):
     cfg.MODEL.WEIGHTS = str(tmp_path / "output" / "model_final.pth")
     results = Trainer.evaluate_weights(cfg)
     assert set(results) >= {"panoptic_seg", "sem_seg"}
+
+
+class TestPredictor:
+    @pytest.fixture
+    def options(self, tmp_path):
+        Image.fromarray(random_image(60, 90).permute(1, 2, 0).numpy()).save(tmp_path / "photo.png")
+        write_masks(tmp_path / "masks", "photo", halves((60, 90)))
+        path = ["MODEL.MASQCLIP.PROPOSER.FILES.PATH", str(tmp_path / "masks")]
+        return ["MODEL.MASQCLIP.PROPOSER.SOURCE", "from_files", *path]
+
+    def test_masks_of_a_photograph(self, options, tmp_path):
+        predictor = Predictor(opts=options)
+        found = predictor(tmp_path / "photo.png", five_categories(), task="instance")
+        assert {segment.area for segment in found.segments} == {30 * 90}
+
+    def test_an_array_has_no_file_name(self, options):
+        with pytest.raises(ValueError, match="of which no name is known.*comes from a file"):
+            Predictor(opts=options)(random_image(60, 90).permute(1, 2, 0).numpy(), five_categories())
+
+    def test_demo(self, options, tmp_path, capsys):
+        arguments = ["--vocab", "striped circle,dotted star", "--input", str(tmp_path / "photo.png")]
+        demo([*arguments, "--output", str(tmp_path / "drawn"), "--task", "instance", "--opts", *options])
+        content = json.loads((tmp_path / "drawn" / "photo.json").read_text())
+        assert content["segments"]
