@@ -84,6 +84,10 @@ class TextClassifier(nn.Module):
         self._cache: OrderedDict[tuple, tuple[Tensor, Tensor | None]] = OrderedDict()
         self._digest: tuple[tuple, str] | None = None
 
+    def __getstate__(self) -> dict:
+        """Copies and pickles start with an empty cache, whose keys are addresses of this module's weights."""
+        return {**self.__dict__, "_cache": OrderedDict(), "_digest": None}
+
     @property
     def embedding_dim(self) -> int:
         return self.text_encoder.output_dim

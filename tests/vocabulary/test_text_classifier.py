@@ -1,3 +1,5 @@
+import copy
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -209,3 +211,16 @@ def test_template_sets():
     }
     assert all(template.count("{}") == 1 for templates in TEMPLATES.values() for template in templates)
     assert set(TEMPLATES["clip_imagenet_7"]) < set(TEMPLATES["clip_imagenet_80"])
+
+
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_copies_embed_with_their_own_weights(text_encoder, vocabulary, make_copy):
+    classifier = TextClassifier(text_encoder, 100.0)
+    before = classifier.text_embeddings(vocabulary)
+    duplicate = make_copy(classifier)
+    assert not duplicate._cache and classifier._cache
+    torch.testing.assert_close(duplicate.text_embeddings(vocabulary), before)
+    with torch.no_grad():
+        duplicate.text_encoder.text_projection.neg_()
+    torch.testing.assert_close(duplicate.text_embeddings(vocabulary), -before)
+    assert torch.equal(classifier.text_embeddings(vocabulary), before)
