@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from detectron2.solver import LRMultiplier
@@ -52,6 +53,7 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     name = cfg.SOLVER.OPTIMIZER
     if name not in _OPTIMIZERS:
         raise ValueError(f"SOLVER.OPTIMIZER is {name!r}; expected one of {', '.join(_OPTIMIZERS)}.")
+    optimizer_class: Any
     optimizer_class, options = _OPTIMIZERS[name]
     clipping = cfg.SOLVER.CLIP_GRADIENTS
     if clipping.ENABLED and clipping.CLIP_TYPE == "full_model":
@@ -84,6 +86,10 @@ def parameter_groups(cfg, model: nn.Module) -> Iterator[dict]:
         yield {**group, "muon": muon} if with_muon else group
 
 
+def _listed_without_decay(module: Any) -> Iterable[str]:
+    return module.no_weight_decay() if callable(getattr(module, "no_weight_decay", None)) else ()
+
+
 def parameter_kinds(model: nn.Module) -> dict[str, str]:
     """{name: "matrix", "bias", "norm" or "embedding"} of every parameter, frozen ones included.
 
@@ -93,8 +99,7 @@ def parameter_kinds(model: nn.Module) -> dict[str, str]:
     listed = {
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
-        if callable(getattr(module, "no_weight_decay", None))
-        for name in module.no_weight_decay()
+        for name in _listed_without_decay(module)
     }
     kinds = {}
     for path, module in model.named_modules():

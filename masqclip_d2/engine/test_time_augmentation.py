@@ -7,6 +7,7 @@ cannot be averaged over pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ class SemanticWithAugmentation(nn.Module):
                 f"TEST.AUG.MIN_SIZES is {tuple(min_sizes)} and TEST.AUG.MAX_SIZE {max_size}; expected at least one "
                 "size, and every size at least 1 pixel."
             )
-        self.model = model
+        self.model: Any = model
         self.resizes = [ResizeShortestEdge(size, max_size, "choice") for size in min_sizes]
         self.flip = flip
 

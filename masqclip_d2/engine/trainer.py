@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
@@ -59,7 +60,7 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
-        model = self.build_model(cfg)
+        model: Any = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         if hasattr(model, "set_vocabulary"):
@@ -165,7 +166,7 @@ class Trainer(DefaultTrainer):
         return flat
 
     @classmethod
-    def _test_on(cls, cfg, model: nn.Module, dataset_name: str, evaluator: DatasetEvaluator | None) -> dict:
+    def _test_on(cls, cfg, model: Any, dataset_name: str, evaluator: DatasetEvaluator | None) -> dict:
         """Results on one set, after the model is given its vocabulary and number of detections."""
         loader = cls.build_test_loader(cfg, dataset_name)  # reads the set, which completes its metadata
         vocabulary = None
@@ -207,7 +208,7 @@ def _inner_trainer(cfg) -> type[SimpleTrainer]:
 
 
 @contextmanager
-def _restored_settings(model: nn.Module) -> Iterator[None]:
+def _restored_settings(model: Any) -> Iterator[None]:
     """Restore a model's vocabulary and number of detections, which an evaluation changes."""
     vocabulary = getattr(model, "vocabulary", None)
     try:
@@ -227,7 +228,7 @@ def _detections_per_image(cfg, dataset_name: str) -> int | None:
     return number
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> Any:
     """The model without the wrapper for several processes."""
     return model.module if isinstance(model, DistributedDataParallel) else model
 

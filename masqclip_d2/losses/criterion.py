@@ -37,6 +37,8 @@ class SetCriterion(nn.Module):
             image for the matcher, then (M, oversample_ratio * P) candidates, then (M, rest of P) free points.
     """
 
+    empty_weight: Tensor
+
     @configurable
     def __init__(
         self,

@@ -149,7 +149,7 @@ class HungarianMatcher:
         sampled_targets = targets.masks.sample(every_target, points[targets.image_index()])  # (T, P)
         counts = list(targets.counts)
         # Images are padded to the largest number of targets N, so that the batch is one product and one transfer.
-        t = pad_sequence(sampled_targets.split(counts), batch_first=True).transpose(1, 2)  # (B, P, N)
+        t = pad_sequence(list(sampled_targets.split(counts)), batch_first=True).transpose(1, 2)  # (B, P, N)
         x = point_sample(pred_masks.float(), points, align_corners=False)  # (B, Q, P)
         with torch.autocast(x.device.type, enabled=False):
             # t * softplus(-x) + (1 - t) * softplus(x) = softplus(x) - t * x
@@ -157,7 +157,7 @@ class HungarianMatcher:
             dice = pairwise_dice(x.sigmoid(), t.transpose(1, 2))
         cost = self.mask_weight * cross_entropy + self.dice_weight * (1 - dice)
         if pred_logits is not None:
-            labels = pad_sequence(targets.labels.split(counts), batch_first=True)  # (B, N)
+            labels = pad_sequence(list(targets.labels.split(counts)), batch_first=True)  # (B, N)
             probs = pred_logits.float().softmax(-1)
             cost = cost - self.class_weight * probs.gather(2, labels[:, None].expand(-1, num_queries, -1))
         return [matrix[:, :count] for matrix, count in zip(cost.cpu(), counts, strict=True)]

@@ -50,17 +50,18 @@ class DetectionCheckpointer(Checkpointer):
             raise ValueError(f"Unknown option {sorted(query)} in {path!r}; expected only matching_heuristics=True.")
         return super().load(url._replace(query="").geturl(), checkpointables)
 
-    def _load_file(self, f: str) -> dict[str, Any]:
-        if f.endswith(".pkl"):
-            _logger.info("Reading arrays from %s (a pickle; only arrays and plain containers are accepted).", f)
-            checkpoint = load_numpy_pickle(f)
+    # fvcore's parameter is `f`, Detectron2's `filename`.
+    def _load_file(self, filename: str) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if filename.endswith(".pkl"):
+            _logger.info("Reading arrays from %s (a pickle; only arrays and plain containers are accepted).", filename)
+            checkpoint = load_numpy_pickle(filename)
             if "model" not in checkpoint or "__author__" not in checkpoint:
                 raise ValueError(
-                    f"{f} has the keys {sorted(checkpoint)[:5]}; expected 'model' and '__author__'. Caffe2 files are "
-                    "not supported by the bundled detectron2."
+                    f"{filename} has the keys {sorted(checkpoint)[:5]}; expected 'model' and '__author__'. Caffe2 "
+                    "files are not supported by the bundled detectron2."
                 )
         else:
-            checkpoint = torch.load(f, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(filename, map_location="cpu", weights_only=True)
             if "model" not in checkpoint:
                 checkpoint = {"model": checkpoint}
         if self._matching_requested:

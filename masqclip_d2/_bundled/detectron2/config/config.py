@@ -7,7 +7,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from detectron2.utils.file_io import PathManager
 from fvcore.common.config import CfgNode as _FvcoreCfgNode
@@ -51,6 +51,14 @@ def get_cfg() -> CfgNode:
     from .defaults import _C
 
     return _C.clone()
+
+
+@overload
+def configurable(init_func: Callable[..., Any]) -> Callable[..., Any]: ...
+
+
+@overload
+def configurable(*, from_config: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 
 
 def configurable(init_func: Callable | None = None, *, from_config: Callable | None = None) -> Callable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
@@ -124,6 +124,18 @@ class AugmentationList(Augmentation):
 
     def __repr__(self) -> str:
         return f"AugmentationList[{', '.join(map(str, self.augs))}]"
+
+
+@overload
+def apply_augmentations(
+    augmentations: Sequence[Augmentation | Transform], inputs: np.ndarray
+) -> tuple[np.ndarray, TransformList]: ...
+
+
+@overload
+def apply_augmentations(
+    augmentations: Sequence[Augmentation | Transform], inputs: AugInput
+) -> tuple[AugInput, TransformList]: ...
 
 
 def apply_augmentations(
