@@ -65,27 +65,33 @@ def panoptic_inference(
     won_areas = winner.flatten().bincount(minlength=len(probs)).tolist()
     mask_areas = inside.flatten(1).sum(1).tolist()
     segment_areas = winner[won_inside].bincount(minlength=len(probs)).tolist()
+    areas = [
+        area if area and won / own >= overlap_threshold else 0
+        for area, won, own in zip(segment_areas, won_areas, mask_areas, strict=True)
+    ]
+    segments, ids = _segments(probs.tolist(), categories.tolist(), areas, is_thing)
+    id_of_query = torch.tensor(ids, dtype=torch.int32, device=winner.device)
+    return torch.where(won_inside, id_of_query[winner], segment_ids), segments
 
+
+def _segments(
+    probs: Sequence[float], categories: Sequence[int], areas: Sequence[int], is_thing: Sequence[bool]
+) -> tuple[list[dict], list[int]]:
+    """Segments of kept proposals, and the segment id of each proposal: 0 if its area is 0, which makes no segment."""
     segments: list[dict] = []
     stuff_segments: dict[int, dict] = {}
-    segment_id_of = [0] * len(probs)
-    for query, (score, category) in enumerate(zip(probs.tolist(), categories.tolist(), strict=True)):
-        if segment_areas[query] == 0 or won_areas[query] / mask_areas[query] < overlap_threshold:
+    ids = [0] * len(probs)
+    for query, (score, category, area) in enumerate(zip(probs, categories, areas, strict=True)):
+        if area == 0:
             continue
         segment = stuff_segments.get(category)
         if segment is None:
-            segment = {
-                "id": len(segments) + 1,
-                "category_id": category,
-                "isthing": bool(is_thing[category]),
-                "score": score,
-                "area": 0,
-            }
+            thing = bool(is_thing[category])
+            segment = {"id": len(segments) + 1, "category_id": category, "isthing": thing, "score": score, "area": 0}
             segments.append(segment)
-            if not segment["isthing"]:
+            if not thing:
                 stuff_segments[category] = segment
         segment["score"] = max(segment["score"], score)
-        segment["area"] += segment_areas[query]
-        segment_id_of[query] = segment["id"]
-    lookup = torch.tensor(segment_id_of, dtype=torch.int32, device=winner.device)
-    return torch.where(won_inside, lookup[winner], segment_ids), segments
+        segment["area"] += area
+        ids[query] = segment["id"]
+    return segments, ids

@@ -32,13 +32,13 @@ def test_labels_are_the_argmax_of_the_maps(output_hw, tile_size, resize_masks_fi
         assert torch.equal(labels[~ties], maps.argmax(0)[~ties]) and ties.float().mean() < 0.01
 
 
-def test_maps_are_those_of_masks_at_the_size_of_the_answer():
+def test_maps_are_those_of_masks_at_output_size():
     view = view_of()
     masks = masks_to_output(view.mask_logits, view.padded_hw, view.image_hw, (30, 75))
     torch.testing.assert_close(semantic_scores([view], (30, 75)), semantic_inference(view.class_probs, masks))
 
 
-def test_views_are_averaged_and_mirrored_ones_turned_back():
+def test_views_are_averaged_and_mirrored_ones_flipped_back():
     view = view_of(padded_hw=(47, 61))  # without padding, a mirrored image has mirrored masks
     mirrored = replace(view, mask_logits=view.mask_logits.flip(-1), flipped=True)
     expected = semantic_scores([view], (40, 50))

@@ -50,6 +50,20 @@ def test_images_without_targets(counts, no_object_weight):
         assert losses["loss_mask"] == 0 and losses["loss_dice"] == 0
 
 
+@pytest.mark.parametrize("num_classes", [1, 5])
+def test_number_of_classes_can_come_from_the_logits(num_classes):
+    outputs, targets = _outputs(num_classes=num_classes), _targets(2, 3)
+    for target in targets:
+        target["labels"] = torch.randint(0, num_classes, target["labels"].shape)
+    losses = []
+    for criterion in (_criterion(num_classes), _criterion(None)):
+        torch.manual_seed(0)
+        losses.append(criterion(outputs, targets))
+    assert losses[0].keys() == losses[1].keys()
+    assert all(torch.equal(losses[0][name], losses[1][name]) for name in losses[0])
+    assert _criterion(None).state_dict() == {}
+
+
 def test_perfect_prediction_costs_nothing():
     masks = torch.zeros(1, 32, 32, dtype=torch.bool)
     masks[:, :16] = True

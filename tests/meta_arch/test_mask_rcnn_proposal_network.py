@@ -1,4 +1,4 @@
-"""Class-agnostic Mask R-CNN as a model: learns, answers in the asked size, and serves every other model as proposer."""
+"""Class-agnostic Mask R-CNN as a model: trains, predicts at the requested size, and is the proposer of other models."""
 
 from pathlib import Path
 
@@ -44,20 +44,20 @@ def test_overfits_two_images(network):
         scheduler.step()
         totals.append(float(total.detach()))
     assert totals[-1] < 0.4 * totals[0]
-    for image, answer in zip(batch, network.eval()(batch), strict=True):
-        truth, proposals = image["instances"].gt_masks.tensor, answer["proposals"]
+    for image, prediction in zip(batch, network.eval()(batch), strict=True):
+        truth, proposals = image["instances"].gt_masks.tensor, prediction["proposals"]
         masks = proposals.pred_masks[: len(truth) + 3, None]
         iou = (masks & truth).sum((2, 3)) / (masks | truth).sum((2, 3))
         assert iou.max(dim=0).values.min() > 0.6  # the objects are among the best few proposals
         assert (proposals.scores[:-1] >= proposals.scores[1:]).all()
 
 
-def test_answers_have_the_asked_size(network):
+def test_predictions_have_the_requested_size(network):
     network.eval()
     inputs = [{**record((40, 72)), "height": 55, "width": 31}, record((1, 1))]
-    for image, answer in zip(inputs, network(inputs), strict=True):
+    for image, prediction in zip(inputs, network(inputs), strict=True):
         hw = (image.get("height", 1), image.get("width", 1))
-        proposals = answer["proposals"]
+        proposals = prediction["proposals"]
         assert proposals.image_size == hw and proposals.pred_masks.shape == (len(proposals), *hw)
         assert proposals.pred_masks.dtype == torch.bool and ((proposals.scores >= 0) & (proposals.scores <= 1)).all()
 
@@ -80,7 +80,7 @@ def test_a_mask_without_a_pixel_is_left_out_and_boxes_end_behind_the_last_pixel(
     assert all(torch.isfinite(loss) for loss in network.train()([image]).values())
 
 
-def test_training_without_annotation_is_told(network):
+def test_training_without_annotation_is_refused(network):
     with pytest.raises(ValueError, match="needs the annotation of photo.jpg"):
         network.train()([{"image": random_image(8, 8), "file_name": "photo.jpg"}])
 
@@ -144,10 +144,10 @@ def test_other_models_take_it_as_their_proposer(tmp_path, network, meta_architec
     assert not any(parameter.requires_grad for parameter in model.proposer.parameters())
     model.set_vocabulary(five_categories())
     records = [{**record((40, 72)), "height": 55, "width": 31}, record((1, 1))]
-    for image, answer in zip(records, model(records), strict=True):
+    for image, prediction in zip(records, model(records), strict=True):
         hw = (image.get("height", 1), image.get("width", 1))
-        assert answer["sem_seg_labels"].shape == answer["panoptic_seg"][0].shape == hw
-        assert torch.isfinite(answer["sem_seg_confidence"]).all() and answer["instances"].image_size == hw
+        assert prediction["sem_seg_labels"].shape == prediction["panoptic_seg"][0].shape == hw
+        assert torch.isfinite(prediction["sem_seg_confidence"]).all() and prediction["instances"].image_size == hw
 
 
 def nothing_found(model):
@@ -158,12 +158,12 @@ def nothing_found(model):
 
 
 @pytest.mark.parametrize("meta_architecture", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
-def test_an_image_without_proposals_is_answered_with_nothing(tmp_path, meta_architecture):
+def test_an_image_without_proposals_has_no_segments(tmp_path, meta_architecture):
     model = nothing_found(build_model(tiny_config(tmp_path, meta_architecture, *AS_PROPOSER)).eval())
     model.set_vocabulary(five_categories())
-    [answer] = model([{"image": random_image(40, 72)}])
-    assert answer["panoptic_seg"][1] == [] and not answer["panoptic_seg"][0].any()
-    assert len(answer["instances"]) == 0 and answer["sem_seg_labels"].shape == (40, 72)
+    [prediction] = model([{"image": random_image(40, 72)}])
+    assert prediction["panoptic_seg"][1] == [] and not prediction["panoptic_seg"][0].any()
+    assert len(prediction["instances"]) == 0 and prediction["sem_seg_labels"].shape == (40, 72)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""MaskCLIP and the CLIP baseline as whole models: words in, answers out, for any batch, vocabulary and mask source."""
+"""MaskCLIP and the CLIP baseline as whole models: predictions for any batch, vocabulary and source of masks."""
 
 import json
 from dataclasses import replace
@@ -6,15 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 from detectron2.modeling import build_model
-from detectron2.structures import BitMasks, Instances
 
 from masqclip_d2.clip.architecture import ClipArchitecture
 from masqclip_d2.clip.model import build_clip
-from masqclip_d2.fusion import ClassScores
+from masqclip_d2.meta_arch import MaskCLIP, MaskProposer
 from masqclip_d2.meta_arch.build import clip_from_config
-from masqclip_d2.meta_arch.predictions import fuse
-from masqclip_d2.meta_arch.tasks import Tasks
-from masqclip_d2.structures import MaskProposals
 from masqclip_d2.vocabulary import Vocabulary
 from tests.helpers import five_categories, random_image, tiny_config
 
@@ -32,35 +28,35 @@ def _records():
     return [{"image": random_image(h, w, seed), "height": 2 * h, "width": w} for seed, (h, w) in enumerate(sizes)]
 
 
-def _assert_same_answers(one, other):
+def _assert_same_predictions(one, other):
     torch.testing.assert_close(one["sem_seg"], other["sem_seg"], atol=1e-4, rtol=1e-4)
     same = (one["panoptic_seg"][0] == other["panoptic_seg"][0]).float().mean()
     assert same > 0.99
     torch.testing.assert_close(one["instances"].scores, other["instances"].scores, atol=1e-4, rtol=1e-4)
 
 
-def test_answers_have_the_asked_size_and_the_vocabulary(model):
-    for record, answer in zip(_records(), model(_records()), strict=True):
+def test_predictions_have_the_requested_size_and_the_vocabulary(model):
+    for record, prediction in zip(_records(), model(_records()), strict=True):
         hw = (record["height"], record["width"])
-        assert answer["sem_seg"].shape == (5, *hw) and torch.isfinite(answer["sem_seg"]).all()
-        assert answer["sem_seg_labels"].shape == hw and answer["sem_seg_labels"].dtype == torch.int64
-        torch.testing.assert_close(answer["sem_seg_confidence"], answer["sem_seg"].amax(0))
-        assert (answer["sem_seg_labels"] == answer["sem_seg"].argmax(0)).float().mean() > 0.999
-        ids, segments = answer["panoptic_seg"]
+        assert prediction["sem_seg"].shape == (5, *hw) and torch.isfinite(prediction["sem_seg"]).all()
+        assert prediction["sem_seg_labels"].shape == hw and prediction["sem_seg_labels"].dtype == torch.int64
+        torch.testing.assert_close(prediction["sem_seg_confidence"], prediction["sem_seg"].amax(0))
+        assert (prediction["sem_seg_labels"] == prediction["sem_seg"].argmax(0)).float().mean() > 0.999
+        ids, segments = prediction["panoptic_seg"]
         assert ids.shape == hw and ids.dtype == torch.int32
         assert set(ids.unique().tolist()) - {0} == {segment["id"] for segment in segments}
-        assert answer["instances"].image_size == hw
-        assert (answer["instances"].pred_classes < 3).all()  # things only
+        assert prediction["instances"].image_size == hw
+        assert (prediction["instances"].pred_classes < 3).all()  # things only
 
 
 def test_class_maps_are_given_on_request_only(model):
     model.tasks = replace(model.tasks, class_maps=False)
-    answer = model(_records()[:1])[0]
-    assert "sem_seg" not in answer and "sem_seg_labels" in answer
+    prediction = model(_records()[:1])[0]
+    assert "sem_seg" not in prediction and "sem_seg_labels" in prediction
 
 
 @pytest.mark.parametrize("resize_masks_first", [True, False])
-def test_no_answer_depends_on_which_others_are_given(model, resize_masks_first):
+def test_no_prediction_depends_on_which_others_are_made(model, resize_masks_first):
     """Post-processing of each task is its own: alone or with the others, not a bit changes."""
     model.tasks = replace(model.tasks, resize_masks_first=resize_masks_first)
     tasks = ("semantic", "panoptic", "instance")
@@ -80,33 +76,16 @@ def test_no_answer_depends_on_which_others_are_given(model, resize_masks_first):
                     assert torch.equal(getattr(value, "tensor", value), getattr(other, "tensor", other))
 
 
-def test_order_of_resizing_and_summing_is_that_of_the_key():
-    """One mask whose edge lies between pixels, shown twice as large: a sigmoid of means is no mean of sigmoids."""
-    proposals = MaskProposals(torch.tensor([[[-8.0, 8.0, 8.0, 8.0]]]), torch.ones(1), (1, 3), (1, 4))
-    scores = ClassScores(torch.tensor([[1.0]]))
-    tasks = Tasks(panoptic=False, instance=False, class_maps=True)
-    first = fuse(scores, proposals, (True,), (1, 6), tasks)
-    later = fuse(scores, proposals, (True,), (1, 6), replace(tasks, resize_masks_first=False))
-    # New pixels lie at 0, 0.25, 0.75, 1.25 and so on of the three that are the image: logits -8, -4, 4, 8, 8, 8.
-    logits = torch.tensor([-8.0, -4.0, 4.0, 8.0, 8.0, 8.0])
-    torch.testing.assert_close(first["sem_seg"][0, 0], logits.sigmoid())
-    low, high = torch.tensor([-8.0, 8.0]).sigmoid()
-    expected = torch.stack([low, 0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high, high, high, high])
-    torch.testing.assert_close(later["sem_seg"][0, 0], expected)
-    for answer in (first, later):
-        torch.testing.assert_close(answer["sem_seg_confidence"], answer["sem_seg"][0])
-
-
 def test_batch_of_differing_sizes_equals_one_by_one(model):
     together = model(_records())
-    for record, answer in zip(_records(), together, strict=True):
-        _assert_same_answers(answer, model([record])[0])
+    for record, prediction in zip(_records(), together, strict=True):
+        _assert_same_predictions(prediction, model([record])[0])
 
 
-def test_one_word_vocabulary(model):
+def test_vocabulary_of_one_category(model):
     model.set_vocabulary(Vocabulary.from_names("thing"))
-    answer = model(_records()[:1])[0]
-    assert answer["sem_seg"].shape[0] == 1 and (answer["instances"].pred_classes == 0).all()
+    prediction = model(_records()[:1])[0]
+    assert prediction["sem_seg"].shape[0] == 1 and (prediction["instances"].pred_classes == 0).all()
 
 
 def test_vocabulary_switches_between_calls(model):
@@ -117,12 +96,12 @@ def test_vocabulary_switches_between_calls(model):
     torch.testing.assert_close(model(_records()[:1])[0]["sem_seg"], first)
 
 
-def test_order_of_words_permutes_the_answer(model):
-    """One class map per word: reversing the words reverses the maps."""
-    words = ["striped circle", "dotted star", "plain cross"]
-    model.set_vocabulary(Vocabulary.from_names(words))
+def test_order_of_categories_permutes_the_class_maps(model):
+    """Reversing the categories reverses the maps."""
+    names = ["striped circle", "dotted star", "plain cross"]
+    model.set_vocabulary(Vocabulary.from_names(names))
     forwards = model(_records()[:1])[0]["sem_seg"]
-    model.set_vocabulary(Vocabulary.from_names(words[::-1]))
+    model.set_vocabulary(Vocabulary.from_names(names[::-1]))
     torch.testing.assert_close(model(_records()[:1])[0]["sem_seg"].flip(0), forwards, atol=1e-5, rtol=1e-5)
 
 
@@ -159,42 +138,7 @@ def test_object_score_multiplies(tmp_path):
     torch.testing.assert_close(total, scores)
 
 
-def _annotated(hw):
-    masks = torch.zeros(2, *hw, dtype=torch.bool)
-    masks[0, :10, :12] = masks[1, 12:, 5:] = True
-    instances = Instances(hw, gt_masks=BitMasks(masks), gt_classes=torch.tensor([1, 3]))
-    return {"image": random_image(*hw), "instances": instances}
-
-
-def test_ground_truth_proposals_are_classified_one_by_one(tmp_path):
-    model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")).eval()
-    model.set_vocabulary(five_categories())
-    record = _annotated((24, 32))
-    answer = model([record])[0]
-    assert answer["mask_classification"]["scores"].shape == (2, 5)
-    assert answer["mask_classification"]["gt_classes"].tolist() == [1, 3]
-    assert torch.equal(answer["mask_classification"]["gt_masks"], record["instances"].gt_masks.tensor)
-
-
-def test_ground_truth_proposals_without_annotation_are_refused(tmp_path):
-    model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth")).eval()
-    model.set_vocabulary(five_categories())
-    with pytest.raises(ValueError, match="photo.jpg"):
-        model([{"image": random_image(8, 8), "file_name": "photo.jpg"}])
-
-
-def test_padding_of_the_batch_changes_what_clip_sees(tmp_path):
-    """The published padding shows CLIP the padded batch, so the embedding of an image depends on its batch mates."""
-    model = build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PADDING", "batch")).eval()
-    records = [{"image": random_image(32, 32)}, {"image": random_image(64, 96)}]
-    alone = model.proposer.propose(records[:1])[0]
-    together = model.proposer.propose(records)[0]
-    assert alone.padded_hw == (32, 32) and together.padded_hw == (64, 96)
-    one, other = (model.encode(records[0], proposals).mask_embeddings for proposals in (alone, together))
-    assert not torch.allclose(one, other, atol=1e-3)
-
-
-def test_architecture_tells_what_a_file_of_weights_cannot(tmp_path):
+def test_activation_comes_from_the_architecture_file(tmp_path):
     cfg = tiny_config(tmp_path, "MaskCLIP")
     fields = {**ClipArchitecture.from_name(cfg.MODEL.MASQCLIP.CLIP.ARCHITECTURE).to_dict(), "activation": "gelu"}
     clip = build_clip(fields)
@@ -218,3 +162,20 @@ def test_no_clip_at_all_is_refused(tmp_path):
 def test_unknown_source_of_proposals_is_refused(tmp_path):
     with pytest.raises(ValueError, match="PROPOSER.SOURCE is 'oracle'"):
         build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.PROPOSER.SOURCE", "oracle"))
+
+
+def test_number_of_instances_can_be_set_and_reset(model):
+    configured = model.tasks.topk
+    model.set_detections_per_image(2)
+    assert len(model(_records()[:1])[0]["instances"]) <= 2 == model.tasks.topk
+    model.set_detections_per_image(None)
+    assert model.tasks.topk == configured
+
+
+def test_tasks_of_evaluation_are_those_of_the_configuration(tmp_path):
+    opts = ("MODEL.MASK_FORMER.TEST.INSTANCE_ON", "False", "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "True")
+    cfg = tiny_config(tmp_path, "MaskCLIP", *opts, "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True")
+    assert MaskCLIP.evaluation_tasks(cfg) == ("panoptic", "semantic")
+    cfg.MODEL.MASQCLIP.PROPOSER.SOURCE = "ground_truth"
+    assert MaskCLIP.evaluation_tasks(cfg) == ("panoptic", "semantic", "mask_classification")
+    assert MaskProposer.evaluation_tasks(cfg) == ("proposals",)

@@ -1,4 +1,4 @@
-"""Memory that runs out: once more in pieces, with the same result; then a sentence with the size that failed."""
+"""Out of memory: one retry in pieces, with the same result, then an error that names the size."""
 
 import pytest
 import torch
@@ -19,17 +19,17 @@ def _limited(limit):
     return square, calls
 
 
-def test_all_at_once_where_it_fits():
+def test_all_items_at_once_if_they_fit():
     square, calls = _limited(8)
     assert in_smaller_pieces(square, [1, 2, 3], "images") == [1, 4, 9] and calls == [3]
 
 
-def test_one_retry_in_pieces_gives_the_same():
+def test_one_retry_in_pieces_has_the_same_result():
     square, calls = _limited(1)
     assert in_smaller_pieces(square, [1, 2, 3], "images") == [1, 4, 9] and calls == [3, 1, 1, 1]
 
 
-def test_sentence_names_the_size():
+def test_the_error_names_the_size():
     square, calls = _limited(0)
     with pytest.raises(RuntimeError, match=r"single one of 2 images of 640 x 480 pixels.*MIN_SIZE_TEST.*2.00 GiB"):
         in_smaller_pieces(square, [1, 2], "images of 640 x 480 pixels")

@@ -1,4 +1,4 @@
-"""Negatives, the extra class and the ensemble of synonyms in whole models, at test and in training."""
+"""Background prompts, the extra class and the ensemble of synonyms in whole models, in evaluation and training."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ ALL_TASKS = (
     "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True",
 )  # fmt: skip
 WORDS = Vocabulary(("cat", "grass"), (True, False))
-# Class logits of four masks by hand: cat, grass, the background_prompts shadow and hand, the extra class.
+# Class logits of four masks by hand: cat, grass, the background prompts shadow and hand, the extra class.
 LOGITS = torch.tensor([
     [3.0, 1.0, 0.0, 0.0, 0.0],  # cat
     [1.0, 0.0, 2.0, 0.0, 0.0],  # shadow
@@ -44,8 +44,8 @@ def make(tmp_path, monkeypatch):
     return make
 
 
-def answer(model, vocabulary):
-    """Answers for an image of four quarters, each of which is a mask."""
+def predict(model, vocabulary):
+    """Predictions for an image of four quarters, each of which is a mask."""
     masks = torch.zeros(4, 8, 8, dtype=torch.bool)
     for index in range(4):
         masks[index, 4 * (index // 2) :, 4 * (index % 2) :][:4, :4] = True
@@ -55,13 +55,13 @@ def answer(model, vocabulary):
 
 @pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
 @pytest.mark.parametrize("extra", ["", "background"])
-def test_negatives_take_their_share_and_are_dropped(make, name, extra):
+def test_background_prompts_take_their_share_of_the_softmax(make, name, extra):
     model, vocabulary = make(name, extra)
     log_probs = model.class_log_probs(torch.zeros(4, 16), torch.ones(4), vocabulary)
     scores = model.class_scores(log_probs, vocabulary).probs
     all_probs = LOGITS[:, : 5 if extra else 4].softmax(1)
     torch.testing.assert_close(scores, all_probs[:, :2])
-    found = answer(model, vocabulary)
+    found = predict(model, vocabulary)
     assert found["sem_seg_labels"].max() <= 1 and found["instances"].pred_classes.tolist() == [0] * 4
     expected = all_probs[:, 0].sort(descending=True).values
     torch.testing.assert_close(found["instances"].scores.sort(descending=True).values, expected, atol=1e-3, rtol=1e-3)
@@ -69,7 +69,7 @@ def test_negatives_take_their_share_and_are_dropped(make, name, extra):
 
 def kept(model, vocabulary):
     """Quarters of the image that have a panoptic segment."""
-    ids, segments = answer(model, vocabulary)["panoptic_seg"]
+    ids, segments = predict(model, vocabulary)["panoptic_seg"]
     assert {segment["category_id"] for segment in segments} <= {0, 1}
     return [bool(ids[4 * (index // 2), 4 * (index % 2)]) for index in range(4)]
 
@@ -81,12 +81,12 @@ def kept(model, vocabulary):
         ("MaskCLIP", "", ("shadow", "hand"), [True, False, True, False]),
         ("MaskCLIP", "other", (), [True, True, False, False]),
         ("MaskCLIP", "other", ("shadow", "hand"), [True, False, False, False]),
-        # The extra class of MasQCLIP discards nothing: the best of the others decides, which may be a negative.
+        # The extra class of MasQCLIP rejects nothing; background prompts do.
         ("MasQCLIP", "background", (), [True, True, True, True]),
         ("MasQCLIP", "background", ("shadow", "hand"), [True, False, True, False]),
     ],
 )
-def test_panoptic_segments_are_not_won_by_negatives(make, name, extra, background_prompts, expected):
+def test_background_prompts_reject_panoptic_segments(make, name, extra, background_prompts, expected):
     assert kept(*make(name, extra, background_prompts)) == expected
 
 
@@ -96,8 +96,8 @@ def test_no_masks(make):
     assert scores.probs.shape == (0, 2) and scores.reject_probs.shape == (0,)
 
 
-def test_negatives_in_training_are_a_part_of_none(make):
-    """The soft-max gives the last column the sum of the extra class and the background_prompts."""
+def test_background_prompts_in_training_count_as_none(make):
+    """The softmax of the last column is the sum of the extra class and the background prompts."""
     model, vocabulary = make("MasQCLIP", "background")
     logits = model.training_class_logits(torch.zeros(4, 16), vocabulary, "background")
     probs = LOGITS.softmax(1)
@@ -110,10 +110,10 @@ def test_negatives_in_training_are_a_part_of_none(make):
 
 @pytest.mark.parametrize("ensemble", ["first", "mean", "max"])
 @pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP"])
-def test_models_learn_with_every_ensemble_templates_and_negatives(tmp_path, name, ensemble):
+def test_models_learn_with_every_ensemble_templates_and_background_prompts(tmp_path, name, ensemble):
     model = build_model(tiny_config(tmp_path, name, "MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]"))
-    words = Vocabulary.from_names("cat|kitten,dog|puppy|hound", stuff="grass")
-    model.set_vocabulary(replace(words, ensemble=ensemble, templates=("a {}", "the {}"), background_prompts=("hand",)))
+    names = Vocabulary.from_names("cat|kitten,dog|puppy|hound", stuff="grass")
+    model.set_vocabulary(replace(names, ensemble=ensemble, templates=("a {}", "the {}"), background_prompts=("hand",)))
     masks = torch.zeros(2, 32, 40, dtype=torch.bool)
     masks[0, :10, :12] = masks[1, 12:, 5:] = True
     instances = Instances((32, 40), gt_masks=BitMasks(masks), gt_classes=torch.tensor([1, 2]))
@@ -129,8 +129,8 @@ def test_max_is_the_best_of_vocabularies_with_one_synonym_each(tmp_path, name):
     model = build_model(tiny_config(tmp_path, name, "MODEL.MASQCLIP.TEXT.ENSEMBLE", "max")).eval()
     embeddings = torch.randn(5, 16)
 
-    def logits(words):
-        return model.text_classifier.class_logits(embeddings, Vocabulary.from_names(words), "other")
+    def logits(names):
+        return model.text_classifier.class_logits(embeddings, Vocabulary.from_names(names), "other")
 
     best = torch.maximum(logits("cat,dog"), logits("kitten,hound"))
     best = torch.maximum(best, logits("cat,puppy"))
