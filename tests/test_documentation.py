@@ -1,13 +1,11 @@
-"""Every command in the documentation is run: in a folder like a fresh clone, in order, on small numbers."""
+"""Every command in the documentation runs: in a folder like a fresh clone, in order, with few steps and images."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from masqclip_d2.clip.model import build_clip, save_clip
 from masqclip_d2.config import load_config, shipped_configs
 from masqclip_d2.data.preparation import prepare
 from tests import original_formats
+from tests.forked import run_python
 from tests.helpers import TINY_CLIP, TINY_MASK_RCNN, TINY_PROPOSER, published_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,16 +33,17 @@ SMALL_MODEL = [
     "MODEL.MASQCLIP.CLIP.NAME", "small_clip.safetensors", "INPUT.MIN_SIZE_TEST", "64",
 ]  # fmt: skip
 SMALL_MASK_RCNN = [*TINY_MASK_RCNN, "MODEL.BACKBONE.NAME", "TorchvisionResNet"]
-# Commands that are shown but whose doing is the whole test run itself, or needs what no test has.
+# Commands that are not run -> the reason.
 SHOWN_ONLY = {
-    "make test": "this very run",
+    "make test": "this test run",
+    "make lint": "needs the tools of a development environment; continuous integration runs it",
     "make figures": "overwrites the figures in docs/; tests/projects/figures draws each of them",
     "masqclip check-data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
     "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
 }
-# Too long for a key: the beginning is enough.
+# The same for the beginning of a long command.
 SHOWN_ONLY_FROM = {
     "python train_net.py --eval-only --config-file configs/masqclip_r50.yaml": "needs CLIP ViT-L/14@336px; "
     "tests/evaluation/test_protocols.py does the same on miniatures",
@@ -56,7 +56,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def files(page: str) -> dict[str, str]:
-    """Files that the page asks to save: blocks that begin with a comment which is nothing but a file's name."""
+    """Files that a reader of the page saves: blocks that begin with a comment with nothing but a file name."""
     named = ((re.match(r"# (\w+\.(?:py|yaml))\n", text), text) for _, text in blocks(page))
     return {match[1]: text for match, text in named if match}
 
@@ -64,16 +64,15 @@ def files(page: str) -> dict[str, str]:
 def commands(page: str) -> list[str]:
     """Shell commands of a page: in blocks, and between backticks in the text."""
     text = (ROOT / page).read_text()
-    inline = re.findall(
-        r"`((?:masqclip \S+|python|make|pip) [^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
-    )
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`((?:masqclip \S+|python|make|pip) [^`\n]+)`", prose)
     fenced = [line for language, block in blocks(page) if language in ("", "bash") for line in block.splitlines()]
     return [line.strip() for line in fenced + inline if re.match(r"(masqclip|python|make|pip|bash) ", line.strip())]
 
 
 @pytest.fixture
 def clone(tmp_path):
-    """A folder like a clone, whose data and output are its own, with miniatures of the published datasets."""
+    """A folder like a clone, with its own data and output, and miniatures of the published datasets."""
     folder = tmp_path / "clone"
     folder.mkdir()
     for entry in ROOT.iterdir():
@@ -91,34 +90,20 @@ def clone(tmp_path):
     return folder
 
 
-def run(command: str, clone: Path) -> str:
-    """Run a command with small numbers in `clone`; its standard output."""
-    return run_words(words_of(command, clone), command, clone)
-
-
-# Scripts one after the other in one process: loading PyTorch takes longer than their work.
-ALL_IN_ONE = """
-import json, runpy, sys
-for words in json.load(open(sys.argv[1])):
-    print("now:", *words, flush=True)
-    sys.argv = words[1:] if words[0] == "-m" else words
-    if words[0] == "-m":
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+def run(command: str, clone: Path) -> None:
+    """Run a command with few steps and images in `clone`."""
+    words = words_of(command, clone)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": "datasets"}
+    if words[0] == "python":
+        has_stages = program(words) in ("run-stages", "projects.shapes_results")
+        done = run_python(words[1:], cwd=clone, env=environment, fork_children=has_stages)
     else:
-        runpy.run_path(words[0], run_name="__main__")
-"""
-
-
-def run_together(page: str, clone: Path) -> None:
-    """Run the commands of a page that has many, all of them scripts, in one process."""
-    scripts = [words_of(command, clone)[1:] for command in commands(page)]
-    (clone / "scripts.json").write_text(json.dumps(scripts))
-    run_words([sys.executable, "-c", ALL_IN_ONE, "scripts.json"], page, clone)
-    evaluated = {words[words.index("--config-file") + 1] for words in scripts if "--eval-only" in words}
-    assert len(list((clone / "output").rglob("results.json"))) == len(evaluated) > 10
+        done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
 
 
 def words_of(command: str, clone: Path) -> list[str]:
+    """The command line with globs expanded and small sizes; `masqclip` as `python -m masqclip_d2`."""
     command = re.sub(r"--num-(train|val|captions|closeups) (\d+)", r"--num-\1 8", command)
     unquoted = [word if "*" in word and "'" not in word else None for word in shlex.split(command, posix=False)]
     globs = {word: sorted(map(str, clone.glob(word))) for word in unquoted if word}
@@ -126,10 +111,11 @@ def words_of(command: str, clone: Path) -> list[str]:
     if words[0] not in ("masqclip", "python"):
         return words
     if words[0] == "masqclip":
-        words = [sys.executable, "-m", "masqclip_d2", *words[1:]]
-    words[0] = sys.executable
-    if words[1] == "train_net.py" or program(words) == "run-stages":
+        words = ["python", "-m", "masqclip_d2", *words[1:]]
+    if program(words) in ("train_net.py", "train", "run-stages"):
         words += FEWER_STEPS
+    if re.search(r"make[-_]shapes|prepare", program(words)):
+        words += ["--workers", "1"]
     if program(words) == "projects.shapes_results":
         words += ["--opts", *FEWER_STEPS]
     if program(words) == "convert":  # never overwrites the shipped weights
@@ -144,13 +130,6 @@ def program(words: list[str]) -> str:
     return words[2] if words[1] == "-m" else words[1]
 
 
-def run_words(words: list[str], what: str, clone: Path) -> str:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": "datasets"}
-    done = subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, f"{what}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
-    return done.stdout
-
-
 def makefile_commands(target: str) -> list[str]:
     """The Python commands that a make target would run, with the environment's interpreter."""
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -160,8 +139,10 @@ def makefile_commands(target: str) -> list[str]:
 
 
 def for_real_data(words: list[str], clone: Path) -> list[str]:
-    """A command on a configuration of real data with a small model, untrained weights where it wants trained ones, no
-    GPU; a plan of stages is only shown, as tests/cli/test_run_stages.py runs one."""
+    """A command for real data with a small model, untrained in place of trained weights, on the CPU.
+
+    A plan of stages is only printed; tests/engine/stages/test_run.py runs one.
+    """
     words = ["0" if before == "--num-gpus" else word for before, word in zip(["", *words], words, strict=False)]
     small = SMALL_MODEL + (SMALL_MASK_RCNN if "mask_rcnn" in " ".join(words) else [])
     if program(words) == "convert":
@@ -179,13 +160,13 @@ def for_real_data(words: list[str], clone: Path) -> list[str]:
 
 
 def leaves(config: str, weights: Path) -> bool:
-    """Whether a configuration leaves these weights in its OUTPUT_DIR, a student in the folder of a round."""
+    """Whether a configuration writes these weights to its OUTPUT_DIR, a student to the folder of a round."""
     folder = weights.parent.parent if weights.parent.name.startswith("round_") else weights.parent
     return Path(load_config(config).OUTPUT_DIR) == folder
 
 
 def write_published_checkpoints(clone: Path) -> None:
-    """Stand-ins of small sizes under the published names, as one has downloaded them."""
+    """Small checkpoints under the published parameter names, in place of the downloads."""
     (clone / "downloads").mkdir()
     names = {"maskclip": "maskclip_r50", "masqclip": "masqclip_r50", "student": "coco/teacher_r50"}
     for kind, config in names.items():
@@ -210,30 +191,25 @@ def test_commands_of_a_page_run(page, clone):
     if page in ("docs/migration.md", "docs/paper_rows.md"):
         write_published_checkpoints(clone)
         prepare_miniatures(clone)
-    if page == "docs/paper_rows.md":
-        return run_together(page, clone)
     for name, text in files(page).items():
         (clone / name).write_text(text)
     for command in commands(page):
         if command in SHOWN_ONLY or command.startswith(tuple(SHOWN_ONLY_FROM)):
             continue
         if command.startswith("make "):
-            inner = makefile_commands(command.split()[1])
-            assert inner
-            for line in inner:
+            lines = makefile_commands(command.split()[1])
+            assert lines
+            for line in lines:
                 run(line, clone)
         else:
             run(command, clone)
-    run_python(page, clone)  # after the commands, whose results it may take up
+    run_python_blocks(page, clone)  # after the commands, whose results it may use
 
 
-def run_python(page: str, clone: Path) -> None:
+def run_python_blocks(page: str, clone: Path) -> None:
     """Run the Python of a page that is not saved as a file, a block at a time; each prints something."""
     for block in (text for language, text in blocks(page) if language == "python" and text not in files(page).values()):
-        done = subprocess.run(
-            [sys.executable, "-c", block], cwd=clone, capture_output=True, text=True, timeout=300,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        done = run_python(["-c", block], cwd=clone, env={**os.environ, "OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr[-1500:]
         assert done.stdout.strip()
 
@@ -245,8 +221,8 @@ def test_there_are_commands_and_no_placeholders():
         assert not re.search(r"PLACEHOLDER|TODO|NUMBERS$", (ROOT / page).read_text(), flags=re.MULTILINE)
 
 
-def test_links_and_pictures_exist():
-    for page in PAGES:
+def test_links_and_figures_exist():
+    for page in [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"]:
         for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
 

@@ -24,7 +24,7 @@ def test_wheel_works_in_an_empty_directory(tmp_path):
         str(tmp_path),
         str(ROOT),
     ]
-    built = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    built = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert built.returncode == 0, built.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"

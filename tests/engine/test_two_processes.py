@@ -24,7 +24,7 @@ def _run(root, output, num_gpus, *words, config="base/shapes"):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(root.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", config, "--num-gpus", str(num_gpus)]
     command += [*words, "OUTPUT_DIR", str(output)]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert finished.returncode == 0, finished.stderr[-3000:]
 
 

@@ -1,0 +1,39 @@
+"""The stand-in for subprocess.run behaves like it."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.forked import run_python
+
+
+def test_code_module_and_script(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import sys, os\nprint(os.path.basename(sys.argv[0]), sys.argv[1:], os.getcwd())\n"
+    )
+    for words in (["-m", "mine", "a"], ["mine.py", "a"]):
+        done = run_python(words, cwd=tmp_path)
+        assert done.returncode == 0 and done.stdout == f"mine.py ['a'] {tmp_path}\n", done.stderr
+    done = run_python(["-c", "import os; print(os.environ['COLOR'], len(os.environ))"], env={"COLOR": "red"})
+    assert done.stdout.startswith("red ") and "COLOR" not in os.environ
+
+
+def test_exit_codes_and_tracebacks():
+    assert run_python(["-c", "raise SystemExit(3)"]).returncode == 3
+    done = run_python(["-c", "1 / 0"])
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr and not done.stdout
+
+
+def test_output_of_child_processes_is_captured():
+    assert run_python(["-c", "import os; os.system('echo hello')"]).stdout == "hello\n"
+
+
+def test_processes_do_not_share_state():
+    run_python(["-c", "import masqclip_d2; masqclip_d2.__version__ = 'changed'"])
+    assert run_python(["-c", "import masqclip_d2; print(masqclip_d2.__version__ == 'changed')"]).stdout == "False\n"
+
+
+def test_a_command_that_takes_too_long_is_killed():
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_python(["-c", "import time; time.sleep(60)"], timeout=0.5)
