@@ -1,13 +1,10 @@
 """Packages that pyproject.toml cannot list; everything else about the distribution is there."""
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 
-BUNDLED = "masqclip_d2._bundled"
+# Namespace packages, since folders of data and that of the bundled Detectron2 have no __init__.py. The configs lie
+# next to the package in a checkout and inside it when installed.
+configs = ["masqclip_d2.configs", *(f"masqclip_d2.configs.{name}" for name in find_namespace_packages("configs"))]
+packages = find_namespace_packages(include=["masqclip_d2", "masqclip_d2.*"], exclude=["*__pycache__*"])
 
-# find_packages finds neither the bundled Detectron2, which lies in a folder without __init__.py so that it cannot be
-# imported as masqclip_d2._bundled, nor the configs, which lie next to the package in a checkout.
-packages = find_packages(include=["masqclip_d2", "masqclip_d2.*"])
-packages += [f"{BUNDLED}.{name}" for name in find_packages("masqclip_d2/_bundled")]
-packages += ["masqclip_d2.configs"]
-
-setup(packages=packages, package_dir={"masqclip_d2.configs": "configs"})
+setup(packages=packages + configs, package_dir={"masqclip_d2.configs": "configs"})
