@@ -43,7 +43,7 @@ GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "pq_A"
 NUM_CATEGORIES = 133  # as COCO has, 80 of them things
 NUM_THINGS = 80
 SOURCES = ("counting", "model", "folders", "processes")
-WHOSE = ("ours", "plain", "published")
+IMPLEMENTATIONS = ("ours", "plain", "published")
 GROUPS = {"All": (0, 1), "Things": (1,), "Stuff": (0,)}
 
 
@@ -66,15 +66,14 @@ def main() -> None:
         seconds, results = time_rows(rows_of(files, args), args.repeats)
     print(f"{args.images} images of {args.side} x {args.side} pixels, {args.segments} segments; numpy {np.__version__}")
     print(f"{'ms per image':12}" + "".join(f"{source:>16}" for source in SOURCES))
-    for who in WHOSE:
-        cells = [seconds.get((who, source)) for source in SOURCES]
-        print(f"{who:12}" + "".join(f"{1000 * cell / args.images:16.2f}" if cell else " " * 16 for cell in cells))
+    for name in IMPLEMENTATIONS:
+        cells = [seconds.get((name, source)) for source in SOURCES]
+        print(f"{name:12}" + "".join(f"{1000 * cell / args.images:16.2f}" if cell else " " * 16 for cell in cells))
     for source in SOURCES:
-        for who in WHOSE[1:]:
-            if (who, source) in seconds:
-                print(
-                    f"{source}: {who} takes {seconds[who, source] / seconds['ours', source]:.1f} times as long as ours"
-                )
+        for name in IMPLEMENTATIONS[1:]:
+            if (name, source) in seconds:
+                ratio = seconds[name, source] / seconds["ours", source]
+                print(f"{source}: {name} takes {ratio:.1f} times as long as ours")
     largest = max(difference(result, results["plain", "counting"]) for result in results.values())
     print(f"largest difference of any PQ, SQ, RQ to the plain rules: {largest:.1e}")
     golden = max(row.error for row in check_panoptic_quality(GOLDEN))
@@ -133,7 +132,7 @@ def nearest(pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def rows_of(files: Files, args) -> dict:
-    """(whose, source) -> function that evaluates all images and returns {group: {pq, sq, rq}}."""
+    """(implementation, source) -> function that evaluates all images and returns {group: {pq, sq, rq}}."""
     gt, pred = (json.loads(path.read_text())["annotations"] for path in (files.gt_json, files.pred_json))
     gt_maps, pred_maps = (
         [read_panoptic_png(folder / a["file_name"]) for a in annotations]
@@ -160,7 +159,7 @@ def rows_of(files: Files, args) -> dict:
         return run
 
     counts = {"ours": PanopticQuality.add_image, "plain": count_by_the_rules}
-    rows = {(who, source): row(count, source) for who, count in counts.items() for source in from_disk}
+    rows = {(name, source): row(count, source) for name, count in counts.items() for source in from_disk}
     rows["ours", "processes"] = lambda: groups_of(panoptic_quality_of_folders(*files.all, args.workers)[0])
     if args.panopticapi:
         rows |= published_rows(args.panopticapi, files, gt_maps, pred_maps)
@@ -239,16 +238,16 @@ def silenced(function):
 
 def time_rows(rows: dict, repeats: int) -> tuple[dict, dict]:
     """Median seconds and results of all rows, each round running them in turn."""
-    seconds, results = {name: [] for name in rows}, {}
+    seconds, results = {row: [] for row in rows}, {}
     for round_ in range(repeats):
-        for (who, source), run in rows.items():
-            print(f"\rround {round_ + 1} of {repeats}: {who} {source:12}", end="", file=sys.stderr, flush=True)
+        for (name, source), run in rows.items():
+            print(f"\rround {round_ + 1} of {repeats}: {name} {source:12}", end="", file=sys.stderr, flush=True)
             clock = time.perf_counter if source == "processes" else time.process_time
             start = clock()
-            results[who, source] = run()
-            seconds[who, source].append(clock() - start)
+            results[name, source] = run()
+            seconds[name, source].append(clock() - start)
     print(file=sys.stderr)
-    return {name: statistics.median(values) for name, values in seconds.items()}, results
+    return {row: statistics.median(values) for row, values in seconds.items()}, results
 
 
 def difference(one: dict, other: dict) -> float:

@@ -32,7 +32,7 @@ class Detectron2Backend:
 
 
 def install() -> None:
-    """Make `import detectron2` work; see the module docstring. Does nothing on later calls.
+    """Make `import detectron2` work; see the module docstring. Later calls have no effect.
 
     Raises:
         ValueError: MASQCLIP_D2 is none of auto, real, bundled.

@@ -40,7 +40,7 @@ def get_detection_dataset_dicts(
         check_consistency: require equal `thing_classes` in all datasets, and log the number of instances per class.
 
     Raises:
-        AssertionError: no names, a dataset is empty, or nothing is left.
+        AssertionError: no names, a dataset is empty, or no image is left.
         ValueError: the datasets' `thing_classes` differ.
     """
     if min_keypoints or proposal_files is not None:

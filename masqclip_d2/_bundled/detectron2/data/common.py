@@ -118,7 +118,7 @@ class ToIterableDataset(data.IterableDataset):
 
 
 class AspectRatioGroupedDataset(data.IterableDataset):
-    """Batches whose images are all wider than high, or all not; less padding. Items need "width" and "height"."""
+    """Batches of landscape images or of portrait images only, for less padding. Items need "width" and "height"."""
 
     def __init__(self, dataset: Iterable[dict], batch_size: int):
         self.dataset, self.batch_size = dataset, batch_size

@@ -224,7 +224,7 @@ class EvalHook(HookBase):
                 try:
                     scalars[name] = float(value)
                 except (TypeError, ValueError) as error:
-                    raise ValueError(f"Evaluation results must be numbers; {name!r} is {value!r}.") from error
+                    raise ValueError(f"Metrics must be numbers; {name!r} is {value!r}.") from error
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
         # Only rank 0 computes metrics; the others wait here, not in their next collective call.
         comm.synchronize()

@@ -29,7 +29,7 @@ class BoxMode(IntEnum):
             return box
         sign = 1 if from_mode == BoxMode.XYWH_ABS else -1
         if isinstance(box, (list, tuple)):
-            assert len(box) == 4, f"A box has 4 numbers; got {len(box)}."
+            assert len(box) == 4, f"A box has 4 values; got {len(box)}."
             x0, y0, x1, y1 = box
             return type(box)((x0, y0, x1 + sign * x0, y1 + sign * y0))
         assert box.shape[-1] == 4, f"Boxes have shape (..., 4); got {tuple(box.shape)}."

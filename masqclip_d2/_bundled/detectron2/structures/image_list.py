@@ -32,7 +32,7 @@ class ImageList:
 
         Args:
             tensors: images (..., Hi, Wi); only the last two sizes may differ.
-            size_divisibility: the padded sizes are rounded up to a multiple of this; 0 and 1 do nothing.
+            size_divisibility: the padded sizes are rounded up to a multiple of this; 0 and 1 have no effect.
             pad_value: value of padded pixels.
             padding_constraints: constraints of a backbone: "square_size" pads to that size, "size_divisibility"
                 overrides the argument.

@@ -70,13 +70,13 @@ class VisImage:
 
 
 class Visualizer:
-    """Draws annotations and predictions of one picture; each `draw_*` returns the `VisImage` it draws on, `output`.
+    """Draws annotations and predictions on one image; each `draw_*` returns the `VisImage` it draws on, `output`.
 
     Args:
         img_rgb: (H, W, 3) RGB, 0..255.
-        metadata: of the dataset; thing_classes, thing_colors, stuff_classes, stuff_colors are used where present.
+        metadata: of the dataset; thing_classes, thing_colors, stuff_classes, stuff_colors are used if present.
         scale: scale factor of the output.
-        font_size_scale: factor on the size of all words.
+        font_size_scale: factor of the size of all labels.
     """
 
     def __init__(

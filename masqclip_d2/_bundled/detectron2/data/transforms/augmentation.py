@@ -36,7 +36,7 @@ class AugInput:
         self.boxes, self.sem_seg = boxes, sem_seg
 
     def transform(self, tfm: Transform) -> None:
-        """Apply a transform to everything."""
+        """Apply a transform to image, boxes and labels."""
         self.image = tfm.apply_image(self.image)  # pyright: ignore[reportAttributeAccessIssue]  (fvcore: no return type)
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)

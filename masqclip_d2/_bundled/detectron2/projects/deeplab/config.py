@@ -1,4 +1,4 @@
-"""Config keys that Mask2Former-style YAML files inherit from DeepLab."""
+"""DeepLab's config keys, which Mask2Former-style YAML files set."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from detectron2.config import CfgNode
 
 
 def add_deeplab_config(cfg: CfgNode) -> None:
-    """Add DeepLab's keys to `cfg`, in place. Only the crop, the poly learning rate and the loss type mean something
-    without DeepLab's own head and backbone; the others exist so that YAML files which set them can be read."""
-    # Largest share of a crop that one category may fill (RandomCrop_CategoryAreaConstraint); 1.0 = no limit.
+    """Add DeepLab's keys to `cfg`, in place.
+
+    Only the crop, the poly learning rate and the loss type have an effect without DeepLab's own head and backbone; the
+    other keys are accepted for compatibility with YAML files.
+    """
+    # Largest fraction of a crop for one category (RandomCrop_CategoryAreaConstraint); 1.0 = no limit.
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 1.0
-    # WarmupPolyLR: lr = base * (1 - iter / max_iter) ** power, or a constant share of base once below it (0 = never).
+    # WarmupPolyLR: lr = base * (1 - iter / max_iter) ** power, or a constant fraction of base if larger.
     cfg.SOLVER.POLY_LR_POWER = 0.9
     cfg.SOLVER.POLY_LR_CONSTANT_ENDING = 0.0
 

@@ -1,4 +1,4 @@
-"""Sampling of maps at points, and the choice of uncertain points.
+"""Sampling of maps at points, and selection of uncertain points.
 
 Kirillov et al., "PointRend: Image Segmentation as Rendering", CVPR 2020, section 3.1 (training).
 Letters: N maps, C channels, P points. Point coordinates are (x, y) in [0, 1] of the map, (0, 0) its top left corner.
@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 
 def point_sample(input: Tensor, point_coords: Tensor, **kwargs) -> Tensor:
-    """Read a map at points, bilinearly unless `mode` says otherwise.
+    """Sample a map at points, bilinearly unless `mode` is given.
 
     Args:
         input: (N, C, H, W).
         point_coords: (N, P, 2) or (N, Hg, Wg, 2), (x, y) in [0, 1].
         kwargs: go to `torch.nn.functional.grid_sample`; with align_corners=False, (0, 0) is the outer corner of the
-            first pixel, not its centre.
+            first pixel, not its center.
 
     Returns:
         (N, C, P) or (N, C, Hg, Wg).
@@ -38,14 +38,14 @@ def get_uncertain_point_coords_with_randomness(
     oversample_ratio: float,
     importance_sample_ratio: float,
 ) -> Tensor:
-    """Choose points for the mask loss: the most uncertain ones of a random draw, and some at random.
+    """Select points for the mask loss: the most uncertain ones of a random draw, and random ones.
 
     Args:
         coarse_logits: (N, C, H, W).
         uncertainty_func: (N, C, P) logits -> (N, 1, P), larger = less certain.
         num_points: P.
         oversample_ratio: the draw has int(P * oversample_ratio) uniform points; at least 1.
-        importance_sample_ratio: share of P that is taken by uncertainty, in [0, 1].
+        importance_sample_ratio: fraction of P that is selected by uncertainty, in [0, 1].
 
     Returns:
         (N, P, 2) coordinates in [0, 1], the uncertain points first.
