@@ -81,7 +81,16 @@ def clone(tmp_path):
     (folder / "datasets").mkdir()
     for entry in (ROOT / "datasets").glob("*.*"):
         (folder / "datasets" / entry.name).symlink_to(entry)
-    for name in ("coco_panoptic", "coco_instances", "ade20k", "ade20k_full", "pascal_context", "pascal_voc", "lvis", "cityscapes"):
+    for name in (
+        "coco_panoptic",
+        "coco_instances",
+        "ade20k",
+        "ade20k_full",
+        "pascal_context",
+        "pascal_voc",
+        "lvis",
+        "cityscapes",
+    ):
         getattr(original_formats, f"write_{name}")(folder / "datasets")
     save_clip(
         folder / "small_clip.safetensors",

@@ -132,7 +132,7 @@ _LOADERS: dict[str, Callable[[Path, dict[str, Any]], list[Record]]] = {
 
 def _require_finished(root: Path, path: str) -> None:
     """Raise FileNotFoundError, with the command to run, if the folder is unfinished or lacks the file."""
-    command = f"python datasets/make_shapes.py --output {root}"
+    command = f"masqclip make-shapes --output {root}"
     manifest = read_manifest(root)
     if manifest is not None and not manifest["complete"]:
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in manifest["spec"].items())

@@ -12,7 +12,7 @@
     background_prompts: [shadow, reflection]       # texts that compete and are never predicted
     groups: {base: [striped circle]}      # categories, by name, that get metrics of their own
 
-A file that contains only a list holds the categories.
+A file that is a list contains the categories.
 """
 
 from __future__ import annotations

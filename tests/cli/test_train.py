@@ -65,7 +65,7 @@ def test_missing_data_name_the_command_that_makes_them(capsys, tmp_path, mini_sh
 
     register_shapes(tmp_path / "nowhere", prefix="missing_")
     error = fails(capsys, *evaluate(tmp_path, "DATASETS.TEST", "('missing_shapes_val',)"))
-    assert "make_shapes.py" in error
+    assert "masqclip make-shapes" in error
 
 
 def test_more_gpus_than_there_are(capsys, monkeypatch):

@@ -101,7 +101,7 @@ def test_a_failed_check_sets_the_exit_code(tmp_path, capsys):
     output = capsys.readouterr().out
     assert "1 of 2 datasets passed all checks." in output
     (line,) = [line for line in output.splitlines() if "FAILED" in line]
-    assert f"prepare it with: python datasets/prepare_pascal_voc.py --root {tmp_path}" in line
+    assert f"prepare it with: masqclip prepare pascal_voc --root {tmp_path}" in line
 
 
 def test_an_alias_and_an_unknown_name(capsys):
@@ -190,7 +190,7 @@ def test_an_interrupted_preparation_names_the_command_that_resumes_it(tmp_path):
     register("ade20k", tmp_path, "half_checked_")
     ((subject, message),) = failures("half_checked_ade20k_sem_seg_val")
     assert subject == "files"
-    assert "was interrupted; resume it with: python datasets/prepare_ade20k.py --root" in message
+    assert "was interrupted; resume it with: masqclip prepare ade20k --root" in message
 
 
 @pytest.mark.parametrize("order, supported", [("ours", True), ("OVSeg's", False)])

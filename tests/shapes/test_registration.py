@@ -116,7 +116,7 @@ def test_the_default_root_is_detectron2_datasets(tmp_path, monkeypatch, forget):
 @pytest.mark.parametrize("name", [*NAMES, "shapes_captions", "shapes_closeups"])
 def test_a_missing_folder_is_reported_with_the_command(tmp_path, name, forget):
     register_shapes(tmp_path / "nowhere", prefix="absent_")
-    with pytest.raises(FileNotFoundError, match=r"python datasets/make_shapes.py --output .*nowhere") as caught:
+    with pytest.raises(FileNotFoundError, match=r"masqclip make-shapes --output .*nowhere") as caught:
         DatasetCatalog.get(f"absent_{name}")
     assert "\n" not in str(caught.value)
 

@@ -81,7 +81,7 @@ def register_semantic_sets(root: Path, sets: Sequence[SemanticSet], prefix: str)
 
 def prepare_command(preparation: str, root: Path) -> str:
     """Return a hint with the command that prepares a dataset."""
-    return f"prepare it with: python datasets/prepare_{preparation}.py --root {root}"
+    return f"prepare it with: masqclip prepare {preparation} --root {root}"
 
 
 def require_files(name: str, metadata: dict[str, Any], paths: Sequence[str]) -> None:

@@ -81,7 +81,7 @@ class ShapesSpec:
             "closeups": self.num_closeups,
         }
 
-    def holds(self, other: ShapesSpec) -> bool:
+    def includes(self, other: ShapesSpec) -> bool:
         """Return True if this spec contains all images of `other`."""
         return self.seed == other.seed and all(self.counts[split] >= n for split, n in other.counts.items())
 
@@ -177,12 +177,12 @@ def _claim(output: Path, spec: ShapesSpec, exist_ok: bool) -> bool:
             f"{output} has version {manifest['world_version']} of the Shapes world, this code renders version "
             f"{WORLD_VERSION}; delete the folder or choose another --output."
         )
-    if manifest["complete"] and found.holds(spec):
+    if manifest["complete"] and found.includes(spec):
         if exist_ok:
             logger.info("%s already exists, with %s.", output, found)
             return False
         raise FileExistsError(f"{output} already exists, with {found}; delete it, or pass --exist-ok to keep it.")
-    if not spec.holds(found):
+    if not spec.includes(found):
         raise FileExistsError(
             f"{output} has {found}, which {spec} does not include; delete it or choose another --output."
         )

@@ -193,7 +193,7 @@ def test_an_interrupted_preparation_is_reported_and_resumed(raw):
     damaged.write_bytes(good[:40])
     fails(raw.parent, f"{ADE_VAL}.png cannot be read", kinds=["semantic"])
     register_ade20k(raw.parent, prefix="broken_")
-    with pytest.raises(FileNotFoundError, match="was interrupted; resume it with: python datasets/prepare_ade20k.py"):
+    with pytest.raises(FileNotFoundError, match="was interrupted; resume it with: masqclip prepare ade20k"):
         DatasetCatalog.get("broken_ade20k_sem_seg_val")
     damaged.write_bytes(good)
     prepare("ade20k", raw.parent, kinds=["semantic"], splits=["val"], progress=False)

@@ -69,6 +69,6 @@ def test_coco_split_without_files_is_reported_with_the_command(tmp_path, forget)
     register_coco_split(tmp_path, prefix="absent_")
     with pytest.raises(
         FileNotFoundError,
-        match="instances_train2017_seen48.json; prepare it with: python datasets/prepare_coco_split.py --root",
+        match="instances_train2017_seen48.json; prepare it with: masqclip prepare coco_split --root",
     ):
         DatasetCatalog.get("absent_coco_instance_train_base48")

@@ -81,7 +81,7 @@ def test_missing_files_are_reported_with_all_searched_paths_and_the_command(tmp_
     for _, _, labels, _ in (row for row in LAYOUTS if row[0] == name):
         assert str(tmp_path / labels) in message
     preparation = name.split("_sem_seg")[0].replace("_59", "").replace("_459", "").replace("_20", "").replace("_21", "")
-    assert f"prepare it with: python datasets/prepare_{preparation}.py --root {tmp_path}" in message
+    assert f"prepare it with: masqclip prepare {preparation} --root {tmp_path}" in message
     assert "\n" not in message
 
 
