@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_MAX_CHARACTERS = 10  # of one number in the compressed run-length encoding, so that it fits into 64 bits
+
 
 def bbox_xywh(mask: NDArray[np.bool_]) -> list[int]:
     """[x, y, width, height] in pixels of an (H, W) mask with at least one pixel."""
@@ -51,8 +53,8 @@ def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) 
         raise ValueError(f"An annotation of {owner} has no mask; expected polygons or run-length encoding.")
     try:
         height, width = (int(side) for side in segmentation["size"])
-        num_pixels = sum(_counts(segmentation["counts"]))
-    except (KeyError, TypeError, ValueError) as error:
+        num_pixels = int(_counts(segmentation["counts"]).sum())
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _undecodable(owner, error) from error
     if (height, width) != tuple(image_hw):
         raise ValueError(
@@ -82,24 +84,37 @@ def _undecodable(owner: str, error: Exception) -> ValueError:
     )
 
 
-def _counts(counts: str | bytes | list[int]) -> list[int]:
-    """Lengths of the runs; ValueError if one is negative or no integer.
-
-    Compressed, a number takes characters of 6 bits (code - 48), lowest first: 5 bits of the number, and one that is set
-    if another character follows. From the fourth number on, differences to the last but one are stored.
-    """
-    if isinstance(counts, list):
-        lengths = counts
+def _counts(counts: str | bytes | list[int]) -> NDArray[np.int64]:
+    """Lengths of the runs; ValueError if one is negative or no integer."""
+    if isinstance(counts, (str, bytes)):
+        lengths = _decompressed(np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, np.uint8))
+    elif all(isinstance(length, Integral) for length in counts):
+        lengths = np.array(counts, dtype=np.int64)
     else:
-        lengths, value, shift = [], 0, 0
-        for code in counts.encode("ascii") if isinstance(counts, str) else bytes(counts):
-            bits = code - 48
-            value |= (bits & 31) << shift
-            shift += 5
-            if not bits & 32:
-                value -= (bits & 16 and 1) << shift
-                lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-                value, shift = 0, 0
-    if not all(isinstance(length, Integral) and length >= 0 for length in lengths):
+        lengths = None
+    if lengths is None or (lengths < 0).any():
         raise ValueError("run lengths must be integers of at least 0")
     return lengths
+
+
+def _decompressed(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Lengths of the runs from the characters of COCO's compressed encoding.
+
+    A number takes characters of 6 bits (code - 48), lowest first: 5 bits of the number, and one that is set if another
+    character follows. It is signed. From the fourth number on, differences to the last but one are stored.
+    """
+    bits = codes.astype(np.int64) - 48
+    last = np.flatnonzero(bits & 32 == 0)
+    if not len(last):
+        return np.zeros(0, dtype=np.int64)
+    first = np.concatenate([[0], last[:-1] + 1])
+    sizes = last - first + 1
+    if sizes.max() > _MAX_CHARACTERS:
+        raise ValueError("a run length has too many characters")
+    bits = bits[: last[-1] + 1]
+    shifts = 5 * (np.arange(len(bits)) - np.repeat(first, sizes))
+    numbers = np.add.reduceat((bits & 31) << shifts, first)
+    numbers -= np.where(bits[last] & 16, 1 << 5 * sizes, 0)
+    numbers[1::2] = numbers[1::2].cumsum()
+    numbers[2::2] = numbers[2::2].cumsum()
+    return numbers

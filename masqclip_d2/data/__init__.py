@@ -1,5 +1,5 @@
-"""Data: the Shapes world, registered datasets, image reading and mappers.
+"""Datasets: registration, preparation, mappers, image and label files.
 
-Nothing is imported here, so that rendering needs neither torch nor Detectron2. `registration` registers the datasets
-when it is imported, which `mappers` does.
+This module imports nothing, so that rendering needs neither torch nor Detectron2. Importing `registration` or `mappers`
+registers the datasets.
 """
