@@ -1,4 +1,4 @@
-"""Shipped configurations load safely and build; typos stop with a hint; no key of ours is without effect."""
+"""Shipped configurations load safely and build; typos stop with a hint; every key of this package is used."""
 
 import re
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_config_loads_and_its_names_are_known(name):
 
 
 @pytest.mark.parametrize("name", shipped_configs())
-def test_config_opens_with_what_it_is_and_how_to_run_it(name):
+def test_config_header_has_a_description_and_a_command(name):
     lines = find_config(name).read_text().splitlines()
     header = [line for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]]
     assert len(header) >= 2
@@ -97,8 +97,8 @@ def test_yaml_cannot_run_code(tmp_path):
         load_config(path)
 
 
-def test_every_key_of_ours_is_read_somewhere():
-    """A key under MODEL.MASQCLIP whose name occurs nowhere but in config.py has no effect."""
+def test_every_key_of_this_package_is_used():
+    """The name of each key under MODEL.MASQCLIP occurs outside of config.py."""
     sources = "\n".join(
         path.read_text()
         for path in (ROOT / "masqclip_d2").rglob("*.py")
@@ -118,7 +118,7 @@ def test_every_key_of_ours_is_read_somewhere():
     ("there", "num_gpus", "expected"), [(False, 1, "cpu"), (False, None, "cpu"), (True, 0, "cpu"), (True, 1, "cuda")]
 )
 def test_device_follows_the_machine(monkeypatch, there, num_gpus, expected):
-    """A build for CUDA names a CUDA device even where there is none."""
+    """A CUDA build of torch reports a CUDA accelerator even without a device."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: there)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
     cfg = load_config("shapes/teacher")

@@ -1,4 +1,4 @@
-"""Reading every weight format safely, with every name accounted for; writing safetensors."""
+"""Read checkpoints of every supported format safely, load them strictly, write safetensors."""
 
 from .checkpointer import StrictCheckpointer
 from .reading import local_weights_path, read_checkpoint

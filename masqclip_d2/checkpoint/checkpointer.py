@@ -1,4 +1,4 @@
-"""Detectron2's checkpointer with safe reading and with names accounted for."""
+"""Detectron2's checkpointer with safe reading and strict loading."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .strict_loading import load_strict
 class StrictCheckpointer(DetectionCheckpointer):
     """`DetectionCheckpointer` that reads through `read_checkpoint` and loads through `load_strict`.
 
-    A model may have `allow_missing`: regular expressions for names that a checkpoint need not have, since the model
-    took them from elsewhere when it was built (CLIP by name); `allow_unexpected`: for names that a checkpoint may have
-    and the model does not need (a proposer where masks are the annotated ones); and `trained_names`: those that its own
-    stage learns, which the weights that the stage starts from do not have.
+    A model may have these attributes, tuples of regular expressions for parameter names:
+        allow_missing: may be missing in a checkpoint, such as a CLIP that is loaded by MODEL.MASQCLIP.CLIP.NAME
+        allow_unexpected: ignored if a checkpoint has them, such as a proposer when the proposals are the ground truth
+        trained_names: trained by the model's own stage, so missing in the initial weights of that stage
 
     Args:
-        starts_training: weights without `trained_names` are welcome. To evaluate, all must be there.
+        starts_training: `trained_names` may be missing; for an evaluation they are required.
         arguments: of `DetectionCheckpointer`.
     """
 
@@ -28,7 +28,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         self._starts_training = starts_training
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """Load the model and the `checkpointables` (None: all); returns what is left of the file."""
+        """Load the model and the `checkpointables` (None: all); return the other entries of the file."""
         if not path:
             return super().load(path, checkpointables)
         return super().load(str(local_weights_path(path)), checkpointables)

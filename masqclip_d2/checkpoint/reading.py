@@ -1,7 +1,7 @@
-"""Files of weights -> dictionaries of tensors. Weights are data here, never code.
+"""Read weight files as dictionaries of tensors, without executing code.
 
-.safetensors, PyTorch files (`torch.load(weights_only=True)`) and Detectron2's .pkl files, the last through an unpickler
-that admits numpy arrays and plain containers only. OpenAI's TorchScript archives: `visual_encoder.clip_weights`.
+Formats: .safetensors, PyTorch files (`torch.load(weights_only=True)`), and Detectron2's .pkl files by an unpickler that
+accepts numpy arrays and plain containers only. OpenAI's TorchScript archives: `clip.pretrained`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from detectron2.utils.file_io import PathManager
 SHIPPED_PREFIX = "masqclip://"
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
 
-# What a pickled dict of numpy arrays needs, under the module names of numpy 1 and 2.
-_PICKLE_ADMITS = {
+# Names in a pickled dict of numpy arrays, with the module names of numpy 1 and 2.
+_PICKLE_ALLOWED = {
     (module, name)
     for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
     for name in ("_reconstruct", "scalar", "_frombuffer")
@@ -32,26 +32,26 @@ _PICKLE_ADMITS = {
 
 
 def local_weights_path(path: str) -> Path:
-    """Local file of a path, URL (downloaded once and cached), or name of shipped weights.
+    """Local file of a path, a URL (downloaded once and cached) or a shipped name.
 
     Args:
         path: a file, `https://...`, `detectron2://...`, or `masqclip://NAME` for weights inside the package.
 
     Raises:
-        FileNotFoundError: there is no such file or no such shipped name.
+        FileNotFoundError: no such file or shipped name.
     """
     if path.startswith(SHIPPED_PREFIX):
         name = path.removeprefix(SHIPPED_PREFIX)
         local = SHIPPED_DIR / f"{name.removesuffix('.safetensors')}.safetensors"
         if not local.is_file():
             known = ", ".join(sorted(file.stem for file in SHIPPED_DIR.glob("*.safetensors"))) or "none"
-            raise FileNotFoundError(f"There are no shipped weights named {name!r}. Shipped: {known}.")
+            raise FileNotFoundError(f"There are no shipped weights {name!r}; expected one of: {known}.")
         return local
     local = Path(PathManager.get_local_path(path))
     if not local.is_file():
-        what = "are a folder" if local.is_dir() else "do not exist"
+        found = "are a folder" if local.is_dir() else "do not exist"
         raise FileNotFoundError(
-            f"Weights {path!r} {what}. Train the stage that writes them, or set MODEL.WEIGHTS to a checkpoint "
+            f"Weights {path!r} {found}. Train the stage that writes them, or set MODEL.WEIGHTS to a checkpoint "
             "(.pth, .pkl, .safetensors), a URL, or a shipped name (masqclip://...)."
         )
     return local
@@ -64,11 +64,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         path: a local file.
 
     Returns:
-        A dictionary whose "model" is the state dict (name -> CPU tensor); further entries ("iteration", "trainer") as
-        the file has them. A bare state dict becomes the "model".
+        A dictionary whose "model" is the state dict (name -> CPU tensor); other entries of the file ("iteration",
+        "trainer") are unchanged. A file that is a state dict becomes the "model".
 
     Raises:
-        ValueError: the file is empty, truncated, of no known format, or holds more than data.
+        ValueError: the file is empty, truncated, of an unknown format, or holds Python objects.
     """
     path = Path(path)
     if path.stat().st_size == 0:
@@ -128,10 +128,10 @@ def _read_pickle(path: Path) -> Any:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Admits numpy arrays, strings, numbers and plain containers; anything else could run code."""
+    """Accepts numpy arrays, strings, numbers and plain containers; anything else could run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PICKLE_ADMITS:
+        if (module, name) not in _PICKLE_ALLOWED:
             raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not data")
         return super().find_class(module, name)
 
@@ -143,6 +143,6 @@ def _is_array(value: Any) -> bool:
 def _unreadable(path: Path, error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
-        f"Checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it is truncated or no checkpoint ({reason}). "
-        "Copy or download it again."
+        f"Checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it is truncated or no checkpoint "
+        f"({reason}). Copy or download it again."
     )

@@ -1,7 +1,7 @@
-"""Where a state dict may come from, and what its names mean here: written patterns, one entry per source.
+"""Known sources of state dicts: how to recognize each, and how its names become those of this package.
 
-The names of a file become ours by `renames`; what then is missing or left over must be expected by a pattern of the
-entry, or loading stops (strict_loading.py).
+After `renames`, every missing or unexpected name must match a pattern of the source; otherwise loading fails
+(strict_loading.py).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of file.
+    """One kind of state dict. All patterns are regular expressions, matched at the beginning of a name.
 
     Args:
-        name: what it is, for messages.
-        recognised_by: regular expressions; each must match the beginning of some name in the file.
-        only_for: names of the model; a model without a name that begins so does not need this entry.
-        foreign_to: names of the model; a model with a name that begins so does not need this entry.
-        renames: (pattern, replacement) applied to every name with `re.sub`, in order.
-        allow_missing: beginnings (regular expressions) of the model's names that this source does not have.
-        allow_unexpected: beginnings of the file's renamed names that no model here needs.
+        name: description for messages.
+        recognised_by: each must match a name in the file.
+        only_for: each must match a name of the model.
+        foreign_to: none may match a name of the model.
+        renames: (pattern, replacement), applied to every name of the file with `re.sub`, in order.
+        allow_missing: names of the model that the file may lack.
+        allow_unexpected: renamed names of the file that are ignored.
     """
 
     name: str
@@ -34,15 +34,15 @@ class Source:
     allow_unexpected: tuple[str, ...] = ()
 
 
-# A criterion's class weights follow the number of categories, and are set by the config, not by a file.
+# Class weights of the criterion: set by the configuration, not by a checkpoint.
 _CONFIG_BUFFERS = (r"(proposer\.)?criterion\.empty_weight",)
 
-# Layers of RMA in the published MaskCLIP, counted from 0; its file numbers them 0 to 3 in two places.
+# Layers of RMA in the published MaskCLIP, counted from 0; some names in its checkpoint number them 0 to 3.
 PUBLISHED_RMA_LAYERS = (5, 11, 17, 23)
 
 
 def rma_renames(layers: Sequence[int] = PUBLISHED_RMA_LAYERS) -> tuple[tuple[str, str | Callable], ...]:
-    """Renames from the published names of RMA's parameters, below `visual.`, to those of `MaskClassTokenEncoder`."""
+    """Renames from published names of RMA's parameters, below `visual.`, to those of `MaskClassTokenEncoder`."""
 
     def in_layer(name: str) -> Callable:
         return lambda match: f"mask_attentions.{layers[int(match[1])]}.{name}."
@@ -56,15 +56,15 @@ def rma_renames(layers: Sequence[int] = PUBLISHED_RMA_LAYERS) -> tuple[tuple[str
     )
 
 
-# From the published names of MasQ-Tuning's parameters to those of `MaskClassTokenEncoder`.
+# Published names of MasQ-Tuning's parameters -> names of `MaskClassTokenEncoder`.
 MASQ_RENAMES = ((r"visual\.transformer\.resblocks\.(\d+)\.attn\.new_q_proj\.", r"mask_attentions.\1.mask_query_proj."),)
-# From names as the published networks have them to those of `OpenVocabularySegmenter`.
+# Published names of the networks -> names of `OpenVocabularySegmenter`.
 _INTO_SEGMENTER = (
     (r"^(?=backbone\.|sem_seg_head\.)", "proposer."),
     (r"^(?=visual\.|mask_attentions\.|mask_embeddings$)", "visual_encoder."),
 )
 
-# torchvision's released Mask R-CNN is older than the names that its classes give today.
+# The checkpoint of torchvision's Mask R-CNN has names of an older torchvision.
 _MASK_RCNN_RENAMES = (
     (r"^rpn\.head\.conv\.(?=weight|bias)", "rpn.head.conv.0.0."),
     (r"^backbone\.fpn\.(inner|layer)_blocks\.(\d)\.(?=weight|bias)", r"backbone.fpn.\1_blocks.\2.0."),
@@ -76,7 +76,7 @@ SOURCES = (
         name="ImageNet ResNet, for a Mask R-CNN",
         recognised_by=(r"(stem\.)?conv1\.weight", r"(res2|layer1)\.0\.conv1\.weight"),
         only_for=(r"backbone\.body\.layer1\.",),
-        renames=(  # from Detectron2's names to torchvision's, which stay
+        renames=(  # Detectron2's names -> torchvision's, which the model uses
             (r"^stem\.", ""),
             (r"^res(\d)", lambda match: f"layer{int(match[1]) - 1}"),
             (r"\bconv(\d)\.norm", r"bn\1"),
@@ -127,7 +127,7 @@ SOURCES = (
             *rma_renames(),
             *_INTO_SEGMENTER,
         ),
-        allow_missing=(r"text_classifier\.",),  # not stored; it comes with CLIP
+        allow_missing=(r"text_classifier\.",),  # not stored; loaded with CLIP
         allow_unexpected=(r"criterion\.",),
     ),
     Source(
@@ -144,9 +144,9 @@ SOURCES = (
     Source(
         name="class-agnostic proposer",
         recognised_by=(r"backbone\.", r"sem_seg_head\."),
-        foreign_to=(r"backbone\.",),  # the proposer itself has these names already
+        foreign_to=(r"backbone\.",),  # a proposer uses these names itself
         renames=((r"^(?=backbone\.|sem_seg_head\.)", "proposer."),),
-        # A model without object score has no class head.
+        # A model without an object score has no class head.
         allow_unexpected=(r"criterion\.", r"proposer\.sem_seg_head\.predictor\.class_embed\."),
     ),
 )
@@ -156,7 +156,7 @@ OWN = Source(
 
 
 def source_of(file_names: Iterable[str], model_names: Iterable[str]) -> Source:
-    """The entry that fits a file and a model; `OWN` where the file speaks the model's own names."""
+    """Source of a state dict, for a model; `OWN` if the file already uses this model's parameter names."""
     file_names, model_names = list(file_names), list(model_names)
     for source in SOURCES:
         foreign = any(_begins(pattern, model_names) for pattern in source.foreign_to)
@@ -172,12 +172,12 @@ def _begins(pattern: str, names: Iterable[str]) -> bool:
 
 
 def rename(name: str, source: Source) -> str:
-    """The name that a tensor of `source` has in our models."""
+    """Name in this package of a tensor of `source`."""
     return apply_renames(name, source.renames)
 
 
 def apply_renames(name: str, renames: Iterable[tuple[str, str | Callable]]) -> str:
-    """`name` after every (pattern, replacement) in order."""
+    """Apply every (pattern, replacement) to `name`, in order."""
     for pattern, replacement in renames:
         name = re.sub(pattern, replacement, name)
     return name

@@ -1,4 +1,4 @@
-"""Loading a state dict so that every name is accounted for."""
+"""Strict loading of state dicts: every missing, unexpected or wrongly shaped name must be allowed by a pattern."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 
 from .sources import OWN, Source, rename, source_of
 
-_SHOWN = 6  # names listed per kind of disagreement
+_SHOWN = 6  # names listed per kind of mismatch
 
 
 @dataclass(frozen=True)
 class KeyMatch:
-    """What becomes of every name of a file, and of the model that it is for.
+    """Assignment of the names of a file to those of a model.
 
     Args:
-        source: what the file was taken as.
-        tensors: in our names; the model has them in these shapes.
-        renamed: name in the file -> ours, where the two differ and the tensor is taken.
-        left_out: our names of tensors that are not taken, as the source expects.
-        missing: names of the model that the file does not have, as the source or the caller expects.
+        source: name of the recognized source.
+        tensors: tensors to load, under the model's names.
+        renamed: name in the file -> name in the model, for loaded tensors whose names differ.
+        left_out: names of ignored tensors, all allowed.
+        missing: names of the model that the file lacks, all allowed.
     """
 
     source: str
@@ -34,62 +34,64 @@ class KeyMatch:
 
 
 def load_strict(model: nn.Module, state_dict: dict[str, Tensor], path: str, allow_missing: Iterable[str] = ()) -> None:
-    """Load `state_dict` into `model`; every missing, left-over or wrongly shaped name is expected or an error.
+    """Load `state_dict` into `model`; missing, unexpected and wrongly shaped names must be allowed.
 
     Args:
-        model: receives the numbers.
-        state_dict: name -> tensor, under the names of any entry of `sources.SOURCES` or the model's own.
-        path: where the numbers came from, for messages.
-        allow_missing: regular expressions (matched at the beginning) for names of the model that may be missing
-            besides those that the source itself may miss, e.g. parts that were loaded from elsewhere.
+        model: receives the weights.
+        state_dict: name -> tensor, with the names of any of `sources.SOURCES` or of the model itself.
+        path: of the weights, for messages.
+        allow_missing: regular expressions, matched at the beginning, for names of the model that may be missing, in
+            addition to those of the source; for example parts that are loaded from elsewhere.
 
     Raises:
-        ValueError: names or shapes disagree; the message lists them and names the remedy.
+        ValueError: names or shapes do not match; the message lists them with a hint.
     """
-    accounted = match_keys(model, state_dict, path, allow_missing)
-    model.load_state_dict(accounted.tensors, strict=False)
+    match = match_keys(model, state_dict, path, allow_missing)
+    model.load_state_dict(match.tensors, strict=False)
     logging.getLogger(__name__).info(
         "Loaded %d of %d tensors from %s (%s).",
-        len(accounted.tensors),
-        len(accounted.tensors) + len(accounted.missing),
+        len(match.tensors),
+        len(match.tensors) + len(match.missing),
         path,
-        accounted.source,
+        match.source,
     )
 
 
 def match_keys(
     model: nn.Module, state_dict: dict[str, Tensor], path: str, allow_missing: Iterable[str] = ()
 ) -> KeyMatch:
-    """As `load_strict`, but the model stays as it is; it may lie on the meta device."""
+    """Like `load_strict`, without changing the model, which may be on the meta device."""
     own = model.state_dict(keep_vars=True)
-    source, names = _our_names(state_dict, own)
+    source, names = _model_names(state_dict, own)
     allow_missing = (*source.allow_missing, *allow_missing)
     allow_unexpected = (*source.allow_unexpected, *getattr(model, "allow_unexpected", ()))
-    renamed = {ours: state_dict[name] for name, ours in names.items()}
+    renamed = {target: state_dict[name] for name, target in names.items()}
     missing = [name for name in own if name not in renamed]
     left = [name for name in renamed if name not in own]
-    # A buffer that the config decides may have another size; it keeps the config's.
+    # A buffer that the configuration sets may have another shape in the file; it keeps its value.
     misshapen = [name for name in renamed if name in own and renamed[name].shape != own[name].shape]
     wrong = [
         [name for name in found if not matches(name, expected)]
         for found, expected in ((misshapen, allow_missing), (missing, allow_missing), (left, allow_unexpected))
     ]
     if any(wrong):
-        raise ValueError(_disagreement(path, source.name, model, own, renamed, *wrong))
-    return _accounted(source, state_dict, names, left_out=(*left, *misshapen), missing=(*missing, *misshapen))
+        raise ValueError(_mismatch(path, source.name, model, own, renamed, *wrong))
+    return _key_match(source, state_dict, names, left_out=(*left, *misshapen), missing=(*missing, *misshapen))
 
 
 def match_keys_without_model(state_dict: dict[str, Tensor]) -> KeyMatch:
-    """As `match_keys`, as far as names tell without a model."""
-    source, names = _our_names(state_dict)
-    left_out = () if source is OWN else [ours for ours in names.values() if matches(ours, source.allow_unexpected)]
-    return _accounted(source, state_dict, names, left_out)
+    """Like `match_keys`, as far as that is possible without a model."""
+    source, names = _model_names(state_dict)
+    left_out = (
+        () if source is OWN else [target for target in names.values() if matches(target, source.allow_unexpected)]
+    )
+    return _key_match(source, state_dict, names, left_out)
 
 
-def _our_names(
+def _model_names(
     state_dict: dict[str, Tensor], model_names: Iterable[str] | None = None
 ) -> tuple[Source, dict[str, str]]:
-    """Where a file comes from, and its names -> ours; without a model, one that may have the file's names."""
+    """Source of a file, and {name in the file: name in the model}; without a model, that of the file's names."""
     plain = {name: name for name in state_dict}
     if state_dict and all(name.startswith("module.") for name in state_dict):  # saved from inside DDP
         plain = {name: name.removeprefix("module.") for name in state_dict}
@@ -97,7 +99,7 @@ def _our_names(
     return source, {name: rename(shorter, source) for name, shorter in plain.items()}
 
 
-def _accounted(
+def _key_match(
     source: Source,
     state_dict: dict[str, Tensor],
     names: dict[str, str],
@@ -105,22 +107,22 @@ def _accounted(
     missing: Iterable[str] = (),
 ) -> KeyMatch:
     left_out = set(left_out)
-    taken = {name: ours for name, ours in names.items() if ours not in left_out}
+    taken = {name: target for name, target in names.items() if target not in left_out}
     return KeyMatch(
         source=source.name,
-        tensors={ours: state_dict[name] for name, ours in taken.items()},
-        renamed={name: ours for name, ours in taken.items() if ours != name},
+        tensors={target: state_dict[name] for name, target in taken.items()},
+        renamed={name: target for name, target in taken.items() if target != name},
         left_out=tuple(sorted(left_out)),
         missing=tuple(missing),
     )
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether one of some regular expressions fits the beginning of a name."""
+    """Whether one of the regular expressions matches the beginning of `name`."""
     return any(re.match(pattern, name) for pattern in patterns)
 
 
-def _disagreement(path, source_name, model, own, renamed, misshapen, missing, left) -> str:
+def _mismatch(path, source_name, model, own, renamed, misshapen, missing, left) -> str:
     parts = []
     if misshapen:
         shown = [f"{n} {tuple(renamed[n].shape)} instead of {tuple(own[n].shape)}" for n in misshapen[:_SHOWN]]

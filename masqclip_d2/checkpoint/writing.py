@@ -1,4 +1,4 @@
-"""Dictionaries of tensors -> .safetensors files."""
+"""Write safetensors files."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from ..files import atomic_write
 def write_safetensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors under their names, whole or not at all.
+    """Write tensors atomically, with the permissions of the user's umask.
 
     Args:
-        path: ends in .safetensors; missing folders are made, an existing file is replaced.
-        tensors: any dtype and device; they may share memory, each is written for itself.
-        metadata: text to go with them.
+        path: with suffix .safetensors; missing folders are created, an existing file is replaced.
+        tensors: any dtype and device; tensors that share storage are written separately.
+        metadata: text entries of the file header.
 
     Raises:
-        ValueError: `path` has another ending, under which the file could not be read.
+        ValueError: `path` has another suffix.
     """
     from safetensors.torch import save_file
 
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise ValueError(f"Weights are written as .safetensors, got {path}.")
+        raise ValueError(f"Weights are written as .safetensors, got {path}; change the suffix.")
     with atomic_write(path) as temporary:
         temporary.touch()
-        permissions = temporary.stat().st_mode  # the library lets nobody else read its files
+        permissions = temporary.stat().st_mode  # safetensors makes files readable by the user only
         save_file(_with_own_memory(tensors), temporary, metadata=dict(metadata or {}))
         temporary.chmod(permissions)
 
 
 def _with_own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors on the CPU, none in the memory of another, which the format does not take."""
+    """Contiguous CPU tensors without shared storage, as the format requires."""
     result, taken = {}, set()
     for name, tensor in tensors.items():
         tensor = tensor.detach().to("cpu").contiguous()

@@ -1,4 +1,4 @@
-"""Pictures of a model's answers while it trains, for TensorBoard (key TEST.NUM_VISUALIZATIONS)."""
+"""Visualizations of predictions during training, for TensorBoard (key TEST.NUM_VISUALIZATIONS)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch.nn import functional as F
 from ..segmentation import Segmentation, segments_of
 from ..vocabulary import Vocabulary
 
-# Which answer is drawn: the first of these that the model gives.
-_ANSWERS = {"panoptic": "panoptic_seg", "semantic": "sem_seg_labels", "instance": "instances"}
+# Task -> key of its prediction; the first one that a model predicts is drawn.
+_PREDICTIONS = {"panoptic": "panoptic_seg", "semantic": "sem_seg_labels", "instance": "instances"}
 
 
 class PredictionImages(DatasetEvaluator):
-    """Draws the answers to the first images of a test set into Detectron2's event storage; it has no numbers.
+    """Draws the predictions for the first images of a test set into Detectron2's event storage; has no metrics.
 
-    It looks on while other evaluators count, so that no image is answered twice. Detectron2's TensorboardXWriter then
-    writes the pictures, named DATASET/IMAGE, with the iteration; only the first process draws.
+    An evaluator, so that it shares the predictions of the other evaluators. Detectron2's TensorboardXWriter writes the
+    images as DATASET/IMAGE. Only the first process draws.
 
     Args:
-        dataset_name: the first part of the pictures' names.
-        vocabulary: the words of the answers.
-        count: how many images are drawn.
+        dataset_name: first part of the image names.
+        vocabulary: categories of the predictions.
+        count: number of images.
     """
 
     def __init__(self, dataset_name: str, vocabulary: Vocabulary, count: int) -> None:
@@ -40,27 +40,27 @@ class PredictionImages(DatasetEvaluator):
         self._drawn = 0
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """Draw a batch, or what is left of it to `count`; must be called within an event storage."""
+        """Draw a batch until `count` images are drawn; requires an event storage."""
         if not comm.is_main_process():
             return
         for record, output in zip(inputs, outputs, strict=True):
-            task = next((task for task, answer in _ANSWERS.items() if answer in output), None)
+            task = next((task for task, key in _PREDICTIONS.items() if key in output), None)
             if task is None or self._drawn == self._count:
                 return
             pixels = _pixels(record)
             segments = segments_of(task, output, self._vocabulary)
-            picture = Segmentation(pixels, self._vocabulary, task, segments).draw()
+            image = Segmentation(pixels, self._vocabulary, task, segments).draw()
             name = Path(record["file_name"]).stem if "file_name" in record else str(self._drawn)
-            channels_first = np.ascontiguousarray(picture.transpose(2, 0, 1))  # (3, H, W)
+            channels_first = np.ascontiguousarray(image.transpose(2, 0, 1))  # (3, H, W)
             get_event_storage().put_image(f"{self._dataset_name}/{name}", channels_first)
             self._drawn += 1
 
     def evaluate(self) -> None:
-        """Nothing."""
+        """No metrics."""
 
 
 def _pixels(record: dict) -> np.ndarray:
-    """(H, W, 3) uint8: the image that the model saw, at the size of its answer."""
+    """(H, W, 3) uint8: the input image at the size of the prediction."""
     image = record["image"]
     hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
     resized = F.interpolate(image[None].float(), hw, mode="bilinear", antialias=True)[0]

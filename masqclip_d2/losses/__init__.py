@@ -1,6 +1,6 @@
-"""Losses of the training stages, and the rules that choose what is learned: matching, label assignment, pseudo masks.
+"""Losses of the training stages and their targets: matching, label assignment, pseudo masks.
 
-Pure functions and modules of tensors; they know no trainer and no dataset.
+Functions and modules of tensors, without state between calls and independent of trainer and dataset.
 """
 
 from .criterion import SetCriterion

@@ -1,4 +1,4 @@
-"""Loss of the proposer: matched queries learn class and mask, the others learn "no object".
+"""Set prediction loss: matched queries learn the class and mask of their target, the others "no object".
 
 Mask2Former (Cheng et al., CVPR 2022): weighted cross-entropy, and binary cross-entropy and dice on points where the
 prediction is uncertain (PointRend, Kirillov et al., CVPR 2020), for every prediction of the decoder.
@@ -24,11 +24,11 @@ class SetCriterion(nn.Module):
     """Set prediction loss.
 
     Args:
-        num_classes: K without "no object"; 1 is class-agnostic (all labels 0). None: that of the class logits, which
-            may change between calls; then there is no buffer.
-        matcher: assigns targets to queries, anew for every output.
+        num_classes: K without "no object"; 1 is class-agnostic (all labels 0). None: the number of class logits minus
+            one, which may change between calls; then there is no buffer `empty_weight`.
+        matcher: assigns targets to queries, for each output separately.
         weights: loss name ("loss_ce", "loss_mask", "loss_dice") -> weight, for the final output.
-        aux_weights: the same for each auxiliary output; empty: auxiliary outputs take no part.
+        aux_weights: the same for each auxiliary output; empty: auxiliary outputs are ignored.
         no_object_weight: weight of "no object" in the class loss; buffer `empty_weight` (K + 1,), as published.
         num_points: P, points at which a mask is compared.
         oversample_ratio: candidates per point.
@@ -92,12 +92,12 @@ class SetCriterion(nn.Module):
         }
 
     def forward(self, outputs: dict, targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Weighted losses, ready to be summed; a loss without a weight is left out.
+        """Weighted losses, ready to be summed; losses without a weight are omitted.
 
         Args:
             outputs: "pred_logits" (B, Q, K + 1), "pred_masks" (B, Q, h, w) logits, and, if there are auxiliary outputs,
-                "aux_outputs": list of dicts with the same two. "num_queries", if there: B ints; queries of an image
-                behind so many only fill up the batch and take no part.
+                "aux_outputs": list of dicts with the same two. "num_queries", optional: B ints; an image's queries
+                after that number are padding of the batch and are ignored.
             targets: one per image: "labels" (N,) int, "masks" (N, H, W) bool or 0/1 in the frame of the padded
                 batch (any resolution); N may be 0.
 
@@ -151,7 +151,7 @@ class SetCriterion(nn.Module):
         num_classes = self._num_classes(pred_logits)
         if pred_logits.shape[-1] != num_classes + 1:
             raise ValueError(
-                f"The loss is for {self.num_classes} classes and no-object, but the head gives {pred_logits.shape[-1]} "
+                f"The loss is for {self.num_classes} classes and no-object, but the head has {pred_logits.shape[-1]} "
                 "class logits. MODEL.SEM_SEG_HEAD.NUM_CLASSES must be the same for both; 1 is class-agnostic."
             )
         classes = labels.new_full(pred_logits.shape[:2], num_classes)
@@ -197,14 +197,14 @@ def uncertain_points(
     importance_sample_ratio: float,
     draw_points: DrawPoints = draw_uniform_points,
 ) -> Tensor:
-    """Points where the prediction is undecided, and some free ones (point selection for training of PointRend).
+    """Points of highest uncertainty plus uniform random points (PointRend, point selection for training).
 
     Args:
         mask_logits: (M, 1, h, w) float.
         num_points, oversample_ratio, importance_sample_ratio, draw_points: see `SetCriterion`.
 
     Returns:
-        (M, num_points, 2), (x, y) in [0, 1]; first those whose sampled logit is nearest to 0, in no order.
+        (M, num_points, 2), (x, y) in [0, 1]; first those whose sampled logit is nearest to 0, unordered.
     """
     num_masks = len(mask_logits)
     num_uncertain = int(importance_sample_ratio * num_points)

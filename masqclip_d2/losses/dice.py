@@ -1,4 +1,4 @@
-"""The smoothed dice coefficient of pairs of masks, which matching, distillation and label assignment compare by."""
+"""Smoothed dice coefficient of pairs of masks; used by matching, distillation and label assignment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def pairwise_dice(masks: Tensor, others: Tensor) -> Tensor:
 
     Args:
         masks: (..., N, X) float in [0, 1], values at X pixels or points.
-        others: (..., M, X) float, at the same ones.
+        others: (..., M, X) float, at the same points.
 
     Returns:
         (..., N, M) float in (0, 1].

@@ -1,4 +1,4 @@
-"""MasQ-Tuning (MasQCLIP, stage 2): which category each proposal learns, and the loss.
+"""MasQ-Tuning (MasQCLIP, stage 2): category labels of proposals, and the loss.
 
 Shape shorthand: B images, Q mask proposals, K categories, T ground-truth masks of an image, H, W pixels.
 """
@@ -14,26 +14,26 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .dice import pairwise_dice
 
-IGNORED = -100  # label of what fills up images with fewer proposals than others of the batch
+IGNORED = -100  # label of padding, in images with fewer proposals than the largest of the batch
 
 
 @torch.no_grad()
 def assign_labels(
     mask_logits: Tensor, target_masks: Tensor, target_classes: Tensor, num_classes: int, dice_threshold: float = 0.6
 ) -> Tensor:
-    """Give each proposal the category of the ground-truth mask that it overlaps most, if it does enough.
+    """Label each proposal with the category of the ground-truth mask of highest dice, if above a threshold.
 
-    Many proposals may take the same mask, and many take none; there is no bipartite matching.
+    Several proposals may get the label of the same mask; there is no bipartite matching.
 
-    Differs from the published code, where an empty proposal takes an empty mask (an object that vanished when masks
-    were made smaller), since their smoothed dice is 1: here it takes none.
+    Differs from the published code, where an empty proposal matches an empty mask (an object that vanished when masks
+    were downsampled), since their smoothed dice is 1: here it gets no label.
 
     Args:
-        mask_logits: (Q, H, W) float; inside where positive.
+        mask_logits: (Q, H, W) float; a pixel is inside if its logit is positive.
         target_masks: (T, H, W) bool or 0/1 at the same resolution; T may be 0.
         target_classes: (T,) int64 in [0, K).
-        num_classes: K, which stands for no object.
-        dice_threshold: smoothed dice that must be exceeded, in [0, 1].
+        num_classes: K, also the label of "no object".
+        dice_threshold: in [0, 1].
 
     Returns:
         (Q,) int64 in [0, K].
@@ -58,12 +58,12 @@ def assign_batch_labels(
 
     Args:
         mask_logits: (B, Q, H, W) float.
-        num_proposals: of each image; masks after them only fill up the batch.
+        num_proposals: of each image; masks after them are padding.
         targets: per image "masks" (T, H, W) and "labels" (T,).
         num_classes, dice_threshold: see `assign_labels`.
 
     Returns:
-        (B, Q) int64; `IGNORED` for masks that only fill up the batch.
+        (B, Q) int64; `IGNORED` for padding.
     """
     labels = [
         assign_labels(masks[:count], target["masks"], target["labels"], num_classes, dice_threshold)
@@ -77,11 +77,11 @@ def masq_tuning_loss(class_logits: Tensor, labels: Tensor, no_object_weight: flo
 
     Args:
         class_logits: (..., K + 1) float, the last column that of the extra class "background".
-        labels: (...) int64 in [0, K]; K: the extra class. `IGNORED`: no proposal, only filling up.
-        no_object_weight: weight of proposals with label K, others have 1.
+        labels: (...) int64 in [0, K]; K: the extra class. `IGNORED`: padding.
+        no_object_weight: weight of proposals with label K; all others: 1.
 
     Returns:
-        () float32; zero where no proposal has a weight.
+        () float32; zero if no proposal has a weight.
     """
     class_logits, labels = class_logits.float().flatten(0, -2), labels.flatten()
     weight = torch.ones(class_logits.shape[-1], device=class_logits.device)

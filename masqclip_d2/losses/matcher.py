@@ -30,7 +30,7 @@ def draw_uniform_points(num_sets: int, num_points: int, device: torch.device) ->
 
 @dataclass(frozen=True)
 class FlatTargets:
-    """The targets of a batch, images one after the other.
+    """Concatenated targets of a batch.
 
     Args:
         labels: (T,) int64 class of each target.
@@ -68,7 +68,7 @@ class FlatTargets:
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
             raise ValueError(
                 f"Target labels lie in {int(labels.min())}..{int(labels.max())}, but there are {num_classes} classes: "
-                f"expected 0..{num_classes - 1}. A class-agnostic proposer wants 0 for every target."
+                f"expected 0..{num_classes - 1}. A class-agnostic proposer needs 0 for every target."
             )
         return cls(labels, PointSampledMasks(torch.cat(with_masks)), tuple(len(target["labels"]) for target in targets))
 
@@ -80,14 +80,14 @@ class FlatTargets:
 
 
 class HungarianMatcher:
-    """Finds the assignment of targets to queries with the least total cost.
+    """Assignment of targets to queries with the lowest total cost.
 
     Cost of a pair: class_weight * (-probability of the target's class) + mask_weight * (mean binary cross-entropy over
     the points) + dice_weight * (1 - smoothed dice over the points).
 
     Args:
         class_weight, mask_weight, dice_weight: as in the loss.
-        num_points: P, drawn once per image for all its queries and targets.
+        num_points: P; the same random points for all queries and targets of an image.
     """
 
     def __init__(self, *, class_weight: float, mask_weight: float, dice_weight: float, num_points: int) -> None:
@@ -112,13 +112,13 @@ class HungarianMatcher:
             pred_masks: (B, Q, h, w) logits.
             targets: of the same images; their masks may have another resolution.
             draw_points: called once per image, in order, also for an image without targets.
-            num_queries: how many queries of each image, the first ones, take part; None: all.
+            num_queries: number of queries of each image that are matched, the first ones; None: all.
 
         Returns:
             For each image (query indices ascending, their target indices), int64 on the CPU, min(Q, N) of each.
 
         Raises:
-            FloatingPointError: a cost is not finite, so predictions are not.
+            FloatingPointError: a cost, and so a prediction, is not finite.
         """
         from scipy.optimize import linear_sum_assignment
 

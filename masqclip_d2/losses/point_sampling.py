@@ -1,4 +1,4 @@
-"""Binary masks sampled at points, without making them float first."""
+"""Sample binary masks at points without a float copy of the masks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from torch.nn import functional as F
 
 
 class PointSampledMasks:
-    """T binary masks of one size, to be read at points.
+    """T binary masks of one size that are sampled bilinearly.
 
-    A point (x, y) in [0, 1] lies at column x * W - 1/2 and row y * H - 1/2 of a mask whose pixels stand at whole
-    numbers; its value is blended from the four pixels around it, where everything outside the mask is zero. That is
-    `detectron2.projects.point_rend.point_features.point_sample(..., align_corners=False)`, which wants a float copy of
-    all masks, in the order of the points: at full size four times the memory, and one copy per prediction.
+    Equal to `detectron2.projects.point_rend.point_features.point_sample(..., align_corners=False)`: a point (x, y) in
+    [0, 1] is at column x * W - 1/2 and row y * H - 1/2, with pixels at integers and zeros outside the mask. That
+    function needs a float copy of all masks per prediction, which is four times the memory.
 
     Args:
         masks: (T, H, W) bool or 0/1.
@@ -21,14 +20,14 @@ class PointSampledMasks:
 
     def __init__(self, masks: Tensor) -> None:
         self._num_masks, self._height, self._width = masks.shape
-        # With a border of zeros no point needs a test whether its neighbours are inside.
+        # A border of zeros replaces the test whether neighbours are inside.
         self._pixels = F.pad(masks.bool().to(torch.uint8), (1, 1, 1, 1)).flatten()
 
     def __len__(self) -> int:
         return self._num_masks
 
     def sample(self, which: Tensor, points: Tensor) -> Tensor:
-        """Read mask `which[m]` at the points of row m.
+        """Sample mask `which[m]` at the points of row m.
 
         Args:
             which: (M,) int64 indices of masks.

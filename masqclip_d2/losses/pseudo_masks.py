@@ -1,4 +1,4 @@
-"""Progressive Distillation (MasQCLIP, stage 1): which masks of a frozen teacher the student learns beside base masks.
+"""Progressive Distillation (MasQCLIP, stage 1): selection of teacher masks as pseudo masks for the student.
 
 Shape shorthand: N base masks, T teacher masks, P points, H, W pixels.
 """
@@ -17,14 +17,14 @@ from .point_sampling import PointSampledMasks
 
 @dataclass(frozen=True)
 class PseudoMaskRules:
-    """When a teacher's mask becomes a pseudo mask.
+    """Conditions for a teacher's mask to become a pseudo mask.
 
     Args:
-        score_threshold: its score must be above this, in [0, 1]. The score is the object score times the mean mask
+        score_threshold: its score must be higher, in [0, 1]. The score is the object score times the mean mask
             probability inside the mask.
-        base_overlap_limit: its dice with every base mask must be below this, in [0, 1].
-        pseudo_overlap_limit: its dice with every better pseudo mask must be below this, in [0, 1].
-        num_points: P; dice is taken at so many random points, drawn once for all masks of an image.
+        base_overlap_limit: its dice with every base mask must be lower, in [0, 1].
+        pseudo_overlap_limit: its dice with every pseudo mask of a higher score must be lower, in [0, 1].
+        num_points: P, random points at which dice is computed; the same for all masks of an image.
     """
 
     score_threshold: float = 0.8
@@ -34,7 +34,7 @@ class PseudoMaskRules:
 
     @classmethod
     def from_config(cls, cfg) -> PseudoMaskRules:
-        """The rules of stage `student`; as many points as the mask losses take."""
+        """Rules of stage `student`; the number of points is that of the mask losses."""
         distillation = cfg.MODEL.MASQCLIP.DISTILLATION
         return cls(
             distillation.SCORE_THRESHOLD,
@@ -46,7 +46,7 @@ class PseudoMaskRules:
 
 @dataclass(frozen=True)
 class PseudoMaskChoice:
-    """Indices of teacher masks, (M,) int64 each: what is left after each rule, best first after the last."""
+    """Indices of the teacher masks that pass each rule, (M,) int64 each; `kept` is sorted by decreasing score."""
 
     confident: Tensor
     new: Tensor
@@ -61,18 +61,18 @@ def choose_pseudo_masks(
     rules: PseudoMaskRules,
     draw_points: DrawPoints = draw_uniform_points,
 ) -> PseudoMaskChoice:
-    """Keep teacher masks that are confident, that no base mask covers, and that are not seconds of a better one.
+    """Select teacher masks that are confident, overlap no base mask, and no pseudo mask of a higher score.
 
     Args:
         base_masks: (N, H, W) bool or 0/1; N may be 0.
         teacher_masks: (T, H, W) bool or 0/1 of the same image; T may be 0.
         teacher_scores: (T,) float in [0, 1].
         rules: the thresholds.
-        draw_points: source of random points: one set for the base masks, then one for the pseudo masks if any candidate
-            is left.
+        draw_points: source of random points: one set for the base masks, then one for the pseudo masks if there are
+            candidates.
 
     Returns:
-        `PseudoMaskChoice`; `kept` is in order of decreasing score.
+        The indices after each rule.
     """
     confident = (teacher_scores > rules.score_threshold).nonzero().flatten()
     points = draw_points(1, rules.num_points, teacher_masks.device)
@@ -94,6 +94,6 @@ def choose_pseudo_masks(
 
 
 def _at(masks: Tensor, points: Tensor) -> Tensor:
-    """Masks (M, H, W) read at points (1, P, 2): (M, P)."""
+    """Masks (M, H, W) sampled at points (1, P, 2): (M, P)."""
     which = torch.arange(len(masks), device=masks.device)
     return PointSampledMasks(masks).sample(which, points.expand(len(masks), -1, -1))

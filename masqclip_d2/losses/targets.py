@@ -1,4 +1,4 @@
-"""Ground truth of a batch in the frame that the visual encoder's masks cover (stages `rma` and `masq_tuning`)."""
+"""Ground truth in the frame of the visual encoder's masks (stages `rma` and `masq_tuning`)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def encoder_targets(
 
     Args:
         batched_inputs: per image "image" (3, H, W) and "instances" with gt_masks, gt_classes.
-        frame_hw: per image the (height, width) in pixels that the encoder saw: the image, or the padded batch.
-        hw: size to resize all masks to, nearest neighbour; None: the largest frame.
-        device: where the result shall be.
+        frame_hw: (height, width) in pixels of each encoder input: of the image, or of the padded batch.
+        hw: size to which all masks are resized, nearest neighbour; None: the largest frame.
+        device: of the result.
 
     Returns:
         Per image "labels" (N,) int64 and "masks" (N, h, w) bool; N may be 0.
@@ -29,7 +29,9 @@ def encoder_targets(
     targets = []
     for record, frame in zip(batched_inputs, frame_hw, strict=True):
         if "instances" not in record:
-            raise ValueError(f"Training needs the annotation of {record.get('file_name', 'the image')}.")
+            raise ValueError(
+                f"Training needs annotations; the record of {record.get('file_name', 'an image')} has no 'instances'."
+            )
         instances = record["instances"]
         masks = annotated_masks(instances, record["image"].shape[-2:]).to(device)
         masks = padded_masks(masks, frame)

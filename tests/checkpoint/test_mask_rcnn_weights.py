@@ -40,7 +40,7 @@ def full_size_file(path, value=0.125, renamed=True):
 
 
 @pytest.mark.parametrize("renamed", [True, False])
-def test_every_name_of_the_released_file_finds_its_place_alone(tmp_path, renamed):
+def test_every_name_of_the_released_file_loads_into_the_proposer(tmp_path, renamed):
     names = full_size_file(tmp_path / "released.pth", renamed=renamed)
     assert ("rpn.head.conv.weight" in names) == ("roi_heads.mask_head.mask_fcn1.weight" in names) == renamed
     model = build_model(load_config("coco/teacher_mask_rcnn_r50", RELEASED))
@@ -49,7 +49,7 @@ def test_every_name_of_the_released_file_finds_its_place_alone(tmp_path, renamed
     assert len(model.state_dict()) == len(names)
 
 
-def test_every_name_of_the_released_file_finds_its_place_in_maskclip(tmp_path):
+def test_every_name_of_the_released_file_loads_into_maskclip(tmp_path):
     names = full_size_file(tmp_path / "released.pth")
     clip = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path))]
     layers = ["MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]"]
@@ -69,7 +69,7 @@ def test_without_its_number_of_classes_the_released_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("meta_architecture", ["MaskRcnnProposalNetwork", "MaskCLIP"])
-def test_values_arrive_where_they_belong(tmp_path, meta_architecture):
+def test_values_are_loaded_into_the_right_parameters(tmp_path, meta_architecture):
     opts = (*TINY_MASK_RCNN, "MODEL.MASQCLIP.PROPOSER.SOURCE", "mask_rcnn")
     model = build_model(tiny_config(tmp_path, meta_architecture, *opts))
     network = getattr(model, "proposer", model)
@@ -81,7 +81,7 @@ def test_values_arrive_where_they_belong(tmp_path, meta_architecture):
         assert torch.equal(tensor, expected[name]), name
 
 
-def test_own_checkpoint_comes_back(tmp_path):
+def test_own_checkpoint_loads(tmp_path):
     cfg = tiny_config(tmp_path, "MaskRcnnProposalNetwork", *TINY_MASK_RCNN)
     one, other = build_model(cfg), build_model(cfg)
     StrictCheckpointer(one, str(tmp_path)).save("model_final", iteration=3)

@@ -23,7 +23,7 @@ KEYS = json.loads((Path(__file__).parents[1] / "golden" / "checkpoint_keys.json"
     ("entry", "config"),
     [("maskclip", "maskclip_r50"), ("masqclip", "masqclip_r50"), ("mask2former_class_agnostic", "coco/teacher_r50")],
 )
-def test_every_published_name_finds_its_place_in_the_full_size_model(tmp_path, entry, config):
+def test_every_published_name_loads_into_the_full_size_model(tmp_path, entry, config):
     (tmp_path / "vit_l.json").write_text(json.dumps(VIT_L_336))
     no_name = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tmp_path / "vit_l.json")]
     model = build_model(load_config(config, ["MODEL.DEVICE", "cpu", *no_name]))
@@ -48,7 +48,7 @@ def test_every_published_name_finds_its_place_in_the_full_size_model(tmp_path, e
         ("MasQCLIP", ()),
     ],
 )
-def test_values_arrive_where_they_belong(tmp_path, meta_architecture, opts, monkeypatch):
+def test_values_are_loaded_into_the_right_parameters(tmp_path, meta_architecture, opts, monkeypatch):
     monkeypatch.setitem(TINY_CLIP, "vision_layers", 24)
     torch.manual_seed(0)
     model = build_model(tiny_config(tmp_path, meta_architecture, *opts))
@@ -72,7 +72,7 @@ def test_values_arrive_where_they_belong(tmp_path, meta_architecture, opts, monk
 
 
 @pytest.mark.parametrize("file", ["own", "published"])
-def test_annotated_masks_need_no_proposer_and_take_the_weights_of_the_method(tmp_path, monkeypatch, file):
+def test_ground_truth_proposals_ignore_the_proposer_weights_of_a_checkpoint(tmp_path, monkeypatch, file):
     """MaskCLIP, Table 7: the trained model with ground-truth masks instead of its proposals."""
     monkeypatch.setitem(TINY_CLIP, "vision_layers", 24)
     opts = ["MODEL.MASQCLIP.RMA.LAYERS", "[6, 12, 18, 24]", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "0"]

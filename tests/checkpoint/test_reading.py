@@ -1,4 +1,4 @@
-"""Every format is read as data, and what is no checkpoint is refused in one sentence that names the file."""
+"""Every format is read without executing code; other files are refused with an error that names the file."""
 
 import pickle
 
@@ -84,18 +84,18 @@ def test_file_without_tensors(tmp_path):
         read_checkpoint(tmp_path / "c.pth")
 
 
-def test_torchscript_archive_is_sent_to_the_right_key(tmp_path):
+def test_torchscript_archive_names_the_correct_key(tmp_path):
     path = tmp_path / "jit.pt"
     torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), path)
     with pytest.raises(ValueError, match="MODEL.MASQCLIP.CLIP.NAME"):
         read_checkpoint(path)
 
 
-def test_missing_weights_name_the_remedy(tmp_path):
+def test_missing_weights_name_the_fix(tmp_path):
     with pytest.raises(FileNotFoundError, match="MODEL.WEIGHTS"):
         local_weights_path(str(tmp_path / "none.pth"))
 
 
 def test_unknown_shipped_name():
-    with pytest.raises(FileNotFoundError, match="no shipped weights named 'nothing'"):
+    with pytest.raises(FileNotFoundError, match="no shipped weights 'nothing'"):
         local_weights_path("masqclip://nothing")

@@ -51,7 +51,7 @@ def test_missing_names_are_an_error():
         load_strict(Tiny(), state, "f.pth")
 
 
-def test_left_over_names_are_an_error():
+def test_unexpected_names_are_an_error():
     state = {**_state(Tiny()), "extra.weight": torch.zeros(1)}
     with pytest.raises(ValueError, match="1 unexpected: extra.weight"):
         load_strict(Tiny(), state, "f.pth")
@@ -62,7 +62,7 @@ def test_another_architecture_is_an_error_that_names_shapes():
         load_strict(Tiny(), _state(Tiny(width=5)), "f.pth")
 
 
-def test_nothing_is_loaded_when_names_disagree():
+def test_nothing_is_loaded_if_names_do_not_match():
     model = Tiny()
     before = model.backbone.weight.detach().clone()
     state = {**_state(Tiny()), "extra.weight": torch.zeros(1)}
@@ -71,14 +71,14 @@ def test_nothing_is_loaded_when_names_disagree():
     assert torch.equal(model.backbone.weight, before)
 
 
-def test_proposer_checkpoint_goes_into_a_composed_model():
+def test_a_proposer_checkpoint_loads_into_a_composed_model():
     model = Composed()
     state = {**_state(Tiny()), "criterion.empty_weight": torch.ones(2)}
     load_strict(model, state, "teacher.pth", model.allow_missing)
     assert torch.equal(model.proposer.backbone.weight, state["backbone.weight"])
 
 
-def test_parts_that_came_from_elsewhere_may_be_missing_only_if_declared():
+def test_parts_loaded_from_elsewhere_may_be_missing_only_if_declared():
     with pytest.raises(ValueError, match="visual_encoder"):
         load_strict(Composed(), _state(Tiny()), "teacher.pth")
 
@@ -129,7 +129,7 @@ def test_checkpointer_saves_and_resumes(tmp_path):
     assert checkpointer.checkpointables["optimizer"].param_groups[0]["lr"] == 0.1
 
 
-def test_checkpointer_without_weights_leaves_the_model(tmp_path):
+def test_checkpointer_without_weights_keeps_the_model(tmp_path):
     model = Tiny()
     before = model.backbone.weight.detach().clone()
     assert StrictCheckpointer(model, str(tmp_path)).resume_or_load("", resume=False) == {}

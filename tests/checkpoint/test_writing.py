@@ -1,4 +1,4 @@
-"""Weights are written whole, each tensor for itself, for everybody whom the user's umask lets read."""
+"""Weight files are written atomically, without shared storage, with the permissions of the user's umask."""
 
 import os
 
@@ -17,13 +17,13 @@ def umask():
     os.umask(before)
 
 
-def test_readers_are_those_of_the_umask(tmp_path, umask):
+def test_permissions_are_those_of_the_umask(tmp_path, umask):
     write_safetensors(tmp_path / "new" / "a.safetensors", {"x": torch.ones(2)})
     assert (tmp_path / "new" / "a.safetensors").stat().st_mode & 0o777 == 0o640
     assert len(list((tmp_path / "new").iterdir())) == 1
 
 
-def test_tensors_may_share_memory_and_metadata_goes_along(tmp_path):
+def test_tensors_may_share_storage_and_metadata_is_written(tmp_path):
     path, rows = tmp_path / "a.safetensors", torch.arange(6.0).view(2, 3)
     write_safetensors(path, {"all": rows, "turned": rows.T, "half": rows[:1].half()}, {"made": "here"})
     found = read_checkpoint(path)["model"]
@@ -33,6 +33,6 @@ def test_tensors_may_share_memory_and_metadata_goes_along(tmp_path):
         assert file.metadata() == {"made": "here"}
 
 
-def test_another_ending_is_refused(tmp_path):
+def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\.safetensors, got .*a\.pth"):
         write_safetensors(tmp_path / "a.pth", {})

@@ -1,4 +1,4 @@
-"""The best weights by a metric: kept through evaluations, remembered by --resume, never what it goes on from."""
+"""The best weights by a metric: kept over evaluations and resumed runs, never the weights that --resume loads."""
 
 import json
 import math
@@ -23,7 +23,7 @@ def config(folder, *opts):
 
 @pytest.fixture
 def values(monkeypatch, mini_shapes):
-    """Evaluations give these numbers, one after the other."""
+    """Values of the metric in the next evaluations."""
     given = []
 
     def test(cls, cfg, model, evaluators=None):
@@ -44,7 +44,7 @@ def train(cfg, resume=False):
     return trainer
 
 
-def test_the_best_weights_stay(tmp_path, values, caplog):
+def test_the_best_weights_are_kept(tmp_path, values, caplog):
     values += [10.0, 30.0, math.nan, 20.0]
     with caplog.at_level("INFO", logger="masqclip_d2"):
         train(config(tmp_path))
@@ -65,7 +65,7 @@ def test_the_evaluation_after_training_counts(tmp_path, values):
     assert all(torch.equal(value, state[name]) for name, value in best(tmp_path)["model"].items())
 
 
-def test_a_resumed_run_remembers_the_best(tmp_path, values, caplog):
+def test_a_resumed_run_keeps_the_best_value(tmp_path, values, caplog):
     values += [40.0, 30.0]
     train(config(tmp_path, "SOLVER.MAX_ITER", "2"))
     values += [35.0, 36.0]
@@ -75,7 +75,7 @@ def test_a_resumed_run_remembers_the_best(tmp_path, values, caplog):
     assert "The best proposals/AR@100 so far: 40.0000, after 1 iterations." in caplog.text
 
 
-def test_a_run_from_the_beginning_and_one_by_another_metric_do_not(tmp_path, values, caplog):
+def test_a_fresh_run_and_another_metric_start_without_a_value(tmp_path, values, caplog):
     values += [40.0, 30.0]
     train(config(tmp_path, "SOLVER.MAX_ITER", "2"))
     values += [3.0, 2.0]
@@ -87,13 +87,13 @@ def test_a_run_from_the_beginning_and_one_by_another_metric_do_not(tmp_path, val
     assert "model_best.pth is the best by proposals/AR@100; from now on" in caplog.text
 
 
-def test_an_unknown_metric_lists_what_there_is(tmp_path, values):
+def test_an_unknown_metric_lists_the_known_ones(tmp_path, values):
     values += [40.0]
-    with pytest.raises(ValueError, match=r"METRIC is 'panoptic_seg/PQ', but the evaluation gives: proposals/AR@100\."):
+    with pytest.raises(ValueError, match=r"METRIC is 'panoptic_seg/PQ', but the evaluation has: proposals/AR@100\."):
         train(config(tmp_path, "TEST.BEST_CHECKPOINT_METRIC", "panoptic_seg/PQ"))
 
 
-def test_no_test_set_is_told_before_training(tmp_path, mini_shapes):
+def test_a_missing_test_set_is_an_error_before_training(tmp_path, mini_shapes):
     with pytest.raises(
         ValueError, match="TEST.BEST_CHECKPOINT_METRIC is 'proposals/AR@100', but DATASETS.TEST is empty"
     ):
@@ -103,7 +103,7 @@ def test_no_test_set_is_told_before_training(tmp_path, mini_shapes):
 def test_several_test_sets_come_before_the_task():
     results = {"one": {"sem_seg": {"mIoU": 1.0}}, "two": {"sem_seg": {"mIoU": 2.0, "IoU-a/b": 3.0}}}
     assert metric_of(results, "two/sem_seg/mIoU") == 2.0
-    with pytest.raises(ValueError, match=r"gives: one/sem_seg/mIoU, two/sem_seg/mIoU"):
+    with pytest.raises(ValueError, match=r"has: one/sem_seg/mIoU, two/sem_seg/mIoU"):
         metric_of(results, "sem_seg/mIoU")
 
 

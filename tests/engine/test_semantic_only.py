@@ -1,4 +1,4 @@
-"""Datasets that have semantic label maps alone are trained on by every stage that learns from masks."""
+"""Every stage that learns from masks can be trained on datasets with semantic label maps only."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_two_steps(tmp_path, semantic_shapes, clip, stage, mapper):
         assert len(trainer.model.vocabulary) == 42
 
 
-def test_a_panoptic_mapper_says_what_the_dataset_lacks(tmp_path, semantic_shapes):
+def test_a_panoptic_mapper_names_what_the_dataset_lacks(tmp_path, semantic_shapes):
     trainer = Trainer(tiny_config(tmp_path, "MaskProposer", *SHORT, "INPUT.DATASET_MAPPER_NAME", "panoptic"))
     with pytest.raises(ValueError, match="has no pan_seg_file_name, segments_info, which this mapper needs; choose"):
         trainer.train()

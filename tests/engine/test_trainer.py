@@ -1,4 +1,4 @@
-"""Stages train, checkpoint, resume and are evaluated on one or several sets; two processes do what one does."""
+"""Stages train, checkpoint, resume and are evaluated on one or several sets; see also test_two_processes."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def weights_of(folder, name="model_final.pth"):
     return torch.load(Path(folder) / "output" / name, weights_only=True)["model"]
 
 
-def test_teacher_trains_and_leaves_checkpoints_and_metrics(tmp_path, mini_shapes):
+def test_teacher_trains_and_writes_checkpoints_and_metrics(tmp_path, mini_shapes):
     cfg = teacher_config(tmp_path)
     trainer = Trainer(cfg)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -49,7 +49,7 @@ def test_teacher_trains_and_leaves_checkpoints_and_metrics(tmp_path, mini_shapes
     assert unchanged == []
 
 
-def test_resumed_run_goes_on_where_it_stopped(tmp_path, mini_shapes):
+def test_a_resumed_run_continues_at_the_next_iteration(tmp_path, mini_shapes):
     first = Trainer(teacher_config(tmp_path, "SOLVER.MAX_ITER", "2"))
     first.resume_or_load(resume=True)
     first.train()
@@ -58,7 +58,7 @@ def test_resumed_run_goes_on_where_it_stopped(tmp_path, mini_shapes):
     assert second.start_iter == 2
     assert all(torch.equal(v, weights_of(tmp_path)[k]) for k, v in second.model.state_dict().items())
     second.train()
-    assert second.iter == 4  # TrainerBase leaves it one past the last
+    assert second.iter == 4  # TrainerBase ends one iteration after the last
 
 
 @pytest.mark.parametrize("schedule", ["WarmupPolyLR", "WarmupCosineLR"])
@@ -72,7 +72,7 @@ def test_run_can_be_resumed_with_more_iterations(tmp_path, mini_shapes, schedule
     assert second.scheduler.last_epoch == 5
 
 
-def test_same_seed_gives_the_same_weights(tmp_path, mini_shapes):
+def test_the_same_seed_leads_to_the_same_weights(tmp_path, mini_shapes):
     runs = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -93,7 +93,7 @@ def test_mixed_precision_on_the_cpu_is_bfloat16(tmp_path, mini_shapes):
     assert all(value.dtype != torch.bfloat16 for value in trainer.model.state_dict().values())
 
 
-def test_clip_pretraining_leaves_a_clip(tmp_path, mini_shapes):
+def test_clip_pretraining_exports_a_clip(tmp_path, mini_shapes):
     from masqclip_d2.clip.model import load_clip
 
     cfg = tiny_config(
@@ -109,7 +109,7 @@ def test_clip_pretraining_leaves_a_clip(tmp_path, mini_shapes):
     assert all(torch.equal(value, trained[name]) for name, value in clip.openai_state_dict().items())
 
 
-def vocabularies_of_a_walk(tmp_path, monkeypatch, *opts):
+def vocabularies_of_an_evaluation(tmp_path, monkeypatch, *opts):
     """The vocabulary of the model on each test set."""
     seen = {}
     monkeypatch.setattr(
@@ -122,24 +122,26 @@ def vocabularies_of_a_walk(tmp_path, monkeypatch, *opts):
     return seen
 
 
-def test_a_form_holds_for_every_test_set(tmp_path, mini_shapes, monkeypatch):
-    seen = vocabularies_of_a_walk(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", "openseg")
+def test_a_style_applies_to_every_test_set(tmp_path, mini_shapes, monkeypatch):
+    seen = vocabularies_of_an_evaluation(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", "openseg")
     assert {name: (len(words), words.ensemble, words.templates) for name, words in seen.items()} == {
         "mini_shapes_val": (42, "max", "vild_14"), "mini_shapes_val_instances": (36, "max", "vild_14"),
     }  # fmt: skip
-    own = vocabularies_of_a_walk(tmp_path, monkeypatch)
+    own = vocabularies_of_an_evaluation(tmp_path, monkeypatch)
     assert {words.ensemble for words in own.values()} == {""}
 
 
-def test_a_file_must_fit_each_test_set(tmp_path, mini_shapes, monkeypatch):
+def test_a_vocabulary_file_must_match_each_test_set(tmp_path, mini_shapes, monkeypatch):
     save_vocabulary(load_vocabulary("shapes/maskclip"), tmp_path / "words.yaml")
     with pytest.raises(
         ValueError, match=r"words.yaml' has 42 categories, but dataset 'mini_shapes_val_instances' has 36"
     ):
-        vocabularies_of_a_walk(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", str(tmp_path / "words.yaml"))
+        vocabularies_of_an_evaluation(
+            tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", str(tmp_path / "words.yaml")
+        )
 
 
-def test_words_for_the_test_that_do_not_exist_are_refused_before_the_training(tmp_path, mini_shapes):
+def test_an_unknown_test_vocabulary_is_refused_before_training(tmp_path, mini_shapes):
     cfg = tiny_config(
         tmp_path, "MasQCLIP", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)",
         "DATASETS.TEST", "('mini_shapes_val',)",
@@ -149,7 +151,7 @@ def test_words_for_the_test_that_do_not_exist_are_refused_before_the_training(tm
         Trainer(cfg)
 
 
-def test_training_has_its_own_choice_of_words(tmp_path, mini_shapes):
+def test_training_has_its_own_vocabulary_option(tmp_path, mini_shapes):
     (tmp_path / "reads_sentences.json").write_text(json.dumps({**TINY_CLIP, "context_length": 40}))
     cfg = tiny_config(
         tmp_path, "MasQCLIP", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)", "DATASETS.TEST", "()",
@@ -165,7 +167,7 @@ def test_training_has_its_own_choice_of_words(tmp_path, mini_shapes):
         Trainer(cfg)
 
 
-def test_evaluation_walks_over_several_sets_with_their_own_vocabularies(tmp_path, mini_shapes):
+def test_several_test_sets_are_evaluated_with_their_own_vocabularies(tmp_path, mini_shapes):
     cfg = tiny_config(
         tmp_path, "MaskCLIP", "DATASETS.TEST", "('mini_shapes_val', 'mini_shapes_val_instances')",
         "DATALOADER.NUM_WORKERS", "0",
@@ -179,7 +181,7 @@ def test_evaluation_walks_over_several_sets_with_their_own_vocabularies(tmp_path
     assert set(written["results"]) == set(results)
 
 
-def test_augmentation_at_test_adds_semantic_numbers(tmp_path, mini_shapes):
+def test_test_time_augmentation_adds_semantic_metrics(tmp_path, mini_shapes):
     cfg = tiny_config(
         tmp_path, "MaskCLIP", "DATASETS.TEST", "('mini_shapes_val', 'mini_shapes_val_instances')",
         "DATALOADER.NUM_WORKERS", "0", "TEST.AUG.ENABLED", "True", "TEST.AUG.FLIP", "False",
@@ -192,7 +194,7 @@ def test_augmentation_at_test_adds_semantic_numbers(tmp_path, mini_shapes):
     assert "sem_seg_TTA" not in results["mini_shapes_val_instances"]
 
 
-def test_ground_truth_masks_are_evaluated_by_their_words(tmp_path, mini_shapes):
+def test_ground_truth_masks_are_evaluated_by_their_classification(tmp_path, mini_shapes):
     cfg = tiny_config(
         tmp_path, "ClipBaseline", "DATASETS.TEST", "('mini_shapes_val',)", "DATALOADER.NUM_WORKERS", "0",
         "MODEL.MASQCLIP.PROPOSER.SOURCE", "ground_truth",
@@ -218,7 +220,7 @@ def test_own_evaluators_can_be_passed(tmp_path, mini_shapes):
     assert results == {"counted": {"images": 6.0}}
 
 
-def test_expected_results_stop_a_run_that_misses_them(tmp_path, mini_shapes):
+def test_a_run_that_misses_its_expected_results_fails(tmp_path, mini_shapes):
     cfg = teacher_config(
         tmp_path, "DATASETS.TEST", "('mini_shapes_val',)", "TEST.EXPECTED_RESULTS", "[['counted', 'images', 5.0, 0.5]]"
     )

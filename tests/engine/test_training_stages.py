@@ -1,4 +1,4 @@
-"""The stages `rma`, `masq_tuning` and `student`: what learns, what stays, and what is left behind."""
+"""The stages `rma`, `masq_tuning` and `student`: which parameters change, and what is written."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def teacher(tmp_path, mini_shapes):
 
 
 def stage_config(folder, stage, *opts):
-    """The stage with a CLIP from a file, as stages have it."""
+    """Configuration of a stage with a CLIP from a file."""
     from masqclip_d2.clip.model import build_clip, save_clip
 
     clip = folder / "clip.safetensors"
@@ -51,7 +51,7 @@ def run(cfg):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_only_the_parameters_of_the_stage_learn(tmp_path, teacher, stage):
+def test_only_the_parameters_of_the_stage_change(tmp_path, teacher, stage):
     changed, after = run(stage_config(tmp_path, stage, "MODEL.WEIGHTS", str(teacher)))
     learned = {name for name in after if name.startswith("visual_encoder.mask_attentions.")}
     assert changed == learned and learned
@@ -62,13 +62,13 @@ def test_only_the_parameters_of_the_stage_learn(tmp_path, teacher, stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_evaluation_needs_what_the_stage_learned(tmp_path, teacher, stage):
+def test_an_evaluation_requires_the_trained_parameters(tmp_path, teacher, stage):
     cfg = stage_config(tmp_path, stage, "DATASETS.TEST", "('mini_shapes_val',)", "MODEL.WEIGHTS", str(teacher))
     with pytest.raises(ValueError, match=r"missing: visual_encoder\.mask_(attentions|embeddings)"):
         Trainer.evaluate_weights(cfg)
 
 
-def test_training_words_return_after_an_evaluation(tmp_path, teacher):
+def test_the_training_vocabulary_returns_after_an_evaluation(tmp_path, teacher):
     opts = ("DATASETS.TEST", "('mini_shapes_val_instances',)", "TEST.EVAL_PERIOD", "1", "MODEL.WEIGHTS", str(teacher))
     cfg = stage_config(tmp_path, "masq_tuning", *opts)
     trainer = Trainer(cfg)
@@ -78,7 +78,7 @@ def test_training_words_return_after_an_evaluation(tmp_path, teacher):
     assert trainer.model.vocabulary == words
 
 
-def test_student_starts_as_its_teacher_and_learns_pseudo_masks(tmp_path, teacher):
+def test_a_student_starts_as_its_teacher_and_learns_pseudo_masks(tmp_path, teacher):
     opts = (
         "MODEL.WEIGHTS", str(teacher),
         "MODEL.MASQCLIP.DISTILLATION.SCORE_THRESHOLD", "0.0",
@@ -109,13 +109,13 @@ def test_student_starts_as_its_teacher_and_learns_pseudo_masks(tmp_path, teacher
     assert "pseudo_masks_per_image" in metrics
 
 
-def test_student_without_a_teacher_is_told_how(tmp_path, mini_shapes):
+def test_a_student_without_a_teacher_is_an_error_with_a_hint(tmp_path, mini_shapes):
     trainer = Trainer(tiny_config(tmp_path, "MaskDistiller", *SHORT))
     with pytest.raises(ValueError, match="DISTILLATION.TEACHER"):
         trainer.train()
 
 
-def test_masqclip_without_tuning_needs_no_more_than_the_proposer_and_clip(tmp_path, teacher):
+def test_masqclip_without_tuning_needs_proposer_and_clip_only(tmp_path, teacher):
     opts = ("MODEL.MASQCLIP.MASQ_TUNING.PROJECTIONS", "[]", "DATASETS.TEST", "('mini_shapes_val',)")
     results = Trainer.evaluate_weights(stage_config(tmp_path, "masq_tuning", *opts, "MODEL.WEIGHTS", str(teacher)))
     assert 0 <= results["panoptic_seg"]["PQ"] <= 100

@@ -1,4 +1,4 @@
-"""Two CPU processes (gloo) train and evaluate like one: same data, same losses, same weights, same numbers."""
+"""Two CPU processes (gloo) train and evaluate like one: same data, same losses, same weights, same metrics."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_two_processes_learn_the_same_clip_as_one(shapes_root, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_and_evaluate_a_proposer(shapes_root, tmp_path):
-    """Trained by two processes; then the same weights give the same numbers, however the images are shared out."""
+    """Trained by two processes; the metrics of the same weights do not depend on the number of processes."""
     _run(shapes_root, tmp_path / "trained", 2, *COMMON)
     assert (tmp_path / "trained" / "log.txt.rank1").exists()
     numbers = []

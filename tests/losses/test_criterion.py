@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -64,7 +67,7 @@ def test_number_of_classes_can_come_from_the_logits(num_classes):
     assert _criterion(None).state_dict() == {}
 
 
-def test_perfect_prediction_costs_nothing():
+def test_a_perfect_prediction_has_no_loss():
     masks = torch.zeros(1, 32, 32, dtype=torch.bool)
     masks[:, :16] = True
     targets = [{"labels": torch.tensor([0]), "masks": masks}]
@@ -103,7 +106,7 @@ def _flat(targets):
     return FlatTargets.from_list(targets, num_classes=1)
 
 
-def test_queries_that_fill_up_a_batch_take_no_part():
+def test_padding_queries_are_ignored():
     outputs, targets, criterion = _outputs(aux=1), _targets(2, 1), _criterion(no_object_weight=0.25)
     for target in targets:
         target["masks"] = torch.arange(32).expand(len(target["masks"]), 32, 32) < 16
@@ -166,7 +169,7 @@ def test_uncertain_points_are_where_the_logit_is_near_zero():
 
 
 def test_head_with_other_classes_is_refused():
-    with pytest.raises(ValueError, match="for 1 classes .* gives 4 class logits.*NUM_CLASSES"):
+    with pytest.raises(ValueError, match="for 1 classes .* has 4 class logits.*NUM_CLASSES"):
         _criterion()(_outputs(num_classes=3), _targets(1, 1))
 
 
@@ -176,3 +179,13 @@ def test_from_config(tiny_cfg):
     torch.testing.assert_close(criterion.empty_weight, torch.tensor([1.0, 0.1]))
     assert list(criterion.state_dict()) == ["empty_weight"]  # in published checkpoints
     assert criterion.aux_weights == {} and criterion.weights == WEIGHTS
+
+
+@pytest.mark.parametrize("num_classes", [1, None])
+def test_criterion_can_be_pickled_and_copied(num_classes):
+    criterion, outputs, targets = _criterion(num_classes=num_classes), _outputs(aux=1), _targets(2, 1)
+    torch.manual_seed(1)
+    expected = criterion(outputs, targets)
+    for same in (pickle.loads(pickle.dumps(criterion)), copy.deepcopy(criterion)):
+        torch.manual_seed(1)
+        assert all(torch.equal(loss, expected[name]) for name, loss in same(outputs, targets).items())

@@ -6,7 +6,7 @@ import torch
 from masqclip_d2.losses.masq_tuning import IGNORED, assign_labels, masq_tuning_loss
 
 
-def test_labels_go_to_every_proposal_that_overlaps_enough():
+def test_every_proposal_above_the_dice_threshold_gets_a_label():
     target = torch.zeros(2, 4, 10)
     target[0, :, :4] = 1
     target[1, :, 6:] = 1
@@ -25,12 +25,12 @@ def test_labels_go_to_every_proposal_that_overlaps_enough():
     ]
 
 
-def test_image_without_ground_truth_teaches_no_object():
+def test_without_ground_truth_all_labels_are_no_object():
     labels = assign_labels(torch.ones(3, 4, 4), torch.zeros(0, 4, 4), torch.zeros(0, dtype=torch.int64), 6)
     assert labels.tolist() == [6, 6, 6]
 
 
-def test_an_empty_proposal_does_not_take_an_object_that_vanished():
+def test_an_empty_proposal_does_not_match_an_empty_mask():
     logits = torch.full((2, 4, 4), -1.0)
     logits[1, 0, 0] = 1.0
     target = torch.zeros(1, 4, 4)  # dice with the first proposal: (0 + 1) / (0 + 0 + 1) = 1
@@ -46,7 +46,7 @@ def test_loss_by_hand():
     assert masq_tuning_loss(filled_up, torch.tensor([[0, 1, IGNORED]])).item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("labels", [[], [IGNORED, IGNORED]], ids=["no proposals", "filling up only"])
+@pytest.mark.parametrize("labels", [[], [IGNORED, IGNORED]], ids=["no proposals", "padding only"])
 def test_loss_of_nothing_is_zero_with_gradients(labels):
     logits = torch.randn(1, len(labels), 3, requires_grad=True)
     loss = masq_tuning_loss(logits, torch.tensor([labels], dtype=torch.int64))

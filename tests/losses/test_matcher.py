@@ -19,7 +19,7 @@ def _matcher(**weights):
     return HungarianMatcher(**{"class_weight": 2.0, "mask_weight": 5.0, "dice_weight": 5.0, **weights}, num_points=200)
 
 
-def test_each_target_goes_to_the_query_that_shows_it():
+def test_each_target_is_matched_to_the_query_with_its_mask():
     targets = [_target((0, 0), (9, 9)), _target(), _target((0, 9))]
     shown = [[(9, 9), (0, 9), (0, 0)], [(0, 0), (0, 9), (9, 9)], [(0, 0), (9, 9), (0, 9)]]
     pred_masks = torch.stack([_squares(*corners) for corners in shown]).float() * 20 - 10
@@ -69,7 +69,7 @@ def test_no_targets_at_all():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_predictions_that_are_not_finite_stop_with_the_remedy(value):
+def test_predictions_that_are_not_finite_are_an_error_with_a_hint(value):
     flat = FlatTargets.from_list([_target(), _target((0, 0))], num_classes=1)
     pred_masks = torch.zeros(2, 3, 8, 8)
     pred_masks[1, 2] = value

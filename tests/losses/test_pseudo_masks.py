@@ -23,7 +23,7 @@ def test_each_rule_by_hand():
     assert choice.kept.tolist() == [2, 3]  # 1 is 2 again, with a lower score
 
 
-def test_the_two_overlap_limits_are_two():
+def test_the_two_overlap_limits_are_independent():
     torch.manual_seed(0)
     base, teacher, scores = bars((0, 4)), bars((2, 6), (4, 8)), torch.tensor([0.9, 0.95])  # dice 0.5 each
     both = PseudoMaskRules(base_overlap_limit=0.7, pseudo_overlap_limit=0.7, num_points=4000)
