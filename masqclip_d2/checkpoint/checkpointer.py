@@ -33,7 +33,7 @@ class StrictCheckpointer(DetectionCheckpointer):
             return super().load(path, checkpointables)
         return super().load(str(local_weights_path(path)), checkpointables)
 
-    def _load_file(self, filename: str) -> dict[str, Any]:
+    def _load_file(self, filename: str) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         checkpoint = read_checkpoint(filename)
         checkpoint["__path__"] = filename
         return checkpoint

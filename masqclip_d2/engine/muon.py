@@ -45,7 +45,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self._share()
 
     @torch.no_grad()
-    def step(self, closure=None):  # pyright: ignore[reportIncompatibleMethodOverride]  (torch has overloads)
+    def step(self, closure=None):  # pyright: ignore[reportIncompatibleMethodOverride]  # torch overloads it
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -86,22 +86,18 @@ def parameter_groups(cfg, model: nn.Module) -> Iterator[dict]:
         yield {**group, "muon": muon} if with_muon else group
 
 
-def _listed_without_decay(module: Any) -> Iterable[str]:
-    return module.no_weight_decay() if callable(getattr(module, "no_weight_decay", None)) else ()
-
-
 def parameter_kinds(model: nn.Module) -> dict[str, str]:
     """{name: "matrix", "bias", "norm" or "embedding"} of every parameter, frozen ones included.
 
     "norm" includes all scales: normalization layers, LayerScale, logit scales. "embedding" includes all tables:
     nn.Embedding, position tables, class tokens, and what a module lists in `no_weight_decay()`, as timm's models do.
     """
-    listed = {
-        f"{path}.{name}" if path else name
-        for path, module in model.named_modules()
-        for name in _listed_without_decay(module)
-    }
+    listed = set()
     kinds = {}
+    for path, module in model.named_modules():
+        no_weight_decay: Callable[[], Iterable[str]] | None = getattr(module, "no_weight_decay", None)
+        if no_weight_decay is not None:
+            listed |= {f"{path}.{name}" if path else name for name in no_weight_decay()}
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             full_name = f"{path}.{name}" if path else name

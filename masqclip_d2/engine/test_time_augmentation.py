@@ -7,12 +7,13 @@ cannot be averaged over pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from detectron2.data.transforms import ResizeShortestEdge, apply_augmentations
 from torch import Tensor, nn
+
+from .protocols import PredictsSemanticViews
 
 
 class SemanticWithAugmentation(nn.Module):
@@ -24,11 +25,7 @@ class SemanticWithAugmentation(nn.Module):
     the mean over views is one such sum over the proposals of all views.
 
     Args:
-        model: has these methods:
-            semantic_view(image (3, h, w) RGB 0..255, mirrored: bool) -> any object for `semantic_predictions`;
-                mirrored: the model must flip the image left to right
-            semantic_predictions(views, output_hw) -> {"sem_seg_labels" or "sem_seg", ...}, not mirrored
-            supports_test_time_augmentation: optional; True, or the reason why not
+        model: follows `protocols.PredictsSemanticViews`.
         min_sizes: shorter side of each view, pixels.
         max_size: longest side of a view, pixels.
         flip: add the mirrored image of each size.
@@ -40,9 +37,9 @@ class SemanticWithAugmentation(nn.Module):
     def __init__(self, model: nn.Module, min_sizes: Sequence[int], max_size: int, flip: bool) -> None:
         super().__init__()
         supported = getattr(model, "supports_test_time_augmentation", True)
-        if not (hasattr(model, "semantic_view") and hasattr(model, "semantic_predictions")):
+        if not isinstance(model, PredictsSemanticViews):
             supported = "it has no methods semantic_view and semantic_predictions"
-        if supported is not True:
+        if not isinstance(model, PredictsSemanticViews) or supported is not True:
             raise ValueError(
                 f"{type(model).__name__} does not support test-time augmentation: {supported}. Otherwise set "
                 "TEST.AUG.ENABLED False."
@@ -52,7 +49,7 @@ class SemanticWithAugmentation(nn.Module):
                 f"TEST.AUG.MIN_SIZES is {tuple(min_sizes)} and TEST.AUG.MAX_SIZE {max_size}; expected at least one "
                 "size, and every size at least 1 pixel."
             )
-        self.model: Any = model
+        self.model: PredictsSemanticViews = model
         self.resizes = [ResizeShortestEdge(size, max_size, "choice") for size in min_sizes]
         self.flip = flip
 
@@ -83,4 +80,5 @@ class SemanticWithAugmentation(nn.Module):
 def _resized(image: Tensor, resize: ResizeShortestEdge) -> Tensor:
     """(3, H, W) -> (3, h, w), as the mapper of a test set resizes."""
     pixels, _ = apply_augmentations([resize], image.permute(1, 2, 0).cpu().numpy())
+    assert isinstance(pixels, np.ndarray)  # an array in, an array out
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

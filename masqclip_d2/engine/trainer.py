@@ -1,13 +1,7 @@
 """The trainer of every stage: Detectron2's DefaultTrainer on any device, for any registered meta-architecture.
 
-A model needs nothing but Detectron2's contract: losses in training mode, one result per image in eval mode. What else
-it may have is asked for by name (all optional):
-
-    set_vocabulary(vocabulary), vocabulary   open-vocabulary models: the categories of the next images
-    set_detections_per_image(number)         the protocol of a test set; None: that of the configuration
-    build_hooks(cfg)                         further hooks of its training
-    semantic_view, semantic_predictions      see `test_time_augmentation`
-    allow_missing, allow_unexpected, trained_names   see `checkpoint.StrictCheckpointer`
+A model follows Detectron2's contract: losses in training mode, one result per image in eval mode. Optional methods are
+those of `protocols`, optional attributes those of `checkpoint.StrictCheckpointer`.
 """
 
 from __future__ import annotations
@@ -43,6 +37,7 @@ from .console import MetricPrinter
 from .cpu_amp import CpuAMPTrainer
 from .optimizer import build_lr_scheduler, build_optimizer
 from .prediction_images import PredictionImages
+from .protocols import BuildsHooks, HasDetectionLimit, HasVocabulary
 from .test_time_augmentation import SemanticWithAugmentation
 from .vocabularies import training_vocabulary, vocabulary_of
 
@@ -63,7 +58,7 @@ class Trainer(DefaultTrainer):
         model: Any = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
-        if hasattr(model, "set_vocabulary"):
+        if isinstance(model, HasVocabulary):
             model.set_vocabulary(training_vocabulary(cfg))
             check_vocabulary_option(cfg.MODEL.MASQCLIP.TEXT.VOCABULARY)  # now, not at the first evaluation
         model = wrap_for_processes(model)
@@ -77,7 +72,7 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list:
         hooks = super().build_hooks()
         model = unwrap(self._trainer.model)
-        if hasattr(model, "build_hooks"):
+        if isinstance(model, BuildsHooks):
             hooks += model.build_hooks(self.cfg)
         metric = self.cfg.TEST.BEST_CHECKPOINT_METRIC
         if metric and not self.cfg.DATASETS.TEST:
@@ -104,12 +99,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg):
-        return build_detection_train_loader(cfg, mapper=build_mapper(cfg, is_train=True))
+        mapper = build_mapper(cfg, is_train=True)
+        return build_detection_train_loader(cfg, mapper=mapper)  # pyright: ignore[reportCallIssue]  # @configurable
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
         mapper = build_mapper(cfg, is_train=False, dataset_names=[dataset_name])
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str, output_folder: str | None = None):
@@ -170,10 +166,10 @@ class Trainer(DefaultTrainer):
         """Results on one set, after the model is given its vocabulary and number of detections."""
         loader = cls.build_test_loader(cfg, dataset_name)  # reads the set, which completes its metadata
         vocabulary = None
-        if hasattr(model, "set_vocabulary"):
+        if isinstance(model, HasVocabulary):
             vocabulary = vocabulary_of(dataset_name, cfg.MODEL.MASQCLIP.TEXT.VOCABULARY)
             model.set_vocabulary(vocabulary)
-        if hasattr(model, "set_detections_per_image"):
+        if isinstance(model, HasDetectionLimit):
             model.set_detections_per_image(_detections_per_image(cfg, dataset_name))
         if evaluator is None:
             evaluator = cls.build_evaluator(cfg, dataset_name)
@@ -214,9 +210,9 @@ def _restored_settings(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        if hasattr(model, "set_detections_per_image"):
+        if isinstance(model, HasDetectionLimit):
             model.set_detections_per_image(None)
-        if vocabulary is not None:
+        if vocabulary is not None and isinstance(model, HasVocabulary):
             model.set_vocabulary(vocabulary)
 
 

@@ -69,6 +69,7 @@ class SetCriterion(nn.Module):
         self.draw_points = draw_points
         self.no_object_weight = no_object_weight
         if num_classes is not None:
+            self.empty_weight: Tensor
             self.register_buffer("empty_weight", _class_weights(num_classes, no_object_weight))
 
     @classmethod

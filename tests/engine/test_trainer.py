@@ -141,7 +141,7 @@ def test_a_vocabulary_file_must_match_each_test_set(tmp_path, mini_shapes, monke
         )
 
 
-def test_an_unknown_test_vocabulary_is_refused_before_training(tmp_path, mini_shapes):
+def test_an_unknown_test_vocabulary_is_refused_early(tmp_path, mini_shapes):
     cfg = tiny_config(
         tmp_path, "MasQCLIP", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)",
         "DATASETS.TEST", "('mini_shapes_val',)",
