@@ -65,7 +65,7 @@ def commands(page: str) -> list[str]:
     """Shell commands of a page: in blocks, and between backticks in the text."""
     text = (ROOT / page).read_text()
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    inline = re.findall(r"`((?:masqclip \S+|python|make|pip) [^`\n]+)`", prose)
+    inline = re.findall(r"`((?:masqclip [\w-]+|python|make|pip) [^`\n]+)`", prose)
     fenced = [line for language, block in blocks(page) if language in ("", "bash") for line in block.splitlines()]
     return [line.strip() for line in fenced + inline if re.match(r"(masqclip|python|make|pip|bash) ", line.strip())]
 
