@@ -22,8 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from masqclip_d2.clip.architecture import ClipArchitecture
-from masqclip_d2.clip.text_tower import TextTower
+from masqclip_d2.clip import ClipArchitecture, ClipTextTransformer
 from masqclip_d2.vocabulary import TextClassifier, Vocabulary, load_vocabulary, text_cache
 from masqclip_d2.vocabulary.prompts import TEMPLATES
 
@@ -51,7 +50,7 @@ def main() -> None:
     if not all(torch.equal(embedded, again) for again in found):
         raise ValueError("The embeddings of the second start differ from those of the first.")
     second = sorted(seconds)[len(seconds) // 2]
-    digest, _ = timed(lambda: text_cache.weights_digest(tower), device)
+    digest, _ = timed(tower.content_digest, device)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in tower.state_dict().values())
     print(f"text tower of {args.architecture}, {args.vocabulary} ({len(vocabulary)} categories), templates "
           f"{args.templates}, {device}, torch {torch.__version__}, {torch.get_num_threads()} threads")  # fmt: skip
@@ -60,9 +59,9 @@ def main() -> None:
     print(f"the second start is {first / second:.1f} times faster")
 
 
-def text_encoder(sizes: ClipArchitecture) -> TextTower:
+def text_encoder(sizes: ClipArchitecture) -> ClipTextTransformer:
     """Return a frozen text tower with random weights."""
-    return TextTower(
+    return ClipTextTransformer(
         context_length=sizes.context_length,
         vocab_size=sizes.vocab_size,
         width=sizes.text_width,
@@ -73,7 +72,7 @@ def text_encoder(sizes: ClipArchitecture) -> TextTower:
     ).requires_grad_(False)
 
 
-def start(tower: TextTower, vocabulary: Vocabulary, device: torch.device) -> tuple[float, torch.Tensor]:
+def start(tower: ClipTextTransformer, vocabulary: Vocabulary, device: torch.device) -> tuple[float, torch.Tensor]:
     """Return the seconds until a new classifier has its text embeddings, and these."""
     classifier = TextClassifier(tower, 100.0)
     return timed(lambda: classifier.text_embeddings(vocabulary), device)

@@ -205,6 +205,8 @@ def _add_masqclip_keys(cfg: CN) -> None:
     own.PADDING = "image"
 
     own.CLIP = CN()
+    # A builder in CLIP_REGISTRY (clip/registry.py). "PretrainedClip" uses the keys below; your own may ignore them.
+    own.CLIP.BUILDER = "PretrainedClip"
     # OpenAI name ("ViT-L/14@336px"), a file, "open_clip:..." or "masqclip://..." (shipped). "": a CLIP of ARCHITECTURE,
     # whose weights come from MODEL.WEIGHTS or from training.
     own.CLIP.NAME = "ViT-L/14@336px"

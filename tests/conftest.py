@@ -4,8 +4,7 @@ import masqclip_d2  # noqa: F401  isort: skip  (decides which Detectron2 is used
 import pytest
 import torch
 
-from masqclip_d2.clip.text_tower import TextTower
-from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
+from masqclip_d2.clip import ClipTextTransformer, ClipVisionTransformer
 from masqclip_d2.config import get_masqclip_cfg
 from masqclip_d2.shapes.rendering import ShapesSpec, write_shapes
 
@@ -74,7 +73,7 @@ def visual(make_visual):
 def make_text_encoder():
     def make(**changes):
         sizes = {"context_length": 16, "vocab_size": 600, "width": 32, "heads": 2, "layers": 2, "output_dim": 24}
-        return TextTower(**{**sizes, **changes}).eval()
+        return ClipTextTransformer(**{**sizes, **changes}).eval()
 
     return make
 

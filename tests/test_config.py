@@ -54,10 +54,10 @@ def test_config_builds_its_model(name, monkeypatch):
             return ClipModel(ClipArchitecture.from_dict(known[name]))
         return real_load_clip(name, architecture)
 
-    from masqclip_d2.meta_arch import build
+    from masqclip_d2.clip import registry
 
-    real_load_clip = build.load_clip
-    monkeypatch.setattr(build, "load_clip", load_clip)
+    real_load_clip = registry.load_clip
+    monkeypatch.setattr(registry, "load_clip", load_clip)
     with torch.device("cpu" if name.startswith("shapes/") else "meta"):
         model = build_model(cfg)
     assert type(model).__name__ == cfg.MODEL.META_ARCHITECTURE

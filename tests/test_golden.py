@@ -47,7 +47,7 @@ def test_command_passes_and_fails_by_exit_code(tmp_path, capsys):
         (lambda path: None, "does not exist"),
         (lambda path: path.write_bytes(b""), "FAILED"),
         (lambda path: np.savez(path, a=np.zeros(2)), "no array 'meta'"),
-        (lambda path: np.savez(path, meta=json.dumps({"what": "something else"})), "no check for a set"),
+        (lambda path: np.savez(path, meta=json.dumps({"what": "something else"})), "no check for a golden set"),
         (lambda path: path.mkdir(), "gt.json, gt_png, pred.json, pred_png, expected.json missing"),
     ],
     ids=["absent", "empty file", "without meta", "unknown kind", "empty folder"],

@@ -1,19 +1,32 @@
-"""CLIP: architecture, vision and text tower, pretrained weights, preprocessing."""
+"""CLIP: protocols of its towers, the implementation for published weights, preprocessing, tokenizer, registry."""
 
 from .architecture import ClipArchitecture
 from .model import ClipModel, build_clip, load_clip, save_clip
-from .preprocessing import clip_image, masks_to_encoder
-from .text_tower import TextTower
+from .preprocessing import ClipPreprocessing
+from .registry import CLIP_REGISTRY, Clip, clip_from_config
+from .text_tower import TextTower, module_digest
+from .text_transformer import ClipTextTransformer
+from .tokenizer import ClipTokenizer
+from .vision_tower import AttentionInputs, InputProjections, VisionBlock, VisionTower
 from .vision_transformer import ClipVisionTransformer
 
 __all__ = [
+    "CLIP_REGISTRY",
+    "AttentionInputs",
+    "Clip",
     "ClipArchitecture",
     "ClipModel",
+    "ClipPreprocessing",
+    "ClipTextTransformer",
+    "ClipTokenizer",
     "ClipVisionTransformer",
+    "InputProjections",
     "TextTower",
+    "VisionBlock",
+    "VisionTower",
     "build_clip",
-    "clip_image",
+    "clip_from_config",
     "load_clip",
-    "masks_to_encoder",
+    "module_digest",
     "save_clip",
 ]

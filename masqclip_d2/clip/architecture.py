@@ -1,4 +1,4 @@
-"""The sizes of a CLIP: read from its weights, or from a small JSON file for a CLIP that is trained from scratch."""
+"""Sizes of a CLIP: read from its weights, or from a JSON file for a CLIP trained from scratch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .pretrained import OPENAI_MODELS
 from .vision_transformer import ACTIVATIONS
 
 _SHIPPED_DIR = Path(__file__).parent / "architectures"
-# Width of one attention head in all of OpenAI's models; weights do not tell it.
+# Width of one attention head in all of OpenAI's models; it does not follow from the weights.
 _OPENAI_HEAD_WIDTH = 64
-# A name that only towers of another kind have -> what they are.
+# Name prefixes of unsupported vision towers -> what they are.
 _OTHER_TOWERS = {
     "visual.layer1.": "a ResNet",
-    "visual.trunk.": "a tower of timm",
+    "visual.trunk.": "a timm model",
     "visual.attn_pool.": "a transformer with attention pooling",
     "vision_model.": "a Hugging Face model",
 }
@@ -28,10 +28,10 @@ _OTHER_TOWERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ClipArchitecture:
-    """Sizes of both towers. All but heads and activation can be read from weights.
+    """Sizes of both towers. All but heads and activation follow from the weights.
 
     Raises:
-        ValueError: a size is no positive integer, sizes do not fit each other, or the activation is unknown.
+        ValueError: a size is not a positive integer, sizes do not fit each other, or the activation is unknown.
     """
 
     image_resolution: int  # R, pixels
@@ -54,17 +54,17 @@ class ClipArchitecture:
                 raise ValueError(f"{name} of a CLIP architecture must be a positive integer, got {value!r}.")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"Unknown activation {self.activation!r}; known: {', '.join(ACTIVATIONS)}.")
-        for name, whole, part in (
+        for name, total, divisor in (
             ("image_resolution", self.image_resolution, self.patch_size),
             ("vision_width", self.vision_width, self.vision_heads),
             ("text_width", self.text_width, self.text_heads),
         ):
-            if whole % part:
-                raise ValueError(f"{name} {whole} is not a multiple of {part} (patch size or heads).")
+            if total % divisor:
+                raise ValueError(f"{name} {total} is not a multiple of {divisor} (patch size or heads).")
 
     @classmethod
     def from_dict(cls, sizes: Mapping[str, Any]) -> ClipArchitecture:
-        """Read the fields of this class; `vision_mlp_width` may be left out.
+        """The reverse of `to_dict`; `vision_mlp_width` is optional (4 D).
 
         Raises:
             ValueError: a field is missing, unknown or wrong.
@@ -75,16 +75,16 @@ class ClipArchitecture:
         known = {field.name for field in fields(cls)}
         if set(sizes) != known:
             missing, unknown = sorted(known - set(sizes)), sorted(set(sizes) - known)
-            raise ValueError(f"CLIP architecture: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}.")
+            raise ValueError(f"CLIP architecture: missing fields {missing}, unknown fields {unknown}.")
         return cls(**sizes)
 
     @classmethod
     def from_name(cls, name_or_path: str | Path) -> ClipArchitecture:
-        """Read a JSON file, given by path or by the name of a shipped one such as "shapes-tiny", or an OpenAI name.
+        """Architecture of an OpenAI name, a JSON file, or a shipped JSON file by name ("shapes-tiny").
 
         Raises:
-            FileNotFoundError: neither a file nor a shipped name.
-            ValueError: the file is not JSON or no architecture.
+            FileNotFoundError: the argument is none of these.
+            ValueError: the file is not the JSON of an architecture.
         """
         if str(name_or_path) in OPENAI_MODELS:
             return cls.from_dict(OPENAI_MODELS[str(name_or_path)]["architecture"])
@@ -108,17 +108,17 @@ class ClipArchitecture:
 
         Args:
             tensors: state dict of both towers.
-            known: what is known beforehand, by field. Without it heads are 64 channels wide and the activation is
-                QuickGELU, as in OpenAI's models.
+            known: fields known from elsewhere; those that follow from the weights are compared. Defaults: heads 64
+                channels wide, QuickGELU, as in OpenAI's models.
 
         Raises:
-            ValueError: the weights are of no CLIP with a plain ViT, or disagree with `known`.
+            ValueError: the weights are not those of a CLIP with a plain ViT, or disagree with `known`.
         """
         _refuse_other_towers(tensors)
         conv, vision_positions = tensors["visual.conv1.weight"], tensors["visual.positional_embedding"]
         grid = round((len(vision_positions) - 1) ** 0.5)
         vocab_size, text_width = tensors["token_embedding.weight"].shape
-        measured = {
+        sizes = {
             "image_resolution": grid * conv.shape[-1],
             "patch_size": conv.shape[-1],
             "vision_width": conv.shape[0],
@@ -131,30 +131,31 @@ class ClipArchitecture:
             "vocab_size": vocab_size,
         }
         known = dict(known or {})
-        wrong = [
-            f"{name} {size}, not {known[name]}" for name, size in measured.items() if known.get(name, size) != size
+        differences = [
+            f"{name} {size}, not {known[name]}" for name, size in sizes.items() if known.get(name, size) != size
         ]
-        if wrong:
-            raise ValueError(f"The weights are of another architecture: they have {'; '.join(wrong)}.")
-        assumed = {
-            "vision_heads": max(1, measured["vision_width"] // _OPENAI_HEAD_WIDTH),
-            "text_heads": max(1, measured["text_width"] // _OPENAI_HEAD_WIDTH),
+        if differences:
+            raise ValueError(f"The weights are of another architecture: they have {'; '.join(differences)}.")
+        defaults = {
+            "vision_heads": max(1, sizes["vision_width"] // _OPENAI_HEAD_WIDTH),
+            "text_heads": max(1, sizes["text_width"] // _OPENAI_HEAD_WIDTH),
             "activation": "quick_gelu",
         }
-        return cls.from_dict({**assumed, **known, **measured})
+        return cls.from_dict({**defaults, **known, **sizes})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def _refuse_other_towers(tensors: Mapping[str, Tensor]) -> None:
-    for beginning, kind in _OTHER_TOWERS.items():
-        if any(name.startswith(beginning) for name in tensors):
+    for prefix, kind in _OTHER_TOWERS.items():
+        if any(name.startswith(prefix) for name in tensors):
             raise ValueError(
-                f"The visual tower is {kind} (names such as {beginning!r}); only CLIP's own VisionTransformer with "
-                "OpenAI's names is supported, such as ViT-B/16 or ViT-L/14@336px."
+                f"The vision tower is {kind} (names such as {prefix!r}); these weights need a CLIP of your own "
+                "(CLIP_REGISTRY, key MODEL.MASQCLIP.CLIP.BUILDER). Supported directly: CLIP's own VisionTransformer "
+                "with OpenAI's names, such as ViT-B/16 or ViT-L/14@336px."
             )
-    needed = (
+    required = (
         "visual.conv1.weight",
         "visual.positional_embedding",
         "visual.class_embedding",
@@ -163,10 +164,10 @@ def _refuse_other_towers(tensors: Mapping[str, Tensor]) -> None:
         "token_embedding.weight",
         "positional_embedding",
     )
-    missing = [name for name in needed if name not in tensors]
+    missing = [name for name in required if name not in tensors]
     if missing:
-        some = ", ".join(list(tensors)[:3])
-        raise ValueError(f"These are no weights of a CLIP: {', '.join(missing)} are missing. They begin with: {some}.")
+        first = ", ".join(list(tensors)[:3])
+        raise ValueError(f"Not the weights of a CLIP: {', '.join(missing)} are missing. The first names are: {first}.")
 
 
 def _num_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:

@@ -1,6 +1,7 @@
-"""CLIP as a whole: load it from any supported source, build a small one for training, save it.
+"""ClipModel: both towers and the temperature; load it from any supported source, build it for training, save it.
 
-Names in files are OpenAI's (`visual.*`, `transformer.*`, `token_embedding.weight`, ..., `logit_scale` as a logarithm).
+Weight files use OpenAI's names (`visual.*`, `transformer.*`, `token_embedding.weight`, ..., `logit_scale` as a
+logarithm).
 """
 
 from __future__ import annotations
@@ -15,34 +16,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import write_safetensors
 from .architecture import ClipArchitecture
-from .pretrained import (
-    OPEN_CLIP_PREFIX,
-    OPENAI_MODELS,
-    is_torchscript,
-    openai_archive,
-    read_open_clip,
-    read_openai_archive,
-)
-from .text_tower import TextTower
+from .preprocessing import ClipPreprocessing
+from .pretrained import ARCHITECTURE_METADATA, OPENAI_MODELS, PREPROCESSING_METADATA, read_clip_weights
+from .text_transformer import ClipTextTransformer
 from .vision_transformer import ClipVisionTransformer
 
-# Entry of a .safetensors file's metadata with our `ClipArchitecture` as JSON.
-_METADATA_KEY = "clip_architecture"
-# Temperature that CLIP's training starts with (Radford et al., 2021, Sec. 2.5).
+# Initial temperature of CLIP's training (Radford et al., 2021, Sec. 2.5).
 _INITIAL_TEMPERATURE = 0.07
 
 
 class ClipModel(nn.Module):
-    """Both towers and the temperature.
+    """CLIP of OpenAI's and open_clip's weights.
 
     Args:
         architecture: sizes of both towers.
+        preprocessing: resize and normalization of images; None: OpenAI's.
+        pretrained: the weights will be loaded, so checkpoints of a method may lack them (see `Clip`).
     """
 
-    def __init__(self, architecture: ClipArchitecture) -> None:
+    def __init__(
+        self,
+        architecture: ClipArchitecture,
+        preprocessing: ClipPreprocessing | None = None,
+        pretrained: bool = False,
+    ) -> None:
         super().__init__()
         sizes = self.architecture = architecture
+        self.pretrained = pretrained
         self.visual = ClipVisionTransformer(
             input_resolution=sizes.image_resolution,
             patch_size=sizes.patch_size,
@@ -52,8 +54,9 @@ class ClipModel(nn.Module):
             output_dim=sizes.embed_dim,
             activation=sizes.activation,
             mlp_width=sizes.vision_mlp_width,
+            preprocessing=preprocessing,
         )
-        self.text = TextTower(
+        self.text = ClipTextTransformer(
             context_length=sizes.context_length,
             vocab_size=sizes.vocab_size,
             width=sizes.text_width,
@@ -66,31 +69,36 @@ class ClipModel(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """What cosines are multiplied with, () float: 1 / temperature, 100 in OpenAI's models."""
+        """Factor of cosine similarities, () float: 1 / temperature, 100 in OpenAI's models."""
         return self.log_logit_scale.exp()
 
+    @property
+    def preprocessing(self) -> ClipPreprocessing:
+        """Resize and normalization of images."""
+        return self.visual.preprocessing
+
     def openai_state_dict(self) -> dict[str, Tensor]:
-        """All weights in OpenAI's names; the tensors are the parameters' own."""
+        """All weights in OpenAI's names; the tensors share storage with the parameters."""
         visual = {f"visual.{name}": tensor for name, tensor in self.visual.state_dict().items()}
         return {**visual, **self.text.state_dict(), "logit_scale": self.log_logit_scale.detach()}
 
     def load_openai_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take all weights from `tensors` in OpenAI's names, any floating dtype.
+        """Copy all weights from `tensors` in OpenAI's names, any floating dtype.
 
         Raises:
-            ValueError: a name is missing or left over, or a shape differs.
+            ValueError: a name is missing or unexpected, or a shape differs.
         """
         own = self.openai_state_dict()
-        missing, left_over = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-        wrong = [
+        missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+        shapes = [
             f"{name} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             for name, tensor in own.items()
             if name in tensors and tensors[name].shape != tensor.shape
         ]
-        if missing or left_over or wrong:
+        if missing or unexpected or shapes:
             raise ValueError(
-                f"These weights do not fit this CLIP: {len(missing)} names are missing ({_some(missing)}), "
-                f"{len(left_over)} are left over ({_some(left_over)}), shapes: {_some(wrong)}."
+                f"These weights do not fit this CLIP: {len(missing)} names are missing ({_first(missing)}), "
+                f"{len(unexpected)} are unexpected ({_first(unexpected)}), shapes: {_first(shapes)}."
             )
         with torch.no_grad():
             for name, tensor in own.items():
@@ -98,7 +106,7 @@ class ClipModel(nn.Module):
 
 
 def build_clip(architecture: ClipArchitecture | Mapping[str, Any] | str | Path) -> ClipModel:
-    """Make a CLIP with random weights, trainable, for training from scratch.
+    """CLIP with random weights, trainable, for training from scratch.
 
     Args:
         architecture: sizes, as an object, as a mapping, or as a name (see `ClipArchitecture.from_name`).
@@ -113,83 +121,66 @@ def build_clip(architecture: ClipArchitecture | Mapping[str, Any] | str | Path) 
     return ClipModel(architecture)
 
 
-def load_clip(name_or_path: str | Path, architecture: Mapping[str, Any] | None = None) -> ClipModel:
+def load_clip(
+    name_or_path: str | Path,
+    architecture: Mapping[str, Any] | None = None,
+    preprocessing: ClipPreprocessing | None = None,
+) -> ClipModel:
     """Load a CLIP, frozen, in eval mode, float32, on the CPU.
 
     Args:
         name_or_path: one of
-            an OpenAI name ("ViT-L/14@336px"), downloaded once to `cache_dir()`, with its checksum;
+            an OpenAI name ("ViT-L/14@336px"), downloaded once to `cache_dir()`, its checksum verified;
             "open_clip:MODEL/TAG" ("open_clip:ViT-B-16/laion2b_s34b_b88k"): VisionTransformers with class-token pooling;
-            a file: OpenAI's TorchScript archive (known by its sha256), a state dict in OpenAI's names (.pt, .pth,
-            .safetensors), or what `save_clip` wrote;
-            "masqclip://NAME": weights that ship with the package.
-        architecture: fields of `ClipArchitecture` that weights cannot tell, for a plain state dict whose heads are not
-            64 wide or whose activation is not QuickGELU. Fields that weights do tell are compared.
+            a file: OpenAI's TorchScript archive (verified by its sha256), a state dict in OpenAI's names (.pt, .pth,
+            .safetensors), or a file of `save_clip`;
+            "masqclip://NAME": weights shipped with the package.
+        architecture: fields of `ClipArchitecture` that do not follow from the weights, for a plain state dict whose
+            heads are not 64 wide or whose activation is not QuickGELU. Fields that follow from them are compared.
+        preprocessing: for a plain state dict of a CLIP trained with other than OpenAI's preprocessing; None: what the
+            source states, else OpenAI's.
 
     Returns:
-        The model; sizes come from the weights. Under `torch.device("meta")`, where there are no numbers, OpenAI's names
-        need no file.
+        The model; its sizes come from the weights. Under `torch.device("meta")` OpenAI's names need no file.
 
     Raises:
-        FileNotFoundError: no such name or file, or it cannot be downloaded; the message says where to get it.
-        ValueError: the file is damaged, is no CLIP with a plain ViT, could run code, or disagrees with `architecture`.
+        FileNotFoundError: no such name or file, or it cannot be downloaded; the message has the URL.
+        ValueError: the file is damaged, is not a CLIP with a plain ViT, could run code, or disagrees with
+            `architecture`.
     """
     if torch.get_default_device().type == "meta" and str(name_or_path) in OPENAI_MODELS:
-        return ClipModel(ClipArchitecture.from_name(name_or_path)).requires_grad_(False).eval()
-    tensors, known = _read(str(name_or_path))
-    known = {**known, **(architecture or {})}
+        model = ClipModel(ClipArchitecture.from_name(name_or_path), pretrained=True)
+        return model.requires_grad_(False).eval()
+    weights = read_clip_weights(str(name_or_path))
+    known_sizes = {**weights.known_sizes, **(architecture or {})}
     try:
-        model = ClipModel(ClipArchitecture.from_state_dict(tensors, known))
-        model.load_openai_state_dict(tensors)
+        sizes = ClipArchitecture.from_state_dict(weights.tensors, known_sizes)
+        model = ClipModel(sizes, preprocessing or weights.preprocessing, pretrained=True)
+        model.load_openai_state_dict(weights.tensors)
     except ValueError as error:
         raise ValueError(f"CLIP weights {name_or_path}: {error}") from error
-    logging.getLogger(__name__).info("CLIP %s: %s", name_or_path, model.architecture)
+    logging.getLogger(__name__).info("CLIP %s: %s, %s", name_or_path, model.architecture, model.preprocessing)
     return model.requires_grad_(False).eval()
 
 
 def save_clip(path: str | Path, model: ClipModel, dtype: torch.dtype = torch.float32) -> None:
-    """Write a CLIP as .safetensors with OpenAI's names and its architecture, for `load_clip`.
+    """Write a CLIP as .safetensors with OpenAI's names, its architecture and its preprocessing, for `load_clip`.
 
     Args:
-        path: ends in .safetensors. Written whole or not at all.
+        path: with suffix .safetensors; written atomically.
         model: both towers.
-        dtype: of the file; float16 halves it. `load_clip` gives float32 again.
+        dtype: of the file; float16 halves its size. `load_clip` returns float32.
 
     Raises:
-        ValueError: `path` has another ending.
+        ValueError: `path` has another suffix.
     """
-    from ..checkpoint import write_safetensors
-
     tensors = {name: tensor.to("cpu", dtype) for name, tensor in model.openai_state_dict().items()}
-    write_safetensors(path, tensors, {_METADATA_KEY: json.dumps(model.architecture.to_dict())})
+    metadata = {
+        ARCHITECTURE_METADATA: json.dumps(model.architecture.to_dict()),
+        PREPROCESSING_METADATA: json.dumps(model.preprocessing.to_dict()),
+    }
+    write_safetensors(path, tensors, metadata)
 
 
-def _read(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State dict in OpenAI's names, and what the source knows of the architecture beside it."""
-    from ..checkpoint import local_weights_path, read_checkpoint
-
-    if name in OPENAI_MODELS:
-        return read_openai_archive(openai_archive(name)), {}
-    if name.startswith(OPEN_CLIP_PREFIX):
-        return read_open_clip(name.removeprefix(OPEN_CLIP_PREFIX))
-    path = local_weights_path(name) if "://" in name else Path(name).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"CLIP {name!r} is neither a file nor a known name. Known: {', '.join(OPENAI_MODELS)}; "
-            f"{OPEN_CLIP_PREFIX}MODEL/TAG; masqclip://NAME."
-        )
-    if is_torchscript(path):
-        return read_openai_archive(path), {}
-    tensors = read_checkpoint(path)["model"]
-    return tensors, _saved_architecture(path) if path.suffix == ".safetensors" else {}
-
-
-def _saved_architecture(path: Path) -> dict[str, Any]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
-
-
-def _some(names: list[str]) -> str:
+def _first(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "none"

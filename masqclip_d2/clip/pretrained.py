@@ -1,7 +1,7 @@
-"""Where CLIP's weights come from: OpenAI's archives by name or path, and open_clip's models by name.
+"""Sources of CLIP weights: OpenAI's archives by name or path, open_clip's models by name, and files of state dicts.
 
-Everything ends as a state dict in OpenAI's names, on the CPU. TorchScript archives hold code, so they are opened only
-if their sha256 is one of OpenAI's, and only the tensors are taken.
+All are read as `ClipWeights`. TorchScript archives can run code, so they are opened only if their sha256 is one of
+OpenAI's, and only their tensors are used.
 """
 
 from __future__ import annotations
@@ -13,24 +13,29 @@ import urllib.request
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..checkpoint import local_weights_path, read_checkpoint
 from ..files import atomic_write
+from .preprocessing import ClipPreprocessing
 
+# Entries of the metadata of a .safetensors file, JSON: `ClipArchitecture.to_dict()`, `ClipPreprocessing.to_dict()`.
+ARCHITECTURE_METADATA = "clip_architecture"
+PREPROCESSING_METADATA = "clip_preprocessing"
 OPEN_CLIP_PREFIX = "open_clip:"
 OPENAI_MODELS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "openai_models.json").read_text(encoding="utf-8")
 )["models"]
 
 _CHUNK = 1 << 20  # bytes
-_DOWNLOAD_TIMEOUT = 30  # seconds without an answer
-# Numbers beside the weights in OpenAI's archives; all three follow from the weights.
+_DOWNLOAD_TIMEOUT = 30  # seconds without data
+# Buffers of OpenAI's archives that follow from the weights.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-# All that a configuration of open_clip may say; anything more (pooling, layer scale, other tokenizers, ...) is another
-# architecture.
+# Supported keys of an open_clip model configuration; any other (pooling, layer scale, other tokenizers, ...) means an
+# architecture that `ClipModel` does not implement.
 _OPEN_CLIP_KEYS = {
     "": {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"},
     "vision_cfg": {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio"},
@@ -38,8 +43,42 @@ _OPEN_CLIP_KEYS = {
 }
 
 
+class ClipWeights(NamedTuple):
+    """The weights of a CLIP and the facts about it that do not follow from them."""
+
+    tensors: dict[str, Tensor]  # OpenAI's names, on the CPU
+    known_sizes: dict[str, Any]  # fields of `ClipArchitecture` that the source states
+    preprocessing: ClipPreprocessing | None  # None: the source states none
+
+
+def read_clip_weights(name: str) -> ClipWeights:
+    """Read the weights of a CLIP from any source; `name` as in `load_clip`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_clip`.
+    """
+    if name in OPENAI_MODELS:
+        return ClipWeights(read_openai_archive(openai_archive(name)), {}, ClipPreprocessing())
+    if name.startswith(OPEN_CLIP_PREFIX):
+        return read_open_clip(name.removeprefix(OPEN_CLIP_PREFIX))
+    path = local_weights_path(name) if "://" in name else Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"CLIP {name!r} is neither a file nor a known name. Known: {', '.join(OPENAI_MODELS)}; "
+            f"{OPEN_CLIP_PREFIX}MODEL/TAG; masqclip://NAME."
+        )
+    if is_torchscript(path):
+        return ClipWeights(read_openai_archive(path), {}, ClipPreprocessing())
+    tensors = read_checkpoint(path)["model"]
+    metadata = _safetensors_metadata(path) if path.suffix == ".safetensors" else {}
+    preprocessing = None
+    if PREPROCESSING_METADATA in metadata:
+        preprocessing = ClipPreprocessing.from_dict(json.loads(metadata[PREPROCESSING_METADATA]))
+    return ClipWeights(tensors, json.loads(metadata.get(ARCHITECTURE_METADATA, "{}")), preprocessing)
+
+
 def cache_dir() -> Path:
-    """Folder of downloaded archives: MASQCLIP_CACHE, else ~/.cache/clip, where OpenAI's own package keeps them."""
+    """Folder of downloaded archives: MASQCLIP_CACHE, else ~/.cache/clip as in OpenAI's own package."""
     return Path(os.environ.get("MASQCLIP_CACHE") or Path.home() / ".cache" / "clip").expanduser()
 
 
@@ -50,7 +89,7 @@ def openai_archive(name: str) -> Path:
         name: a key of `OPENAI_MODELS`, such as "ViT-L/14@336px".
 
     Raises:
-        FileNotFoundError: it is not there and cannot be downloaded; the message says from where to where.
+        FileNotFoundError: it is not in the cache and cannot be downloaded; the message has the URL and the path.
     """
     url = OPENAI_MODELS[name]["url"]
     path = cache_dir() / url.rsplit("/", 1)[1]
@@ -66,7 +105,7 @@ def openai_archive(name: str) -> Path:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, as OpenAI publishes CLIP."""
+    """Whether a file is a TorchScript archive, the format of OpenAI's CLIP weights."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -77,14 +116,14 @@ def read_openai_archive(path: Path) -> dict[str, Tensor]:
     """State dict of one of OpenAI's archives.
 
     Raises:
-        ValueError: its sha256 is not one of OpenAI's; it is not opened.
+        ValueError: its sha256 is not one of OpenAI's; the archive is not opened.
     """
     digest = _sha256(path)
     if digest not in {model["sha256"] for model in OPENAI_MODELS.values()}:
         raise ValueError(
             f"{path} is a TorchScript archive, which can run code when opened, and its sha256 {digest} is none of "
-            f"OpenAI's ({', '.join(OPENAI_MODELS)}): it is damaged or someone else's. Download it again, or save its "
-            "state dict as .safetensors on a machine that may run it and load that."
+            f"OpenAI's ({', '.join(OPENAI_MODELS)}): it is damaged or from another source. Download it again, or save "
+            "its state dict as .safetensors where running it is safe, and load that file."
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")  # there is no other reader
@@ -92,17 +131,14 @@ def read_openai_archive(path: Path) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_EXTRAS}
 
 
-def read_open_clip(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights of an open_clip model, which open_clip downloads and caches.
+def read_open_clip(name: str) -> ClipWeights:
+    """Weights of an open_clip model, downloaded and cached by open_clip.
 
     Args:
-        name: "MODEL/TAG" in open_clip's words, such as "ViT-B-16/laion2b_s34b_b88k".
-
-    Returns:
-        The state dict, and the fields of `ClipArchitecture` that it does not tell.
+        name: "MODEL/TAG" as open_clip names them, such as "ViT-B-16/laion2b_s34b_b88k".
 
     Raises:
-        ValueError: unknown model or tag, or a model that is no plain CLIP with a VisionTransformer.
+        ValueError: unknown model or tag, or not a plain CLIP with a VisionTransformer.
         FileNotFoundError: it could not be downloaded.
     """
     import open_clip
@@ -119,26 +155,25 @@ def read_open_clip(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{', '.join(tags) or '(none exist)'}."
         )
     weights = open_clip.get_pretrained_cfg(model_name, tag)
-    if tuple(weights["mean"]) != tuple(open_clip.OPENAI_DATASET_MEAN):
-        raise ValueError(
-            f"open_clip's {name} was trained with another image normalisation than CLIP's; choose another tag."
-        )
+    preprocessing = ClipPreprocessing.from_dict(
+        {key: weights[key] for key in ("mean", "std", "interpolation") if weights.get(key) is not None}
+    )
     quick_gelu = bool(weights.get("quick_gelu", False))
     vision = config["vision_cfg"]
-    known = {
+    known_sizes = {
         "vision_heads": vision["width"] // vision.get("head_width", 64),
         "text_heads": config["text_cfg"]["heads"],
         "activation": "quick_gelu" if quick_gelu else "gelu",
     }
-    try:  # only the weights are used; force_quick_gelu keeps open_clip from warning about another activation
+    try:  # only the weights are used; force_quick_gelu prevents open_clip's warning about another activation
         model = open_clip.create_model(model_name, pretrained=tag, device="cpu", force_quick_gelu=quick_gelu)
     except (OSError, RuntimeError) as error:
         source = weights.get("hf_hub") or weights.get("url")
         raise FileNotFoundError(
             f"open_clip could not load {name} ({error}). Download the weights of {source} on a connected machine and "
-            f"use load_clip(FILE, architecture={known})."
+            f"use load_clip(FILE, architecture={known_sizes}, preprocessing={preprocessing})."
         ) from error
-    return model.state_dict(), known
+    return ClipWeights(model.state_dict(), known_sizes, preprocessing)
 
 
 def _refuse_unsupported(model_name: str, config: dict[str, Any]) -> None:
@@ -150,12 +185,13 @@ def _refuse_unsupported(model_name: str, config: dict[str, Any]) -> None:
     if extra:
         raise ValueError(
             f"open_clip's {model_name} is not supported: only VisionTransformers with class-token pooling and CLIP's "
-            f"own text tower are, but it has {', '.join(sorted(extra))}. Try ViT-B-16 or ViT-L-14."
+            f"own text tower are, but it has {', '.join(sorted(extra))}. Use ViT-B-16 or ViT-L-14, or wrap the model "
+            "in a CLIP of your own (CLIP_REGISTRY, key MODEL.MASQCLIP.CLIP.BUILDER)."
         )
 
 
 def _download(url: str, path: Path, sha256: str) -> None:
-    """Fetch into a temporary file beside `path`, check it, then move it there, so that `path` is always whole."""
+    """Download `url` to `path` atomically, after a check of its sha256."""
     from tqdm import tqdm
 
     with atomic_write(path) as temporary:
@@ -169,6 +205,13 @@ def _download(url: str, path: Path, sha256: str) -> None:
                     progress.update(len(chunk))
         if digest.hexdigest() != sha256:
             raise OSError(f"the download is damaged: its sha256 is {digest.hexdigest()}, expected {sha256}")
+
+
+def _safetensors_metadata(path: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _sha256(path: Path) -> str:

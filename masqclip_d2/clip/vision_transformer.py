@@ -1,7 +1,7 @@
-"""CLIP's vision transformer: CLIP-normalised image -> image embedding. The parameter names are OpenAI's `visual.*`.
+"""ClipVisionTransformer: the `VisionTower` for OpenAI's and open_clip's weights.
 
-Published weights of CLIP, MaskCLIP and MasQCLIP depend on these names (`conv1`, `ln_1`, `c_fc`, ...). Each block also
-shows its queries, keys and values, which mask class tokens share (mask_class_tokens.py).
+The parameter names are OpenAI's `visual.*`: published weights of CLIP, MaskCLIP and MasQCLIP depend on them (`conv1`,
+`ln_1`, `c_fc`, ...).
 
 Shape shorthand: B images, P = h * w patches, L tokens, D width, N heads, d = D / N, E embedding, R input resolution.
 """
@@ -9,11 +9,14 @@ Shape shorthand: B images, P = h * w patches, L tokens, D width, N heads, d = D 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .preprocessing import ClipPreprocessing
+from .vision_tower import AttentionInputs, InputProjections
 
 
 class QuickGELU(nn.Module):
@@ -24,15 +27,6 @@ class QuickGELU(nn.Module):
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
-
-
-class AttentionInputs(NamedTuple):
-    """What one block computes from all CLIP tokens before they attend."""
-
-    normed_tokens: Tensor  # (B, L, D) after `ln_1`
-    query: Tensor  # (B, N, L, d), not divided by sqrt(d)
-    key: Tensor  # (B, N, L, d)
-    value: Tensor  # (B, N, L, d)
 
 
 class ClipAttention(nn.Module):
@@ -63,7 +57,7 @@ class ClipAttention(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """x + attention(ln_1(x)), then x + mlp(ln_2(x)), in two steps so that other tokens can join in between."""
+    """x + attention(ln_1(x)), then x + mlp(ln_2(x)); the methods are those of `VisionBlock`."""
 
     def __init__(self, width: int, heads: int, mlp_width: int, activation: str) -> None:
         super().__init__()
@@ -78,25 +72,32 @@ class ResidualAttentionBlock(nn.Module):
         )
         self.ln_2 = nn.LayerNorm(width)
 
+    def norm(self, tokens: Tensor) -> Tensor:
+        return self.ln_1(tokens)
+
+    def query(self, normed_tokens: Tensor) -> Tensor:
+        return self.attn.query(normed_tokens)
+
     def attention_inputs(self, tokens: Tensor) -> AttentionInputs:
-        """First step: normalised tokens, queries, keys and values of (B, L, D) tokens."""
         return self.attn.inputs(self.ln_1(tokens))
 
     def finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        """Second step: add what (B, L, D) tokens gathered, `attended` (B, N, L, d), and apply the MLP."""
         tokens = tokens + self.attn.output(attended)
         return tokens + self.mlp(self.ln_2(tokens))
 
     def attend(self, tokens: Tensor, inputs: AttentionInputs) -> Tensor:
-        """The whole block for the tokens that `inputs` come from: every token attends to every token."""
         return self.finish(tokens, _self_attention(inputs.query, inputs.key, inputs.value))
+
+    def input_projections(self) -> InputProjections:
+        weights, biases = self.attn.in_proj_weight.chunk(3), self.attn.in_proj_bias.chunk(3)
+        return InputProjections((weights[0], weights[1], weights[2]), (biases[0], biases[1], biases[2]))
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.attend(tokens, self.attention_inputs(tokens))
 
 
 class Transformer(nn.Module):
-    """A stack of blocks; exists for the names `transformer.resblocks.{i}`."""
+    """A stack of blocks, with the parameter names `resblocks.{i}`."""
 
     def __init__(self, width: int, layers: int, heads: int, mlp_width: int, activation: str) -> None:
         super().__init__()
@@ -121,6 +122,7 @@ class ClipVisionTransformer(nn.Module):
         output_dim: E, length of the embedding.
         activation: "quick_gelu" (OpenAI's weights) or "gelu".
         mlp_width: hidden units of each MLP; None: 4 D, as in CLIP.
+        preprocessing: of the images the weights were trained on; None: OpenAI's.
 
     Raises:
         ValueError: sizes that do not fit each other, or an unknown activation.
@@ -137,6 +139,7 @@ class ClipVisionTransformer(nn.Module):
         output_dim: int,
         activation: str = "quick_gelu",
         mlp_width: int | None = None,
+        preprocessing: ClipPreprocessing | None = None,
     ) -> None:
         super().__init__()
         if input_resolution % patch_size or width % heads:
@@ -152,6 +155,7 @@ class ClipVisionTransformer(nn.Module):
         self.layers = layers
         self.heads = heads
         self.output_dim = output_dim
+        self.preprocessing = preprocessing or ClipPreprocessing()
 
         num_patches = (input_resolution // patch_size) ** 2
         self.conv1 = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=False)
@@ -163,11 +167,19 @@ class ClipVisionTransformer(nn.Module):
         self.proj = nn.Parameter(torch.empty(width, output_dim))
         self._reset_parameters()
 
+    @property
+    def blocks(self) -> list[ResidualAttentionBlock]:
+        return cast("list[ResidualAttentionBlock]", list(self.transformer.resblocks))
+
+    @property
+    def class_position(self) -> Tensor:
+        return self.positional_embedding[0]
+
     def forward(self, image: Tensor) -> Tensor:
-        """Embed images as plain CLIP does.
+        """Image embeddings of plain CLIP.
 
         Args:
-            image: (B, 3, R, R) float, CLIP-normalised (`clip_image`).
+            image: (B, 3, R, R) float, normalized (`preprocessing.image`).
 
         Returns:
             (B, E) float, not unit length.
@@ -185,37 +197,45 @@ class ClipVisionTransformer(nn.Module):
         if image.dim() != 4 or tuple(image.shape[1:]) != (3, resolution, resolution):
             raise ValueError(
                 f"This CLIP takes images of shape (B, 3, {resolution}, {resolution}), got {tuple(image.shape)}; "
-                "make them with clip_image(image, visual.input_resolution)."
+                "make them with visual.preprocessing.image(image, visual.input_resolution)."
             )
         patches = self.conv1(image).flatten(2).transpose(1, 2) + self.positional_embedding[1:]  # (B, P, D)
-        class_token = (self.class_embedding + self.positional_embedding[0]).expand(len(image), 1, -1)
+        class_token = (self.class_embedding + self.class_position).expand(len(image), 1, -1)
         return self.ln_pre(torch.cat([class_token.to(patches.dtype), patches], dim=1))
+
+    def mask_class_tokens(self, clip_tokens: Tensor, num_masks: int, position: Tensor | None = None) -> Tensor:
+        """Copies (B, Q, D) of the class token as it enters the first block, optionally at another position (D,)."""
+        if position is None:
+            return clip_tokens[:, :1].expand(-1, num_masks, -1)  # (B, Q, D)
+        token = self.ln_pre(self.class_embedding + position)
+        return token.to(clip_tokens.dtype).expand(len(clip_tokens), num_masks, -1)
 
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens (..., D) after the last block -> embeddings (..., E), not unit length."""
         return self.ln_post(tokens) @ self.proj
 
     def _reset_parameters(self) -> None:
-        """Unit variance through each map, residual branches smaller by their number."""
+        """Keep unit variance through each map; scale residual branches down by their number, as in CLIP."""
         scale = self.width**-0.5
         residual_scale = scale * (2 * self.layers) ** -0.5
         nn.init.normal_(self.class_embedding, std=scale)
         nn.init.normal_(self.positional_embedding, std=scale)
         nn.init.normal_(self.proj, std=scale)
-        for block in self.transformer.resblocks:
+        for block in self.blocks:
+            mlp_in, mlp_out = (layer for layer in block.mlp if isinstance(layer, nn.Linear))
             nn.init.normal_(block.attn.in_proj_weight, std=scale)
             nn.init.normal_(block.attn.out_proj.weight, std=residual_scale)
-            nn.init.normal_(block.mlp.c_fc.weight, std=scale)
-            nn.init.normal_(block.mlp.c_proj.weight, std=residual_scale)
-            for linear in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):
+            nn.init.normal_(mlp_in.weight, std=scale)
+            nn.init.normal_(mlp_out.weight, std=residual_scale)
+            for linear in (block.attn.out_proj, mlp_in, mlp_out):
                 nn.init.zeros_(linear.bias)
 
 
 def _self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Plain attention of (B, N, L, d) tokens to each other, scaled by 1 / sqrt(d)."""
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        # Two batched products are 2 to 4 times faster there than torch's fused kernel, forward and backward together
-        # (torch 2.14, AVX512-BF16, L = 129 and 257, d = 64); in float32 both are equal.
+        # Here two batched products are 2 to 4 times faster than torch's fused kernel, forward and backward together
+        # (torch 2.14, AVX512-BF16, L = 129 and 257, d = 64); in float32 the two are equally fast.
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (B, N, L, L)
         return scores.softmax(dim=-1).to(value.dtype) @ value
     return F.scaled_dot_product_attention(query, key, value)

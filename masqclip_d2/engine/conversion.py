@@ -13,8 +13,8 @@ from ..checkpoint import local_weights_path, read_checkpoint
 from ..checkpoint.conversion import convert_weights, written
 from ..clip.model import load_clip, save_clip
 from ..clip.pretrained import OPEN_CLIP_PREFIX, OPENAI_MODELS, is_torchscript
+from ..clip.registry import PretrainedClip
 from ..config import load_config
-from ..meta_arch.build import clip_from_config
 
 # Names that only a CLIP with both towers has.
 _CLIP_NAMES = {"visual.conv1.weight", "token_embedding.weight"}
@@ -87,6 +87,6 @@ def _convert_clip(name: str, output: Path, cfg: CfgNode | None, dtype: torch.dty
         clip = load_clip(name)
     else:
         cfg.MODEL.MASQCLIP.CLIP.NAME = name
-        clip = clip_from_config(cfg)
+        clip = PretrainedClip(cfg)
     save_clip(output, clip, dtype)
     return f"read as a CLIP, for MODEL.MASQCLIP.CLIP.NAME\n{written(output, len(clip.openai_state_dict()))}"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..clip.preprocessing import clip_image
+from ..clip import VisionTower
 from ..losses.targets import encoder_targets
 from ..structures import CERTAIN_LOGIT, MaskProposals
 from .out_of_memory import in_smaller_pieces
@@ -33,20 +33,11 @@ class MaskEncoding(Protocol):
         ...
 
 
-class InputTower(Protocol):
-    """What is used here of CLIP's vision tower."""
-
-    @property
-    def input_resolution(self) -> int:
-        """R in pixels."""
-        ...
-
-
 class VisualEncoder(Protocol):
     """An `nn.Module` that embeds masks."""
 
     @property
-    def visual(self) -> InputTower:
+    def visual(self) -> VisionTower:
         """CLIP's vision tower."""
         ...
 
@@ -75,23 +66,23 @@ class TrainingBatch:
 
 
 def encoder_input(
-    image: Tensor, proposals: MaskProposals, resolution: int, padding_rgb: Tensor | None, antialias: bool
+    image: Tensor, proposals: MaskProposals, visual: VisionTower, padding_rgb: Tensor | None
 ) -> EncoderInput:
     """Resize image and masks to the input of the visual encoder.
 
     Args:
         image: (3, H, W) RGB 0..255.
         proposals: Q masks of it.
-        resolution: R.
+        visual: the tower of the visual encoder; its resolution and preprocessing are used.
         padding_rgb: (3, 1, 1) colour 0..255 of the padding that the encoder gets to see (MODEL.MASQCLIP.PADDING
             "batch"); None: the encoder gets the image without padding.
-        antialias: for the resize of the image.
     """
     if padding_rgb is not None:
         image = _pad(image, proposals.padded_hw, padding_rgb)
+    resolution = visual.input_resolution
     mask_logits = proposals.resized((resolution, resolution), "image" if padding_rgb is None else "padded")
     height, width = image.shape[-2:]
-    return EncoderInput(clip_image(image, resolution, antialias=antialias), mask_logits, (height, width))
+    return EncoderInput(visual.preprocessing.image(image, resolution), mask_logits, (height, width))
 
 
 def encode_masks(

@@ -22,7 +22,6 @@ class ImageEncodingModel(nn.Module):
         visual_encoder: an `nn.Module` with the interface of `encoding.VisualEncoder`.
         padding: "image" or "batch", see MODEL.MASQCLIP.PADDING.
         padding_rgb: colour (0..255) of the padding that CLIP gets to see if `padding` is "batch".
-        antialias: for the resize of the image to CLIP's resolution.
     """
 
     padding_rgb: Tensor
@@ -34,13 +33,11 @@ class ImageEncodingModel(nn.Module):
         visual_encoder: VisualEncoder,
         padding: str = "image",
         padding_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        antialias: bool = False,
     ) -> None:
         super().__init__()
         self.proposer = proposer
         self.visual_encoder = visual_encoder
         self.padding = padding
-        self.antialias = antialias
         self.register_buffer("padding_rgb", torch.tensor(padding_rgb).view(3, 1, 1), persistent=False)
 
     @property
@@ -87,8 +84,7 @@ class ImageEncodingModel(nn.Module):
     def encoder_input(self, image: Tensor, proposals: MaskProposals) -> EncoderInput:
         """Input of the visual encoder for one image (3, H, W) and its masks."""
         padding_rgb = self.padding_rgb if self.padding == "batch" else None
-        resolution = self.visual_encoder.visual.input_resolution
-        return encoder_input(image.to(self.device), proposals, resolution, padding_rgb, self.antialias)
+        return encoder_input(image.to(self.device), proposals, self.visual_encoder.visual, padding_rgb)
 
     @torch.no_grad()
     def training_batch(self, batched_inputs: list[dict], target_hw: tuple[int, int] | None = None) -> TrainingBatch:

@@ -46,10 +46,10 @@ class MasQCLIP(OpenVocabularySegmenter):
     def from_config(cls, cfg) -> dict:
         arguments, visual = open_vocabulary_arguments(cfg)
         tuning = cfg.MODEL.MASQCLIP.MASQ_TUNING
-        attentions = [MasqAttention(visual.width, tuning.PROJECTIONS) for _ in range(visual.layers)]
+        attentions = [MasqAttention(visual.width, tuning.PROJECTIONS) for _ in visual.blocks]
         if tuning.START_AS_CLIP:
-            for attention, block in zip(attentions, visual.transformer.resblocks, strict=True):
-                attention.start_as(block.attn)
+            for attention, block in zip(attentions, visual.blocks, strict=True):
+                attention.start_as(block)
         encoder = MaskClassTokenEncoder(visual, attentions, zero_is_inside=False, own_position=True)
         encoder.get_parameter("mask_embeddings").requires_grad_(tuning.TRAIN_POSITION)
         return {

@@ -1,4 +1,4 @@
-"""CLIP embeddings of masks: Q masks of one image -> Q embeddings (mask class tokens, and the CLIP baseline)."""
+"""CLIP embeddings of masks: one image and Q masks -> Q embeddings, by mask class tokens or by the CLIP baseline."""
 
 from .attend_mask import attend_mask, touched_patches
 from .clip_baseline import ClipBaselineEncoder, clip_baseline_embeddings

@@ -1,6 +1,6 @@
-"""Mask logits -> which tokens a mask class token may attend to (MaskCLIP, Sec. 3.2, Eq. 1-2).
+"""Attention mask of mask class tokens, from mask logits (MaskCLIP, Sec. 3.2, Eq. 1-2).
 
-Polarity: True = may attend, as in torch's scaled_dot_product_attention. MaskCLIP's Eq. 2 writes True for "masked out".
+Polarity: True = may attend, as in torch's scaled_dot_product_attention; in MaskCLIP's Eq. 2 True means "masked out".
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches (row by row), p patch side, R encoder resolution.
 """
@@ -25,7 +25,7 @@ def touched_patches(mask_logits: Tensor, patch_size: int, zero_is_inside: bool =
         (B, Q, P) bool, True = touched.
     """
     batch, num_masks = mask_logits.shape[:2]
-    # Max-pooling takes an empty batch but no empty channels, so masks go to the batch dimension.
+    # Max-pooling accepts an empty batch but not empty channels, so masks are the batch dimension.
     largest = F.max_pool2d(mask_logits.flatten(0, 1)[:, None], patch_size)  # (B * Q, 1, h, w)
     largest = largest.reshape(batch, num_masks, largest.shape[-2] * largest.shape[-1])  # (B, Q, P)
     return largest >= 0 if zero_is_inside else largest > 0

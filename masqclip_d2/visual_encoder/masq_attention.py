@@ -1,7 +1,7 @@
-"""MasQ-Tuning's attention: mask class tokens ask with a new query projection f'_Q, CLIP answers (MasQCLIP, stage 2).
+"""MasQ-Tuning attention of one block: a new query projection f'_Q for mask class tokens (MasQCLIP, stage 2).
 
-Of one block. Keys, values, output projection and MLP stay CLIP's, so results stay in CLIP's space; only what is here
-learns in stage `masq_tuning`.
+Keys, values, output projection and MLP stay CLIP's, so embeddings stay in CLIP's space. Only the projections defined
+here are trained in stage `masq_tuning`.
 
 Shape shorthand: B images, Q mask proposals, P patches, D width, N heads, d = D / N.
 """
@@ -13,23 +13,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..clip.vision_transformer import AttentionInputs, ClipAttention
+from ..clip.vision_tower import AttentionInputs, VisionBlock
 from ..ops.masked_attention import masked_attention
 
-PROJECTIONS = ("query", "key", "value")  # in the order of CLIP's packed input projection
+PROJECTIONS = ("query", "key", "value")  # in the order of `VisionBlock.input_projections`
 
 
 class MasqAttention(nn.Module):
-    """The attention of mask class tokens with projections of their own; interface of `MaskClassAttention`.
+    """Attention of mask class tokens with projections of their own; interface of `MaskClassAttention`.
 
     Args:
         width: D of CLIP.
-        tuned: which projections are new, of `PROJECTIONS`. The method tunes queries; keys and values are the ablation
-            of the poster; none is MasQCLIP without MasQ-Tuning. The new ones serve mask class tokens only: CLIP's own
-            tokens attend as ever.
+        tuned: which of `PROJECTIONS` are new. The method tunes queries; keys and values are the ablation on the poster;
+            none is MasQCLIP without MasQ-Tuning. Only mask class tokens use the new projections; CLIP's own tokens
+            attend as in plain CLIP.
 
     Raises:
-        ValueError: `tuned` holds an unknown name.
+        ValueError: `tuned` has an unknown name.
     """
 
     def __init__(self, width: int, tuned: Sequence[str] = ("query",)) -> None:
@@ -40,10 +40,9 @@ class MasqAttention(nn.Module):
         self.mask_query_proj, self.mask_key_proj, self.mask_value_proj = (new[name] for name in PROJECTIONS)
 
     @torch.no_grad()
-    def start_as(self, clip_attention: ClipAttention) -> None:
-        """Begin with CLIP's own projections, with which mask class tokens work as without tuning."""
-        weights = clip_attention.in_proj_weight.chunk(3)
-        biases = clip_attention.in_proj_bias.chunk(3)
+    def start_as(self, block: VisionBlock) -> None:
+        """Copy the projections of CLIP's block; the results are then those without tuning."""
+        weights, biases = block.input_projections()
         for proj, weight, bias in zip(self._projections(), weights, biases, strict=True):
             if proj is not None:
                 proj.weight.copy_(weight)
@@ -51,7 +50,7 @@ class MasqAttention(nn.Module):
 
     def forward(
         self,
-        clip_attention: ClipAttention,
+        block: VisionBlock,
         normed_mask_class_tokens: Tensor,
         clip_inputs: AttentionInputs,
         may_attend: Tensor,
@@ -59,12 +58,13 @@ class MasqAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """See `MaskClassAttention.forward`."""
         query_proj, key_proj, value_proj = self._projections()
+        num_heads = clip_inputs.key.shape[1]
 
         def heads(tokens: Tensor) -> Tensor:
-            return tokens.unflatten(-1, (clip_attention.heads, -1)).transpose(1, 2)  # (B, N, L, d)
+            return tokens.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, N, L, d)
 
         tokens = normed_mask_class_tokens
-        query = clip_attention.query(tokens) if query_proj is None else heads(query_proj(tokens))
+        query = block.query(tokens) if query_proj is None else heads(query_proj(tokens))
         key = clip_inputs.key if key_proj is None else heads(key_proj(clip_inputs.normed_tokens))
         value = clip_inputs.value if value_proj is None else heads(value_proj(clip_inputs.normed_tokens))
         return masked_attention(query, key, value, may_attend), mask_logits

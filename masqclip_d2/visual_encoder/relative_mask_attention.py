@@ -1,6 +1,6 @@
-"""Relative Mask Attention: mask class tokens use their masks, and refine them, as they attend (MaskCLIP, Sec. 3.3).
+"""Relative Mask Attention of one block: mask class tokens use and refine their masks (MaskCLIP, Sec. 3.3).
 
-Of one block. Everything of CLIP stays frozen; the parameters here are all that learns in stage `rma`.
+CLIP stays frozen; the parameters defined here are the only ones trained in stage `rma`.
 
 Shape shorthand: B images, Q mask proposals, P = h * w patches, p patch side, D width, N heads, d = D / N, R encoder
 resolution.
@@ -14,50 +14,49 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..clip.vision_transformer import AttentionInputs, ClipAttention, ClipVisionTransformer
+from ..clip.vision_tower import AttentionInputs, VisionBlock, VisionTower
 from ..ops.mask_refinement import mask_refinement
 from ..ops.masked_attention import masked_attention
 from ..ops.relative_scores import relative_scores
 from .mask_class_tokens import MaskClassAttention
 
 
-def attentions_with_rma(
-    visual: ClipVisionTransformer, rma_layers: Collection[int], refine: bool = True
-) -> list[nn.Module]:
+def attentions_with_rma(visual: VisionTower, rma_layers: Collection[int], refine: bool = True) -> list[nn.Module]:
     """One attention per block of `visual`, for `MaskClassTokenEncoder`.
 
     Args:
-        visual: CLIP's tower.
+        visual: CLIP's vision tower.
         rma_layers: blocks with RMA, counted from 1 as in the paper.
         refine: see `RelativeMaskAttention`.
 
     Raises:
         ValueError: there is no such block.
     """
-    if not set(rma_layers) <= set(range(1, visual.layers + 1)):
-        raise ValueError(f"MODEL.MASQCLIP.RMA.LAYERS {rma_layers} must lie in 1..{visual.layers}, CLIP's blocks.")
+    num_blocks = len(visual.blocks)
+    if not set(rma_layers) <= set(range(1, num_blocks + 1)):
+        raise ValueError(f"MODEL.MASQCLIP.RMA.LAYERS {rma_layers} must lie in 1..{num_blocks}, CLIP's blocks.")
     return [
         RelativeMaskAttention(visual.width, visual.heads, visual.patch_size, refine)
         if layer in rma_layers
         else MaskClassAttention()
-        for layer in range(1, visual.layers + 1)
+        for layer in range(1, num_blocks + 1)
     ]
 
 
 class RelativeMaskAttention(nn.Module):
-    """The attention of mask class tokens in a block with RMA; interface of `MaskClassAttention`.
+    """Attention of mask class tokens in a block with RMA; interface of `MaskClassAttention`.
 
     A = (phi_Q(T_MC) phi_K(T_IM)^T + A') / 2 on the patches (Eq. 3-4), where A' compares the mask patch tokens T_MP with
     the image tokens; then the masks are refined (Eq. 5).
 
-    Differs from the paper, as the published code does: the query side of A' is the layer-normalised T_MP without a
-    linear map; masks enter as tanh of their logits; the score of the class token stays CLIP's own.
+    Differs from the paper, like the published code: the query side of A' is the layer-normalized T_MP without a linear
+    map; masks enter as tanh of their logits; the score of the class token is CLIP's own.
 
     Args:
         width: D of CLIP.
         heads: N of CLIP.
         patch_size: p of CLIP.
-        refine: also refine the masks (Eq. 5); without it `mask_logits` come back as they were.
+        refine: also refine the masks (Eq. 5); False: `mask_logits` are returned unchanged.
     """
 
     def __init__(self, width: int, heads: int, patch_size: int, refine: bool = True) -> None:
@@ -68,34 +67,34 @@ class RelativeMaskAttention(nn.Module):
         self.key_proj = nn.Linear(width, width)  # phi_Km
         self.refinement = MaskRefinement(width, patch_size) if refine else None
         nn.init.kaiming_normal_(self.mask_patch_proj.weight)
-        nn.init.zeros_(self.mask_patch_proj.bias)
+        nn.init.zeros_(_bias_of(self.mask_patch_proj))
         nn.init.kaiming_normal_(self.key_proj.weight)
         nn.init.zeros_(self.key_proj.bias)
 
     def forward(
         self,
-        clip_attention: ClipAttention,
+        block: VisionBlock,
         normed_mask_class_tokens: Tensor,
         clip_inputs: AttentionInputs,
         may_attend: Tensor,
         mask_logits: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """See `MaskClassAttention.forward`."""
-        query = clip_attention.query(normed_mask_class_tokens)  # (B, N, Q, d)
+        query = block.query(normed_mask_class_tokens)  # (B, N, Q, d)
         relative_key = self.key_proj(clip_inputs.normed_tokens[:, 1:])  # (B, P, D)
         relative = relative_scores(
             mask_logits,
             self.mask_patch_proj.weight,
-            self.mask_patch_proj.bias,
+            _bias_of(self.mask_patch_proj),
             self.mask_norm.weight,
             self.mask_norm.bias,
             self.mask_norm.eps,
             relative_key.unflatten(-1, (self.heads, -1)).transpose(1, 2),
         )  # (B, N, Q, P)
         scale = query.shape[-1] ** -0.5
-        # Half of CLIP's score is the score with half the key.
+        # Half the key yields half of CLIP's score.
         half_key = torch.cat([clip_inputs.key[:, :, :1], clip_inputs.key[:, :, 1:] / 2], dim=2)
-        bias = F.pad(relative * (scale / 2), (1, 0))  # nothing is added for the class token
+        bias = F.pad(relative * (scale / 2), (1, 0))  # 0 for the class token
         attended = masked_attention(query, half_key, clip_inputs.value, may_attend, bias)
         if self.refinement is not None:
             patch_key = clip_inputs.key[:, :, 1:].transpose(1, 2).flatten(2)  # (B, P, D)
@@ -113,7 +112,7 @@ class MaskRefinement(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(width, patch_size**2, 1)
         nn.init.kaiming_normal_(self.proj.weight)
-        nn.init.zeros_(self.proj.bias)
+        nn.init.zeros_(_bias_of(self.proj))
 
     def forward(self, query: Tensor, key: Tensor, mask_logits: Tensor) -> Tensor:
         """Refined mask logits.
@@ -126,4 +125,9 @@ class MaskRefinement(nn.Module):
         Returns:
             (B, Q, R, R) float.
         """
-        return mask_refinement(mask_logits, query, key, self.proj.weight.flatten(1), self.proj.bias)
+        return mask_refinement(mask_logits, query, key, self.proj.weight.flatten(1), _bias_of(self.proj))
+
+
+def _bias_of(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.writing import write_safetensors
-from ..clip.text_tower import TextTower
 
 LEAST_TEXTS = 64
 """Fewer texts are embedded without the cache: that takes less time than hashing the weights."""
@@ -44,25 +43,13 @@ def text_cache_dir() -> Path | None:
     return user / "masqclip_d2" / "text"
 
 
-def weights_digest(text_encoder: TextTower) -> str:
-    """sha256, in hex, of a text tower: its sizes, its weights as they are in memory, and its tokenizer."""
-    import open_clip
-
-    sizes = (text_encoder.vocab_size, text_encoder.heads, text_encoder.activation, open_clip.__version__)
-    digest = hashlib.sha256(json.dumps(sizes).encode())
-    for name, tensor in sorted(text_encoder.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
-
-
 def cached(rows: Sequence[Sequence[str]], unit_first: bool, digest: str, embed: Callable[[], Tensor]) -> Tensor:
     """Return embeddings from the cache, or compute them and add them to it.
 
     Args:
         rows: for each row of the result, the prompts that it averages.
         unit_first: whether embeddings are normalized before averaging.
-        digest: `weights_digest` of the text tower.
+        digest: `TextTower.content_digest()`.
         embed: () -> (len(rows), E) on any device.
 
     Returns:

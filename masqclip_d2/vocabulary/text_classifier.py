@@ -145,7 +145,7 @@ class TextClassifier(nn.Module):
         if key not in self._cache:
             # Tensors created in inference mode cannot be used in training later.
             with torch.inference_mode(False), torch.no_grad():
-                device = self.text_encoder.positional_embedding.device
+                device = self.logit_scale.device
                 rows = self._rows(texts, weights).to(device)
                 column_of_row = texts.column_of_row()
                 is_plain = column_of_row == list(range(len(rows)))
@@ -162,7 +162,7 @@ class TextClassifier(nn.Module):
         if is_trained or sum(map(len, prompts)) < text_cache.LEAST_TEXTS or text_cache.text_cache_dir() is None:
             return self._embed(prompts, unit_first)
         if self._digest is None or self._digest[0] != weights:
-            self._digest = (weights, text_cache.weights_digest(self.text_encoder))
+            self._digest = (weights, self.text_encoder.content_digest())
         return text_cache.cached(prompts, unit_first, self._digest[1], lambda: self._embed(prompts, unit_first))
 
     def _embed(self, prompts_of_rows: list[list[str]], unit_first: bool) -> Tensor:

@@ -1,9 +1,9 @@
-"""Comparisons with the numbers of the published implementations, one module per kind of golden set.
+"""Comparisons with outputs of the published implementations, one module per kind of golden set.
 
-A module of this folder defines
-    WHAT: tuple[str, ...]        beginnings of `meta["what"]` that it answers for
-    check(arrays, meta)          yields a `GoldenRow` for every output of the set
-Sizes and hyper-parameters come from `meta` and from the arrays, so that any set of the same kind can be checked.
+Each module of this folder defines
+    WHAT: tuple[str, ...]        prefixes of `meta["what"]` of the sets it checks
+    check(arrays, meta)          yields a `GoldenRow` for each output of the set
+Sizes and hyperparameters come from `meta` and the arrays, so any set of the same kind can be checked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class GoldenRow:
-    """One compared output: `error` passes if it is at most `tolerance` (0 means exact)."""
+    """One compared output; passes if `error` is at most `tolerance` (0: exact)."""
 
     output: str
     error: float
@@ -32,7 +32,7 @@ class GoldenRow:
 
 
 def max_abs_error(actual, expected) -> float:
-    """Largest absolute difference; infinity if the shapes disagree. Booleans and integers count as numbers."""
+    """Largest absolute difference; infinity if the shapes differ. Booleans and integers are compared as floats."""
     actual, expected = (np.asarray(_to_numpy(a), dtype=np.float64) for a in (actual, expected))
     if actual.shape != expected.shape:
         return float("inf")
@@ -42,7 +42,7 @@ def max_abs_error(actual, expected) -> float:
 
 
 def differing_fraction(actual, expected) -> float:
-    """Share of unequal entries, for maps that are compared pixel by pixel; infinity if the shapes disagree."""
+    """Fraction of unequal entries, for label maps and binary masks; infinity if the shapes differ."""
     actual, expected = np.asarray(_to_numpy(actual)), np.asarray(_to_numpy(expected))
     if actual.shape != expected.shape:
         return float("inf")
@@ -50,8 +50,8 @@ def differing_fraction(actual, expected) -> float:
 
 
 def visual_tower(meta):
-    """CLIP's visual tower of the sizes in `meta`, frozen."""
-    from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
+    """CLIP's vision tower of the sizes in `meta`, frozen."""
+    from masqclip_d2.clip import ClipVisionTransformer
 
     return ClipVisionTransformer(
         input_resolution=meta["input_resolution"],
@@ -65,18 +65,18 @@ def visual_tower(meta):
 
 
 def gradient_rows(module, expected, tolerance: float) -> Iterator[GoldenRow]:
-    """Gradients of a module's parameters against {name: array}; errors are shares of each gradient's largest entry."""
+    """Gradients of a module's parameters against {name: array}; errors relative to each gradient's largest entry."""
     for name, array in expected.items():
         error = max_abs_error(module.get_parameter(name).grad, array)
         yield GoldenRow(f"grad/{name}", error / (float(abs(array).max()) or 1.0), tolerance)
 
 
 def check_npz(path: str | Path) -> Iterator[GoldenRow]:
-    """Compare one golden .npz with this package; the module is chosen by the file's own `meta`."""
+    """Compare one golden .npz with this package, by the module for its `meta["what"]`."""
     with np.load(path, allow_pickle=False) as archive:
         if "meta" not in archive:
             raise ValueError(
-                f"{path} is no golden set: it has no array 'meta'. Expected a file like tests/golden/*.npz."
+                f"{path} is not a golden set: it has no array 'meta'. Expected a file like tests/golden/*.npz."
             )
         arrays = {name: archive[name] for name in archive.files if name != "meta"}
         meta = json.loads(str(archive["meta"]))
@@ -87,13 +87,11 @@ def _module_for(what: str, path):
     known = []
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
-        for beginning in getattr(module, "WHAT", ()):
-            known.append(beginning)
-            if what.startswith(beginning):
+        for prefix in getattr(module, "WHAT", ()):
+            known.append(prefix)
+            if what.startswith(prefix):
                 return module
-    raise ValueError(
-        f"{path}: no check for a set that is {what!r}. Known kinds begin with: {', '.join(sorted(known))}."
-    )
+    raise ValueError(f"{path}: no check for a golden set {what!r}. Known prefixes: {', '.join(sorted(known))}.")
 
 
 def _to_numpy(value):

@@ -1,4 +1,4 @@
-"""Mask class tokens with Relative Mask Attention, outputs and gradients, against the published MaskCLIP encoder."""
+"""Outputs and gradients of mask class tokens with Relative Mask Attention: the published MaskCLIP encoder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from . import GoldenRow, gradient_rows, max_abs_error, visual_tower
 
 WHAT = ("MaskCLIP second stage with Relative Mask Attention",)
 
-# golden/README.md: about ten times what the published code differs by between float32 and float64.
+# About ten times the difference of the published code between float32 and float64 (golden/README.md).
 LOGIT_TOLERANCE = 5e-4
 MASK_TOLERANCE = 1e-4
-GRADIENT_TOLERANCE = 1e-3  # of a gradient's largest entry
+GRADIENT_TOLERANCE = 1e-3  # relative to a gradient's largest entry
 
 
 def check(arrays, meta) -> Iterator[GoldenRow]:
@@ -54,5 +54,5 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
     loss.backward()
     gradients = named("grad/")
     yield from gradient_rows(encoder, gradients, GRADIENT_TOLERANCE)
-    learning = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
-    yield GoldenRow("names that learn on one side only", len(learning ^ gradients.keys()), 0)
+    trainable = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    yield GoldenRow("names trainable on one side only", len(trainable ^ gradients.keys()), 0)

@@ -1,4 +1,4 @@
-"""Mask class tokens without RMA, against the published MaskCLIP encoder."""
+"""Outputs of mask class tokens without RMA: the published MaskCLIP encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import GoldenRow, max_abs_error, visual_tower
 
 WHAT = ("Mask class tokens with the attention mask, frozen CLIP, no RMA",)
 
-EMBEDDING_TOLERANCE = 2e-5  # absolute, float32, CPU; the published code itself differs by 2e-6 between precisions
+EMBEDDING_TOLERANCE = 2e-5  # absolute, float32, CPU; the published code differs by 2e-6 between float32 and float64
 LOGIT_TOLERANCE = 3e-4
 
 

@@ -1,4 +1,4 @@
-"""Mask class tokens with new query projections, outputs and gradients, against the published MasQCLIP encoder."""
+"""Outputs and gradients of mask class tokens with new query projections: the published MasQCLIP encoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from masqclip_d2.checkpoint.sources import MASQ_RENAMES, apply_renames
-from masqclip_d2.clip.preprocessing import clip_image, masks_to_encoder
+from masqclip_d2.structures import MaskProposals
 from masqclip_d2.visual_encoder.attend_mask import attend_mask
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.masq_attention import MasqAttention
@@ -17,11 +17,11 @@ from . import GoldenRow, gradient_rows, max_abs_error, visual_tower
 
 WHAT = ("MasQCLIP second stage: image + mask logits",)
 
-# golden/README.md: about ten times what the published code differs by between float32 and float64.
+# About ten times the difference of the published code between float32 and float64 (golden/README.md).
 LOGIT_TOLERANCE = 3e-4
 EMBEDDING_TOLERANCE = 2e-5
 IMAGE_TOLERANCE = 1e-5
-GRADIENT_TOLERANCE = 1e-3  # of a gradient's largest entry
+GRADIENT_TOLERANCE = 1e-3  # relative to a gradient's largest entry
 
 
 def check(arrays, meta) -> Iterator[GoldenRow]:
@@ -33,9 +33,11 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
     encoder.load_state_dict({apply_renames(name, MASQ_RENAMES): tensor for name, tensor in state.items()})
     encoder.mask_embeddings.requires_grad_(True)  # as the published code trains it
 
-    image = torch.stack([clip_image(one, meta["input_resolution"]) for one in arrays["image"]])
+    resolution = meta["input_resolution"]
+    image = torch.stack([visual.preprocessing.image(one, resolution) for one in arrays["image"]])
     yield GoldenRow("dbg/clip_image", max_abs_error(image, arrays["dbg/clip_image"]), IMAGE_TOLERANCE)
-    mask_logits = masks_to_encoder(arrays["mask_logits"], meta["input_resolution"])
+    proposals = [MaskProposals(masks, torch.ones(len(masks)), masks.shape[-2:]) for masks in arrays["mask_logits"]]
+    mask_logits = torch.stack([one.resized((resolution, resolution)) for one in proposals])
     allowed = attend_mask(mask_logits, meta["patch_size"], zero_is_inside=False)
     yield GoldenRow("dbg/touched", max_abs_error(allowed, arrays["dbg/touched"]), 0)
     result = encoder(image, mask_logits)
@@ -45,7 +47,7 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
         max_abs_error(result.class_embedding, arrays["dbg/clip_class_embedding"]),
         EMBEDDING_TOLERANCE,
     )
-    clip_tokens = arrays["dbg/tokens"][meta["queries"] :].transpose(0, 1)  # behind the mask class tokens
+    clip_tokens = arrays["dbg/tokens"][meta["queries"] :].transpose(0, 1)  # after the mask class tokens
     yield GoldenRow("dbg/tokens of CLIP", max_abs_error(result.clip_tokens, clip_tokens), EMBEDDING_TOLERANCE)
     yield GoldenRow(
         "dbg/mask_embedding",

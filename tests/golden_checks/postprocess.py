@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from detectron2.structures import ImageList
 
-from masqclip_d2.clip.preprocessing import clip_image
+from masqclip_d2.clip import ClipPreprocessing
 from masqclip_d2.fusion import (
     ClassScores,
     class_log_probs,
@@ -88,7 +88,8 @@ def _check_inputs(arrays, meta):
     # MaskCLIP sees the normalised batch turned back to 0..255, so that its padding has the mean colour.
     for name, antialias in (("clip_image_no_antialias", False), ("clip_image_antialias", True)):
         if f"dbg/{name}" in arrays:
-            seen = torch.stack([clip_image(image * std + mean, meta["clip_resolution"], antialias) for image in batch])
+            to_clip = ClipPreprocessing(antialias=antialias)
+            seen = torch.stack([to_clip.image(image * std + mean, meta["clip_resolution"]) for image in batch])
             error = max_abs_error(seen, arrays[f"dbg/{name}"])
             yield GoldenRow(f"dbg/{name}", error, NORMALISED_IMAGE_TOLERANCE)
     return tuple(batch.shape[-2:])

@@ -1,16 +1,12 @@
 """MaskCLIP and the CLIP baseline as whole models: predictions for any batch, vocabulary and source of masks."""
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 
-from masqclip_d2.clip.architecture import ClipArchitecture
-from masqclip_d2.clip.model import build_clip
 from masqclip_d2.meta_arch import MaskCLIP, MaskProposer
-from masqclip_d2.meta_arch.build import clip_from_config
 from masqclip_d2.vocabulary import Vocabulary
 from tests.helpers import five_categories, random_image, tiny_config
 
@@ -136,27 +132,6 @@ def test_object_score_multiplies(tmp_path):
     embeddings, scores = torch.randn(2, 16), torch.tensor([0.25, 1.0])
     total = model.class_log_probs(embeddings, scores, five_categories()).exp().sum(1)
     torch.testing.assert_close(total, scores)
-
-
-def test_activation_comes_from_the_architecture_file(tmp_path):
-    cfg = tiny_config(tmp_path, "MaskCLIP")
-    fields = {**ClipArchitecture.from_name(cfg.MODEL.MASQCLIP.CLIP.ARCHITECTURE).to_dict(), "activation": "gelu"}
-    clip = build_clip(fields)
-    torch.save(clip.openai_state_dict(), tmp_path / "plain.pt")
-    (tmp_path / "gelu.json").write_text(json.dumps(fields))
-    cfg.MODEL.MASQCLIP.CLIP.NAME = str(tmp_path / "plain.pt")
-    cfg.MODEL.MASQCLIP.CLIP.ARCHITECTURE = str(tmp_path / "gelu.json")
-    image = torch.randn(1, 3, fields["image_resolution"], fields["image_resolution"])
-    torch.testing.assert_close(clip_from_config(cfg).visual(image), clip.eval().visual(image))
-    cfg.MODEL.MASQCLIP.CLIP.ARCHITECTURE = "shapes-tiny"
-    with pytest.raises(ValueError, match="another architecture"):
-        clip_from_config(cfg)
-
-
-def test_no_clip_at_all_is_refused(tmp_path):
-    cfg = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", "")
-    with pytest.raises(ValueError, match="set one of them"):
-        build_model(cfg)
 
 
 def test_unknown_source_of_proposals_is_refused(tmp_path):

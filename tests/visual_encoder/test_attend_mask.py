@@ -4,7 +4,7 @@ import torch
 from masqclip_d2.visual_encoder.attend_mask import attend_mask, touched_patches
 
 
-def test_one_pixel_touches_its_patch_alone():
+def test_one_pixel_touches_only_its_patch():
     mask_logits = torch.full((1, 1, 4, 6), -5.0)
     mask_logits[0, 0, 3, 2] = 1.0  # row of patches 1, column 1 of 3
     expected = torch.tensor([[[False, False, False, False, True, False]]])
@@ -20,7 +20,7 @@ def test_one_pixel_touches_its_patch_alone():
         (1e-3, False, True),
     ],
 )
-def test_border_between_inside_and_outside(logit, zero_is_inside, touched):
+def test_threshold_of_inside(logit, zero_is_inside, touched):
     mask_logits = torch.full((1, 1, 2, 2), logit)
     assert touched_patches(mask_logits, 2, zero_is_inside).item() is touched
 

@@ -5,11 +5,11 @@ from masqclip_d2.visual_encoder import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.masq_attention import MasqAttention
 
 
-def tuned_encoder(visual, tuned=("query",), start=True, **options):
-    attentions = [MasqAttention(visual.width, tuned) for _ in range(visual.layers)]
-    if start:
-        for attention, block in zip(attentions, visual.transformer.resblocks, strict=True):
-            attention.start_as(block.attn)
+def tuned_encoder(visual, tuned=("query",), from_clip=True, **options):
+    attentions = [MasqAttention(visual.width, tuned) for _ in visual.blocks]
+    if from_clip:
+        for attention, block in zip(attentions, visual.blocks, strict=True):
+            attention.start_as(block)
     return MaskClassTokenEncoder(visual.requires_grad_(False), attentions, **options).eval()
 
 
@@ -20,24 +20,24 @@ def inputs():
 
 
 @pytest.mark.parametrize("tuned", [(), ("query",), ("key",), ("value",), ("query", "key", "value")], ids="+".join)
-def test_starts_as_mask_class_tokens_without_tuning(visual, inputs, tuned):
+def test_initialized_from_clip_equals_no_tuning(visual, inputs, tuned):
     plain = MaskClassTokenEncoder(visual)(*inputs)
     result = tuned_encoder(visual, tuned, own_position=True)(*inputs)
     torch.testing.assert_close(result.mask_embeddings, plain.mask_embeddings, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("tuned", [("query",), ("key",), ("value",)], ids="+".join)
-def test_only_the_new_projections_learn_and_clip_stays(visual, inputs, tuned):
+def test_only_the_new_projections_are_trained_and_clip_is_unchanged(visual, inputs, tuned):
     plain = MaskClassTokenEncoder(visual)(*inputs)
-    encoder = tuned_encoder(visual, tuned, start=False, own_position=True)
+    encoder = tuned_encoder(visual, tuned, from_clip=False, own_position=True)
     result = encoder(*inputs)
     torch.testing.assert_close(result.clip_tokens, plain.clip_tokens, atol=0, rtol=0)
     result.mask_embeddings.square().sum().backward()
-    learning = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
     expected = {
         f"mask_attentions.{i}.mask_{tuned[0]}_proj.{x}" for i in range(visual.layers) for x in ("weight", "bias")
     }
-    assert learning == expected
+    assert trained == expected
 
 
 def test_own_position_is_used(visual, inputs):

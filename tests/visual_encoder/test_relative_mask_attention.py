@@ -16,23 +16,23 @@ def inputs():
     return torch.randn(2, 3, 24, 24), torch.randn(2, 4, 24, 24)
 
 
-def test_image_tokens_leave_as_in_plain_clip(visual, inputs):
+def test_image_tokens_are_those_of_plain_clip(visual, inputs):
     plain = MaskClassTokenEncoder(visual)(*inputs)
     result = encoder_with_rma(visual)(*inputs)
     torch.testing.assert_close(result.clip_tokens, plain.clip_tokens, atol=0, rtol=0)
     assert not torch.allclose(result.mask_embeddings, plain.mask_embeddings, atol=1e-3)
 
 
-def test_masks_come_refined_from_every_rma_layer_and_the_input_stays(visual, inputs):
+def test_every_rma_layer_refines_the_masks_and_the_input_is_unchanged(visual, inputs):
     image, masks = inputs
-    given = masks.clone()
+    before = masks.clone()
     refined = encoder_with_rma(visual)(image, masks).refined_mask_logits
     assert [tuple(m.shape) for m in refined] == [(2, 4, 24, 24)] * 2
     assert not torch.equal(refined[0], refined[1])
-    torch.testing.assert_close(masks, given, atol=0, rtol=0)
+    torch.testing.assert_close(masks, before, atol=0, rtol=0)
 
 
-def test_without_refinement_no_masks_come_back(visual, inputs):
+def test_without_refinement_no_masks_are_returned(visual, inputs):
     assert encoder_with_rma(visual, refine=False)(*inputs).refined_mask_logits == ()
 
 
@@ -47,15 +47,15 @@ def test_masks_of_an_image_do_not_depend_on_each_other(visual, inputs):
     )
 
 
-def test_only_rma_learns_and_all_of_it(visual, inputs):
+def test_exactly_the_parameters_of_rma_are_trained(visual, inputs):
     encoder = encoder_with_rma(visual)
     result = encoder(*inputs)
     (result.mask_embeddings.square().sum() + sum(m.square().sum() for m in result.refined_mask_logits)).backward()
-    learning = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
-    assert learning == {name for name, _ in encoder.named_parameters() if name.startswith("mask_attentions.")}
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name, _ in encoder.named_parameters() if name.startswith("mask_attentions.")}
 
 
-def test_residual_is_put_back_pixel_by_pixel():
+def test_residual_of_a_patch_is_ordered_row_by_row():
     refinement = MaskRefinement(width=2, patch_size=2)
     with torch.no_grad():
         refinement.proj.weight.zero_()

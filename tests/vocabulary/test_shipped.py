@@ -4,7 +4,7 @@ import pytest
 from detectron2.data import MetadataCatalog
 
 from masqclip_d2.categories.lists import CATEGORY_LISTS, category_list
-from masqclip_d2.clip.text_tower import _tokenizer
+from masqclip_d2.clip import ClipTokenizer
 from masqclip_d2.data import registration  # noqa: F401  (registers)
 from masqclip_d2.vocabulary import STYLES, Vocabulary, in_style, load_vocabulary, shipped_names
 from masqclip_d2.vocabulary.prompts import TEMPLATES
@@ -78,14 +78,14 @@ def test_style_openseg(name, category, synonyms):
 
 
 def test_every_text_fits_the_77_tokens_of_published_clips():
-    tokenizer = _tokenizer(49408)
+    tokenizer = ClipTokenizer(49408, 77)
     longest = set()
     for name in shipped_names():
         vocabulary = load_vocabulary(name)
         words = {word for synonyms in vocabulary.synonyms for word in synonyms}
         longest.update(sorted(words, key=len)[-5:])
-    template = max(len(tokenizer.encode(text)) for text in TEMPLATES["vild_14"])
-    assert max(len(tokenizer.encode(word)) for word in longest) + template + 2 <= 77
+    template = max(tokenizer.num_tokens(text) for text in TEMPLATES["vild_14"])
+    assert max(tokenizer.num_tokens(word) for word in longest) - 2 + template <= 77
 
 
 @pytest.mark.parametrize("dataset", VAL)

@@ -70,24 +70,10 @@ def test_other_content_is_another_file(tower, folder, change):
     assert len(tower.embedded) == 2 and len(files(folder)) == 2
 
 
-def test_the_digest_includes_the_tokenizer(make_text_encoder, folder):
-    """Its vocabulary size changes the token ids."""
-    small, large = make_text_encoder(vocab_size=600), make_text_encoder(vocab_size=700)
-    assert text_cache.weights_digest(small) != text_cache.weights_digest(large)
-
-
-def test_the_digest_depends_on_the_values_only(make_text_encoder):
-    one, other = make_text_encoder(), make_text_encoder()
-    assert text_cache.weights_digest(one) != text_cache.weights_digest(other)
-    other.load_state_dict(one.state_dict())
-    assert text_cache.weights_digest(one) == text_cache.weights_digest(other)
-    assert text_cache.weights_digest(one) != text_cache.weights_digest(other.bfloat16())
-
-
 def test_the_weights_are_hashed_once(tower, folder, monkeypatch):
     calls = []
-    digest = text_cache.weights_digest
-    monkeypatch.setattr(text_cache, "weights_digest", lambda tower: calls.append(1) or digest(tower))
+    digest = tower.content_digest
+    monkeypatch.setattr(tower, "content_digest", lambda: calls.append(1) or digest())
     classifier = TextClassifier(tower, 100.0)
     classifier.text_embeddings(MANY)
     classifier.text_embeddings(MANY, "other")
@@ -145,7 +131,7 @@ def test_a_read_only_folder_is_a_warning(tower, folder, caplog):
 
 def test_the_cache_can_be_switched_off(tower, tmp_path, monkeypatch):
     monkeypatch.setenv("MASQCLIP_TEXT_CACHE", "off")
-    monkeypatch.setattr(text_cache, "weights_digest", lambda tower: pytest.fail("the cache is off"))
+    monkeypatch.setattr(tower, "content_digest", lambda: pytest.fail("the cache is off"))
     monkeypatch.chdir(tmp_path)
     start(tower)
     assert text_cache_dir() is None and list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Pre-training of the tiny CLIP of Shapes from images and captions (stage `clip_pretraining`)."""
+"""Pre-training of the tiny CLIP of Shapes on images and captions (stage `clip_pretraining`)."""
 
 from .caption_mapper import CaptionMapper
 from .model import ClipPretraining

@@ -1,7 +1,7 @@
-"""Initial values for a CLIP that is trained from scratch on little data: mimetic initialisation.
+"""Mimetic initialization of a vision tower that is trained from scratch on little data.
 
-Trained vision transformers have W_Q W_K^T near a multiple of the identity and W_V W_out near a negative one; starting
-there, with sinusoidal positions, learns from fewer images (Trockman and Kolter, "Mimetic Initialization of
+In trained vision transformers W_Q W_K^T is near a multiple of the identity and W_V W_out near a negative multiple.
+Starting there, with sinusoidal positions, needs fewer images (Trockman and Kolter, "Mimetic Initialization of
 Self-Attention Layers", ICML 2023).
 
 Shape shorthand: D width, N heads, d = D / N, P = h * w patches.
@@ -14,23 +14,23 @@ from torch import Tensor
 
 from ...clip.vision_transformer import ClipVisionTransformer
 
-# Shares of noise and of identity in W_Q W_K^T and in W_V W_out, the values that the paper uses for small images.
+# Weights of noise and identity in W_Q W_K^T and in W_V W_out; values of the paper for small images.
 _QUERY_KEY = (0.7, 0.7)
 _VALUE_OUTPUT = (0.4, -0.4)
-_POSITION_SCALE = 0.3  # our choice: amplitude of the position embeddings beside patch embeddings of order 1
+_POSITION_SCALE = 0.3  # our choice: amplitude of the position embeddings; patch embeddings are of order 1
 _LONGEST_WAVE = 10_000.0  # as in the sinusoidal positions of transformers
 
 
 def init_for_training(visual: ClipVisionTransformer) -> None:
-    """Set attention and position embeddings of a vision tower in place. Takes minutes at the width of a ViT-L."""
+    """Initialize attention and position embeddings of a tower in place. Takes minutes at the width of a ViT-L."""
     init_positions(visual.positional_embedding, visual.input_resolution // visual.patch_size)
-    for block in visual.transformer.resblocks:
+    for block in visual.blocks:
         init_attention(block.attn.in_proj_weight, block.attn.out_proj.weight, visual.heads)
 
 
 @torch.no_grad()
 def init_attention(in_proj_weight: Tensor, out_proj_weight: Tensor, heads: int) -> None:
-    """Set the weights of one attention layer in place.
+    """Initialize the weights of one attention layer in place.
 
     Args:
         in_proj_weight: (3 D, D), query, key and value rows in this order.
@@ -51,10 +51,10 @@ def init_attention(in_proj_weight: Tensor, out_proj_weight: Tensor, heads: int) 
 
 @torch.no_grad()
 def init_positions(positional_embedding: Tensor, grid: int) -> None:
-    """Set (1 + P, D) position embeddings in place: 0 for the class token, sine waves of row and column for patches.
+    """Initialize position embeddings in place: 0 for the class token, sine waves of row and column for patches.
 
     Args:
-        positional_embedding: class token first, then `grid` x `grid` patches row by row.
+        positional_embedding: (1 + P, D), class token first, then `grid` x `grid` patches row by row.
         grid: h = w.
     """
     positional_embedding.zero_()

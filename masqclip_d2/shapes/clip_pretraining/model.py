@@ -1,8 +1,8 @@
-"""ClipPretraining: a small CLIP learned from images and captions (stage `clip_pretraining`, for Shapes only).
+"""ClipPretraining: trains a small CLIP on images and captions (stage `clip_pretraining`, for Shapes only).
 
-Input in training, a list with one dict per image: image (3, S, S) uint8 or float RGB 0..255 at CLIP's resolution or
-smaller (a window of such an image, at a random place), and caption (str). Output: {"loss_contrastive": scalar}. It is
-trained to be loaded by name elsewhere, so it answers nothing at test.
+Input, a list with one dict per image: image (3, S, S) uint8 or float RGB 0..255 at CLIP's resolution or smaller (then
+at a random position of the patch grid), and caption (str). Output: {"loss_contrastive": scalar}. There is no inference:
+the trained CLIP is written as clip.safetensors, which other stages load by MODEL.MASQCLIP.CLIP.NAME.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from detectron2.engine import HookBase
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ...clip.model import ClipModel
-from ...clip.preprocessing import normalize_rgb
-from ...meta_arch.build import clip_from_config
-from .contrastive_loss import CLIP_FILE, ClipExporter, contrastive_loss, random_windows
+from ...clip import ClipModel, clip_from_config
+from .clip_exporter import CLIP_FILE, ClipExporter
+from .contrastive_loss import contrastive_loss
 from .initialization import init_for_training
-from .training_embeddings import training_embeddings
+from .training_embeddings import random_windows, training_embeddings
 
-_MAX_LOGIT_SCALE = 100.0  # CLIP (Radford et al., 2021, Sec. 2.5) clips the learned scale there
+_MAX_LOGIT_SCALE = 100.0  # CLIP's upper bound of the learned scale (Radford et al., 2021, Sec. 2.5)
 
 
 @META_ARCH_REGISTRY.register()
@@ -31,8 +30,8 @@ class ClipPretraining(nn.Module):
     """Both towers of CLIP with the contrastive loss.
 
     Args:
-        clip: the model that learns.
-        patch_dropout: share of patches left out of each training image, in [0, 1).
+        clip: the model to train.
+        patch_dropout: share of patches dropped from each image, in [0, 1).
     """
 
     unused_settings = ("MODEL.WEIGHTS",)  # of earlier stages
@@ -45,9 +44,13 @@ class ClipPretraining(nn.Module):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        ours = cfg.MODEL.MASQCLIP
         clip = clip_from_config(cfg)
-        if not ours.CLIP.NAME:
+        if not isinstance(clip, ClipModel):
+            raise ValueError(
+                "ClipPretraining trains the CLIP of MODEL.MASQCLIP.CLIP.BUILDER 'PretrainedClip' only, got "
+                f"{cfg.MODEL.MASQCLIP.CLIP.BUILDER!r}."
+            )
+        if not clip.pretrained:
             init_for_training(clip.visual)
         return {
             "clip": clip.requires_grad_(True).train(),
@@ -72,19 +75,19 @@ class ClipPretraining(nn.Module):
         """
         if not self.training:
             raise RuntimeError(
-                "ClipPretraining answers nothing; name its clip.safetensors in MODEL.MASQCLIP.CLIP.NAME."
+                "ClipPretraining has no inference; name its clip.safetensors in MODEL.MASQCLIP.CLIP.NAME of a method."
             )
         device = self.clip.log_logit_scale.device
         images = torch.stack([record["image"] for record in batched_inputs]).to(device, torch.float32) / 255
         captions = [record["caption"] for record in batched_inputs]
         visual = self.clip.visual
-        places = None
+        positions = None
         if images.shape[-1] < visual.input_resolution:
             window, grid = (side // visual.patch_size for side in (images.shape[-1], visual.input_resolution))
-            places = random_windows(len(images), window, grid, device)
+            positions = random_windows(len(images), window, grid, device)
         return {
             "loss_contrastive": contrastive_loss(
-                training_embeddings(visual, normalize_rgb(images), self.patch_dropout, places),
+                training_embeddings(visual, visual.preprocessing.normalize(images), self.patch_dropout, positions),
                 self.clip.text(self.clip.text.tokenize(captions, truncate=True)),
                 self.clip.logit_scale.clamp(max=_MAX_LOGIT_SCALE),
                 torch.tensor([zlib.crc32(caption.encode()) for caption in captions], device=device),

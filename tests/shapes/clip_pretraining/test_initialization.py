@@ -1,4 +1,4 @@
-"""Mimetic initialisation: the products of projections that it promises, and positions that tell rows from columns."""
+"""Mimetic initialization: products of projections near multiples of the identity; positions by row and column."""
 
 import torch
 
@@ -9,7 +9,7 @@ from masqclip_d2.shapes.clip_pretraining.initialization import (
 )
 
 
-def test_products_lie_near_multiples_of_the_identity():
+def test_products_are_near_multiples_of_the_identity():
     width, heads = 64, 1
     in_proj, out_proj = torch.empty(3 * width, width), torch.empty(width, width)
     init_attention(in_proj, out_proj, heads)
@@ -22,7 +22,7 @@ def test_products_lie_near_multiples_of_the_identity():
     assert abs(scores[off_diagonal].std() - 0.7 / width**0.5) < 0.01
 
 
-def test_heads_get_low_rank_factors_of_their_own():
+def test_each_head_has_its_own_low_rank_factors():
     in_proj, out_proj = torch.empty(3 * 32, 32), torch.empty(32, 32)
     init_attention(in_proj, out_proj, heads=4)
     assert not torch.allclose(in_proj[:8], in_proj[8:16])
@@ -38,10 +38,10 @@ def test_positions():
     assert len({tuple(row.tolist()) for row in positions[1:]}) == 9
 
 
-def test_training_from_scratch_starts_there(make_visual):
+def test_vision_tower_is_initialized(make_visual):
     visual = make_visual(width=64, heads=1)
     init_for_training(visual)
     assert not visual.positional_embedding[0].any()
-    for block in visual.transformer.resblocks:
+    for block in visual.blocks:
         values = block.attn.out_proj.weight @ block.attn.in_proj_weight[128:]
         assert abs(values.diagonal().mean() + 0.4) < 0.1
