@@ -117,6 +117,7 @@ def adapt_to_machine(cfg: CN, num_gpus: int | None = None) -> None:
 def add_masqclip_config(cfg: CN) -> None:
     """Add all keys of this package to `cfg`, after `add_deeplab_config`. Symbols: see docs/architecture.md."""
     cfg.STAGES = []  # configurations of the earlier stages, in order; for `masqclip run-stages`
+    cfg.HOOKS = []  # names in HOOK_REGISTRY of further hooks of a training, such as your own logger
     cfg.TEST.SAVE_PREDICTIONS = False  # in OUTPUT_DIR/inference, for `masqclip evaluate-predictions`
     # Save the weights with the highest value of this metric as model_best.pth; compared after every evaluation
     # (TEST.EVAL_PERIOD). "panoptic_seg/PQ_novel"; with several test sets "NAME/panoptic_seg/PQ"; "": off.

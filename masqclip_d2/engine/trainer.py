@@ -35,6 +35,7 @@ from ..vocabulary import check_vocabulary_option
 from .best_checkpoint import BestCheckpoint
 from .console import MetricPrinter
 from .cpu_amp import CpuAMPTrainer
+from .hook_registry import build_registered_hooks
 from .optimizer import build_lr_scheduler, build_optimizer
 from .prediction_images import PredictionImages
 from .protocols import BuildsHooks, HasDetectionLimit, HasVocabulary
@@ -74,6 +75,7 @@ class Trainer(DefaultTrainer):
         model = unwrap(self._trainer.model)
         if isinstance(model, BuildsHooks):
             hooks += model.build_hooks(self.cfg)
+        hooks += build_registered_hooks(self.cfg)
         metric = self.cfg.TEST.BEST_CHECKPOINT_METRIC
         if metric and not self.cfg.DATASETS.TEST:
             raise ValueError(
