@@ -21,9 +21,9 @@ from tests.helpers import TINY_CLIP, TINY_MASK_RCNN, TINY_PROPOSER, published_na
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
-    "README.md", "datasets/README.md", "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md",
-    "docs/vocabularies.md", "docs/migration.md", "docs/paper_rows.md", "docs/shapes_training.md",
-    "masqclip_d2/weights/README.md",
+    "README.md", "datasets/README.md", "docs/index.md", "docs/installation.md", "docs/models.md", "docs/training.md",
+    "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md", "docs/extending.md", "docs/vocabularies.md",
+    "docs/migration.md", "docs/paper_rows.md", "docs/shapes_training.md", "masqclip_d2/weights/README.md",
 ]  # fmt: skip
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4", "DATALOADER.NUM_WORKERS", "0"]
 # Configurations of real data on miniatures: smallest sizes, no weights to download.
@@ -40,6 +40,7 @@ SHOWN_ONLY = {
     "make figures": "overwrites the figures in docs/; tests/projects/figures draws each of them",
     "masqclip check-data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
     "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
+    "pip install -e .": "what the environment of the tests was made with",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
 }
@@ -225,7 +226,7 @@ def run_python_blocks(page: str, clone: Path) -> None:
 
 def test_there_are_commands_and_no_placeholders():
     assert {"make demo", "make test"} <= set(commands("README.md"))
-    assert len(commands("README.md")) > 8
+    assert any(line.startswith("masqclip demo --vocab") for line in commands("README.md"))
     for page in PAGES:
         assert not re.search(r"PLACEHOLDER|TODO|NUMBERS$", (ROOT / page).read_text(), flags=re.MULTILINE)
 

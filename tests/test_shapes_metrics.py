@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from projects.shapes_results.rows import ROWS
-from projects.shapes_results.seed_table import page, summary
+from projects.shapes_results.seed_table import page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = json.loads((ROOT / "docs" / "shapes_results.json").read_text())
@@ -20,7 +20,3 @@ def test_every_row_is_measured():
 
 def test_the_page_is_made_of_the_json():
     assert (ROOT / "docs" / "shapes_results.md").read_text() == page(DOCUMENT)
-
-
-def test_the_readme_has_the_summary():
-    assert summary(DOCUMENT) in (ROOT / "README.md").read_text()
