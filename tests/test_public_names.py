@@ -15,6 +15,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_H
 from detectron2.projects.deeplab import add_deeplab_config
 
 import masqclip_d2
+from masqclip_d2.clip.registry import CLIP_REGISTRY
 from masqclip_d2.config import RENAMED_KEYS, get_masqclip_cfg
 from masqclip_d2.proposer.registry import PROPOSER_REGISTRY
 
@@ -24,6 +25,7 @@ REGISTRIES = {
     "backbones": BACKBONE_REGISTRY,
     "sem_seg_heads": SEM_SEG_HEADS_REGISTRY,
     "proposers": PROPOSER_REGISTRY,
+    "clips": CLIP_REGISTRY,
 }
 
 
