@@ -39,6 +39,7 @@ ACROSS_MODULES = {
     "test_conventions",
     "test_documentation",
     "test_end_to_end",
+    "test_forked",
     "test_golden",
     "test_packaging",
     "test_photographs",
