@@ -88,4 +88,5 @@ def _run_program(
     else:
         sys.path.insert(0, str(Path(kind).resolve().parent))
         sys.argv = words
-        runpy.run_path(kind, run_name="__main__")
+        # Absolute, since spawned processes look for a relative script where the server was started.
+        runpy.run_path(os.path.abspath(kind), run_name="__main__")

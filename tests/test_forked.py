@@ -19,6 +19,18 @@ def test_code_module_and_script(tmp_path):
     assert done.stdout.startswith("red ") and "COLOR" not in os.environ
 
 
+def test_a_script_can_spawn_processes(tmp_path):
+    (tmp_path / "spawning.py").write_text(
+        "import multiprocessing\n"
+        "def square(x):\n    return x * x\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        print(pool.map(square, [1, 2, 3]))\n"
+    )
+    done = run_python(["spawning.py"], cwd=tmp_path)
+    assert done.stdout == "[1, 4, 9]\n", done.stderr
+
+
 def test_exit_codes_and_tracebacks():
     assert run_python(["-c", "raise SystemExit(3)"]).returncode == 3
     done = run_python(["-c", "1 / 0"])
