@@ -62,7 +62,7 @@ class VisionBlock(Protocol):
         ...
 
     def input_projections(self) -> InputProjections:
-        """Initial values for MasQ-Tuning's projections."""
+        """Initial values for MasQ-Tuning's projections, which have no query or key normalization of their own."""
         ...
 
 
