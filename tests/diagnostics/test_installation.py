@@ -105,7 +105,7 @@ def test_shipped_weights(monkeypatch, tmp_path):
     assert "masqclip://shapes_clip" in results()["weights"].message
     monkeypatch.setattr(installation.reading, "SHIPPED_DIR", tmp_path)
     result = results()["weights"]
-    assert not result.ok and "no shipped weights named" in result.message
+    assert not result.ok and "no shipped weights 'shapes_masqclip'" in result.message
     for name in ("shapes_clip", "shapes_masqclip"):
         (tmp_path / f"{name}.safetensors").write_bytes(b"cut")
     result = results()["weights"]
