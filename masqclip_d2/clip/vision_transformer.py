@@ -200,7 +200,11 @@ class ClipVisionTransformer(nn.Module):
                 "make them with visual.preprocessing.image(image, visual.input_resolution)."
             )
         patches = self.conv1(image).flatten(2).transpose(1, 2) + self.positional_embedding[1:]  # (B, P, D)
-        class_token = (self.class_embedding + self.class_position).expand(len(image), 1, -1)
+        return self.with_class_token(patches)
+
+    def with_class_token(self, patches: Tensor) -> Tensor:
+        """Tokens (B, 1 + P', D) of the first block from any number of patch embeddings (B, P', D) with positions."""
+        class_token = (self.class_embedding + self.class_position).expand(len(patches), 1, -1)
         return self.ln_pre(torch.cat([class_token.to(patches.dtype), patches], dim=1))
 
     def mask_class_tokens(self, clip_tokens: Tensor, num_masks: int, position: Tensor | None = None) -> Tensor:

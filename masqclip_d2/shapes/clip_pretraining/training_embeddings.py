@@ -41,8 +41,7 @@ def training_tokens(
     patches = visual.conv1(images).flatten(2).transpose(1, 2) + patch_positions  # (B, P or P', D)
     if patch_dropout:
         patches = _random_subset(patches, patch_dropout)
-    class_token = (visual.class_embedding + visual.positional_embedding[0]).expand(len(images), 1, -1)
-    return visual.ln_pre(torch.cat([class_token.to(patches.dtype), patches], dim=1))
+    return visual.with_class_token(patches)
 
 
 def random_windows(num_images: int, window: int, grid: int, device: torch.device) -> Tensor:
