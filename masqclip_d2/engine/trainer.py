@@ -56,7 +56,7 @@ class Trainer(DefaultTrainer):
         TrainerBase.__init__(self)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
-        model: Any = self.build_model(cfg)
+        model: nn.Module = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         if isinstance(model, HasVocabulary):
@@ -72,7 +72,7 @@ class Trainer(DefaultTrainer):
 
     def build_hooks(self) -> list:
         hooks = super().build_hooks()
-        model = unwrap(self._trainer.model)
+        model: nn.Module = unwrap(self._trainer.model)
         if isinstance(model, BuildsHooks):
             hooks += model.build_hooks(self.cfg)
         hooks += build_registered_hooks(self.cfg)
@@ -164,7 +164,7 @@ class Trainer(DefaultTrainer):
         return flat
 
     @classmethod
-    def _test_on(cls, cfg, model: Any, dataset_name: str, evaluator: DatasetEvaluator | None) -> dict:
+    def _test_on(cls, cfg, model: nn.Module, dataset_name: str, evaluator: DatasetEvaluator | None) -> dict:
         """Results on one set, after the model is given its vocabulary and number of detections."""
         loader = cls.build_test_loader(cfg, dataset_name)  # reads the set, which completes its metadata
         vocabulary = None
