@@ -1,7 +1,12 @@
-"""Binary masks as COCO's annotation files store them: run-length encoding, polygons, boxes."""
+"""Binary masks as COCO's annotation files store them: run-length encoding, polygons, boxes; lists of dicts with scores.
+
+Shape shorthand: N masks, H x W pixels of the image.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -9,6 +14,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MAX_CHARACTERS = 10  # of one number in the compressed run-length encoding, so that it fits into 64 bits
+_SCORE_NAMES = ("score", "predicted_iou")  # COCO's results; SAM's dicts. The first one in use counts.
+
+
+@dataclass(frozen=True)
+class ScoredMasks:
+    """Masks (N, H, W) bool of an image and their object scores (N,) float32 in [0, 1]."""
+
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+
+
+def masks_of_entries(
+    entries: Any, image_hw: tuple[int, int], owner: str, read_array: Callable[[Any], NDArray[np.bool_]]
+) -> ScoredMasks:
+    """Masks and scores from a list of dicts, as SAM's automatic mask generator and COCO's results have them.
+
+    Args:
+        entries: per mask a dict with `segmentation` (run-length encoding, polygons or an (H, W) array) and optionally a
+            score, see `scores_of_entries`; or only run-length encoding, a dict with `size` and `counts`.
+        image_hw: (height, width) of the image in pixels.
+        owner: file or argument of the entries, for error messages.
+        read_array: checks a segmentation that is an array or a tensor, and returns it as (H, W) bool.
+
+    Raises:
+        ValueError: an entry has another form, or a mask another size.
+    """
+    if not isinstance(entries, Sequence) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise ValueError(f"{owner} holds no list of masks; expected dicts with 'segmentation' and optionally 'score'.")
+    masks = np.zeros((len(entries), *image_hw), dtype=bool)
+    for mask, entry in zip(masks, entries, strict=True):
+        segmentation = entry if "counts" in entry else entry.get("segmentation")
+        is_array = hasattr(segmentation, "__array__")  # of NumPy or a tensor
+        mask[:] = read_array(segmentation) if is_array else from_segmentation(segmentation, image_hw, owner)
+    return ScoredMasks(masks, scores_of_entries(entries, owner))
+
+
+def scores_of_entries(entries: Sequence[Mapping[str, Any]], owner: str) -> NDArray[np.float32]:
+    """Scores (N,) of dicts: their `score`, in [0, 1]; or else SAM's `predicted_iou`, clipped; 1 without either.
+
+    `score` is preferred because SAM writes none: in a dict with both it was added on purpose.
+
+    Raises:
+        ValueError: some of the entries have no score, or a score is no number or outside of [0, 1].
+    """
+    for name in _SCORE_NAMES:
+        values = [entry.get(name) for entry in entries]
+        missing = sum(value is None for value in values)
+        if missing == len(values):
+            continue
+        if missing:
+            raise ValueError(f"{missing} of {len(values)} masks of {owner} have no {name!r}; give all of them one.")
+        return checked_scores(values, len(values), owner, clip=name == "predicted_iou")  # SAM's estimates exceed 1
+    return np.ones(len(entries), dtype=np.float32)
+
+
+def checked_scores(values: Any, count: int, owner: str, clip: bool = False) -> NDArray[np.float32]:
+    """(N,) float32 scores in [0, 1].
+
+    Args:
+        values: `count` numbers, or their texts.
+        count: N.
+        owner: of the masks, for error messages.
+        clip: clip to [0, 1] instead of refusing values outside.
+
+    Raises:
+        ValueError: the number of scores is not `count`, or a score is no number, not finite or outside of [0, 1].
+    """
+    try:
+        scores = np.asarray(values).astype(np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(f"The scores of {owner} are no numbers.") from None
+    if scores.shape != (count,):
+        raise ValueError(f"{owner} has {count} masks, but scores of shape {scores.shape}.")
+    if clip and np.isfinite(scores).all():
+        return scores.clip(0, 1)
+    if not ((scores >= 0) & (scores <= 1)).all():  # NaN too
+        raise ValueError(f"A score of {owner} is outside of [0, 1]: {scores.min():g} to {scores.max():g}.")
+    return scores
 
 
 def bbox_xywh(mask: NDArray[np.bool_]) -> list[int]:
@@ -26,7 +109,7 @@ def run_length(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def from_run_length(segmentation: dict[str, Any]) -> NDArray[np.uint8]:
+def from_run_length(segmentation: Mapping[str, Any]) -> NDArray[np.uint8]:
     """(H, W) uint8, 0 or 1, from COCO's run-length encoding, compressed or not."""
     from pycocotools import mask as coco_mask
 
@@ -49,7 +132,7 @@ def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) 
     """
     if isinstance(segmentation, list) and segmentation:
         return _from_polygons(segmentation, image_hw, owner)
-    if not isinstance(segmentation, dict):
+    if not isinstance(segmentation, Mapping):
         raise ValueError(f"An annotation of {owner} has no mask; expected polygons or run-length encoding.")
     try:
         height, width = (int(side) for side in segmentation["size"])

@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .coco_masks import from_segmentation
+from .coco_masks import checked_scores, masks_of_entries
 from .structures import MaskProposals
 
+_OWNER = "the argument `masks`"  # in error messages
 THRESHOLD = 0.5  # float masks are probabilities; a pixel above it is inside
-_SCORE_NAMES = ("predicted_iou", "score")  # SAM's dicts; COCO's results
+_PLAIN_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+                 torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fmt: skip
 
 
 def as_mask_proposals(masks: Any, image_hw: tuple[int, int]) -> MaskProposals:
@@ -28,8 +30,9 @@ def as_mask_proposals(masks: Any, image_hw: tuple[int, int]) -> MaskProposals:
             - an array or tensor (N, H, W), or (H, W) for a single mask: bool, integers 0 and 1, or floats in [0, 1],
               which are probabilities (inside above 0.5),
             - a list of (H, W) arrays or tensors of these types,
-            - a list of dicts as from SAM's automatic mask generator: `segmentation` (array or COCO's run-length
-              encoding) and optionally `predicted_iou` or `score`,
+            - a list of dicts as from SAM's automatic mask generator: `segmentation` (array, COCO's run-length encoding
+              or polygons) and optionally `predicted_iou` or `score` (with both, `score` counts),
+            - a list of COCO's run-length encodings, as from pycocotools,
             - `supervision.Detections` with `mask` and optionally `confidence`,
             - a dict as from torchvision's Mask R-CNN: `masks` (N, 1, H, W) or (N, H, W) and optionally `scores`,
             - Detectron2's `Instances` with `pred_masks` and optionally `scores`,
@@ -37,11 +40,12 @@ def as_mask_proposals(masks: Any, image_hw: tuple[int, int]) -> MaskProposals:
         image_hw: (height, width) of the image in pixels.
 
     Returns:
-        The N masks in their order; scores, clipped to [0, 1], as object scores (1 without scores).
+        The N masks in their order; their scores as object scores (1 without scores).
 
     Raises:
         TypeError: `masks` is of another type.
-        ValueError: shapes, values or the number of scores do not fit.
+        ValueError: shapes, values or the number of scores do not fit, or a score is outside of [0, 1] (`predicted_iou`
+            is clipped instead).
     """
     if isinstance(masks, MaskProposals):
         if masks.image_hw != tuple(image_hw):
@@ -63,7 +67,10 @@ def _masks_and_scores(masks: Any, image_hw: tuple[int, int]) -> tuple[NDArray | 
     """Array of masks and scores (or None), not yet checked."""
     if isinstance(masks, Mapping):
         if "masks" not in masks:
-            raise ValueError(f"A dict of masks needs the key 'masks', got {', '.join(map(str, masks)) or 'no keys'}.")
+            hint = " Put a single mask's dict into a list." if {"segmentation", "counts"} & set(masks) else ""
+            raise ValueError(
+                f"A dict of masks needs the key 'masks', got {', '.join(map(str, masks)) or 'no keys'}.{hint}"
+            )
         array = masks["masks"]
         return (array[:, 0] if np.ndim(array) == 4 and np.shape(array)[1] == 1 else array), masks.get("scores")
     if hasattr(masks, "mask") and hasattr(masks, "confidence"):  # supervision.Detections
@@ -75,8 +82,9 @@ def _masks_and_scores(masks: Any, image_hw: tuple[int, int]) -> tuple[NDArray | 
     if isinstance(masks, (np.ndarray, Tensor)):
         return masks, None
     if isinstance(masks, Sequence) and not isinstance(masks, (str, bytes)):
-        if len(masks) and isinstance(masks[0], Mapping):
-            return _from_dicts(masks, image_hw)
+        if any(isinstance(mask, Mapping) for mask in masks):
+            found = masks_of_entries(masks, image_hw, _OWNER, lambda mask: _one_mask(mask, image_hw).cpu().numpy())
+            return found.masks, found.scores
         return _stacked(masks, image_hw), None
     raise TypeError(
         f"masks is a {type(masks).__name__}; expected an array or tensor (N, H, W), a list of arrays, SAM's list of "
@@ -86,29 +94,18 @@ def _masks_and_scores(masks: Any, image_hw: tuple[int, int]) -> tuple[NDArray | 
 
 def _stacked(masks: Sequence[Any], image_hw: tuple[int, int]) -> NDArray | Tensor:
     """(N, H, W) bool from (H, W) arrays and tensors."""
-    inside = [_inside(mask) for mask in masks]
-    for index, mask in enumerate(inside):
-        if tuple(mask.shape) != tuple(image_hw):
-            raise ValueError(
-                f"Mask {index} must have shape ({image_hw[0]}, {image_hw[1]}), the size of the image, got "
-                f"{tuple(mask.shape)}."
-            )
+    inside = [_one_mask(mask, image_hw, f"Mask {index}") for index, mask in enumerate(masks)]
     return torch.stack(inside) if inside else _empty(image_hw)
 
 
-def _from_dicts(entries: Sequence[Mapping], image_hw: tuple[int, int]) -> tuple[NDArray | Tensor, list | None]:
-    masks = []
-    for index, entry in enumerate(entries):
-        segmentation = entry.get("segmentation")
-        is_array = isinstance(segmentation, (np.ndarray, Tensor))
-        masks.append(segmentation if is_array else from_segmentation(segmentation, image_hw, f"entry {index} of masks"))
-    name = next((name for name in _SCORE_NAMES if name in entries[0]), None)
-    if name is None:
-        return _stacked(masks, image_hw), None
-    missing = sum(name not in entry for entry in entries)
-    if missing:
-        raise ValueError(f"{missing} of {len(entries)} masks have no {name!r}; give all of them one, or none.")
-    return _stacked(masks, image_hw), [entry[name] for entry in entries]
+def _one_mask(mask: Any, image_hw: tuple[int, int], title: str = "A mask") -> Tensor:
+    """(H, W) bool from an array or tensor."""
+    inside = _inside(mask)
+    if tuple(inside.shape) != tuple(image_hw):
+        raise ValueError(
+            f"{title} must have shape ({image_hw[0]}, {image_hw[1]}), the size of the image, got {tuple(inside.shape)}."
+        )
+    return inside
 
 
 def _inside(masks: Any) -> Tensor:
@@ -120,9 +117,13 @@ def _inside(masks: Any) -> Tensor:
         # Torch has no unsigned integers beyond 8 bits on all versions, and no extended floats.
         array = array.astype({"u": np.int64, "f": np.float64}.get(array.dtype.kind, array.dtype), copy=False)
         masks = torch.from_numpy(np.ascontiguousarray(array))
-    masks = masks.detach()
+    masks = masks.detach() if masks.layout == torch.strided else masks.detach().to_dense()
+    if masks.is_complex() or masks.is_quantized:
+        raise ValueError(f"masks must be bool, 0 and 1, or probabilities in [0, 1], got dtype {masks.dtype}.")
     if masks.dtype == torch.bool or not masks.numel():
         return masks.bool()
+    if masks.dtype not in _PLAIN_DTYPES:  # torch can only store it
+        masks = masks.float() if masks.is_floating_point() else masks.long()
     low, high = masks.min().item(), masks.max().item()
     if not (low >= 0 and high <= 1):  # NaN too
         raise ValueError(
@@ -135,12 +136,8 @@ def _inside(masks: Any) -> Tensor:
 def _object_scores(scores: Any, masks: Tensor) -> Tensor | None:
     if scores is None:
         return None
-    tensor = scores.detach() if isinstance(scores, Tensor) else torch.from_numpy(np.asarray(scores, dtype=np.float32))
-    if tuple(tensor.shape) != (len(masks),) or not torch.isfinite(tensor).all():
-        raise ValueError(
-            f"Expected {len(masks)} finite scores for {len(masks)} masks, got shape {tuple(tensor.shape)}."
-        )
-    return tensor.to(masks.device, torch.float32).clamp(0, 1)  # SAM's predicted IoU can exceed 1
+    values = scores.detach().float().cpu().numpy() if isinstance(scores, Tensor) else scores
+    return torch.from_numpy(checked_scores(values, len(masks), _OWNER)).to(masks.device)
 
 
 def _empty(image_hw: tuple[int, int]) -> NDArray[np.bool_]:

@@ -51,6 +51,10 @@ WITHOUT_SCORES = {
     "bool tensor": torch.from_numpy(MASKS),
     "bfloat16 tensor": torch.from_numpy(MASKS).bfloat16(),
     "int32 tensor": torch.from_numpy(MASKS).int(),
+    "uint16 tensor": torch.from_numpy(MASKS.astype(np.uint16)),
+    "float8 tensor": torch.from_numpy(MASKS).float().to(torch.float8_e4m3fn),
+    "sparse tensor": torch.from_numpy(MASKS).float().to_sparse(),
+    "run lengths": [run_length(mask) for mask in MASKS],
     "tensor with gradient": torch.from_numpy(MASKS).float().requires_grad_(),
     "list of arrays": list(MASKS),
     "tuple of tensors": tuple(torch.from_numpy(MASKS)),
@@ -65,6 +69,9 @@ WITH_SCORES = {
     "SAM, compressed run lengths": sam([run_length(mask) for mask in MASKS]),
     "SAM, run lengths": sam([uncompressed(mask) for mask in MASKS]),
     "SAM's predicted IoU above 1": sam(MASKS, [0.9, 0.25, 1.02]),
+    "SAM's dicts with a score added": [
+        {"score": score, **entry} for score, entry in zip(SCORES, sam(MASKS, [0.1, 0.2, 0.3]), strict=True)
+    ],
     "COCO's results": [
         {"segmentation": run_length(mask), "score": score} for mask, score in zip(MASKS, SCORES, strict=True)
     ],
@@ -127,12 +134,22 @@ def test_no_masks(masks):
         (np.where(MASKS, np.nan, 0.0), "values from nan to nan"),
         (MASKS.astype(object), "got dtype object"),
         (MASKS.astype(np.complex64), "got dtype complex64"),
-        ({"mask": MASKS}, "needs the key 'masks', got mask"),
-        ({"masks": MASKS, "scores": [0.5, 0.5]}, r"3 finite scores for 3 masks, got shape \(2,\)"),
-        ({"masks": MASKS, "scores": [0.5, np.nan, 1.0]}, "finite scores"),
-        ([{"segmentation": MASKS[0], "predicted_iou": 0.5}, {"segmentation": MASKS[1]}], "1 of 2 masks have no 'pred"),
-        ([{"segmentation": None}], "entry 0 of masks has no mask"),
-        ([{"segmentation": run_length(MASKS[0, :4])}], "entry 0 of masks is 8x4 pixels, but the image is 8x6"),
+        (torch.from_numpy(MASKS).to(torch.complex64), "got dtype torch.complex64"),
+        ({"mask": MASKS}, "needs the key 'masks', got mask.$"),
+        ({"segmentation": MASKS[0], "area": 3}, "got segmentation, area. Put a single mask's dict into a list"),
+        ({"masks": MASKS, "scores": [0.5, 0.5]}, r"3 masks, but scores of shape \(2,\)"),
+        ({"masks": MASKS, "scores": torch.ones(3, 1)}, r"3 masks, but scores of shape \(3, 1\)"),
+        ({"masks": MASKS, "scores": [0.5, np.nan, 1.0]}, r"outside of \[0, 1\]"),
+        ({"masks": MASKS, "scores": [50, 97, 100]}, r"outside of \[0, 1\]: 50 to 100"),
+        ({"masks": MASKS, "scores": ["high", "low", "low"]}, "scores of the argument `masks` are no numbers"),
+        (sam(MASKS, [0.5, None, 0.5]), "1 of 3 masks of the argument `masks` have no 'predicted_iou'"),
+        ([{"segmentation": MASKS[0]}, MASKS[1]], "argument `masks` holds no list of masks; expected dicts"),
+        ([{"segmentation": MASKS[0, :4]}], r"A mask must have shape \(6, 8\)"),
+        ([{"segmentation": None}], "annotation of the argument `masks` has no mask"),
+        (
+            [{"segmentation": run_length(MASKS[0, :4])}],
+            "A mask of the argument `masks` is 8x4 pixels, but the image is 8x6",
+        ),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(masks, message):

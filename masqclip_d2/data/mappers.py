@@ -25,8 +25,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
+from ..coco_masks import ScoredMasks
 from ..proposer import proposer_class
-from ..proposer.mask_files import ScoredMasks
 from . import registration  # noqa: F401  (registers our datasets)
 from .augmentation import evaluation_augmentations, training_augmentations
 from .ground_truth import (

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from detectron2.config import configurable
 
+from ..coco_masks import ScoredMasks
 from ..structures import MaskProposals
-from .mask_files import SUFFIXES, ScoredMasks, masks_of_entries, read_json, read_mask_file
+from .mask_files import SUFFIXES, masks_of_file_entries, read_json, read_mask_file
 from .registry import PROPOSER_REGISTRY, Proposer
 
 
@@ -112,7 +113,7 @@ class MaskFinder:
                 f"{self.path} has no masks of image {_title(record)} (searched for {tried}); list images without masks "
                 "under 'images'."
             )
-        return masks_of_entries(by_image[key], image_hw, f"{self.path} for image {_title(record)}")
+        return masks_of_file_entries(by_image[key], image_hw, f"{self.path} for image {_title(record)}")
 
     def _entries(self) -> dict[str, list[dict]]:
         return _dataset_entries(self.path, self.path.stat().st_mtime_ns)

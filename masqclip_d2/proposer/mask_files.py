@@ -10,7 +10,6 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ..coco_masks import from_segmentation
+from ..coco_masks import ScoredMasks, checked_scores, masks_of_entries, scores_of_entries
 
 SUFFIXES = (".npz", ".json")
-_SCORE_NAMES = ("score", "predicted_iou")  # COCO's results; SAM's dicts
 _PNG_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
-
-
-@dataclass(frozen=True)
-class ScoredMasks:
-    """Masks (N, H, W) bool of an image and their object scores (N,) float32 in [0, 1]."""
-
-    masks: NDArray[np.bool_]
-    scores: NDArray[np.float32]
 
 
 def read_mask_file(path: Path, image_hw: tuple[int, int]) -> ScoredMasks:
@@ -41,7 +31,7 @@ def read_mask_file(path: Path, image_hw: tuple[int, int]) -> ScoredMasks:
             NAME.npz: arrays `masks` (N, H, W) bool or integer, nonzero inside, and optionally `scores` (N,), see
                 `save_masks`;
             NAME.json: a list of dicts, or {"annotations": [...]}; each has a `segmentation` (run-length encoding or
-                polygons) and optionally a `score` or `predicted_iou`;
+                polygons) and optionally a `score` or `predicted_iou` (with both, `score` counts);
             a folder: one PNG per mask, nonzero inside, and optionally metadata.csv with the columns `id` (name of the
                 PNG) and `score` or `predicted_iou`, as SAM's amg.py writes it.
         image_hw: (height, width) of the image in pixels.
@@ -62,7 +52,7 @@ def read_mask_file(path: Path, image_hw: tuple[int, int]) -> ScoredMasks:
     if path.suffix == ".json":
         content = read_json(path)
         entries = content.get("annotations") if isinstance(content, dict) else content
-        return masks_of_entries(entries, image_hw, str(path))
+        return masks_of_file_entries(entries, image_hw, str(path))
     raise ValueError(f"Mask file {path} has an unknown suffix; expected {' or '.join(SUFFIXES)}, or a folder of PNGs.")
 
 
@@ -75,7 +65,7 @@ def save_masks(
         path: ends in .npz.
         masks: (N, H, W) array or list of (H, W) arrays, nonzero inside; or the list of dicts of SAM's automatic mask
             generator (`segmentation`: array or run-length encoding).
-        scores: (N,) in [0, 1]; None: `predicted_iou` of SAM's dicts, else no scores.
+        scores: (N,) in [0, 1]; None: `score` or `predicted_iou` of the dicts, else no scores.
 
     Raises:
         ValueError: the suffix is another one, there is no mask, or masks or scores have another form.
@@ -86,37 +76,23 @@ def save_masks(
     if isinstance(masks, Sequence) and not len(masks):
         raise ValueError(f"An empty list for {path}; pass an array of shape (0, H, W) for an image without masks.")
     if len(masks) and isinstance(masks[0], Mapping):
-        found = masks_of_entries(masks, _size_of(masks[0].get("segmentation")), str(path))
+        found = masks_of_file_entries(masks, _size_of(masks[0]), str(path))
         masks, scores = found.masks, found.scores if scores is None else scores
     binary = _binary(np.asarray(masks), str(path))
     arrays: dict[str, Any] = {"masks": binary}
     if scores is not None:
-        arrays["scores"] = _checked_scores(scores, len(binary), str(path))
+        arrays["scores"] = checked_scores(scores, len(binary), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
 
 
-def masks_of_entries(entries: Any, image_hw: tuple[int, int], owner: str) -> ScoredMasks:
-    """Masks from dicts with `segmentation`, and `score` or `predicted_iou` (clipped to [0, 1]).
+def masks_of_file_entries(entries: Any, image_hw: tuple[int, int], owner: str) -> ScoredMasks:
+    """`masks_of_entries` of a file, whose arrays are bool or integer, nonzero inside."""
 
-    Args:
-        entries: list of dicts; `segmentation` is run-length encoding, polygons or an (H, W) array.
-        image_hw: (height, width) of the image in pixels.
-        owner: file of the entries, for error messages.
+    def binary(array: NDArray) -> NDArray[np.bool_]:
+        return _fitting(_binary(array[None], owner), image_hw, owner)[0]
 
-    Raises:
-        ValueError: an entry has another form, or a mask another size.
-    """
-    if not isinstance(entries, Sequence) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise ValueError(f"{owner} holds no list of masks; expected dicts with 'segmentation' and optionally 'score'.")
-    masks = np.zeros((len(entries), *image_hw), dtype=bool)
-    for mask, entry in zip(masks, entries, strict=True):
-        segmentation = entry.get("segmentation")
-        if isinstance(segmentation, np.ndarray):
-            mask[:] = _fitting(_binary(segmentation[None], owner), image_hw, owner)[0]
-        else:
-            mask[:] = from_segmentation(segmentation, image_hw, owner)
-    return ScoredMasks(masks, _scores_of(entries, owner))
+    return masks_of_entries(entries, image_hw, owner, binary)
 
 
 def read_json(path: Path) -> Any:
@@ -145,7 +121,7 @@ def _from_npz(path: Path, image_hw: tuple[int, int]) -> ScoredMasks:
     if not isinstance(masks, np.ndarray):
         raise ValueError(f"Mask file {path} has no array 'masks' (N, H, W), but {', '.join(names) or 'nothing'}.")
     masks = _fitting(_binary(masks, str(path)), image_hw, str(path))
-    return ScoredMasks(masks, _checked_scores(np.ones(len(masks)) if scores is None else scores, len(masks), str(path)))
+    return ScoredMasks(masks, checked_scores(np.ones(len(masks)) if scores is None else scores, len(masks), str(path)))
 
 
 def _from_pngs(folder: Path, image_hw: tuple[int, int]) -> ScoredMasks:
@@ -163,7 +139,7 @@ def _from_pngs(folder: Path, image_hw: tuple[int, int]) -> ScoredMasks:
     missing = [path.name for path in paths if path.stem not in rows]
     if missing:
         raise ValueError(f"{table} has no row with the 'id' of {', '.join(missing[:3])}.")
-    return ScoredMasks(masks, _scores_of([rows[path.stem] for path in paths], str(table)))
+    return ScoredMasks(masks, scores_of_entries([rows[path.stem] for path in paths], str(table)))
 
 
 def _png_pixels(path: Path) -> NDArray:
@@ -176,7 +152,8 @@ def _png_pixels(path: Path) -> NDArray:
         raise ValueError(f"Mask {path} cannot be read ({error}); write it again.") from error
 
 
-def _size_of(segmentation: Any) -> tuple[int, int]:
+def _size_of(entry: Mapping[str, Any]) -> tuple[int, int]:
+    segmentation: Any = entry if "counts" in entry else entry.get("segmentation")
     try:
         height, width = segmentation["size"] if isinstance(segmentation, Mapping) else np.shape(segmentation)
     except (KeyError, TypeError, ValueError):
@@ -202,30 +179,3 @@ def _fitting(masks: NDArray[np.bool_], image_hw: tuple[int, int], owner: str) ->
             "height); make masks of the image as it is on disk."
         )
     return masks
-
-
-def _scores_of(entries: Sequence[Mapping], owner: str) -> NDArray[np.float32]:
-    """Scores (N,) under the first name of `_SCORE_NAMES` in use; ones without any."""
-    for name in _SCORE_NAMES:
-        values = [entry.get(name) for entry in entries]
-        missing = sum(value is None for value in values)
-        if missing == len(values):
-            continue
-        if missing:
-            raise ValueError(f"{missing} of {len(values)} masks of {owner} have no {name!r}; give all of them one.")
-        scores = _checked_scores(values, len(values), owner, limits=name == "score")
-        return scores.clip(0, 1)  # SAM's predicted IoU exceeds 1
-    return np.ones(len(entries), dtype=np.float32)
-
-
-def _checked_scores(values: Any, count: int, owner: str, limits: bool = True) -> NDArray[np.float32]:
-    """(N,) float32 in [0, 1], without `limits` finite."""
-    try:
-        scores = np.asarray(values).astype(np.float32)
-    except (TypeError, ValueError):
-        raise ValueError(f"The scores of {owner} are no numbers.") from None
-    if scores.shape != (count,):
-        raise ValueError(f"{owner} has {count} masks, but scores of shape {scores.shape}.")
-    if not np.isfinite(scores).all() or (limits and scores.size and (scores.min() < 0 or scores.max() > 1)):
-        raise ValueError(f"A score of {owner} is outside of [0, 1]: {scores.min()} to {scores.max()}.")
-    return scores

@@ -9,8 +9,8 @@ import torch
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
+from ..coco_masks import ScoredMasks
 from ..structures import MaskProposals
-from .mask_files import ScoredMasks
 
 PROPOSER_REGISTRY = Registry("PROPOSER")
 PROPOSER_REGISTRY.__doc__ = "Subclasses of `Proposer`, built as `cls(cfg)`; MODEL.MASQCLIP.PROPOSER.SOURCE names one."

@@ -140,6 +140,17 @@ class TestJson:
         results[2]["segmentation"] = RUNS
         assert_read(self.write(tmp_path, results))
 
+    def test_a_score_that_was_added_to_sams_dicts_counts(self, tmp_path):
+        entries = sam_dicts([0.9, 0.9, 0.9], encode=run_length)
+        for entry, score in zip(entries, SCORES, strict=True):
+            entry["score"] = score
+        assert_read(self.write(tmp_path, entries))
+        save_masks(tmp_path / "a.npz", entries)
+        assert_read(tmp_path / "a.npz")
+
+    def test_run_lengths_alone(self, tmp_path):
+        assert_read(self.write(tmp_path, [run_length(mask) for mask in MASKS]), [1, 1, 1])
+
     def test_without_scores(self, tmp_path):
         assert_read(self.write(tmp_path, [{"segmentation": run_length(mask)} for mask in MASKS]), [1, 1, 1])
         assert len(read_mask_file(self.write(tmp_path, []), HW).masks) == 0
