@@ -137,7 +137,15 @@ class Predictor:
         Args:
             images: see `encode`.
             batch_size: number of images in memory at a time.
+
+        Raises:
+            TypeError: `images` is a single image.
+            ValueError: `batch_size` is less than 1.
         """
+        if isinstance(images, (str, os.PathLike, Image.Image)) or len(getattr(images, "shape", ())) == 3:
+            raise TypeError("images is a single image; put it into a list, or call the predictor itself.")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
         categories = self._checked(vocabulary, stuff, task)
         images, results = list(images), []
         for first in range(0, len(images), batch_size):
@@ -152,7 +160,7 @@ class Predictor:
             image: a file, a PIL image, or (H, W, 3) uint8 RGB.
             masks: masks of your own, see `as_mask_proposals`: arrays or tensors (N, H, W) of the size of the image
                 (bool, 0 and 1, or probabilities), SAM's list of dicts, `supervision.Detections`, torchvision's dict;
-                None: those of the proposer.
+                None: those of the proposer. Pixels outside of all your masks are in no segment of any task.
 
         Raises:
             FileNotFoundError, TypeError, ValueError: the image cannot be read, or the masks do not fit.
@@ -187,9 +195,11 @@ class Predictor:
 
         Raises:
             FileNotFoundError: there is no such vocabulary file.
+            TypeError: `encoded` is no `EncodedImage`, or the vocabulary of another type.
             ValueError: bad vocabulary, unknown task, or `encoded` is not from `Predictor.encode`.
         """
         categories = self._checked(vocabulary, stuff, task)
+        _require_encoded(encoded)
         if encoded.image is None:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
         predictions = self.model.predict(encoded.to(self.model.device), categories, self.model.tasks.only(task))
@@ -203,6 +213,8 @@ class Predictor:
 
     def class_probs(self, encoded: EncodedImage, vocabulary: VocabularyInput) -> Tensor:
         """(Q, K) probabilities of the categories for each mask of an encoded image, without its object score."""
+        self._require_categories()
+        _require_encoded(encoded)
         categories = as_vocabulary(vocabulary)
         embeddings = encoded.mask_embeddings.to(self.model.device)
         log_probs = self.model.class_log_probs(embeddings, embeddings.new_ones(len(embeddings)), categories)
@@ -249,6 +261,11 @@ class Predictor:
         resized, _ = apply_augmentations(self._augmentations, pixels)
         height, width = pixels.shape[:2]
         return {"image": _to_tensor(np.asarray(resized)), "height": height, "width": width, **_origin(image)}
+
+
+def _require_encoded(encoded: Any) -> None:
+    if not isinstance(encoded, EncodedImage):
+        raise TypeError(f"encoded is of type {type(encoded).__name__}; expected the result of Predictor.encode(image).")
 
 
 def _origin(image: ImageInput) -> dict[str, str]:

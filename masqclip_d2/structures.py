@@ -29,6 +29,8 @@ class MaskProposals:
         image_hw: (height, width) in pixels of the image as the proposer saw it, without padding.
         padded_hw: (height, width) in pixels of the padded input, of which the image is the top left part.
             None: nothing was padded.
+        certain: the masks are given, not predicted: a pixel outside of all of them has no category in semantic
+            predictions for a user.
 
     Raises:
         ValueError: shapes, dtypes or sizes disagree, or a mask logit is NaN.
@@ -38,6 +40,7 @@ class MaskProposals:
     object_scores: Tensor
     image_hw: tuple[int, int]
     padded_hw: tuple[int, int]
+    certain: bool
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class MaskProposals:
         object_scores: Tensor,
         image_hw: tuple[int, int],
         padded_hw: tuple[int, int] | None = None,
+        certain: bool = False,
     ) -> None:
         if mask_logits.dim() != 3 or not mask_logits.is_floating_point():
             raise ValueError(
@@ -58,6 +62,7 @@ class MaskProposals:
             )
         self.mask_logits = mask_logits
         self.object_scores = object_scores
+        self.certain = certain
         self.image_hw = _checked_hw("image_hw", image_hw)
         self.padded_hw = self.image_hw if padded_hw is None else _checked_hw("padded_hw", padded_hw)
         if self.padded_hw[0] < self.image_hw[0] or self.padded_hw[1] < self.image_hw[1]:
@@ -101,7 +106,7 @@ class MaskProposals:
     def from_binary_masks(
         cls, masks: Tensor, object_scores: Tensor | None = None, image_hw: tuple[int, int] | None = None
     ) -> MaskProposals:
-        """Proposals from binary masks of any source.
+        """Proposals from binary masks of any source, which are `certain`.
 
         Args:
             masks: (Q, H, W) bool or 0/1 that cover the image.
@@ -111,7 +116,7 @@ class MaskProposals:
         mask_logits = (masks.to(torch.float32) * 2 - 1) * CERTAIN_LOGIT
         if object_scores is None:
             object_scores = torch.ones(len(masks), device=masks.device)
-        return cls(mask_logits, object_scores, image_hw or (masks.shape[-2], masks.shape[-1]))
+        return cls(mask_logits, object_scores, image_hw or (masks.shape[-2], masks.shape[-1]), certain=True)
 
 
 @dataclass(frozen=True)

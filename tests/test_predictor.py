@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -107,6 +108,14 @@ def test_masks_of_the_user_become_segments_of_every_task(predictor, image, monke
         found = {segment.mask.tobytes() for segment in result.segments}
         assert found <= {mask.tobytes() for mask in masks}
     assert predictor(image, "a,b,c", task=task, masks=masks).to_dict() == result.to_dict()
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+@pytest.mark.parametrize("count", [0, 2])
+def test_pixels_outside_of_the_masks_of_the_user_are_in_no_segment(predictor, image, task, count):
+    masks = quarters(image)[:count]
+    result = predictor(image, "a,b,c", task=task, masks=masks)
+    assert np.array_equal(result.label_map() >= 0, masks.any(axis=0))
 
 
 def test_masks_of_the_user_are_classified_one_by_one(predictor, image):
@@ -218,6 +227,49 @@ def test_bad_arguments_are_refused_before_networks_run(predictor, image, monkeyp
             call(image, **{"vocabulary": "a", **arguments})
 
 
+def test_a_single_image_is_no_batch(predictor, image):
+    for one in (image, "image.png", Image.fromarray(image)):
+        with pytest.raises(TypeError, match="single image; put it into a list"):
+            predictor.batch(one, "a")
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=f"batch_size is {size}; expected at least 1"):
+            predictor.batch([image], "a", batch_size=size)
+
+
+def test_what_is_not_encoded_is_refused(predictor, image):
+    for call in (predictor.predict, predictor.class_probs):
+        with pytest.raises(
+            TypeError, match=r"encoded is of type ndarray; expected the result of Predictor.encode\(image\)"
+        ):
+            call(image, "a")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (70, 1)])
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_images_of_one_pixel(predictor, size, task):
+    image = random_pixels(*size)
+    for masks in (None, np.ones((1, *size), dtype=bool)):
+        assert predictor(image, "a,b", task=task, masks=masks).label_map().shape == size
+
+
+@pytest.mark.parametrize("number", [1, 2000])
+def test_vocabularies_of_any_size(predictor, image, number):
+    encoded = predictor.encode(image)
+    names = [f"thing {index}" for index in range(number)]
+    assert predictor.class_probs(encoded, names).shape == (len(encoded), number)
+    assert predictor.predict(encoded, names, task="semantic").segments
+
+
+def test_threads_share_a_predictor(predictor, image):
+    """More vocabularies than the text classifier keeps, so that threads drop each other's embeddings."""
+    encoded = predictor.encode(image)
+    names = [f"name {index},other" for index in range(40)]
+    expected = [predictor.predict(encoded, one).to_dict() for one in names]
+    for _ in range(2):
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(lambda one: predictor.predict(encoded, one).to_dict(), names)) == expected
+
+
 def test_no_segments_above_the_threshold(predictor, image):
     assert predictor(image, "a", confidence_threshold=2.0).segments == []
 
@@ -244,14 +296,21 @@ def test_an_encoded_image_needs_its_pixels(predictor, image):
 
 def test_models_without_categories_predict_nothing(make_predictor, image):
     predictor = make_predictor(meta_architecture="MaskProposer")
-    for call in (lambda: predictor(image, "a"), lambda: predictor.encode(image), lambda: predictor.batch([image], "a")):
+    calls = (
+        lambda: predictor(image, "a"),
+        lambda: predictor.encode(image),
+        lambda: predictor.batch([image], "a"),
+        lambda: predictor.class_probs(None, "a"),
+    )
+    for call in calls:
         with pytest.raises(ValueError, match="'MaskProposer', which predicts no categories"):
             call()
 
 
 def test_a_copy_predicts_the_same(predictor, image):
     expected = predictor(image, "a,b").to_dict()
-    assert copy.deepcopy(predictor)(image, "a,b").to_dict() == expected
+    for same in (copy.deepcopy(predictor), pickle.loads(pickle.dumps(predictor))):
+        assert same(image, "a,b").to_dict() == expected
 
 
 @pytest.fixture

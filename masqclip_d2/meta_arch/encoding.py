@@ -106,7 +106,9 @@ def encode_masks(
     embeddings, refined = zip(*in_smaller_pieces(encode, entered.mask_logits, what), strict=True)
     if refined[0] is not None:
         masks = torch.stack(refined).float()
-        proposals = MaskProposals(masks, proposals.object_scores, proposals.image_hw, entered.frame_hw)
+        proposals = MaskProposals(
+            masks, proposals.object_scores, proposals.image_hw, entered.frame_hw, proposals.certain
+        )
     return torch.stack(embeddings), proposals
 
 

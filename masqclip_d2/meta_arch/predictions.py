@@ -2,7 +2,8 @@
 
 Keys of the result, according to the tasks that are on:
     sem_seg_labels      (height, width) int64, the category with the highest score at each pixel
-    sem_seg_confidence  (height, width) float32, score of that category; 0 where no category scores
+    sem_seg_confidence  (height, width) float32, score of that category; 0 where no category scores, and outside
+                        of all masks if these are given (`MaskProposals.certain`), not predicted
     sem_seg             only with MODEL.MASQCLIP.TEST.CLASS_MAPS: (K, height, width) float32 class scores, whose arg-max
                         are the labels; Detectron2's own SemSegEvaluator reads it
     panoptic_seg        ((height, width) int32 segment ids, list of segments: id, category_id, isthing, score, area)
@@ -48,9 +49,11 @@ def fuse(
     if tasks.semantic:
         view = MaskView(scores.probs, proposals.mask_logits, proposals.padded_hw, proposals.image_hw)
         predictions.update(semantic_predictions([view], output_hw, tasks))
-    if not (tasks.panoptic or tasks.instance):
+    if not (tasks.panoptic or tasks.instance or proposals.certain):
         return predictions
     mask_logits = masks_to_output(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, output_hw)
+    if tasks.semantic and proposals.certain:
+        predictions["sem_seg_confidence"] *= (mask_logits > 0).any(dim=0)
     if tasks.panoptic:
         predictions["panoptic_seg"] = panoptic_inference(
             scores, mask_logits, is_thing, tasks.object_threshold, tasks.overlap_threshold

@@ -142,18 +142,19 @@ class TextClassifier(nn.Module):
         # Versions change when weights are loaded or trained, pointers when the module moves to a device.
         weights = tuple((p.data_ptr(), p._version) for p in self.text_encoder.parameters())
         key = (texts, weights)
-        if key not in self._cache:
+        found = self._cache.pop(key, None)  # added again as the newest; between the two, another thread computes it too
+        if found is None:
             # Tensors created in inference mode cannot be used in training later.
             with torch.inference_mode(False), torch.no_grad():
                 device = self.logit_scale.device
                 rows = self._rows(texts, weights).to(device)
                 column_of_row = texts.column_of_row()
                 is_plain = column_of_row == list(range(len(rows)))
-                self._cache[key] = (rows, None if is_plain else torch.tensor(column_of_row, device=device))
-            if len(self._cache) > _CACHE_SIZE:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return self._cache[key]
+                found = (rows, None if is_plain else torch.tensor(column_of_row, device=device))
+        self._cache[key] = found
+        if len(self._cache) > _CACHE_SIZE:
+            self._cache.popitem(last=False)
+        return found
 
     def _rows(self, texts: _Texts, weights: tuple) -> Tensor:
         prompts = texts.prompts_of_rows()

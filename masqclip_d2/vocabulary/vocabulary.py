@@ -100,6 +100,7 @@ class Vocabulary:
                 that category as stuff; any other is appended as a further category.
 
         Raises:
+            TypeError: `names` or `stuff` is neither a string nor a list of strings.
             ValueError: no names, blank names, or duplicate names.
         """
         categories = split_categories(names, "vocabulary")
@@ -234,7 +235,14 @@ def fold(name: str) -> str:
 
 
 def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, ...]]:
-    """Split a list of categories into tuples of synonyms; the syntax is that of `Vocabulary.from_names`."""
+    """Split a list of categories into tuples of synonyms; the syntax is that of `Vocabulary.from_names`.
+
+    Raises:
+        TypeError: neither a string nor a list of strings.
+        ValueError: a name is blank.
+    """
+    if isinstance(names, (bytes, Mapping)) or not isinstance(names, Iterable):
+        raise TypeError(f"The {what} is of type {type(names).__name__}; expected 'cat,dog', or a list of names.")
     if isinstance(names, str):
         separator = ";" if ";" in names else ","
         # A closing semicolon is a terminator: "cat,kitten;" is one category.
@@ -243,6 +251,12 @@ def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, .
         given = repr(names)
     else:
         items = list(names)
+        for item in items:
+            if not isinstance(item, str):
+                raise TypeError(
+                    f"The {what} has {item!r} of type {type(item).__name__}; each category is a string, with its synonyms "
+                    "after bars: 'cat|kitten'."
+                )
         categories = [tuple(re.split(r"[,|]", item)) for item in items]
         given = str(items)
     categories = [tuple(" ".join(name.split()) for name in category) for category in categories]

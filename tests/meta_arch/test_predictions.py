@@ -28,6 +28,19 @@ def test_order_of_resizing_and_summing_is_that_of_the_key():
         torch.testing.assert_close(prediction["sem_seg_confidence"], prediction["sem_seg"][0])
 
 
+def test_nothing_is_predicted_with_confidence_outside_of_given_masks():
+    masks = torch.zeros(2, 4, 4, dtype=torch.bool)
+    masks[0, :2] = masks[1, :, :1] = True
+    scores = ClassScores(torch.rand(2, 3) + 0.1)
+    given = fuse(scores, MaskProposals.from_binary_masks(masks), (True,) * 3, (4, 4), Tasks())
+    predicted = MaskProposals(torch.where(masks, 10.0, -10.0), torch.ones(2), (4, 4))
+    expected = fuse(scores, predicted, (True,) * 3, (4, 4), Tasks())
+    assert torch.equal(given["sem_seg_labels"], expected["sem_seg_labels"])
+    inside = masks.any(dim=0)
+    assert torch.equal(given["sem_seg_confidence"], torch.where(inside, expected["sem_seg_confidence"], 0.0))
+    assert (expected["sem_seg_confidence"] > 0).all()
+
+
 KEYS = {
     "panoptic": {"panoptic_seg"},
     "semantic": {"sem_seg_labels", "sem_seg_confidence"},

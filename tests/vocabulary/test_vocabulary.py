@@ -39,6 +39,22 @@ def test_synonym_syntax(words):
     assert vocabulary.synonyms == (("cat", "kitten"), ("sofa", "couch"))
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (None, "vocabulary is of type NoneType; expected 'cat,dog', or a list of names"),
+        (5, "vocabulary is of type int"),
+        (b"cat", "vocabulary is of type bytes"),
+        ({"cat": 1}, "vocabulary is of type dict"),
+        (["cat", 5], "vocabulary has 5 of type int; each category is a string"),
+        ([("cat", "kitten"), "dog"], r"has \('cat', 'kitten'\) of type tuple; .*after bars: 'cat|kitten'"),
+    ],
+)
+def test_names_of_another_type_are_refused(names, message):
+    with pytest.raises(TypeError, match=message):
+        Vocabulary.from_names(names)
+
+
 def test_one_name_and_one_category_with_synonyms():
     assert Vocabulary.from_names("cat").names == ("cat",)
     assert Vocabulary.from_names("cat,kitten;").synonyms == (("cat", "kitten"),)
