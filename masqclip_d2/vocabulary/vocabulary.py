@@ -254,8 +254,8 @@ def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, .
         for item in items:
             if not isinstance(item, str):
                 raise TypeError(
-                    f"The {what} has {item!r} of type {type(item).__name__}; each category is a string, with its synonyms "
-                    "after bars: 'cat|kitten'."
+                    f"The {what} has {item!r} of type {type(item).__name__}; each category is a string, with its "
+                    "synonyms after bars: 'cat|kitten'."
                 )
         categories = [tuple(re.split(r"[,|]", item)) for item in items]
         given = str(items)
