@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CERTAIN_LOGIT = 10.0  # mask logit of a pixel inside a binary mask, -10 outside; sigmoid(-10) = 5e-5
+_SCORE_TOLERANCE = 1e-3  # above 1, for scores in half precision
 
 
 @dataclass(init=False)
@@ -33,7 +34,7 @@ class MaskProposals:
             predictions for a user.
 
     Raises:
-        ValueError: shapes, dtypes or sizes disagree, or a mask logit is NaN.
+        ValueError: shapes, dtypes or sizes disagree, a mask logit is NaN, or an object score is outside of [0, 1].
     """
 
     mask_logits: Tensor
@@ -72,6 +73,9 @@ class MaskProposals:
             raise ValueError(
                 f"mask_logits has NaN in masks {bad}; check the weights that made them: training may have diverged."
             )
+        if not ((object_scores >= 0) & (object_scores <= 1 + _SCORE_TOLERANCE)).all():  # NaN too
+            low, high = object_scores.min().item(), object_scores.max().item()
+            raise ValueError(f"object_scores must lie in [0, 1], got {low:g} to {high:g}; logits need a sigmoid first.")
 
     def __len__(self) -> int:
         return len(self.mask_logits)

@@ -57,6 +57,8 @@ def test_binary_masks_of_any_source():
         ((torch.zeros(2, 3, 3), torch.ones(2), (0, 3)), "positive"),
         ((torch.zeros(2, 3, 3), torch.ones(2), (8, 8), (4, 8)), "smaller than"),
         ((torch.full((1, 2, 2), float("nan")), torch.ones(1), (2, 2)), r"NaN in masks \[0\]"),
+        ((torch.zeros(2, 3, 3), torch.tensor([0.5, 3.0]), (3, 3)), r"in \[0, 1\], got 0.5 to 3; logits need a sigmoid"),
+        ((torch.zeros(1, 3, 3), torch.tensor([float("nan")]), (3, 3)), r"in \[0, 1\], got nan"),
     ],
 )
 def test_refused(arguments, message):

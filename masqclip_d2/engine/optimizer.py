@@ -130,6 +130,28 @@ def _weight_decays(cfg) -> dict[str, float]:
     }
 
 
+def check_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Compare an optimizer state with the parameter groups that it is going to be loaded into.
+
+    Args:
+        optimizer: of this run.
+        state: `state_dict` of the optimizer of the run to be resumed.
+
+    Raises:
+        ValueError: it belongs to other parameter groups.
+    """
+    stored, own = (
+        [len(group["params"]) for group in groups] for groups in (state["param_groups"], optimizer.param_groups)
+    )
+    if stored != own:
+        raise ValueError(
+            f"This run cannot be resumed: the optimizer state of its checkpoint has groups of {stored} parameters, the "
+            f"optimizer groups of {own}. The model or the keys SOLVER.OPTIMIZER, WEIGHT_DECAY_* or BACKBONE_MULTIPLIER "
+            "have changed, or the run began with version 0.1.0, which decayed biases and tables like matrices. Finish "
+            "it as it began, or start a new run from its weights (MODEL.WEIGHTS, another OUTPUT_DIR, no --resume)."
+        )
+
+
 def build_lr_scheduler(cfg, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
     """Detectron2's schedules, and "WarmupPolyLR" of DeepLab.
 

@@ -36,7 +36,7 @@ from .best_checkpoint import BestCheckpoint
 from .console import MetricPrinter
 from .cpu_amp import CpuAMPTrainer
 from .hook_registry import build_registered_hooks
-from .optimizer import build_lr_scheduler, build_optimizer
+from .optimizer import build_lr_scheduler, build_optimizer, check_optimizer_state
 from .prediction_images import PredictionImages
 from .protocols import BuildsHooks, HasDetectionLimit, HasVocabulary
 from .test_time_augmentation import SemanticWithAugmentation
@@ -69,6 +69,11 @@ class Trainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the run of a checkpoint; ValueError if its optimizer had other parameter groups."""
+        check_optimizer_state(self._trainer.optimizer, state_dict["_trainer"]["optimizer"])
+        super().load_state_dict(state_dict)
 
     def build_hooks(self) -> list:
         hooks = super().build_hooks()

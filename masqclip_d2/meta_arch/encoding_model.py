@@ -64,15 +64,30 @@ class ImageEncodingModel(nn.Module):
 
     @torch.no_grad()
     def encode_batch(self, batched_inputs: Sequence[dict]) -> list[EncodedImage]:
-        """Run the proposer on a batch and the visual encoder on each of its images."""
+        """Run the proposer on a batch and the visual encoder on each of its images.
+
+        Raises:
+            RuntimeError: memory runs out.
+            TypeError, ValueError: the proposer returns no `MaskProposals`, or not one per image.
+        """
         height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
         size = f"images of up to {height} x {width} pixels"
-        proposals = in_smaller_pieces(self.proposer.propose, batched_inputs, size)
+        proposals = in_smaller_pieces(self._propose, batched_inputs, size)
         encoded = [self._encode(record, found) for record, found in zip(batched_inputs, proposals, strict=True)]
         if not self.proposer.needs_ground_truth:
             return encoded
         rows = zip(batched_inputs, proposals, encoded, strict=True)
         return [_with_ground_truth(*row) for row in rows]
+
+    def _propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
+        """Proposals on the device of the model; checked, as the proposer may be a user's own."""
+        proposals, name = list(self.proposer.propose(batched_inputs)), type(self.proposer).__name__
+        for found in proposals:
+            if not isinstance(found, MaskProposals):
+                raise TypeError(f"{name}.propose returned {type(found).__name__}; expected MaskProposals per image.")
+        if len(proposals) != len(batched_inputs):
+            raise ValueError(f"{name}.propose returned proposals of {len(proposals)} for {len(batched_inputs)} images.")
+        return [found if found.mask_logits.device == self.device else found.to(self.device) for found in proposals]
 
     @torch.no_grad()
     def _encode(self, record: dict, proposals: MaskProposals) -> EncodedImage:
@@ -89,7 +104,7 @@ class ImageEncodingModel(nn.Module):
     @torch.no_grad()
     def training_batch(self, batched_inputs: list[dict], target_hw: tuple[int, int] | None = None) -> TrainingBatch:
         """Input of the visual encoder in training, with its ground truth; see `encoding.training_batch`."""
-        proposals = self.proposer.propose(batched_inputs)
+        proposals = self._propose(batched_inputs)
         rows = zip(batched_inputs, proposals, strict=True)
         entered = [self.encoder_input(record["image"], of_image) for record, of_image in rows]
         return training_batch(entered, batched_inputs, target_hw)

@@ -107,7 +107,7 @@ class MaskClassTokenEncoder(nn.Module):
                 keep the NaN; other masks are unaffected.
 
         Raises:
-            ValueError: a shape does not fit the tower.
+            ValueError: a shape does not fit the tower, or a shape of the tower its `VisionTower` properties.
         """
         expected = (len(image), self.visual.input_resolution, self.visual.input_resolution)
         if mask_logits.dim() != 4 or (len(mask_logits), *mask_logits.shape[-2:]) != expected:
@@ -116,6 +116,8 @@ class MaskClassTokenEncoder(nn.Module):
                 f"{tuple(mask_logits.shape)}; resize them with MaskProposals.resized."
             )
         clip_tokens = self.visual.embed(image)
+        num_patches = (self.visual.input_resolution // self.visual.patch_size) ** 2
+        _check_tower("embed", clip_tokens, (len(image), 1 + num_patches, self.visual.width))
         mask_class_tokens = self.visual.mask_class_tokens(clip_tokens, mask_logits.shape[1], self.mask_embeddings)
         may_attend = self._may_attend(mask_logits)
         refined: tuple[Tensor, ...] = ()
@@ -129,8 +131,10 @@ class MaskClassTokenEncoder(nn.Module):
             if new_mask_logits is not mask_logits:
                 mask_logits, may_attend = new_mask_logits, self._may_attend(new_mask_logits)
                 refined = (*refined, mask_logits) if torch.is_grad_enabled() else (mask_logits,)
+        mask_embeddings = self.visual.project(mask_class_tokens)
+        _check_tower("project", mask_embeddings, (*mask_logits.shape[:2], self.visual.output_dim))
         return MaskEmbeddings(
-            mask_embeddings=self.visual.project(mask_class_tokens),
+            mask_embeddings=mask_embeddings,
             class_embedding=self.visual.project(clip_tokens[:, 0]),
             clip_tokens=clip_tokens,
             refined_mask_logits=refined,
@@ -138,3 +142,11 @@ class MaskClassTokenEncoder(nn.Module):
 
     def _may_attend(self, mask_logits: Tensor) -> Tensor:
         return attend_mask(mask_logits.detach(), self.visual.patch_size, self.zero_is_inside)
+
+
+def _check_tower(method: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(
+            f"{method} of the vision tower returned shape {tuple(tensor.shape)}, but its resolution, patch size, width "
+            f"and output_dim mean {shape}; see clip.VisionTower."
+        )

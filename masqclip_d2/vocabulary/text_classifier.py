@@ -170,6 +170,11 @@ class TextClassifier(nn.Module):
         distinct = list(dict.fromkeys(prompt for prompts in prompts_of_rows for prompt in prompts))
         row_of = {prompt: row for row, prompt in enumerate(distinct)}
         embeddings = self.text_encoder.encode(distinct)
+        if tuple(embeddings.shape) != (len(distinct), self.embedding_dim):
+            raise ValueError(
+                f"encode of the text tower returned shape {tuple(embeddings.shape)} for {len(distinct)} texts, but its "
+                f"output_dim is {self.embedding_dim}; see clip.TextTower."
+            )
         if unit_first:
             embeddings = F.normalize(embeddings, dim=-1)
         means = [embeddings[[row_of[prompt] for prompt in prompts]].mean(dim=0) for prompts in prompts_of_rows]

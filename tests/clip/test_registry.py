@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from masqclip_d2.clip import CLIP_REGISTRY, ClipArchitecture, ClipPreprocessing, build_clip, clip_from_config, save_clip
 from masqclip_d2.visual_encoder import ClipBaselineEncoder, MaskClassTokenEncoder, MasqAttention
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
+from masqclip_d2.vocabulary import TextClassifier
 from tests.clip.timm_clip import TimmClip
 from tests.helpers import five_categories, random_image, tiny_config
 
@@ -81,6 +82,28 @@ def test_whole_methods_with_a_timm_clip(tmp_path, method, opts):
     assert torch.isfinite(confidence).all() and confidence.max() > 0
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert bool(trained) == (method != "ClipBaseline") and all("mask_attentions" in name for name in trained)
+
+
+def test_shapes_that_contradict_a_tower_are_refused(tower, inputs, monkeypatch):
+    embed, project = tower.embed, tower.project
+    monkeypatch.setattr(tower, "embed", lambda image: embed(image)[:, 1:])
+    with pytest.raises(
+        ValueError, match=r"embed of the vision tower returned shape \(2, 9, 32\), but .* \(2, 10, 32\)"
+    ):
+        MaskClassTokenEncoder(tower)(*inputs)
+    monkeypatch.setattr(tower, "embed", embed)
+    monkeypatch.setattr(tower, "project", lambda tokens: project(tokens)[..., :5])
+    with pytest.raises(
+        ValueError, match=r"project of the vision tower returned shape \(2, 4, 5\), but .* \(2, 4, 16\)"
+    ):
+        MaskClassTokenEncoder(tower)(*inputs)
+
+
+def test_text_embeddings_of_another_shape_are_refused(monkeypatch):
+    clip = TimmClip()
+    monkeypatch.setattr(clip.text, "encode", lambda texts: torch.zeros(1, 7))
+    with pytest.raises(ValueError, match=r"encode of the text tower returned shape \(1, 7\) for 5 texts, .* is 16"):
+        TextClassifier(clip.text, clip.logit_scale).text_embeddings(five_categories())
 
 
 def test_default_builder_is_frozen_and_has_the_configured_antialias(tmp_path):

@@ -61,6 +61,18 @@ def test_a_resumed_run_continues_at_the_next_iteration(tmp_path, mini_shapes):
     assert second.iter == 4  # TrainerBase ends one iteration after the last
 
 
+def test_a_run_with_other_parameter_groups_is_not_resumed(tmp_path, mini_shapes):
+    first = Trainer(teacher_config(tmp_path, "SOLVER.MAX_ITER", "1", "SOLVER.WEIGHT_DECAY_BIAS", "None"))
+    first.train()
+    with pytest.raises(
+        ValueError, match=r"cannot be resumed: .* groups of \[.*, the optimizer .*began with version 0.1.0"
+    ):
+        Trainer(teacher_config(tmp_path)).resume_or_load(resume=True)
+    same = Trainer(teacher_config(tmp_path, "SOLVER.WEIGHT_DECAY_BIAS", "None"))
+    same.resume_or_load(resume=True)
+    assert same.start_iter == 1
+
+
 @pytest.mark.parametrize("schedule", ["WarmupPolyLR", "WarmupCosineLR"])
 def test_run_can_be_resumed_with_more_iterations(tmp_path, mini_shapes, schedule):
     opts = ("SOLVER.LR_SCHEDULER_NAME", schedule)

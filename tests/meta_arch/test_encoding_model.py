@@ -72,6 +72,35 @@ def test_out_of_memory_is_retried_in_smaller_pieces(make, monkeypatch, network):
         torch.testing.assert_close(found.proposals.mask_logits, other.proposals.mask_logits, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("propose", "error", "message"),
+    [
+        (lambda records: torch.zeros(2, 8, 8), TypeError, "Tensor; expected MaskProposals per image"),
+        (lambda records: [{"masks": 1}, {"masks": 2}], TypeError, "dict; expected MaskProposals"),
+        (lambda records: [MaskProposals(torch.zeros(1, 8, 8), torch.ones(1), (8, 8))], ValueError, "of 1 for 2 images"),
+    ],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_other_results_of_a_proposer_are_refused(make, monkeypatch, propose, error, message, training):
+    model = make("MODEL.MASQCLIP.RMA.LAYERS", "[1]").train(training)
+    monkeypatch.setattr(model.proposer, "propose", propose)
+    with pytest.raises(error, match=f"Mask2FormerProposer.propose returned .*{message}"):
+        model([_annotated((24, 32)), _annotated((24, 32))])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_proposals_of_any_float_type(make, monkeypatch, dtype):
+    model = make("MODEL.MASQCLIP.RMA.LAYERS", "[1]")
+    record = {"image": random_image(24, 32)}
+    [found] = model.proposer.propose([record])
+    logits, scores = found.mask_logits.to(dtype), found.object_scores.to(dtype)
+    monkeypatch.setattr(model.proposer, "propose", lambda records: [MaskProposals(logits, scores, *frames)])
+    frames = found.image_hw, found.padded_hw
+    [prediction] = model([record])
+    assert {"panoptic_seg", "instances", "sem_seg_labels"} <= prediction.keys()
+    assert torch.isfinite(prediction["instances"].scores).all()
+
+
 def test_ground_truth_proposals_are_classified_one_by_one(make):
     model = make(*GROUND_TRUTH)
     record = _annotated((24, 32))
