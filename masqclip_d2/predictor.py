@@ -92,6 +92,7 @@ class Predictor:
         from detectron2.modeling import build_model
 
         from .data.augmentation import evaluation_augmentations
+        from .meta_arch.build import model_class
 
         import_user_code(str(name) for name in imports)
         if config is None:
@@ -103,6 +104,7 @@ class Predictor:
             cfg.MODEL.DEVICE = device
         adapt_to_machine(cfg)
         cfg.freeze()
+        model_class(cfg)  # refuses an unknown name
         self.cfg = cfg
         self.model: Any = build_model(cfg).eval()
         StrictCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)

@@ -6,6 +6,7 @@ cannot run code.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -30,6 +31,23 @@ def import_user_code(names: Iterable[str | Path]) -> None:
             if os.getcwd() not in sys.path:
                 sys.path.insert(0, os.getcwd())
             importlib.import_module(name)
+
+
+def unknown_name(key: str, name: str, known: Iterable[str]) -> ValueError:
+    """The error for a configuration that names a part which nothing has registered.
+
+    Args:
+        key: the configuration key.
+        name: its value.
+        known: all names that the key takes.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return ValueError(
+        f"{key} is {name!r}; known: {', '.join(known) or 'none'}.{hint} A name of your own is known once the file that "
+        "registers it is imported (--import FILE)."
+    )
 
 
 def _import_file(path: Path) -> None:

@@ -17,7 +17,7 @@ from masqclip_d2.cli.run_stages import main as run_stages
 from masqclip_d2.cli.train import main as train
 from masqclip_d2.data.mappers import MAPPERS
 from masqclip_d2.proposer import PROPOSER_REGISTRY
-from masqclip_d2.user_code import import_user_code
+from masqclip_d2.user_code import import_user_code, unknown_name
 from tests.helpers import TINY_PROPOSER, five_categories, tiny_clip_file
 
 REGISTRIES = (PROPOSER_REGISTRY, BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY, META_ARCH_REGISTRY)
@@ -178,7 +178,7 @@ def test_a_users_proposer_works_in_every_command(tmp_path, mini_shapes, my_parts
 def test_without_the_file_the_proposer_is_unknown(tmp_path, mini_shapes, capsys):
     source = ("MODEL.MASQCLIP.PROPOSER.SOURCE", "MyQuarters")
     error = error_of(capsys, run_train, "--eval-only", *TINY_PROPOSER, *SHORT, *source, "OUTPUT_DIR", tmp_path)
-    assert "PROPOSER.SOURCE is 'MyQuarters'; expected one of" in error and "--import FILE" in error
+    assert "PROPOSER.SOURCE is 'MyQuarters'; known: " in error and "--import FILE" in error
 
 
 def test_a_module_of_the_current_folder(tmp_path, my_data, monkeypatch, capsys):
@@ -214,6 +214,12 @@ def test_a_file_is_run_once(tmp_path):
     import_user_code([str(path)])
     assert sys.my_data_runs == 1
     del sys.my_data_runs
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    error = unknown_name("A.KEY", "MyProposr", iter(["MyProposer", "Other"]))
+    assert str(error).startswith("A.KEY is 'MyProposr'; known: MyProposer, Other. Did you mean 'MyProposer'? A name of")
+    assert "known: none. A name" in str(unknown_name("A.KEY", "x", []))
 
 
 def test_errors_are_one_sentence(tmp_path, capsys):

@@ -11,6 +11,7 @@ from typing import Protocol
 from detectron2.utils.registry import Registry
 from torch import Tensor, nn
 
+from ..user_code import unknown_name
 from .architecture import ClipArchitecture
 from .model import ClipModel, build_clip, load_clip
 from .text_tower import TextTower
@@ -52,11 +53,7 @@ def clip_from_config(cfg) -> Clip:
     """
     name = cfg.MODEL.MASQCLIP.CLIP.BUILDER
     if name not in CLIP_REGISTRY:
-        known = ", ".join(sorted(registered for registered, _ in CLIP_REGISTRY))
-        raise ValueError(
-            f"MODEL.MASQCLIP.CLIP.BUILDER is {name!r}; registered in CLIP_REGISTRY: {known}. Register your own with "
-            "@CLIP_REGISTRY.register() in a file given by --import."
-        )
+        raise unknown_name("MODEL.MASQCLIP.CLIP.BUILDER", name, (registered for registered, _ in CLIP_REGISTRY))
     clip = CLIP_REGISTRY.get(name)(cfg)
     for what, part, protocol in (
         ("its CLIP", clip, Clip),

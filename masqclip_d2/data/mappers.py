@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ..coco_masks import ScoredMasks
 from ..proposer import proposer_class
+from ..user_code import unknown_name
 from . import registration  # noqa: F401  (registers our datasets)
 from .augmentation import evaluation_augmentations, training_augmentations
 from .ground_truth import (
@@ -85,10 +86,7 @@ def build_mapper(
     """
     name = cfg.INPUT.DATASET_MAPPER_NAME
     if name not in MAPPERS:
-        raise ValueError(
-            f"INPUT.DATASET_MAPPER_NAME is {name!r}; known: {', '.join(MAPPERS)}. A mapper of your own is known once "
-            "the file that registers it is imported (--import FILE)."
-        )
+        raise unknown_name("INPUT.DATASET_MAPPER_NAME", name, MAPPERS)
     mapper = MAPPERS[name]
     if not (isinstance(mapper, type) and issubclass(mapper, SegmentationMapper)):
         return mapper(cfg, is_train)

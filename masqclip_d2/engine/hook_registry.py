@@ -5,6 +5,8 @@ from __future__ import annotations
 from detectron2.engine import HookBase
 from detectron2.utils.registry import Registry
 
+from ..user_code import unknown_name
+
 HOOK_REGISTRY = Registry("HOOK")
 HOOK_REGISTRY.__doc__ = "Subclasses of Detectron2's `HookBase`, built as `cls(cfg)`; the key HOOKS names them."
 
@@ -18,10 +20,7 @@ def build_registered_hooks(cfg) -> list[HookBase]:
     hooks = []
     for name in cfg.HOOKS:
         if name not in HOOK_REGISTRY:
-            known = ", ".join(registered for registered, _ in HOOK_REGISTRY) or "none"
-            raise ValueError(
-                f"HOOKS has {name!r}; registered hooks: {known}. Import the file that registers it (--import FILE)."
-            )
+            raise unknown_name("HOOKS", name, (registered for registered, _ in HOOK_REGISTRY))
         hook = HOOK_REGISTRY.get(name)(cfg)
         if not isinstance(hook, HookBase):
             raise ValueError(f"HOOKS has {name!r}, which is {type(hook).__name__}, not a HookBase of Detectron2.")

@@ -31,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
 from ..evaluation import SemanticEvaluator, build_evaluator, report_results, tasks_with_ground_truth
+from ..meta_arch.build import model_class
 from ..vocabulary import check_vocabulary_option
 from .best_checkpoint import BestCheckpoint
 from .console import MetricPrinter
@@ -95,6 +96,11 @@ class Trainer(DefaultTrainer):
         """Detectron2's writers; the training line has the losses of the final output only."""
         others = [writer for writer in super().build_writers() if not isinstance(writer, CommonMetricPrinter)]
         return [MetricPrinter(self.max_iter), *others]
+
+    @classmethod
+    def build_model(cls, cfg) -> nn.Module:
+        model_class(cfg)  # refuses an unknown name
+        return super().build_model(cfg)
 
     @classmethod
     def build_optimizer(cls, cfg, model: nn.Module) -> torch.optim.Optimizer:

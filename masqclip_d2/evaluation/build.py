@@ -9,8 +9,8 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
-from detectron2.modeling import META_ARCH_REGISTRY
 
+from ..meta_arch.build import model_class
 from .dataset_metadata import required
 from .instance import InstanceEvaluator
 from .lvis import LvisEvaluator
@@ -59,10 +59,10 @@ def tasks_of_config(cfg: Any) -> tuple[str, ...]:
     They are the result of the model class's class method `evaluation_tasks(cfg)`. Without that method: "proposals" if
     its class attribute `predicts_proposals` is true, else the tasks that MODEL.MASK_FORMER.TEST switches on.
     """
-    model_class = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
-    if hasattr(model_class, "evaluation_tasks"):
-        return tuple(model_class.evaluation_tasks(cfg))
-    if getattr(model_class, "predicts_proposals", False):
+    model = model_class(cfg)
+    if hasattr(model, "evaluation_tasks"):
+        return tuple(model.evaluation_tasks(cfg))
+    if getattr(model, "predicts_proposals", False):
         return ("proposals",)
     test = cfg.MODEL.MASK_FORMER.TEST
     switches = {

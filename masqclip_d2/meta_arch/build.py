@@ -1,12 +1,25 @@
-"""Parts that several meta-architectures share, from the configuration."""
+"""The model class of a configuration, and parts that several meta-architectures share."""
 
 from __future__ import annotations
+
+from typing import Any
+
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..clip import VisionTower, clip_from_config
 from ..proposer import build_proposer
 from ..proposer.network_proposer import PADDINGS
+from ..user_code import unknown_name
 from ..vocabulary import TextClassifier
 from .tasks import Tasks
+
+
+def model_class(cfg) -> Any:
+    """The class (or function) that MODEL.META_ARCHITECTURE names; ValueError if none is registered by that name."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name not in META_ARCH_REGISTRY:
+        raise unknown_name("MODEL.META_ARCHITECTURE", name, (registered for registered, _ in META_ARCH_REGISTRY))
+    return META_ARCH_REGISTRY.get(name)
 
 
 def open_vocabulary_arguments(cfg) -> tuple[dict, VisionTower]:

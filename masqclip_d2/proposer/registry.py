@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..coco_masks import ScoredMasks
 from ..structures import MaskProposals
+from ..user_code import unknown_name
 
 PROPOSER_REGISTRY = Registry("PROPOSER")
 PROPOSER_REGISTRY.__doc__ = "Subclasses of `Proposer`, built as `cls(cfg)`; MODEL.MASQCLIP.PROPOSER.SOURCE names one."
@@ -74,11 +75,8 @@ def proposer_class(cfg) -> type[Proposer]:
     source: str = cfg.MODEL.MASQCLIP.PROPOSER.SOURCE
     name = SHORT_NAMES.get(source, source)
     if name not in PROPOSER_REGISTRY:
-        known = ", ".join([*SHORT_NAMES, *(name for name, _ in PROPOSER_REGISTRY if name not in SHORT_NAMES.values())])
-        raise ValueError(
-            f"MODEL.MASQCLIP.PROPOSER.SOURCE is {source!r}; expected one of {known}. A proposer of your own is known "
-            "once the file that registers it is imported (--import FILE)."
-        )
+        others = [name for name, _ in PROPOSER_REGISTRY if name not in SHORT_NAMES.values()]
+        raise unknown_name("MODEL.MASQCLIP.PROPOSER.SOURCE", source, [*SHORT_NAMES, *others])
     found = PROPOSER_REGISTRY.get(name)
     if not (isinstance(found, type) and issubclass(found, Proposer)):
         raise ValueError(

@@ -68,7 +68,7 @@ def test_a_registered_proposer_is_built_frozen_and_used_by_a_model(registered, t
 
 def test_an_unknown_name_lists_the_known_ones(registered):
     registered.register(WholeImage)
-    known = "expected one of mask2former, mask_rcnn, ground_truth, .*WholeImage.*--import FILE"
+    known = "known: mask2former, mask_rcnn, ground_truth, .*WholeImage.*--import FILE"
     with pytest.raises(ValueError, match=f"PROPOSER.SOURCE is 'oracle'; {known}"):
         build_proposer(named("oracle"))
 

@@ -17,9 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from detectron2.modeling import META_ARCH_REGISTRY
-
 from ...config import config_dir, find_config, load_config
+from ...meta_arch.build import model_class
 
 FINAL_WEIGHTS = "model_final.pth"
 
@@ -116,7 +115,7 @@ def plan_stages(
 
     Raises:
         FileNotFoundError, KeyError, ValueError: see `load_config`.
-        KeyError: a configuration names an unregistered meta-architecture.
+        ValueError: a configuration names an unregistered meta-architecture.
     """
     last = find_config(config)
     own_opts = [*opts, *own_opts]
@@ -126,7 +125,7 @@ def plan_stages(
     planned: list[Stage] = []
     for file, words, learns in [*((file, opts, True) for file in earlier), (last, own_opts, train)]:
         cfg = load_config(file, words)
-        model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)
+        model = model_class(cfg)
         for title, folder in _folders(file, cfg, method, model, output_root, learns).items():
             settings = {**_to_dict(words), **_used(inherited, getattr(model, "unused_settings", ()))}
             settings.pop("OUTPUT_DIR", None)  # comes last, so that a stage of two methods is the same command
