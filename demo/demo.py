@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Images and words -> pictures and JSON:  python demo/demo.py --vocab "striped circle,dotted star" --stuff "grass" """
+"""Segment images by any category names:  python demo/demo.py --vocab "striped circle,dotted star" --stuff "grass" """
 
 import sys
 from pathlib import Path

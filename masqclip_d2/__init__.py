@@ -1,7 +1,8 @@
 """Open-vocabulary segmentation with MaskCLIP and MasQCLIP, as a Detectron2 plugin.
 
 Importing this package selects the Detectron2 behind `import detectron2` and registers backbones, heads,
-meta-architectures and datasets with it. Only the command `masqclip` registers later, after it has parsed its arguments.
+meta-architectures and datasets with it. Only the command `masqclip` and the scripts of a checkout register later, after
+they have parsed their arguments.
 """
 
 from __future__ import annotations
@@ -84,10 +85,17 @@ def __getattr__(name: str) -> Any:
 
 
 def _is_command_line() -> bool:
-    """Whether this process was started as `masqclip ...` or `python -m masqclip_d2 ...`."""
+    """Whether this process was started as `masqclip ...`, `python -m masqclip_d2 ...` or a script of the checkout."""
     if sys.argv[:1] == ["-m"]:  # Python is still searching for the module to run, which sys.argv does not name yet
         return ("-m", __name__) in pairwise(sys.orig_argv)
-    return Path(sys.argv[0] if sys.argv else "").name in ("masqclip", "masqclip.exe")
+    program = Path(sys.argv[0] if sys.argv else "")
+    return program.name in ("masqclip", "masqclip.exe") or _is_own_script(program.resolve())
+
+
+def _is_own_script(program: Path) -> bool:
+    root = Path(__file__).resolve().parent.parent
+    prepares = program.parent == root / "datasets" and program.name.startswith(("prepare_", "make_"))
+    return prepares or program in (root / "train_net.py", root / "demo" / "demo.py")
 
 
 if not _is_command_line():

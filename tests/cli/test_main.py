@@ -16,6 +16,7 @@ VERBS = [
     "train", "demo", "doctor", "check-data", "prepare", "make-shapes", "run-stages", "evaluate-predictions", "convert",
     "vocabulary",
 ]  # fmt: skip
+SCRIPTS = ("train_net.py", "demo/demo.py", "datasets/prepare_coco.py", "datasets/make_shapes.py")
 # As pip writes it.
 CONSOLE_SCRIPT = "import sys\nfrom masqclip_d2.__main__ import main\nsys.exit(main())\n"
 
@@ -81,16 +82,29 @@ def test_help_imports_neither_pytorch_nor_numpy_and_is_quick(console_script):
     start = time.monotonic()
     run_python("-c", "")
     bare = time.monotonic() - start
-    for words in (["-m", "masqclip_d2"], ["-X", "dev", "-m", "masqclip_d2"], [console_script]):
-        for rest in (["--help"], ["train", "--help"], ["prepare", "--help"], ["--version"]):
-            start = time.monotonic()
-            done = run_python("-X", "importtime", *words, *rest)
-            seconds = time.monotonic() - start
-            assert done.returncode == 0 and __version__ in done.stdout or "usage: masqclip" in done.stdout
-            imported = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
-            assert "masqclip_d2.cli.train" in imported
-            assert not imported & {"torch", "numpy", "detectron2", "PIL"}
-            assert seconds < max(0.5, 12 * bare), words
+    starts = (["-m", "masqclip_d2"], ["-X", "dev", "-m", "masqclip_d2"], [console_script])
+    verbs = (["--help"], ["train", "--help"], ["prepare", "--help"], ["--version"])
+    commands = [[*words, *rest] for words in starts for rest in verbs]
+    for words in [*commands, *([script, "--help"] for script in SCRIPTS)]:
+        start = time.monotonic()
+        done = run_python("-X", "importtime", *words)
+        seconds = time.monotonic() - start
+        assert done.returncode == 0 and (__version__ in done.stdout or "usage: " in done.stdout), words
+        imported = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
+        assert "masqclip_d2.cli.command" in imported
+        assert not imported & {"torch", "numpy", "detectron2", "PIL"}, words
+        assert seconds < max(0.5, 12 * bare), words
+
+
+def test_a_script_of_a_user_beside_ours_registers_on_import(tmp_path):
+    for path in (tmp_path / "train_net.py", tmp_path / "datasets" / "prepare_mine.py"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            "import masqclip_d2\nfrom detectron2.modeling import META_ARCH_REGISTRY\n"
+            "print('MaskCLIP' in META_ARCH_REGISTRY)\n"
+        )
+        done = run_python(path)
+        assert done.stdout == "True\n", done.stderr
 
 
 def test_plain_import_registers_with_detectron2():
