@@ -10,44 +10,31 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# Errors that a user can cause (files, data, config, packages); any other is a bug and keeps its traceback.
-_USER_ERRORS = (
-    ValueError,
-    KeyError,
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    PermissionError,
-    ImportError,
-)
+from .error_report import error_report, is_user_error
 
 
 def command(main: Callable) -> Callable:
-    """Decorate a main function: user errors are printed as `error: <message>` and end the process with exit code 1.
+    """Decorate a main function: user errors are printed, see `error_report`, and end the process with exit code 1.
 
-    MASQCLIP_DEBUG=1 also prints the traceback.
+    MASQCLIP_DEBUG=1 also prints the whole traceback.
     """
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
         try:
             return main(*args, **kwargs)
-        except _USER_ERRORS as error:
+        except Exception as error:
+            if not is_user_error(error):
+                raise
             if os.environ.get("MASQCLIP_DEBUG", "0") not in ("", "0"):
                 traceback.print_exc()
-            print(f"error: {sentence(error)}", file=sys.stderr)
+            print(error_report(error), end="", file=sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt:
             print("error: interrupted.", file=sys.stderr)
             sys.exit(130)
 
     return wrapper
-
-
-def sentence(error: BaseException) -> str:
-    """The message of an error on one line, a KeyError's without the quotes that Python adds."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
 
 
 @dataclass(frozen=True)

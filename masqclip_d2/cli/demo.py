@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .command import Command, add_import_option, sentence
+from .command import Command, add_import_option
+from .error_report import error_report
 
 if TYPE_CHECKING:
     from ..segmentation import Segmentation
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
             write_result(result, path, target)
         except (ValueError, OSError, RuntimeError) as error:
             failures.append(path)
-            print(f"error: {sentence(error)}", file=sys.stderr)
+            print(error_report(error), end="", file=sys.stderr)
         else:
             labels = ", ".join(dict.fromkeys(segment.label for segment in result.segments)) or "no category found"
             print(f"{target}: {len(result.segments)} segments ({labels})")

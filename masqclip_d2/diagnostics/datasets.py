@@ -19,7 +19,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..data.ground_truth import instance_masks, panoptic_masks, refuse_wrong_labels
 from ..data.label_maps import IGNORE_LABEL, image_size, read_label_map, read_panoptic_png
-from ..data.registration import register_aliases
+from ..data.registration import register_aliases, registered_names_near
 from ..data.registration.common import Record
 from ..data.registration.sources import require_files
 from .check_result import CheckResult, run_check
@@ -70,10 +70,7 @@ def matching_datasets(patterns: list[str]) -> list[str]:
     for pattern in patterns:
         matched = sorted(fnmatch.filter(DatasetCatalog.list(), pattern))
         if not matched:
-            known = ", ".join(name for name in sorted(DatasetCatalog.list()) if name.startswith("masqclip_"))
-            raise ValueError(
-                f"No registered dataset matches {pattern!r}. Known: {known}. --import FILE registers your own."
-            )
+            raise ValueError(f"No registered dataset matches {pattern!r}. {registered_names_near(pattern)}")
         names.update(dict.fromkeys(matched))
     return list(names)
 

@@ -14,7 +14,7 @@ from detectron2.utils import comm
 
 from .._compat import detectron2_backend
 from ..config import adapt_to_machine, find_config, load_config
-from ..data.registration import register_aliases
+from ..data.registration import register_aliases, require_registered
 from ..user_code import import_user_code
 from .console import set_up_loggers
 from .trainer import Trainer
@@ -71,6 +71,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     set_up_loggers(cfg.OUTPUT_DIR, comm.get_rank())
     adapt_to_machine(cfg, args.num_gpus)
     register_aliases([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
+    require_registered([*(() if args.eval_only else cfg.DATASETS.TRAIN), *cfg.DATASETS.TEST])
     cfg.freeze()
     default_setup(cfg, args)
     detectron2_backend()  # logs which Detectron2 is used

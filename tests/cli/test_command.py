@@ -3,21 +3,25 @@
 import pytest
 
 from masqclip_d2.cli.command import command
+from masqclip_d2.config import load_config
 
 
-@pytest.mark.parametrize(
-    "error",
-    [ValueError("wrong\n  word"), KeyError("wrong word"), FileNotFoundError("wrong word"), ImportError("wrong word")],
-)
+@pytest.mark.parametrize("error", [ValueError, KeyError, FileNotFoundError, ImportError])
 def test_user_errors_become_one_line(error, capsys):
     @command
     def main():
-        raise error
+        raise error("wrong word")
 
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 1
-    assert capsys.readouterr().err == "error: wrong word\n"
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {error.__name__}: wrong word"
+
+
+def test_an_error_of_the_package_is_one_sentence(capsys):
+    with pytest.raises(SystemExit):
+        command(load_config)("shapes/teachr")
+    assert capsys.readouterr().err.startswith("error: Config 'shapes/teachr' is neither")
 
 
 def test_our_own_faults_keep_their_traceback():

@@ -132,7 +132,7 @@ def test_predictions_of_another_dataset(capsys, copy):
     change(copy, dataset="mini_shapes_train_all")  # eight images of its own
     assert "lack 2 of the 8 images of dataset 'mini_shapes_train_all'" in fails(capsys, copy)
     change(copy, dataset="yours")
-    assert "of dataset 'yours', which is not registered;" in fails(capsys, copy)
+    assert "of dataset 'yours', which is not registered; pass --import FILE" in fails(capsys, copy)
 
 
 def test_predictions_of_unknown_images(capsys, copy):

@@ -109,10 +109,11 @@ def test_an_alias_and_an_unknown_name(capsys):
         main(["openvocab_pascal_ctx59_sem_seg_val"])
     assert "annotations_ctx59/validation" in capsys.readouterr().out
     with pytest.raises(SystemExit) as caught:
-        main(["ade20k_everything"])
+        main(["pictures_*"])
     assert caught.value.code == 1
     error = capsys.readouterr().err
-    assert "No registered dataset matches 'ade20k_everything'. Known: masqclip_ade20k_full_sem_seg_train" in error
+    assert "No registered dataset matches 'pictures_*'. Registered: " in error
+    assert "masqclip_ade20k_full_sem_seg_train" in error and "--import FILE" in error
 
 
 def damage_ade20k(folder, what):

@@ -28,7 +28,7 @@ Metadata of each dataset (contiguous ids are positions in the category table):
 
 from .ade20k import register_ade20k
 from .ade20k_full import register_ade20k_full
-from .aliases import ALIASES, canonical_name, register_aliases
+from .aliases import ALIASES, canonical_name, register_aliases, registered_names_near, require_registered
 from .coco_panoptic import register_coco_panoptic
 from .coco_split import register_coco_split
 from .common import category_metadata, datasets_root
@@ -53,6 +53,8 @@ __all__ = [
     "register_pascal_context",
     "register_pascal_voc",
     "register_semantic",
+    "registered_names_near",
+    "require_registered",
 ]
 
 register_coco_panoptic()

@@ -7,6 +7,7 @@ dataset.
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Iterable
 
@@ -47,6 +48,7 @@ ALIASES = {
     if not (name == "lvis_v1_{}" and split == "train")
 }
 """Alias -> dataset name."""
+_OF_DETECTRON2 = frozenset(DatasetCatalog.list())  # when this module is imported
 
 
 def canonical_name(dataset: str) -> str:
@@ -74,3 +76,22 @@ def register_aliases(names: Iterable[str]) -> list[str]:
             MetadataCatalog.get(name).set(**metadata)
             added.append(name)
     return added
+
+
+def require_registered(names: Iterable[str]) -> None:
+    """Check that datasets are registered, after `register_aliases`.
+
+    Raises:
+        ValueError: one is not; see `registered_names_near`.
+    """
+    for name in names:
+        if name not in DatasetCatalog.list():
+            raise ValueError(f"Dataset {name!r} is not registered. {registered_names_near(name)}")
+
+
+def registered_names_near(name: str) -> str:
+    """Hint for an unknown dataset name or pattern: the registered names like it, or all but Detectron2's own."""
+    near = difflib.get_close_matches(name.rstrip("*"), DatasetCatalog.list(), n=3)
+    others = sorted(set(DatasetCatalog.list()) - _OF_DETECTRON2)
+    found = f"Did you mean {' or '.join(near)}?" if near else f"Registered: {', '.join(others)}."
+    return f"{found} Register your own in a file given by --import FILE."

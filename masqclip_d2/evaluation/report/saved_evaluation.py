@@ -72,8 +72,8 @@ def _matching_records(predictions: Predictions, dataset_name: str | None) -> dic
     register_aliases([name])
     if name not in DatasetCatalog.list():
         raise ValueError(
-            f"The predictions in {folder} are of dataset {name!r}, which is not registered; register it first, "
-            "as the program that saved them did."
+            f"The predictions in {folder} are of dataset {name!r}, which is not registered; pass --import FILE "
+            "with the file that registers it."
         )
     records = {image_id_of(record): record for record in DatasetCatalog.get(name)}
     predicted = {image["image_id"] for image in predictions.images}

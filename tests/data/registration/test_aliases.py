@@ -6,7 +6,7 @@ import sys
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from masqclip_d2.data.registration import ALIASES, register_aliases
+from masqclip_d2.data.registration import ALIASES, register_aliases, require_registered
 from masqclip_d2.vocabulary import Vocabulary
 
 
@@ -55,3 +55,17 @@ def test_a_project_with_customary_names_is_imported_before_or_after_us(order):
     last = ours if order == "before" else "pass"
     done = subprocess.run([sys.executable, "-c", "\n".join([first, theirs, last])], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_name_is_refused_with_those_like_it():
+    require_registered(["masqclip_lvis_v1_val", "ade20k_sem_seg_val"])  # the second is Detectron2's
+    with pytest.raises(ValueError, match=r"'masqclip_lvis_val' is not registered. Did you mean masqclip_lvis_v1_val"):
+        require_registered(["masqclip_lvis_v1_val", "masqclip_lvis_val"])
+
+
+def test_an_unknown_name_like_no_other_is_refused_with_all(forget):
+    DatasetCatalog.register("my_scenes", list)
+    MetadataCatalog.get("my_scenes").set(evaluator_type="sem_seg")
+    with pytest.raises(ValueError, match=r"Registered: .*masqclip_.*my_scenes.*--import FILE") as caught:
+        require_registered(["xyz"])
+    assert "coco_2014_train" not in str(caught.value)

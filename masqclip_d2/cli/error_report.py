@@ -1,0 +1,101 @@
+"""Report of an error at the command line: one sentence, and for errors of the user's own code (`--import`) their place.
+
+Errors that this package raises have messages for the user. One that a user's proposer or mapper raises is a bug there;
+its message alone, for a KeyError the key, does not help. Errors of other processes (data loader workers, the processes
+of a training) arrive as text.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+# Errors that a user can cause (files, data, config, packages); any other is a bug and keeps its traceback.
+_USER_ERRORS = (
+    ValueError,
+    KeyError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    PermissionError,
+    ImportError,
+)
+_FROM_PROCESS = re.compile(
+    r"\s*(Caught \w+ in .+\nOriginal|-- Process \d+ terminated with the following error:\n)\s*Traceback .+:\n  File "
+)
+_FRAME = re.compile(r'  File "(?P<file>.+)", line \d+, in .+')
+_LIBRARIES = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+def is_user_error(error: BaseException) -> bool:
+    """Whether a user can cause this error, which then needs no traceback of this package."""
+    if isinstance(error, _USER_ERRORS):
+        return True
+    if not _FROM_PROCESS.match(_message(error)):
+        return False
+    return _parsed(_message(error))[0] in {each.__name__ for each in _USER_ERRORS}
+
+
+def error_report(error: BaseException) -> str:
+    """Text that a command prints: `error: SENTENCE`, below the traceback of the user's code if that raised it."""
+    if _FROM_PROCESS.match(_message(error)):
+        name, message, frames = _parsed(_message(error))
+    else:
+        name, message = type(error).__name__, _message(error)
+        stack = traceback.extract_tb(error.__traceback__)
+        frames = [(entry.filename, text) for entry, text in zip(stack, traceback.format_list(stack), strict=True)]
+    own = _own_code(frames)
+    if not own:
+        return f"error: {_one_line(message) or name}\n"
+    return "".join(["Traceback of your code:\n", *own, f"error: {name}: {_one_line(message)}\n"])
+
+
+def _parsed(text: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """(name of the error, its message, [(file, text of the frame)]) of a traceback that arrived as text."""
+    lines = text.splitlines(keepends=True)
+    starts = [index for index, line in enumerate(lines) if _FRAME.match(line)]
+    end = next(index for index in range(starts[-1] + 1, len(lines)) if not lines[index].startswith((" ", "\n")))
+    frames = [
+        (lines[first].split('"')[1], "".join(lines[first:last]))
+        for first, last in zip(starts, [*starts[1:], end], strict=True)
+    ]
+    name, _, message = "".join(lines[end:]).strip().partition(": ")
+    if name == "KeyError" and message[:1] in "\"'":
+        message = str(ast.literal_eval(message))
+    return name, message, frames
+
+
+def _own_code(frames: Sequence[tuple[str, str]]) -> list[str]:
+    """Frames of the user's code that raised the error, libraries that it called included; [] if it did not."""
+    packages = tuple(str(folder) + "/" for folder in _package_folders())
+    own: list[str] = []
+    for file, text in frames:
+        if file.startswith(packages):
+            own = []
+        elif own or not _is_library(file):
+            own.append(text)
+    return own
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith(("<", *_LIBRARIES)) or "site-packages" in file or "dist-packages" in file
+
+
+def _package_folders() -> list[Path]:
+    """Folders of this package and of the Detectron2 in use."""
+    detectron2 = sys.modules.get("detectron2")
+    return [Path(__file__).resolve().parents[1], *map(Path, getattr(detectron2, "__path__", ()))]
+
+
+def _message(error: BaseException) -> str:
+    """The message of an error, a KeyError's without the quotes that Python adds."""
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,117 @@
+"""Errors of this package are one sentence; errors of a user's own code show where in it they were raised."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from masqclip_d2.cli.error_report import error_report, is_user_error
+from masqclip_d2.config import load_config
+from masqclip_d2.data.mappers import require_keys
+from masqclip_d2.user_code import import_user_code
+
+
+def raised(function, *arguments) -> BaseException:
+    with pytest.raises(Exception) as caught:
+        function(*arguments)
+    return caught.value
+
+
+class Records(torch.utils.data.Dataset):
+    """One record, made by a function: in a worker of a data loader."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.function({"file_name": "a.png"})
+
+
+def in_worker(function) -> BaseException:
+    return raised(list, DataLoader(Records(function), num_workers=1))
+
+
+def of_package(record):
+    require_keys(record, "sem_seg_file_name")
+
+
+def of_user(record):
+    return record["depth"]
+
+
+def test_an_error_of_the_package_is_one_sentence():
+    error = raised(load_config, "shapes/teachr")
+    assert error_report(error) == f"error: {error}\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("two\n  lines"), KeyError("two lines"), ImportError("two lines")])
+def test_the_message_is_on_one_line(error):
+    assert error_report(error) == "error: two lines\n"
+
+
+def test_an_error_without_message_has_its_name():
+    assert error_report(ValueError()) == "error: ValueError\n"
+
+
+def test_an_error_of_the_users_code_shows_its_place():
+    report = error_report(raised(of_user, {}))
+    assert report.startswith("Traceback of your code:\n") and report.endswith("error: KeyError: depth\n")
+    assert f'File "{__file__}"' in report and 'return record["depth"]' in report
+
+
+def test_frames_of_the_package_are_left_out(tmp_path):
+    path = tmp_path / "my_parts.py"
+    path.write_text("number = 1\nnumber = int('x')\n")
+    report = error_report(raised(import_user_code, [path]))
+    assert f'File "{path}", line 2' in report and "user_code.py" not in report
+    assert report.endswith("error: ValueError: invalid literal for int() with base 10: 'x'\n")
+
+
+def test_the_package_called_by_the_user_is_one_sentence(tmp_path):
+    path = tmp_path / "my_data.py"
+    path.write_text("import masqclip_d2\nmasqclip_d2.register_instances('my_val', 'nowhere', 'nowhere.json')\n")
+    report = error_report(raised(import_user_code, [path]))
+    assert report.startswith("error: Dataset 'my_val': there is no image folder nowhere") and report.count("\n") == 1
+
+
+def test_a_library_called_by_the_user_is_the_users_code():
+    report = error_report(raised(lambda: Path("nowhere.json").read_text()))
+    assert __file__ in report and "nowhere.json" in report.splitlines()[-1]
+
+
+def test_a_worker_error_of_the_package_is_one_sentence():
+    report = error_report(in_worker(of_package))
+    assert report.startswith("error: The record of a.png has no sem_seg_file_name") and report.count("\n") == 1
+
+
+def test_a_worker_error_of_the_users_code_shows_its_place():
+    report = error_report(in_worker(of_user))
+    assert report.startswith("Traceback of your code:\n") and report.endswith("error: KeyError: depth\n")
+    assert 'return record["depth"]' in report and "_worker_loop" not in report
+
+
+def of_a_process(index):
+    load_config("shapes/teacher", ["SOLVER.MAXITER", "3"])
+
+
+def with_a_bug(index):
+    raise ZeroDivisionError("two")
+
+
+def in_process(function) -> BaseException:
+    return raised(torch.multiprocessing.spawn, function)
+
+
+def test_an_error_in_a_process_of_a_training_is_one_sentence():
+    error = in_process(of_a_process)
+    assert is_user_error(error)
+    report = error_report(error)
+    assert report.startswith("error: Unknown config key 'SOLVER.MAXITER'") and report.count("\n") == 1
+
+
+def test_a_bug_in_a_process_of_a_training_is_no_user_error():
+    assert not is_user_error(in_process(with_a_bug)) and not is_user_error(ZeroDivisionError("two"))
