@@ -214,6 +214,10 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # A JSON file or shipped name such as "shapes-tiny". With a NAME: supplies what the weights do not determine (heads
     # that are not 64 wide, GELU instead of QuickGELU); all other values must agree with the weights.
     own.CLIP.ARCHITECTURE = ""
+    # Tiles along each axis, besides the whole image: each mask is embedded in the tile that contains it, at a higher
+    # resolution, or in the whole image. 1: no tiles. A tile covers 2 / (TILES + 1) of each side; with 2 tiles CLIP runs
+    # five times per image. Masks are not refined then.
+    own.CLIP.TILES = 1
     own.CLIP.ANTIALIAS = False  # when an image is resized for CLIP; published weights were trained without
 
     own.TEXT = CN()
@@ -231,6 +235,9 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # Prompt of an extra class that competes in the softmax at test and is never predicted; "": none (MaskCLIP);
     # "background" (MasQCLIP).
     own.TEST.EXTRA_CLASS = ""
+    # MasQCLIP: weight of the untuned CLIP in the geometric mean of tuned and untuned class probabilities, for the
+    # categories of DATASETS.TRAIN and for all others, such as [0.4, 0.8] (FC-CLIP); []: tuned alone.
+    own.TEST.UNTUNED_WEIGHTS = []
     own.TEST.OBJECT_SCORE = False  # multiply p_obj into the final score (MasQCLIP: True)
     own.TEST.BASELINE_BATCH_SIZE = 32  # masked images per CLIP pass of the CLIP baseline
     # True: semantic predictions also hold `sem_seg`, (K, H, W) class scores, for Detectron2's SemSegEvaluator; 3.5 GB
@@ -271,6 +278,8 @@ def _add_stage_keys(own: CN) -> None:
     own.MASQ_TUNING.DICE_THRESHOLD = 0.6  # dice above which a proposal takes the category of a mask
     own.MASQ_TUNING.NO_OBJECT_WEIGHT = 0.1  # of proposals without a label in the class loss
     own.MASQ_TUNING.LOSS_WEIGHT = 2.0
+    # Masks to learn from: "proposals" (the paper), or "ground_truth", without running the proposer (MaskCLIP++).
+    own.MASQ_TUNING.MASKS = "proposals"
 
     # Progressive Distillation (MasQCLIP, stage 1).
     own.DISTILLATION = CN()
@@ -279,6 +288,7 @@ def _add_stage_keys(own: CN) -> None:
     own.DISTILLATION.SCORE_THRESHOLD = 0.8  # minimum score of a pseudo mask
     own.DISTILLATION.BASE_OVERLAP_LIMIT = 0.1  # maximum dice of a pseudo mask with any base mask
     own.DISTILLATION.PSEUDO_OVERLAP_LIMIT = 0.1  # and with any pseudo mask of a higher score
+    own.DISTILLATION.NUM_POINTS = 112 * 112  # random points at which dice is computed
 
 
 def _add_shapes_keys(cfg: CN) -> None:
@@ -286,6 +296,7 @@ def _add_shapes_keys(cfg: CN) -> None:
     shapes = cfg.MODEL.SHAPES = CN()
     shapes.BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
     shapes.PATCH_DROPOUT = 0.0  # stage clip_pretraining: share of patches dropped from each image, in [0, 1)
+    shapes.AVERAGE_DECAY = 0.0  # stage clip_pretraining: decay of the running average of the weights; 0: no average
 
 
 def flat_items(cfg: CN, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -92,11 +92,24 @@ class MaskProposals:
         """
         if frame == "padded" or self.padded_hw == self.image_hw:
             return F.interpolate(self.mask_logits[:, None].float(), hw, mode="bilinear", align_corners=False)[:, 0]
-        # Sample the low-resolution map at the pixel centres of the result: the same geometry as `interpolate`, for a
+        # Sample the low-resolution map at the pixel centers of the result: the same geometry as `interpolate`, for a
         # part of the map whose border may lie between two of its pixels.
+        return self.resized_window(hw, (0, 0, *self.image_hw))
+
+    def resized_window(self, hw: tuple[int, int], window: tuple[int, int, int, int]) -> Tensor:
+        """Mask logits of a window of the image at another resolution, bilinear, edges repeated.
+
+        Args:
+            hw: (height, width) of the result.
+            window: (top, left, bottom, right) in pixels of the image.
+
+        Returns:
+            (Q, h, w) float32.
+        """
+        top, left, bottom, right = window
         ys, xs = (
-            (torch.arange(size, device=self.mask_logits.device) + 0.5) / size * (image / padded) * 2 - 1
-            for size, image, padded in zip(hw, self.image_hw, self.padded_hw, strict=True)
+            ((torch.arange(size, device=self.mask_logits.device) + 0.5) / size * (end - start) + start) / padded * 2 - 1
+            for size, start, end, padded in zip(hw, (top, left), (bottom, right), self.padded_hw, strict=True)
         )
         grid = torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), dim=-1)  # (h, w, 2) as (x, y)
         maps = self.mask_logits[None].float()  # (1, Q, Hm, Wm): one grid for all masks

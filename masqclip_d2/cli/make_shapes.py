@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-closeups", type=int, default=0, help="captioned close-ups for CLIP; default: %(default)s"
     )
     parser.add_argument("--seed", type=int, default=0, help="of all randomness; default: %(default)s")
+    parser.add_argument(
+        "--scale",
+        type=int,
+        default=1,
+        help="pixels per unit; scenes have 128 to 176 units a side; default: %(default)s",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: all cores")
     parser.add_argument("--exist-ok", action="store_true", help="keep a finished folder that has all of this already")
 
@@ -35,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from ..shapes.rendering import ShapesSpec, write_shapes
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    spec = ShapesSpec(args.num_train, args.num_val, args.num_captions, args.seed, args.num_closeups)
+    spec = ShapesSpec(args.num_train, args.num_val, args.num_captions, args.seed, args.num_closeups, args.scale)
     folder = write_shapes(args.output, spec, num_workers=args.workers, exist_ok=args.exist_ok)
     counts = f"{spec.num_train} train, {spec.num_val} val, {spec.num_captions} captioned, {spec.num_closeups} close-up"
     print(f"Shapes: {counts} images in {folder}")

@@ -81,6 +81,10 @@ class ResidualAttentionBlock(nn.Module):
     def attention_inputs(self, tokens: Tensor) -> AttentionInputs:
         return self.attn.inputs(self.ln_1(tokens))
 
+    def project_attended(self, attended: Tensor) -> Tensor:
+        """The output projection alone, of `attended` (B, N, L, d): (B, L, D)."""
+        return self.attn.output(attended)
+
     def finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
         tokens = tokens + self.attn.output(attended)
         return tokens + self.mlp(self.ln_2(tokens))

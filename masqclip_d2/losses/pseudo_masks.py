@@ -34,13 +34,13 @@ class PseudoMaskRules:
 
     @classmethod
     def from_config(cls, cfg) -> PseudoMaskRules:
-        """Rules of stage `student`; the number of points is that of the mask losses."""
+        """Rules of stage `student`."""
         distillation = cfg.MODEL.MASQCLIP.DISTILLATION
         return cls(
             distillation.SCORE_THRESHOLD,
             distillation.BASE_OVERLAP_LIMIT,
             distillation.PSEUDO_OVERLAP_LIMIT,
-            cfg.MODEL.MASK_FORMER.TRAIN_NUM_POINTS,
+            distillation.NUM_POINTS,
         )
 
 

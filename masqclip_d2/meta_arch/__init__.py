@@ -11,6 +11,7 @@ from .mask_rcnn_proposal_network import MaskRcnnProposalNetwork
 from .maskclip import MaskCLIP
 from .masqclip import MasQCLIP
 from .open_vocabulary import OpenVocabularySegmenter
+from .value_pooling import ValuePooling
 
 __all__ = [
     "ClipBaseline",
@@ -20,5 +21,6 @@ __all__ = [
     "MaskProposer",
     "MaskRcnnProposalNetwork",
     "OpenVocabularySegmenter",
+    "ValuePooling",
     "open_vocabulary_arguments",
 ]

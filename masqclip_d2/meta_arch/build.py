@@ -38,6 +38,7 @@ def open_vocabulary_arguments(cfg) -> tuple[dict, VisionTower]:
         "use_object_score": ours.TEST.OBJECT_SCORE,
         "padding": ours.PADDING,
         "padding_rgb": tuple(cfg.MODEL.PIXEL_MEAN),  # the mean colour, as published for MaskCLIP
+        "tiles": ours.CLIP.TILES,
         "clip_is_loaded": clip.pretrained,
     }
     return arguments, clip.visual

@@ -12,6 +12,7 @@ from ..proposer import Proposer
 from ..structures import EncodedImage, MaskProposals
 from .encoding import EncoderInput, TrainingBatch, VisualEncoder, encode_masks, encoder_input, training_batch
 from .out_of_memory import in_smaller_pieces
+from .tiles import encode_in_tiles
 
 
 class ImageEncodingModel(nn.Module):
@@ -21,7 +22,11 @@ class ImageEncodingModel(nn.Module):
         proposer: the source of masks; frozen.
         visual_encoder: an `nn.Module` with the interface of `encoding.VisualEncoder`.
         padding: "image" or "batch", see MODEL.MASQCLIP.PADDING.
-        padding_rgb: colour (0..255) of the padding that CLIP gets to see if `padding` is "batch".
+        padding_rgb: color (0..255) of the padding that CLIP gets to see if `padding` is "batch".
+        tiles: at test, along each axis of an image, see `tiles`; 1: none.
+
+    Raises:
+        ValueError: `tiles` is below 1, or above 1 with padding "batch".
     """
 
     padding_rgb: Tensor
@@ -33,8 +38,14 @@ class ImageEncodingModel(nn.Module):
         visual_encoder: VisualEncoder,
         padding: str = "image",
         padding_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        tiles: int = 1,
     ) -> None:
         super().__init__()
+        if tiles < 1 or (tiles > 1 and padding == "batch"):
+            raise ValueError(
+                f"MODEL.MASQCLIP.CLIP.TILES must be 1 or more, and 1 with MODEL.MASQCLIP.PADDING 'batch', got {tiles}."
+            )
+        self.tiles = tiles
         self.proposer = proposer
         self.visual_encoder = visual_encoder
         self.padding = padding
@@ -92,7 +103,11 @@ class ImageEncodingModel(nn.Module):
     @torch.no_grad()
     def _encode(self, record: dict, proposals: MaskProposals) -> EncodedImage:
         image = record["image"]
-        embeddings, refined = encode_masks(self.visual_encoder, self.encoder_input(image, proposals), proposals)
+        if self.tiles > 1:
+            embeddings = encode_in_tiles(self.visual_encoder, image.to(self.device), proposals, self.tiles)
+            refined = proposals
+        else:
+            embeddings, refined = encode_masks(self.visual_encoder, self.encoder_input(image, proposals), proposals)
         output_hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
         return EncodedImage(embeddings, refined, output_hw)
 
@@ -102,9 +117,20 @@ class ImageEncodingModel(nn.Module):
         return encoder_input(image.to(self.device), proposals, self.visual_encoder.visual, padding_rgb)
 
     @torch.no_grad()
-    def training_batch(self, batched_inputs: list[dict], target_hw: tuple[int, int] | None = None) -> TrainingBatch:
-        """Input of the visual encoder in training, with its ground truth; see `encoding.training_batch`."""
-        proposals = self._propose(batched_inputs)
+    def training_batch(
+        self,
+        batched_inputs: list[dict],
+        target_hw: tuple[int, int] | None = None,
+        proposals: Sequence[MaskProposals] | None = None,
+    ) -> TrainingBatch:
+        """Input of the visual encoder in training, with its ground truth; see `encoding.training_batch`.
+
+        Args:
+            batched_inputs: one record per image, with `instances`.
+            target_hw: (height, width) of the target masks.
+            proposals: masks of each image from another source; None: those of the proposer.
+        """
+        proposals = self._propose(batched_inputs) if proposals is None else proposals
         rows = zip(batched_inputs, proposals, strict=True)
         entered = [self.encoder_input(record["image"], of_image) for record, of_image in rows]
         return training_batch(entered, batched_inputs, target_hw)

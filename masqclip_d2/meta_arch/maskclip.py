@@ -39,6 +39,11 @@ class MaskCLIP(OpenVocabularySegmenter):
     def from_config(cls, cfg) -> dict:
         arguments, visual = open_vocabulary_arguments(cfg)
         rma = cfg.MODEL.MASQCLIP.RMA
+        if rma.LAYERS and rma.REFINE_MASKS and cfg.MODEL.MASQCLIP.CLIP.TILES > 1:
+            raise ValueError(
+                "With MODEL.MASQCLIP.CLIP.TILES above 1 masks cannot be refined; set MODEL.MASQCLIP.RMA.REFINE_MASKS "
+                "False."
+            )
         return {
             **arguments,
             "visual_encoder": MaskClassTokenEncoder(visual, attentions_with_rma(visual, rma.LAYERS, rma.REFINE_MASKS)),

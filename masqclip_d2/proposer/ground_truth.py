@@ -34,13 +34,14 @@ class GroundTruthProposer(Proposer):
         Raises:
             ValueError: an image comes without its annotation.
         """
-        return [self._masks_of(record) for record in batched_inputs]
+        return [annotated_proposals(record).to(self.device) for record in batched_inputs]
 
-    def _masks_of(self, record: dict) -> MaskProposals:
-        if "instances" not in record:
-            raise ValueError(
-                f"Ground-truth proposals need the annotation of {record.get('file_name', 'the image')}, but its record "
-                "has no 'instances'. Use a panoptic or instance dataset with a mapper of this package."
-            )
-        masks = annotated_masks(record["instances"], record["image"].shape[-2:])
-        return MaskProposals.from_binary_masks(masks.to(self.device))
+
+def annotated_proposals(record: dict) -> MaskProposals:
+    """The annotated masks of one record as proposals; ValueError if it has no annotation."""
+    if "instances" not in record:
+        raise ValueError(
+            f"Ground-truth proposals need the annotation of {record.get('file_name', 'the image')}, but its record "
+            "has no 'instances'. Use a panoptic or instance dataset with a mapper of this package."
+        )
+    return MaskProposals.from_binary_masks(annotated_masks(record["instances"], record["image"].shape[-2:]))

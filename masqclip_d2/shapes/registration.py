@@ -45,6 +45,8 @@ _SHAPES_SETS = {
     "shapes_captions": _ShapesSet("captions", "captions_images", "pretrain"),
     "shapes_closeups": _ShapesSet("captions", "closeups_images", "closeups"),
 }
+# Pictures that PictureMapper renders in each pass over masqclip_shapes_pictures, by kind.
+_NUM_PICTURES = {"closeup": 64, "collage": 10, "canvas": 9, "scene": 3}
 _EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "captions": "masqclip_captions"}
 
 
@@ -143,4 +145,14 @@ def _require_finished(root: Path, path: str) -> None:
         )
 
 
+def _register_pictures() -> None:
+    """Register the pictures for CLIP, which are rendered while it trains: records {"kind"} without files."""
+    kinds = [kind for kind, count in _NUM_PICTURES.items() for _ in range(count)]
+    records = [{"image_id": index, "file_name": "", "kind": kind} for index, kind in enumerate(kinds)]
+    register_once(
+        "masqclip_shapes_pictures", lambda: records, {"image_root": "", "evaluator_type": "masqclip_captions"}
+    )
+
+
+_register_pictures()
 register_shapes()

@@ -9,12 +9,14 @@ Shape shorthand: B images, Q mask proposals, P patches, D width, N heads, d = D 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ..clip.vision_tower import AttentionInputs, VisionBlock
 from ..ops.masked_attention import masked_attention
+from .mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder, MaskEmbeddings
 
 PROJECTIONS = ("query", "key", "value")  # in the order of `VisionBlock.input_projections`
 
@@ -71,3 +73,34 @@ class MasqAttention(nn.Module):
 
     def _projections(self) -> tuple[nn.Linear | None, ...]:
         return self.mask_query_proj, self.mask_key_proj, self.mask_value_proj
+
+
+class TunedAndUntunedAttention(MasqAttention):
+    """MasQ attention for the first half of the mask class tokens, CLIP's own for the second half."""
+
+    def forward(
+        self,
+        block: VisionBlock,
+        normed_mask_class_tokens: Tensor,
+        clip_inputs: AttentionInputs,
+        may_attend: Tensor,
+        mask_logits: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """See `MaskClassAttention.forward`; all arguments have 2 Q mask class tokens."""
+        tokens, attend = normed_mask_class_tokens.chunk(2, dim=1), may_attend.chunk(2, dim=1)
+        tuned, _ = super().forward(block, tokens[0], clip_inputs, attend[0], mask_logits)
+        untuned, _ = MaskClassAttention()(block, tokens[1], clip_inputs, attend[1], mask_logits)
+        return torch.cat([tuned, untuned], dim=2), mask_logits  # (B, N, 2 Q, d)
+
+
+class TunedAndUntunedEncoder(MaskClassTokenEncoder):
+    """Two embeddings per mask in one pass through CLIP: tuned, and untuned. Parameters as with MasQ attention alone.
+
+    Args:
+        visual, mask_attentions: see `MaskClassTokenEncoder`; the attentions are `TunedAndUntunedAttention`.
+    """
+
+    def forward(self, image: Tensor, mask_logits: Tensor) -> MaskEmbeddings:
+        """As `MaskClassTokenEncoder.forward`, but `mask_embeddings` is (B, Q, 2, E): tuned, untuned."""
+        encoded = super().forward(image, torch.cat([mask_logits, mask_logits], dim=1))
+        return replace(encoded, mask_embeddings=torch.stack(encoded.mask_embeddings.chunk(2, dim=1), dim=2))

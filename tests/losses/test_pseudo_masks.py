@@ -43,5 +43,5 @@ def test_no_base_masks_and_no_teacher_masks():
 def test_rules_are_those_of_the_configuration():
     distillation = "MODEL.MASQCLIP.DISTILLATION."
     opts = [f"{distillation}SCORE_THRESHOLD", "0.7", f"{distillation}BASE_OVERLAP_LIMIT", "0.2"]
-    opts += [f"{distillation}PSEUDO_OVERLAP_LIMIT", "0.3", "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "50"]
+    opts += [f"{distillation}PSEUDO_OVERLAP_LIMIT", "0.3", f"{distillation}NUM_POINTS", "50"]
     assert PseudoMaskRules.from_config(load_config("shapes/student", opts)) == PseudoMaskRules(0.7, 0.2, 0.3, 50)

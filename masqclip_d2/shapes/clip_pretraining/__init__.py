@@ -2,5 +2,6 @@
 
 from .caption_mapper import CaptionMapper
 from .model import ClipPretraining
+from .picture_mapper import PictureMapper
 
-__all__ = ["CaptionMapper", "ClipPretraining"]
+__all__ = ["CaptionMapper", "ClipPretraining", "PictureMapper"]

@@ -20,7 +20,7 @@ from ...data.mappers import (
 
 @register_mapper("captions")
 class CaptionMapper:
-    """Image and caption; adds the key `caption` (str) to those of `data.mappers`.
+    """Image and caption; adds the key `captions` (list of one str) to those of `data.mappers`.
 
     The image is resized to `resolution` pixels on its shorter side and cropped to a square: at a random place in
     training, in the center at test. In training it may be flipped, since captions of Shapes do not mention left and
@@ -54,4 +54,4 @@ class CaptionMapper:
         top, left = ((side - self.resolution) // 2 for side in image.shape[:2])
         square = image[top : top + self.resolution, left : left + self.resolution]
         fields = image_fields(record, image_hw)
-        return {**fields, "image": channels_first(square), "caption": record["caption"]}
+        return {**fields, "image": channels_first(square), "captions": [record["caption"]]}

@@ -12,27 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...categories import Category
+from .frame import Frame
 
-_SAMPLES = 3  # per pixel and axis
+_SAMPLES = {1: 3}  # per pixel and axis, by scale
+_SAMPLES_AT_LARGER_SCALES = 2
 
 Floats = NDArray[np.floating]  # float32 in practice
 Color = Floats  # (3,) RGB in [0, 1]
-# Offsets (dx, dy) in pixels from an object's centre -> (inside the object, has its second colour).
+# Offsets (dx, dy) in units from an object's centre -> (inside the object, has its second colour).
 Membership = Callable[[Floats, Floats], tuple[NDArray[np.bool_], NDArray[np.bool_]]]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A labelled region of a scene. `object_size` is the longer side of the drawn object in pixels, 0 for stuff."""
+    """A labelled region of a scene. `object_size` is the longer side of the drawn object in units, 0 for stuff."""
 
     category: Category
     object_size: float
 
 
 class Canvas:
-    """Image under construction, (H, W, 3) float32 in [0, 1], with the segment of each pixel."""
+    """Image under construction, (H, W, 3) float32 in [0, 1], with the segment of each pixel. Areas are in pixels."""
 
-    def __init__(self, image: Floats, segment_map: NDArray[np.uint8], segments: list[Segment]) -> None:
+    def __init__(self, frame: Frame, image: Floats, segment_map: NDArray[np.uint8], segments: list[Segment]) -> None:
+        self.frame = frame
         self.image = image
         self.segment_map = segment_map
         self.segments = segments
@@ -40,17 +43,14 @@ class Canvas:
         self.areas: list[int] = np.bincount(segment_map.ravel(), minlength=len(segments) + 1).tolist()
         self.full_areas = list(self.areas)  # without occlusion by later objects
 
-    @property
-    def hw(self) -> tuple[int, int]:
-        height, width = self.segment_map.shape
-        return height, width
-
     def mean_color_around(self, x: float, y: float, radius: float) -> Color:
-        """Return the mean colour of a square window around a point."""
-        window = self.image[
-            max(int(y - radius), 0) : max(int(y + radius) + 1, 1), max(int(x - radius), 0) : max(int(x + radius) + 1, 1)
-        ]
-        return window.reshape(-1, 3).mean(axis=0)
+        """Return the mean colour of a square window around a point; arguments in units."""
+        rows, columns = (slice(*self._window(center, radius)) for center in (y, x))
+        return self.image[rows, columns].reshape(-1, 3).mean(axis=0)
+
+    def _window(self, center: float, radius: float) -> tuple[int, int]:
+        scale = self.frame.scale
+        return max(int((center - radius) * scale), 0), max(int((center + radius) * scale) + 1, 1)
 
     def covered_areas(self, patch: Patch) -> NDArray[np.signedinteger]:
         """Return the number of visible pixels that void and each segment would lose to the patch."""
@@ -74,27 +74,41 @@ class Canvas:
 
 
 class Patch:
-    """An object, super-sampled in a window of the frame that contains it."""
+    """An object, super-sampled in a window of the frame that contains it.
 
-    def __init__(self, hw: tuple[int, int], x: float, y: float, radius: float, membership: Membership) -> None:
-        self.x, self.y = x, y
-        top, bottom = max(int(y - radius), 0), min(int(y + radius) + 2, hw[0])
-        left, right = max(int(x - radius), 0), min(int(x + radius) + 2, hw[1])
+    Args:
+        frame: the frame; the object may lie partly outside.
+        x, y: its center, in units.
+        radius: of a circle around the center that contains it, in units.
+        membership: the object.
+    """
+
+    def __init__(self, frame: Frame, x: float, y: float, radius: float, membership: Membership) -> None:
+        height, width = frame.pixels
+        self.x, self.y, self.scale = x, y, frame.scale
+        self._samples = _SAMPLES.get(frame.scale, _SAMPLES_AT_LARGER_SCALES)
+        top, bottom = max(int((y - radius) * self.scale), 0), min(int((y + radius) * self.scale) + 2, height)
+        left, right = max(int((x - radius) * self.scale), 0), min(int((x + radius) * self.scale) + 2, width)
         self.window = (slice(top, bottom), slice(left, right))
-        sample_x = (np.arange((right - left) * _SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES + np.float32(left - x)
-        sample_y = (np.arange((bottom - top) * _SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES + np.float32(top - y)
+        sample_x = self._offsets(left, right, x)
+        sample_y = self._offsets(top, bottom, y)
         inside, second = membership(*np.broadcast_arrays(sample_x[None], sample_y[:, None]))
-        self.coverage = _pixel_means(inside)  # (h, w) in [0, 1]
-        self.second_coverage = _pixel_means(inside & second)
+        self.coverage = _pixel_means(inside, self._samples)  # (h, w) in [0, 1]
+        self.second_coverage = _pixel_means(inside & second, self._samples)
         self.mask = self.coverage >= 0.5
 
+    def _offsets(self, start: int, stop: int, center: float) -> Floats:
+        """Offsets in units from the center of the samples of the pixels `start` to `stop` along one axis."""
+        steps = (np.arange((stop - start) * self._samples, dtype=np.float32) + 0.5) / (self._samples * self.scale)
+        return steps + np.float32(start / self.scale - center)
+
     def paint(self, canvas: Canvas, first: Color, second: Color, shade: NDArray[np.float64]) -> None:
-        """Blend the object over the image; `shade` is the change of brightness per pixel along (x, y)."""
+        """Blend the object over the image; `shade` is the change of brightness per unit along (x, y)."""
         rows, columns = self.window
         light = (
             1
-            + np.float32(shade[1]) * (np.arange(rows.start, rows.stop, dtype=np.float32) - np.float32(self.y))[:, None]
-            + np.float32(shade[0]) * (np.arange(columns.start, columns.stop, dtype=np.float32) - np.float32(self.x))
+            + np.float32(shade[1]) * (canvas.frame.y[rows] - np.float32(self.y))
+            + np.float32(shade[0]) * (canvas.frame.x[columns] - np.float32(self.x))
         )
         first_part = ((self.coverage - self.second_coverage) * light)[..., None]
         second_part = (self.second_coverage * light)[..., None]
@@ -102,9 +116,9 @@ class Patch:
         canvas.image[self.window] = behind + first_part * first + second_part * second
 
 
-def _pixel_means(samples: NDArray[np.bool_]) -> Floats:
-    """Return the share (h, w) float32 of True among the samples (3h, 3w) of each pixel."""
-    height, width = samples.shape[0] // _SAMPLES, samples.shape[1] // _SAMPLES
-    blocks = samples.view(np.uint8).reshape(height, _SAMPLES, width, _SAMPLES)
-    counts = sum((blocks[:, i, :, j] for i in range(_SAMPLES) for j in range(_SAMPLES)), np.uint8(0))
-    return counts.astype(np.float32) / np.float32(_SAMPLES**2)
+def _pixel_means(inside: NDArray[np.bool_], samples: int) -> Floats:
+    """Return the share (h, w) float32 of True among the samples (h * samples, w * samples) of each pixel."""
+    height, width = inside.shape[0] // samples, inside.shape[1] // samples
+    blocks = inside.view(np.uint8).reshape(height, samples, width, samples)
+    counts = sum((blocks[:, i, :, j] for i in range(samples) for j in range(samples)), np.uint8(0))
+    return counts.astype(np.float32) / np.float32(samples**2)

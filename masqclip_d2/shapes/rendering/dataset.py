@@ -28,6 +28,7 @@ from .annotations import (
     semantic_png,
 )
 from .captions import describe
+from .frame import Frame
 from .objects import CLEAR_SIZES, CLOSEUP_SIZES, SCENE_SIZES
 from .scene import Scene, render_portrait, render_scene
 
@@ -37,8 +38,8 @@ MANIFEST = "manifest.json"
 _WORLD_NAME = "masqclip_d2 shapes"
 _PARTS = ".parts"  # folder with the records of finished chunks, until the annotation files are written
 _PNG_LEVEL = 1  # fast; noise hardly compresses
-_SCENE_SIDES = (128, 144, 160, 176)  # pixels
-_CAPTION_SIDE, _CLOSEUP_SIDE = 128, 64  # pixels
+_SCENE_SIDES = (128, 144, 160, 176)  # units
+_CAPTION_SIDE, _CLOSEUP_SIDE = 128, 64  # units
 _PORTRAIT_SHARE = 0.7  # share of the close-ups
 _CLEAR_SHARE = 0.6  # share of the captioned images
 _PORTRAIT_NAME_SHARE = 0.5  # share of captions of portraits that consist of the name
@@ -47,16 +48,17 @@ _IMAGE_FOLDERS = {"train": "train", "val": "val", "captions": "captions_images",
 # Splits without segment labels, and the suffix of their caption files.
 _CAPTION_FILES = {"captions": "pretrain", "closeups": "closeups"}
 _MAX_IMAGES = 10_000_000
+_MAX_SCALE = 8
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ShapesSpec:
-    """Content of a Shapes folder: numbers of images, and the seed.
+    """Content of a Shapes folder: numbers of images, seed, and pixels per unit of length.
 
     Raises:
-        ValueError: a number is negative, or all are 0.
+        ValueError: a number is negative, all are 0, or the scale is not from 1 to 8.
     """
 
     num_train: int
@@ -64,11 +66,14 @@ class ShapesSpec:
     num_captions: int
     seed: int = 0
     num_closeups: int = 0
+    scale: int = 1
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if not 0 <= value <= _MAX_IMAGES:
                 raise ValueError(f"{name} must be from 0 to {_MAX_IMAGES}, got {value}.")
+        if not 1 <= self.scale <= _MAX_SCALE:
+            raise ValueError(f"scale must be from 1 to {_MAX_SCALE} pixels per unit, got {self.scale}.")
         if not any(self.counts.values()):
             raise ValueError("Nothing to render: num_train, num_val, num_captions and num_closeups are all 0.")
 
@@ -83,43 +88,44 @@ class ShapesSpec:
 
     def includes(self, other: ShapesSpec) -> bool:
         """Return True if this spec contains all images of `other`."""
-        return self.seed == other.seed and all(self.counts[split] >= n for split, n in other.counts.items())
+        same_world = (self.seed, self.scale) == (other.seed, other.scale)
+        return same_world and all(self.counts[split] >= n for split, n in other.counts.items())
 
 
-def render_image(split: str, index: int, seed: int) -> tuple[Scene, str]:
+def render_image(split: str, index: int, seed: int, scale: int = 1) -> tuple[Scene, str]:
     """Render image `index` (from 0) of a split, and its caption.
 
-    "train" and "val": scenes with sides of 128 to 176 pixels and 1 to 8 things. "captions": 128 x 128 pixels, mostly 1
-    to 3 things of at least 20 pixels in clear colours, otherwise 0 to 3 things as in scenes. "closeups": 64 x 64
-    pixels, mostly a portrait of one thing, otherwise 0 to 2 things of 14 to 72 pixels.
+    "train" and "val": scenes with sides of 128 to 176 units and 1 to 8 things. "captions": 128 x 128 units, mostly 1
+    to 3 things of at least 20 units in clear colors, otherwise 0 to 3 things as in scenes. "closeups": 64 x 64 units,
+    mostly a portrait of one thing, otherwise 0 to 2 things of 14 to 72 units. A unit is `scale` pixels.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLIT_CODES[split], index]))
     object_sizes = SCENE_SIZES
     if split == "closeups" and rng.random() < _PORTRAIT_SHARE:
-        scene = render_portrait(rng, (_CLOSEUP_SIDE, _CLOSEUP_SIDE))
+        scene = render_portrait(rng, Frame(_CLOSEUP_SIDE, _CLOSEUP_SIDE, scale))
         return scene, describe(rng, scene, name_share=_PORTRAIT_NAME_SHARE)
     if split == "closeups":
-        hw = (_CLOSEUP_SIDE, _CLOSEUP_SIDE)
+        frame = Frame(_CLOSEUP_SIDE, _CLOSEUP_SIDE, scale)
         num_things = rng.choice(3, p=(0.08, 0.74, 0.18))
         num_stuff = 1 + rng.choice(2, p=(0.70, 0.30))
         num_distractors = rng.choice(2, p=(0.70, 0.30))
         object_sizes = CLOSEUP_SIZES
     elif split == "captions" and rng.random() < _CLEAR_SHARE:
-        hw = (_CAPTION_SIDE, _CAPTION_SIDE)
+        frame = Frame(_CAPTION_SIDE, _CAPTION_SIDE, scale)
         num_things, num_stuff = 1 + rng.choice(3, p=(0.50, 0.30, 0.20)), 1 + rng.choice(2, p=(0.80, 0.20))
-        scene = render_scene(rng, hw, int(num_things), int(num_stuff), 0, CLEAR_SIZES, clear=True)
+        scene = render_scene(rng, frame, int(num_things), int(num_stuff), 0, CLEAR_SIZES, clear=True)
         return scene, describe(rng, scene, name_share=_PORTRAIT_NAME_SHARE)
     elif split == "captions":
-        hw = (_CAPTION_SIDE, _CAPTION_SIDE)
+        frame = Frame(_CAPTION_SIDE, _CAPTION_SIDE, scale)
         num_things = rng.choice(4, p=(0.08, 0.64, 0.18, 0.10))
         num_stuff = 1 + rng.choice(3, p=(0.70, 0.25, 0.05))
         num_distractors = rng.integers(0, 3)
     else:
-        hw = (int(rng.choice(_SCENE_SIDES)), int(rng.choice(_SCENE_SIDES)))
+        frame = Frame(int(rng.choice(_SCENE_SIDES)), int(rng.choice(_SCENE_SIDES)), scale)
         num_things = rng.integers(1, 9)
         num_stuff = 1 + rng.choice(3, p=(0.30, 0.40, 0.30))
         num_distractors = rng.integers(0, 5)
-    scene = render_scene(rng, hw, int(num_things), int(num_stuff), int(num_distractors), object_sizes)
+    scene = render_scene(rng, frame, int(num_things), int(num_stuff), int(num_distractors), object_sizes)
     return scene, describe(rng, scene)
 
 
@@ -148,7 +154,9 @@ def write_shapes(
         return output
     save_json(output / MANIFEST, _manifest(spec, complete=False))
     chunks = {
-        split: in_chunks(partial(_write_image, output, split, spec.seed), range(count), output / _PARTS, split)
+        split: in_chunks(
+            partial(_write_image, output, split, spec.seed, spec.scale), range(count), output / _PARTS, split
+        )
         for split, count in spec.counts.items()
     }
     run_chunks(sum(chunks.values(), []), "shapes", num_workers=num_workers, progress=progress)
@@ -206,8 +214,8 @@ def _manifest(spec: ShapesSpec, complete: bool) -> dict[str, Any]:
     return {"name": _WORLD_NAME, "world_version": WORLD_VERSION, "spec": asdict(spec), "complete": complete}
 
 
-def _write_image(output: Path, split: str, seed: int, index: int) -> dict[str, Any]:
-    scene, caption = render_image(split, index, seed)
+def _write_image(output: Path, split: str, seed: int, scale: int, index: int) -> dict[str, Any]:
+    scene, caption = render_image(split, index, seed, scale)
     height, width = scene.segment_map.shape
     image_id = index + 1
     file_name = f"{image_id:012d}.png"

@@ -1,6 +1,6 @@
 """Appearance of objects in the Shapes world: pose, pattern and colours; also distractors.
 
-An object is a function of offsets in pixels from its centre (`Membership`), so that it can be sampled anywhere.
+An object is a function of offsets in units from its centre (`Membership`), so that it can be sampled anywhere.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from .canvas import Color, Membership
 from .outlines import OUTLINES
 from .patterns import CENTRED_PATTERNS, PATTERNS
 
-MIN_OBJECT_SIZE, MAX_OBJECT_SIZE = 8.0, 96.0  # pixels, longer side
+MIN_OBJECT_SIZE, MAX_OBJECT_SIZE = 8.0, 96.0  # units, longer side
 # Longer sides of objects: (low, high, share of the objects), log-uniform in between.
 SizeRanges = tuple[tuple[float, float, float], ...]
 SCENE_SIZES: SizeRanges = ((MIN_OBJECT_SIZE, 24.0, 0.25), (24.0, 64.0, 0.55), (64.0, MAX_OBJECT_SIZE, 0.20))
-CLOSEUP_SIZES: SizeRanges = ((14.0, 72.0, 1.0),)  # from barely recognizable to larger than the 64-pixel frame
+CLOSEUP_SIZES: SizeRanges = ((14.0, 72.0, 1.0),)  # from barely recognizable to larger than the frame of 64
 CLEAR_SIZES: SizeRanges = ((20.0, 96.0, 1.0),)  # the subject of a photograph
 MAX_ROTATION_DEGREES = 30.0  # squares do not become diamonds
 
 _PATTERN_PERIOD = (0.20, 0.34)  # share of the object's size
-_MIN_PATTERN_PERIOD = 3.5  # pixels; smaller patterns blur to their mean colour
+_MIN_PATTERN_PERIOD = 3.5  # units; smaller patterns blur to their mean colour
 _CAMOUFLAGE_SHARE = 0.35  # share of objects with one colour close to their background
 _CAMOUFLAGE = (0.12, 0.30)  # Euclidean distance in RGB, at most sqrt(3); less would make the outline invisible
 _LOW_CONTRAST_SHARE = 0.50  # share of objects with two similar colours
@@ -31,13 +31,13 @@ _CLEAR_CONTRAST = 0.45
 
 
 def random_object_size(rng: Generator, ranges: SizeRanges) -> float:
-    """Draw the longer side of an object, in pixels."""
+    """Draw the longer side of an object, in units."""
     low, high, _ = ranges[rng.choice(len(ranges), p=[share for _, _, share in ranges])]
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def patterned_object(rng: Generator, shape: str, pattern: str, size: float) -> Membership:
-    """Draw the pose of an object. Its longer side is `size` pixels before rotation."""
+    """Draw the pose of an object. Its longer side is `size` units before rotation."""
     half = np.float32(size / 2)
     turn = np.deg2rad(rng.uniform(-MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES))
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
@@ -61,7 +61,7 @@ def patterned_object(rng: Generator, shape: str, pattern: str, size: float) -> M
 
 
 def full_area(membership: Membership, size: float) -> float:
-    """Return the area of the whole object in pixels, inside the frame or not; from 48 x 48 samples."""
+    """Return the area of the whole object in square units, inside the frame or not; from 48 x 48 samples."""
     side = np.float32(size * np.sqrt(2))  # contains the object in any pose
     offsets = side * ((np.arange(48, dtype=np.float32) + 0.5) / 48 - 0.5)
     inside, _ = membership(*np.broadcast_arrays(offsets[None], offsets[:, None]))

@@ -18,7 +18,7 @@ def wide(tmp_path):
 
 def test_middle_square_at_test(wide):
     mapped = CaptionMapper(resolution=10, is_train=False)(wide)
-    assert mapped["caption"] == "a striped star"
+    assert mapped["captions"] == ["a striped star"]
     assert mapped["image"].shape == (3, 10, 10)
     assert mapped["image"][1, 0].tolist() == list(range(50, 150, 10))
 

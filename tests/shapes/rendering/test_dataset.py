@@ -111,7 +111,14 @@ def test_every_image_has_a_caption(shapes_folder):
 def test_finished_folder(shapes_folder):
     manifest = read_manifest(shapes_folder)
     assert manifest["complete"] is True
-    assert manifest["spec"] == {"num_train": 40, "num_val": 8, "num_captions": 8, "seed": 3, "num_closeups": 8}
+    assert manifest["spec"] == {
+        "num_train": 40,
+        "num_val": 8,
+        "num_captions": 8,
+        "seed": 3,
+        "num_closeups": 8,
+        "scale": 1,
+    }
     assert not list(shapes_folder.rglob("*.tmp"))
     assert not (shapes_folder / ".parts").exists()
 
@@ -140,11 +147,11 @@ def test_an_interrupted_run_is_resumed(tmp_path, shapes_folder, monkeypatch):
     rendered = []
     original = dataset.render_image
 
-    def stops_in_the_second_chunk(split, index, seed):
+    def stops_in_the_second_chunk(split, index, seed, scale):
         if len(rendered) == 35:
             raise KeyboardInterrupt
         rendered.append((split, index))
-        return original(split, index, seed)
+        return original(split, index, seed, scale)
 
     monkeypatch.setattr(dataset, "render_image", stops_in_the_second_chunk)
     with pytest.raises(KeyboardInterrupt):
@@ -196,7 +203,9 @@ class TestExistingShapesFolders:
         assert write_shapes(shapes_folder, spec, exist_ok=True, progress=False) == shapes_folder
         assert _files(shapes_folder) == before
 
-    @pytest.mark.parametrize("spec", [ShapesSpec(40, 8, 8, seed=4), ShapesSpec(50, 0, 8, seed=3)])
+    @pytest.mark.parametrize(
+        "spec", [ShapesSpec(40, 8, 8, seed=4), ShapesSpec(50, 0, 8, seed=3), ShapesSpec(40, 8, 8, 3, 8, scale=2)]
+    )
     def test_existing_images_are_not_deleted(self, shapes_folder, spec):
         with pytest.raises(FileExistsError, match="does not include"):
             write_shapes(shapes_folder, spec, exist_ok=True, progress=False)
@@ -214,6 +223,7 @@ class TestExistingShapesFolders:
         ((-1, 0, 0), "num_train must be from 0"),
         ((1, 1, 1, -5), "seed must be from 0"),
         ((0, 0, 0), "Nothing to render"),
+        ((1, 0, 0, 0, 0, 0), "scale must be from 1 to 8"),
         ((10**9, 0, 0), "num_train must be from 0 to"),
     ],
 )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from masqclip_d2.categories import load_categories
-from masqclip_d2.shapes.rendering import render_image, render_scene
+from masqclip_d2.shapes.rendering import Frame, render_image, render_scene
 from masqclip_d2.shapes.rendering.canvas import Canvas, Patch, Segment
 from masqclip_d2.shapes.rendering.objects import (
     SCENE_SIZES,
@@ -58,8 +58,8 @@ def test_plain_shows_one_color():
 
 
 def test_the_same_state_renders_the_same_scene():
-    first, second = (render_scene(np.random.default_rng(5), (64, 80), 4, 2, 2) for _ in range(2))
-    other = render_scene(np.random.default_rng(6), (64, 80), 4, 2, 2)
+    first, second = (render_scene(np.random.default_rng(5), Frame(64, 80), 4, 2, 2) for _ in range(2))
+    other = render_scene(np.random.default_rng(6), Frame(64, 80), 4, 2, 2)
     assert np.array_equal(first.image, second.image)
     assert np.array_equal(first.segment_map, second.segment_map)
     assert not np.array_equal(first.image, other.image)
@@ -95,8 +95,8 @@ def test_mask_is_the_pixels_covered_at_least_half():
     def membership(dx, dy):
         return (np.abs(dx) <= 2) & (np.abs(dy) <= 2), np.zeros(dx.shape, dtype=bool)
 
-    patch = Patch((10, 10), 4.4, 5.0, 4.0, membership)
-    canvas = Canvas(np.zeros((10, 10, 3), np.float32), np.ones((10, 10), np.uint8), [])
+    patch = Patch(Frame(10, 10), 4.4, 5.0, 4.0, membership)
+    canvas = Canvas(Frame(10, 10), np.zeros((10, 10, 3), np.float32), np.ones((10, 10), np.uint8), [])
     canvas.segments.append(Segment(load_categories("shapes")[40], 0.0))
     canvas.areas, canvas.full_areas = [0, 100], [0, 100]
     patch.paint(canvas, np.ones(3, np.float32), np.ones(3, np.float32), np.zeros(2))
@@ -115,7 +115,7 @@ def test_full_area_of_an_object_outside_the_frame():
 def test_things_stay_visible_behind_each_other():
     """A crowded frame: whatever is drawn keeps at least 35 % of what it had when it was drawn."""
     for seed in range(5):
-        scene = render_scene(np.random.default_rng(seed), (128, 128), 30, 1, 0)
+        scene = render_scene(np.random.default_rng(seed), Frame(128, 128), 30, 1, 0)
         for label, segment in enumerate(scene.segments, start=1):
             if segment.category.isthing:
                 smallest_share = (
@@ -140,7 +140,7 @@ def test_colors_have_a_minimum_contrast(plain):
 
 @pytest.mark.parametrize("kind", TEXTURES)
 def test_textures_fill_the_frame(kind):
-    image = TEXTURES[kind](np.random.default_rng(0), (37, 53))
+    image = TEXTURES[kind](np.random.default_rng(0), Frame(37, 53))
     assert image.shape == (37, 53, 3)
     assert image.min() >= -1e-6
     assert image.max() <= 1 + 1e-6
@@ -148,7 +148,7 @@ def test_textures_fill_the_frame(kind):
 
 
 def test_smooth_noise_is_smooth_and_fills_its_range():
-    noise = smooth_noise(np.random.default_rng(0), (200, 200), (20, 20))
+    noise = smooth_noise(np.random.default_rng(0), Frame(200, 200), (20, 20))
     assert noise.shape == (200, 200)
     assert 0 <= noise.min() < 0.1
     assert 0.9 < noise.max() <= 1
@@ -167,7 +167,7 @@ def test_closeups_are_small_frames_with_large_things():
 def test_portraits_show_one_whole_thing_in_the_middle():
     rng = np.random.default_rng(3)
     for _ in range(30):
-        scene = render_portrait(rng, (64, 64))
+        scene = render_portrait(rng, Frame(64, 64))
         stuff, thing = scene.segments
         assert (stuff.category.isthing, thing.category.isthing) == (False, True)
         mask = scene.segment_map == 2
@@ -179,3 +179,42 @@ def test_portraits_are_most_of_the_closeups():
     scenes = [render_image("closeups", index, seed=0)[0] for index in range(100)]
     single = [scene for scene in scenes if sum(segment.category.isthing for segment in scene.segments) == 1]
     assert len(single) > 70
+
+
+def test_a_larger_scale_has_more_pixels_and_the_same_sizes():
+    scenes = [render_image("val", index, seed=0, scale=2)[0] for index in range(20)]
+    assert all(side in (256, 288, 320, 352) for scene in scenes for side in scene.segment_map.shape)
+    for scene in scenes:
+        areas = np.bincount(scene.segment_map.ravel(), minlength=len(scene.segments) + 1)[1:]
+        assert areas.min() >= 16 * 4
+        for segment, area in zip(scene.segments, areas, strict=True):
+            assert segment.object_size <= 96  # in units, as at scale 1
+            assert not segment.category.isthing or area <= 1.1 * (2 * segment.object_size) ** 2
+    # The share of things, over many scenes, does not depend on the scale.
+    shares = []
+    for scale in (1, 2):
+        scenes = [render_image("train", index, seed=1, scale=scale)[0] for index in range(60)]
+        is_thing = [[False] + [segment.category.isthing for segment in scene.segments] for scene in scenes]
+        shares.append(
+            np.mean([np.array(things)[s.segment_map].mean() for things, s in zip(is_thing, scenes, strict=True)])
+        )
+    assert shares[0] == pytest.approx(shares[1], abs=0.06)
+
+
+def test_edges_are_anti_aliased_at_every_scale():
+    def membership(dx, dy):
+        return dx * dx + dy * dy <= 9, np.zeros(dx.shape, dtype=bool)
+
+    for scale in (1, 2, 3):
+        patch = Patch(Frame(10, 10, scale), 5.0, 5.0, 4.0, membership)
+        assert patch.coverage.sum() == pytest.approx(np.pi * 9 * scale**2, rel=0.03)
+        assert ((patch.coverage > 0.1) & (patch.coverage < 0.9)).any()
+
+
+def test_portraits_on_one_color_have_no_stuff():
+    ground = np.array([0.2, 0.4, 0.6], dtype=np.float32)
+    scene = render_portrait(np.random.default_rng(0), Frame(64, 64), ground)
+    (thing,) = scene.segments
+    assert thing.category.isthing
+    outside = scene.image[scene.segment_map == 0].astype(float) / 255
+    assert np.abs(outside.mean(axis=0) / outside.mean() - ground / ground.mean()).max() < 0.15  # but for a color cast
