@@ -66,6 +66,14 @@ class VisionBlock(Protocol):
         ...
 
 
+class ProjectingBlock(VisionBlock, Protocol):
+    """A block whose output projection can be used alone; value pooling needs it of the last block."""
+
+    def project_attended(self, attended: Tensor) -> Tensor:
+        """The output projection of `attended` (B, N, L, d), without residual connection and MLP: (B, L, D)."""
+        ...
+
+
 class VisionTower(Protocol):
     """A CLIP vision tower as `visual_encoder` uses it; also an `nn.Module`."""
 

@@ -9,10 +9,12 @@ Shape shorthand: B images, Q mask proposals, P patches, D width, N heads, d = D 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
-from ..clip.vision_tower import VisionTower
+from ..clip.vision_tower import ProjectingBlock, VisionTower
 from .attend_mask import touched_patches
 from .mask_class_tokens import MaskEmbeddings
 
@@ -21,7 +23,7 @@ class ValuePoolingEncoder(nn.Module):
     """CLIP's vision tower with embeddings of masks from the last block's values. Masks are not refined.
 
     Args:
-        visual: the tower; its blocks need `project_attended` besides the methods of `VisionBlock`.
+        visual: the tower; its last block is a `ProjectingBlock`.
 
     Raises:
         TypeError: the blocks have no `project_attended`.
@@ -44,6 +46,7 @@ class ValuePoolingEncoder(nn.Module):
             mask_logits: (B, Q, R, R) float at encoder resolution; Q may be 0. A pixel is inside from logit 0 on.
         """
         *blocks, last = self.visual.blocks
+        last = cast(ProjectingBlock, last)
         tokens = self.visual.embed(image)
         for block in blocks:
             tokens = block.attend(tokens, block.attention_inputs(tokens))

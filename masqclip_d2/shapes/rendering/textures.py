@@ -132,7 +132,7 @@ def _wood(rng: Generator, frame: Frame) -> Image:
     return image * np.clip(to_gap, 0.35, 1)[..., None]
 
 
-TEXTURES: dict[str, Callable[[Generator, tuple[int, int]], Image]] = {
+TEXTURES: dict[str, Callable[[Generator, Frame], Image]] = {
     "grass": _grass,
     "water": _water,
     "sand": _sand,
