@@ -134,11 +134,12 @@ class Predictor:
         confidence_threshold: float = 0.0,
         batch_size: int = 8,
     ) -> list[Segmentation]:
-        """Segment several images; the same as one call each, but images of similar size share a pass of the proposer.
+        """Segment several images; the same as one call each, but images share passes of the networks.
 
         Args:
             images: see `encode`.
-            batch_size: number of images in memory at a time.
+            batch_size: number of images in memory at a time. Of these, images of similar size share a pass of the
+                proposer, and images with equally many masks one of the visual encoder.
 
         Raises:
             TypeError: `images` is a single image.

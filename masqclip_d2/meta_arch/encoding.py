@@ -5,8 +5,10 @@ Shape shorthand: B images, Q mask proposals, E embedding, R input resolution of 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -85,15 +87,44 @@ def encoder_input(
     return EncoderInput(visual.preprocessing.image(image, resolution), mask_logits, (height, width))
 
 
+def encode_masks_of_images(
+    visual_encoder: VisualEncoder, entered: Sequence[EncoderInput], proposals: Sequence[MaskProposals]
+) -> list[tuple[Tensor, MaskProposals]]:
+    """Embed the masks of images: those with equally many masks in one pass, so that nothing is padded.
+
+    If memory runs out, one image at a time, then one mask at a time.
+
+    Returns:
+        Per image (Q, E) mask embeddings, not unit length, and the proposals with the masks as the encoder refined them,
+        or unchanged if it does not refine.
+    """
+    groups = defaultdict(list)
+    for index, of_image in enumerate(proposals):
+        groups[len(of_image)].append(index)
+    embedded: dict[int, tuple[Tensor, MaskProposals]] = {}
+    for members in groups.values():
+        rows = [(entered[index], proposals[index]) for index in members]
+        found = in_smaller_pieces(partial(_encode_group, visual_encoder), rows, "encoder inputs")
+        embedded.update(zip(members, found, strict=True))
+    return [embedded[index] for index in range(len(proposals))]
+
+
+def _encode_group(
+    visual_encoder: VisualEncoder, rows: Sequence[tuple[EncoderInput, MaskProposals]]
+) -> list[tuple[Tensor, MaskProposals]]:
+    if len(rows) == 1:
+        return [encode_masks(visual_encoder, *rows[0])]
+    images = torch.stack([one.image for one, _ in rows])
+    encoded = visual_encoder(images, torch.stack([one.mask_logits for one, _ in rows]))
+    refined = encoded.refined_mask_logits[-1] if encoded.refined_mask_logits else [None] * len(rows)
+    found = zip(encoded.mask_embeddings, rows, refined, strict=True)
+    return [(embeddings, _with_masks(proposals, masks, one)) for embeddings, (one, proposals), masks in found]
+
+
 def encode_masks(
     visual_encoder: VisualEncoder, entered: EncoderInput, proposals: MaskProposals
 ) -> tuple[Tensor, MaskProposals]:
-    """Embed the masks of one image; if memory runs out, one mask at a time.
-
-    Returns:
-        (Q, E) mask embeddings, not unit length; the proposals with the masks as the encoder refined them, or unchanged
-        if it does not refine.
-    """
+    """Embed the masks of one image; if memory runs out, one mask at a time. Results as in `encode_masks_of_images`."""
 
     def encode(masks: Tensor) -> list[tuple[Tensor, Tensor | None]]:
         encoded = visual_encoder(entered.image[None], masks[None])
@@ -104,12 +135,17 @@ def encode_masks(
         return visual_encoder(entered.image[None], entered.mask_logits[None]).mask_embeddings[0], proposals
     what = f"masks of an image of {entered.frame_hw[0]} x {entered.frame_hw[1]} pixels"
     embeddings, refined = zip(*in_smaller_pieces(encode, entered.mask_logits, what), strict=True)
-    if refined[0] is not None:
-        masks = torch.stack(refined).float()
-        proposals = MaskProposals(
-            masks, proposals.object_scores, proposals.image_hw, entered.frame_hw, proposals.certain
-        )
-    return torch.stack(embeddings), proposals
+    masks = None if refined[0] is None else torch.stack(refined)
+    return torch.stack(embeddings), _with_masks(proposals, masks, entered)
+
+
+def _with_masks(proposals: MaskProposals, masks: Tensor | None, entered: EncoderInput) -> MaskProposals:
+    """The proposals with refined masks (Q, R, R); unchanged for None."""
+    if masks is None:
+        return proposals
+    return MaskProposals(
+        masks.float(), proposals.object_scores, proposals.image_hw, entered.frame_hw, proposals.certain
+    )
 
 
 def training_batch(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..proposer import Proposer
 from ..structures import EncodedImage, MaskProposals
-from .encoding import EncoderInput, TrainingBatch, VisualEncoder, encode_masks, encoder_input, training_batch
+from .encoding import EncoderInput, TrainingBatch, VisualEncoder, encode_masks_of_images, encoder_input, training_batch
 from .out_of_memory import in_smaller_pieces
 from .tiles import encode_in_tiles
 
@@ -71,11 +71,11 @@ class ImageEncodingModel(nn.Module):
         Raises:
             RuntimeError: memory runs out (meta_arch/out_of_memory.py).
         """
-        return self.encode_batch([record])[0] if proposals is None else self._encode(record, proposals)
+        return self.encode_batch([record])[0] if proposals is None else self._encode([record], [proposals])[0]
 
     @torch.no_grad()
     def encode_batch(self, batched_inputs: Sequence[dict]) -> list[EncodedImage]:
-        """Run the proposer on a batch and the visual encoder on each of its images.
+        """Run proposer and visual encoder on a batch.
 
         Raises:
             RuntimeError: memory runs out.
@@ -84,7 +84,7 @@ class ImageEncodingModel(nn.Module):
         height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
         size = f"images of up to {height} x {width} pixels"
         proposals = in_smaller_pieces(self._propose, batched_inputs, size)
-        encoded = [self._encode(record, found) for record, found in zip(batched_inputs, proposals, strict=True)]
+        encoded = self._encode(batched_inputs, proposals)
         if not self.proposer.needs_ground_truth:
             return encoded
         rows = zip(batched_inputs, proposals, encoded, strict=True)
@@ -101,15 +101,22 @@ class ImageEncodingModel(nn.Module):
         return [found if found.mask_logits.device == self.device else found.to(self.device) for found in proposals]
 
     @torch.no_grad()
-    def _encode(self, record: dict, proposals: MaskProposals) -> EncodedImage:
-        image = record["image"]
+    def _encode(self, records: Sequence[dict], proposals: Sequence[MaskProposals]) -> list[EncodedImage]:
+        images = [record["image"] for record in records]
+        rows = list(zip(images, proposals, strict=True))
         if self.tiles > 1:
-            embeddings = encode_in_tiles(self.visual_encoder, image.to(self.device), proposals, self.tiles)
-            refined = proposals
+            found = [
+                (encode_in_tiles(self.visual_encoder, image.to(self.device), masks, self.tiles), masks)
+                for image, masks in rows
+            ]
         else:
-            embeddings, refined = encode_masks(self.visual_encoder, self.encoder_input(image, proposals), proposals)
-        output_hw = (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
-        return EncodedImage(embeddings, refined, output_hw)
+            entered = [self.encoder_input(image, masks) for image, masks in rows]
+            found = encode_masks_of_images(self.visual_encoder, entered, proposals)
+        sizes = [
+            (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
+            for record, image in zip(records, images, strict=True)
+        ]
+        return [EncodedImage(*of_image, output_hw) for of_image, output_hw in zip(found, sizes, strict=True)]
 
     def encoder_input(self, image: Tensor, proposals: MaskProposals) -> EncoderInput:
         """Input of the visual encoder for one image (3, H, W) and its masks."""

@@ -101,6 +101,32 @@ def test_proposals_of_any_float_type(make, monkeypatch, dtype):
     assert torch.isfinite(prediction["instances"].scores).all()
 
 
+@pytest.mark.parametrize("opts", [(), ("MODEL.MASQCLIP.RMA.LAYERS", "[1]")], ids=["plain", "RMA"])
+def test_images_with_equally_many_masks_share_a_pass_of_the_encoder(make, monkeypatch, opts):
+    model = make(*opts)
+    counts, records = (3, 2, 3, 0, 0), [{"image": random_image(40 + seed, 72, seed)} for seed in range(5)]
+    found = [
+        MaskProposals(torch.randn(count, 10, 18) * 5, torch.rand(count), record["image"].shape[-2:])
+        for count, record in zip(counts, records, strict=True)
+    ]
+    alone = [model.encode(record, masks) for record, masks in zip(records, found, strict=True)]
+    shapes, forward = [], model.visual_encoder.forward
+    monkeypatch.setattr(model.proposer, "propose", lambda records: found)
+
+    def recorded(images, masks):
+        shapes.append(tuple(masks.shape[:2]))
+        return forward(images, masks)
+
+    monkeypatch.setattr(model.visual_encoder, "forward", recorded)
+    together = model.encode_batch(records)
+    assert shapes == [(2, 3), (1, 2), (2, 0)]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.mask_embeddings, other.mask_embeddings, atol=1e-5, rtol=1e-5)
+        assert (one.output_hw, one.proposals.image_hw) == (other.output_hw, other.proposals.image_hw)
+        if len(one):
+            torch.testing.assert_close(one.proposals.mask_logits, other.proposals.mask_logits, atol=1e-4, rtol=1e-4)
+
+
 def test_ground_truth_proposals_are_classified_one_by_one(make):
     model = make(*GROUND_TRUTH)
     record = _annotated((24, 32))
