@@ -21,7 +21,7 @@ def _no_metadata(key: str, default: Any = None) -> Any:
     return default
 
 
-_NO_METADATA = SimpleNamespace(get=_no_metadata)  # for Detectron2's Visualizer; colours and labels are passed to it
+_NO_METADATA = SimpleNamespace(get=_no_metadata)  # for Detectron2's Visualizer; colors and labels are passed to it
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Segmentation:
         }
 
     def draw(self) -> np.ndarray:
-        """Visualization (H', W', 3) uint8 RGB: the image, enlarged if small, with coloured masks, names and scores."""
+        """Visualization (H', W', 3) uint8 RGB: the image, enlarged if small, with colored masks, names and scores."""
         from detectron2.utils.visualizer import ColorMode, Visualizer
 
         shorter = min(self.image.shape[:2])
@@ -164,7 +164,7 @@ _SEGMENTS_OF = {"panoptic": _panoptic_segments, "instance": _instance_segments, 
 
 
 def category_colors(count: int, chosen: Sequence[tuple[int, int, int] | None] = ()) -> list[tuple[float, float, float]]:
-    """RGB in [0, 1] for each category index: the chosen colour (0..255), else one that does not depend on `count`."""
+    """RGB in [0, 1] for each category index: the chosen color (0..255), else one that does not depend on `count`."""
     hues = ((index * _GOLDEN_RATIO) % 1.0 for index in range(count))
     colors = [colorsys.hsv_to_rgb(hue, 0.75 if index % 2 else 0.55, 0.95) for index, hue in enumerate(hues)]
     for index, color in enumerate(chosen):

@@ -109,7 +109,7 @@ def refuse_repeated(rows: Sequence[Mapping[str, Any]], where: str) -> None:
 
 
 def label_color(label: int) -> tuple[int, int, int]:
-    """Return the RGB colour of a label in PASCAL VOC's colour map (VOC2012 development kit): distinct, 0 is black.
+    """Return the RGB color of a label in PASCAL VOC's color map (VOC2012 development kit): distinct, 0 is black.
 
     The label's bits go to red, green and blue in turn, filling each channel from its highest bit.
     """

@@ -1,6 +1,6 @@
 """Mask logits from the resolution of the proposer to the size of the output.
 
-All resizes are bilinear with pixel centres at (i + 1/2) / size, edges repeated, without anti-aliasing.
+All resizes are bilinear with pixel centers at (i + 1/2) / size, edges repeated, without anti-aliasing.
 `masks_to_output` returns all pixels of the masks, `rows_to_output` a band of rows.
 
 Shape shorthand: Q mask proposals (or any number of maps), H x W pixels of the target.
@@ -141,10 +141,10 @@ def resize_band(band: Tensor, first_row: int, height: int, hw: tuple[int, int], 
 def _neighbours(
     height: int, target_height: int, rows: tuple[int, int], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For each target row: the source rows above and below its centre, and the weight of the one below."""
+    """For each target row: the source rows above and below its center, and the weight of the one below."""
     scale = torch.tensor(height, dtype=torch.float32) / target_height  # in float32, to round as `interpolate` does
-    centres = torch.arange(*rows, dtype=torch.float32) + 0.5
-    position = (centres * scale - 0.5).clamp(min=0)
+    centers = torch.arange(*rows, dtype=torch.float32) + 0.5
+    position = (centers * scale - 0.5).clamp(min=0)
     above = position.long().clamp(max=height - 1)
     below = (above + 1).clamp(max=height - 1)
     return above.to(device), below.to(device), (position - above).to(device)

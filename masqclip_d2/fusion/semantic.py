@@ -60,7 +60,7 @@ class MaskView:
 def semantic_inference(class_probs: Tensor, mask_logits: Tensor) -> Tensor:
     """Sum the proposals' masks, weighted by their class probabilities.
 
-    map_k = sum_q p_qk * sigmoid(mask_q), as in Mask2Former; not normalised over the categories.
+    map_k = sum_q p_qk * sigmoid(mask_q), as in Mask2Former; not normalized over the categories.
 
     Args:
         class_probs: (Q, K) in [0, 1].

@@ -37,7 +37,7 @@ def open_vocabulary_arguments(cfg) -> tuple[dict, VisionTower]:
         "extra_class": ours.TEST.EXTRA_CLASS or None,
         "use_object_score": ours.TEST.OBJECT_SCORE,
         "padding": ours.PADDING,
-        "padding_rgb": tuple(cfg.MODEL.PIXEL_MEAN),  # the mean colour, as published for MaskCLIP
+        "padding_rgb": tuple(cfg.MODEL.PIXEL_MEAN),  # the mean color, as published for MaskCLIP
         "tiles": ours.CLIP.TILES,
         "clip_is_loaded": clip.pretrained,
     }

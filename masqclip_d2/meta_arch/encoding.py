@@ -76,7 +76,7 @@ def encoder_input(
         image: (3, H, W) RGB 0..255.
         proposals: Q masks of it.
         visual: the tower of the visual encoder; its resolution and preprocessing are used.
-        padding_rgb: (3, 1, 1) colour 0..255 of the padding that the encoder gets to see (MODEL.MASQCLIP.PADDING
+        padding_rgb: (3, 1, 1) color 0..255 of the padding that the encoder gets to see (MODEL.MASQCLIP.PADDING
             "batch"); None: the encoder gets the image without padding.
     """
     if padding_rgb is not None:

@@ -96,7 +96,7 @@ class MaskDistiller(MaskProposer):
         storage = get_event_storage()
         storage.put_scalar("pseudo_masks_per_image", sum(counts) / len(counts))
         if self.visualization_period and storage.iter % self.visualization_period == 0:
-            storage.put_image("base masks (lightened) and pseudo masks (coloured)", _draw(first, counts[0]))
+            storage.put_image("base masks (lightened) and pseudo masks (colored)", _draw(first, counts[0]))
 
 
 def load_teacher(cfg) -> MaskProposer:
@@ -113,13 +113,13 @@ def load_teacher(cfg) -> MaskProposer:
 
 
 def _draw(record: dict, num_pseudo: int) -> Tensor:
-    """(3, H, W) uint8: the image, base masks lightened and pseudo masks tinted with one colour each."""
+    """(3, H, W) uint8: the image, base masks lightened and pseudo masks tinted with one color each."""
     drawing = record["image"].float().cpu()
     masks = record["instances"].gt_masks.tensor.cpu()
     num_base = len(masks) - num_pseudo
     for mask in masks[:num_base]:
         drawing[:, mask] = drawing[:, mask] * 0.5 + 127.0
-    colours = torch.randint(0, 256, (num_pseudo, 3, 1), generator=torch.Generator().manual_seed(0)).float()
-    for mask, colour in zip(masks[num_base:], colours, strict=True):
-        drawing[:, mask] = drawing[:, mask] * 0.4 + colour * 0.6
+    colors = torch.randint(0, 256, (num_pseudo, 3, 1), generator=torch.Generator().manual_seed(0)).float()
+    for mask, color in zip(masks[num_base:], colors, strict=True):
+        drawing[:, mask] = drawing[:, mask] * 0.4 + color * 0.6
     return drawing.clamp(0, 255).to(torch.uint8)

@@ -46,7 +46,7 @@ class Vocabulary:
 
     Raises:
         ValueError: no categories, blank or duplicate names, lengths or indices that do not match, unknown templates or
-            ensemble, or a value that is no colour.
+            ensemble, or a value that is no color.
     """
 
     names: tuple[str, ...]

@@ -83,6 +83,6 @@ def read_metrics(path: Path, metric: str) -> tuple[list[int], list[float]]:
 def _averaged(values: Sequence[float]) -> np.ndarray:
     """Mean over a window around each value, clipped at both ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    centres = np.arange(len(values))
-    low, high = np.maximum(centres - _WINDOW // 2, 0), np.minimum(centres + _WINDOW // 2 + 1, len(values))
+    centers = np.arange(len(values))
+    low, high = np.maximum(centers - _WINDOW // 2, 0), np.minimum(centers + _WINDOW // 2 + 1, len(values))
     return (sums[high] - sums[low]) / (high - low)

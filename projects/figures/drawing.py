@@ -1,4 +1,4 @@
-"""Panels of an image with coloured masks and labels, composed to a sheet and written as a small PNG.
+"""Panels of an image with colored masks and labels, composed to a sheet and written as a small PNG.
 
 A sheet is `SHEET_WIDTH` wide. A README shows it at about half that width; text sizes are chosen for that.
 """
@@ -21,9 +21,9 @@ MAX_FILE_SIZE = 400_000  # bytes
 _LABEL_SIZE, _CAPTION_SIZE, _TITLE_SIZE = 22, 24, 28  # pixels of text height; about half of it in a README
 _GAP = 12  # pixels between panels
 _OUTLINE = 3  # pixels
-_FILL = 0.45  # opacity of the colour inside a mask
+_FILL = 0.45  # opacity of the color inside a mask
 _HIDDEN = 2.5  # a mask smaller than so many areas of a label would be hidden by it
-_PALETTE_SIZES = (256, 128, 64, 32)  # numbers of colours, tried until the file is small enough
+_PALETTE_SIZES = (256, 128, 64, 32)  # numbers of colors, tried until the file is small enough
 _WHITE, _BLACK, _EMPHASIS = (255, 255, 255), (0, 0, 0), (190, 70, 0)
 # Far apart in hue or lightness, also from the labels of novel categories.
 _COLORS = (
@@ -53,7 +53,7 @@ class Mark:
 
 
 class Colors:
-    """RGB colours, 0..255, by name: the first twelve names have different ones."""
+    """RGB colors, 0..255, by name: the first twelve names have different ones."""
 
     def __init__(self) -> None:
         self._of: dict[str, Color] = {}
@@ -129,7 +129,7 @@ def sheet(
 
 
 def write_png(image: Image.Image, path: Path) -> None:
-    """Write atomically, with at most 256 colours, fewer if the file would exceed `MAX_FILE_SIZE`."""
+    """Write atomically, with at most 256 colors, fewer if the file would exceed `MAX_FILE_SIZE`."""
     with atomic_write(path) as temporary:
         for num_colors in _PALETTE_SIZES:
             image.convert("RGB").quantize(num_colors, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)

@@ -92,7 +92,7 @@ def draw_pseudo_masks(teacher: nn.Module, rules: PseudoMaskRules, path: Path, co
         drawn.append(panel(scene.image, marks, side))
     titles = [
         f"Training scenes: the {columns} of {_NUM_SCENES} with the most pseudo masks",
-        f"Base masks (white) and the teacher's pseudo masks (coloured). Of {len(names)} pseudo masks in all "
+        f"Base masks (white) and the teacher's pseudo masks (colored). Of {len(names)} pseudo masks in all "
         f"{_NUM_SCENES} scenes {sum(map(bool, names))} find one of {num_novel} novel segments (IoU above {_FOUND_IOU}) "
         "and are labelled with its category; the others: ?",
     ]

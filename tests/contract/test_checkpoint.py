@@ -127,8 +127,8 @@ def test_matching_takes_the_longest_suffix_and_refuses_ambiguity(tmp_path):
 def test_unknown_query_and_missing_file(tmp_path):
     checkpointer = DetectionCheckpointer(nn.Linear(1, 1))
     torch.save({"model": {}}, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="colour"):
-        checkpointer.load(str(tmp_path / "a.pth") + "?colour=True")
+    with pytest.raises(ValueError, match="color"):
+        checkpointer.load(str(tmp_path / "a.pth") + "?color=True")
     with pytest.raises((AssertionError, FileNotFoundError)):
         checkpointer.load(str(tmp_path / "none.pth"))
 

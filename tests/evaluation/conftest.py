@@ -72,7 +72,7 @@ class TinyDataset:
         segment_map, segments = self.maps[image_id]
         return [
             {
-                "id": index * 1000 + 5,  # needs more than one colour channel
+                "id": index * 1000 + 5,  # needs more than one color channel
                 "category_id": CATEGORIES[category][0],
                 "area": int((segment_map == index).sum()),
                 "iscrowd": crowd,

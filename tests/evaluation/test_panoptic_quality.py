@@ -133,7 +133,7 @@ def test_two_parts_merge_to_the_whole():
     assert 0 < whole.result()["pq"] < 1
 
 
-def test_ids_and_colours_are_inverse():
+def test_ids_and_colors_are_inverse():
     ids = np.array([[0, 1, 255, 256], [65535, 65536, 16777215, 1000005]])
     assert np.array_equal(rgb2id(id2rgb(ids)), ids)
     assert rgb2id(np.array([200, 200, 200], dtype=np.uint8)) == 200 * (1 + 256 + 65536)  # no wrap-around

@@ -6,8 +6,8 @@ import torch
 from masqclip_d2.fusion import crop_and_resize, masks_to_output, resize_maps, rows_to_output
 
 
-def test_bilinear_with_pixel_centres_at_half():
-    # Doubling [0, 4]: centres of the new pixels lie at -0.25 (edge repeated), 0.25, 0.75, 1.25 of the old.
+def test_bilinear_with_pixel_centers_at_half():
+    # Doubling [0, 4]: centers of the new pixels lie at -0.25 (edge repeated), 0.25, 0.75, 1.25 of the old.
     doubled = resize_maps(torch.tensor([[[0.0, 4.0]]]), (1, 4))
     torch.testing.assert_close(doubled, torch.tensor([[[0.0, 1.0, 3.0, 4.0]]]))
 

@@ -85,7 +85,7 @@ def _check_inputs(arrays, meta):
     if "dbg/clip_branch_image" in arrays:
         raw = ImageList.from_tensors(images, meta["size_divisibility"], pad_value=0).tensor
         yield GoldenRow("dbg/clip_branch_image", max_abs_error(raw, arrays["dbg/clip_branch_image"]), 0)
-    # MaskCLIP sees the normalised batch turned back to 0..255, so that its padding has the mean colour.
+    # MaskCLIP sees the normalized batch turned back to 0..255, so that its padding has the mean color.
     for name, antialias in (("clip_image_no_antialias", False), ("clip_image_antialias", True)):
         if f"dbg/{name}" in arrays:
             to_clip = ClipPreprocessing(antialias=antialias)

@@ -76,10 +76,10 @@ def test_a_perfect_prediction_has_no_loss():
     pred_logits = torch.tensor([[[-50.0, 50.0], [50.0, -50.0]]])
     points = iter([torch.rand(1, 32, 2), torch.rand(1, 96, 2), torch.rand(1, 8, 2)])
 
-    def at_pixel_centres(num_sets, num_points, device):
+    def at_pixel_centers(num_sets, num_points, device):
         return ((next(points) * 32).floor() + 0.5) / 32  # away from the border and the edge, which are blended
 
-    criterion = _criterion(draw_points=at_pixel_centres)
+    criterion = _criterion(draw_points=at_pixel_centers)
     losses = criterion({"pred_logits": pred_logits, "pred_masks": pred_masks}, targets)
     for name, loss in losses.items():
         assert abs(float(loss)) < 1e-5, name

@@ -41,7 +41,7 @@ def test_class_decides_between_equal_masks():
 
 
 def test_cost_is_hand_computed():
-    # Points at centres of pixels; the target covers the left of two pixels.
+    # Points at centers of pixels; the target covers the left of two pixels.
     flat = FlatTargets.from_list([{"labels": torch.tensor([0]), "masks": torch.tensor([[[1, 0]]])}], num_classes=1)
     points = torch.tensor([[[0.25, 0.5], [0.75, 0.5]]])
     x = torch.tensor([[[[1.0, -2.0]]]])  # (B, Q, h, w)

@@ -23,9 +23,9 @@ def record(hw, *boxes, seed=0):
     """An image of noise with a bright object in each box (y1, x1, y2, x2), and its annotation."""
     image = random_image(*hw, seed) // 4
     masks = torch.zeros(len(boxes), *hw, dtype=torch.bool)
-    for mask, (y1, x1, y2, x2), colour in zip(masks, boxes, torch.eye(3)[[0, 2, 1]], strict=False):
+    for mask, (y1, x1, y2, x2), color in zip(masks, boxes, torch.eye(3)[[0, 2, 1]], strict=False):
         mask[y1:y2, x1:x2] = True
-        image[:, mask] = (60 + 190 * colour[:, None]).to(torch.uint8)
+        image[:, mask] = (60 + 190 * color[:, None]).to(torch.uint8)
     return {"image": image, "instances": Instances(hw, gt_masks=BitMasks(masks))}
 
 

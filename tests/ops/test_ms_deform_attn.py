@@ -50,7 +50,7 @@ def test_no_queries():
 def test_hand_computed_samples(implementation):
     value = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 4, 1, 1)  # [[1, 2], [3, 4]]
     points = [
-        (0.25, 0.25),  # centre of pixel 1
+        (0.25, 0.25),  # center of pixel 1
         (0.5, 0.5),  # between all four
         (0.75, 0.5),  # between 2 and 4
         (0.0, 0.25),  # left border: half of pixel 1, half outside

@@ -28,7 +28,7 @@ def random_inputs(size):
 
 
 def test_reference_by_hand():
-    # One patch of one pixel with tanh 0.75, D = 2: tokens (4, -4) * 0.75 + (0, 2) = (3, -1), normalised (1, -1).
+    # One patch of one pixel with tanh 0.75, D = 2: tokens (4, -4) * 0.75 + (0, 2) = (3, -1), normalized (1, -1).
     mask = torch.full((1, 1, 1, 1), 0.75).atanh()
     weight, bias = torch.tensor([4.0, -4.0]).reshape(2, 1, 1, 1), torch.tensor([0.0, 2.0])
     key = torch.tensor([5.0, 7.0]).reshape(1, 1, 1, 2)

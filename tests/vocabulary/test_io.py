@@ -92,7 +92,7 @@ def test_written_files_are_short(tmp_path):
         ("[]", "The vocabulary is empty"),
         ("{category: [cat]}", "the unknown key 'category'; known: categories, .* Did you mean 'categories'"),
         ("{categories: [cat], negatives: []}", "unknown key 'negatives'.* 'negatives' is now 'background_prompts'"),
-        ("{categories: [cat], colours: []}", "the unknown key 'colours'; known: categories, templates, ensemble"),
+        ("{categories: [cat], colors: []}", "the unknown key 'colors'; known: categories, templates, ensemble"),
         ("[{name: cat, synonym: [kitten]}]", "category 1 has the unknown key 'synonym'.* Did you mean 'synonyms'"),
         ("[{synonyms: [cat]}]", "category 1 needs a string as its 'name', got None"),
         ("[cat, no]", r"category 2 is False \(bool\); give a string \(in quotes\)"),

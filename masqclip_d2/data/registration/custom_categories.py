@@ -62,7 +62,7 @@ def vocabulary_metadata(
         ids: category id of each.
         is_thing: for each, whether it is a thing.
         novel: names of the novel categories.
-        colors: (red, green, blue), 0..255, by category id, for categories without a colour in the vocabulary.
+        colors: (red, green, blue), 0..255, by category id, for categories without a color in the vocabulary.
 
     Raises:
         ValueError: a novel name is not among the categories.

@@ -18,7 +18,7 @@ from tests.original_formats import (
     write_pixels,
 )
 
-# Segment ids are the categories' colours: wall (120, 120, 120), sky (6, 230, 230), bed (204, 5, 255),
+# Segment ids are the categories' colors: wall (120, 120, 120), sky (6, 230, 230), bed (204, 5, 255),
 # person (150, 5, 61), as R + 256 G + 65536 B.
 WALL, SKY = 120 + 256 * 120 + 65536 * 120, 6 + 256 * 230 + 65536 * 230
 BED, PERSON = 204 + 256 * 5 + 65536 * 255, 150 + 256 * 5 + 65536 * 61
@@ -82,7 +82,7 @@ def test_panoptic_png_has_stuff_and_things_over_it_and_void_elsewhere(folder):
 
 def test_areas_of_stuff_are_those_before_things_are_painted_over_it(folder):
     segment_ids = read_panoptic_png(folder / "ade20k_panoptic_train" / f"{ADE_TRAIN}.png")
-    second_bed = BED + 7  # the first free id from the colour on
+    second_bed = BED + 7  # the first free id from the color on
     assert segment_ids.tolist() == [[WALL, BED], [second_bed, BED]]
     (annotation,) = read_json(folder / "ade20k_panoptic_train.json")["annotations"]
     assert [(info["id"], info["area"]) for info in annotation["segments_info"]] == [
@@ -144,12 +144,12 @@ def test_a_label_out_of_range_is_reported_with_file_and_value(raw):
     fails(raw.parent, rf"{ADE_VAL}.png holds the label 151, but labels are 0..150")
 
 
-def test_colours_are_refused_as_labels(raw):
+def test_colors_are_refused_as_labels(raw):
     write_pixels(raw / "annotations" / "validation" / f"{ADE_VAL}.png", np.zeros((3, 4, 3)))
     fails(raw.parent, "has mode RGB; expected one channel")
 
 
-def test_instances_without_colours(raw):
+def test_instances_without_colors(raw):
     write_pixels(raw / "annotations_instance" / "validation" / f"{ADE_VAL}.png", np.ones((3, 4)))
     fails(raw.parent, "has mode L; expected three channels", kinds=["instance"])
 

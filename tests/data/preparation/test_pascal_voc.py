@@ -52,7 +52,7 @@ def test_labels_between_the_last_category_and_the_border(tmp_path):
     fails(raw, r"holds the label 21, but labels are 0..20")
 
 
-def test_colours_in_place_of_a_palette(tmp_path):
+def test_colors_in_place_of_a_palette(tmp_path):
     raw = write_pascal_voc(tmp_path)
     write_pixels(raw / "SegmentationClass" / f"{VAL}.png", np.zeros((2, 3, 3)))
     fails(raw, "has mode RGB; expected one channel of category ids")

@@ -23,7 +23,7 @@ def overlap(one, other) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def test_first_colours_are_far_apart_and_stay_with_their_names():
+def test_first_colors_are_far_apart_and_stay_with_their_names():
     color = Colors()
     first = [color[str(index)] for index in range(12)]
     assert color["3"] == first[3] and color["12"] == first[0]
