@@ -35,7 +35,7 @@ from ..meta_arch.build import model_class
 from ..vocabulary import check_vocabulary_option
 from .best_checkpoint import BestCheckpoint
 from .console import MetricPrinter
-from .cpu_amp import CpuAMPTrainer
+from .cpu_amp import CpuAMPTrainer, bfloat16_is_native
 from .hook_registry import build_registered_hooks
 from .optimizer import build_lr_scheduler, build_optimizer, check_optimizer_state
 from .prediction_images import PredictionImages
@@ -212,6 +212,9 @@ def _inner_trainer(cfg) -> type[SimpleTrainer]:
         return SimpleTrainer
     if torch.device(cfg.MODEL.DEVICE).type != "cpu":
         return AMPTrainer
+    if not bfloat16_is_native():
+        logger.warning("SOLVER.AMP.ENABLED has no effect: this CPU emulates bfloat16, slower than float32.")
+        return SimpleTrainer
     logger.warning("SOLVER.AMP.ENABLED on the CPU: the forward pass runs in bfloat16, without loss scaling.")
     return CpuAMPTrainer
 

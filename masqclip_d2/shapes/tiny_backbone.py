@@ -15,36 +15,36 @@ _GROUP_WIDTH = 8  # channels per group of GroupNorm
 
 @BACKBONE_REGISTRY.register()
 class TinyBackbone(Backbone):
-    """Two strided convolutions, then four stages of one residual block: res2..res5 at strides 4, 8, 16, 32.
+    """Two strided convolutions, then stages of one residual block: res2, res3, ... at strides 4, 8, ...
 
     All norms are GroupNorm, so that results do not depend on the batch. A 160 x 160 image takes about 0.1 G
     multiply-adds with the default widths.
 
     Args:
-        widths: channels of res2, res3, res4, res5; multiples of 16.
+        widths: channels of the stages, at least four: res2, res3, res4, res5; multiples of 16.
         in_channels: channels of the image.
 
     Raises:
-        ValueError: there are not four widths, or one is no positive multiple of 16.
+        ValueError: there are fewer than four widths, or one is no positive multiple of 16.
     """
 
     @configurable
     def __init__(self, *, widths: Sequence[int], in_channels: int = 3) -> None:
         super().__init__()
-        if len(widths) != 4 or any(width < 1 or width % (2 * _GROUP_WIDTH) for width in widths):
+        if len(widths) < 4 or any(width < 1 or width % (2 * _GROUP_WIDTH) for width in widths):
             raise ValueError(
-                f"Widths of TinyBackbone must be four positive multiples of {2 * _GROUP_WIDTH} (res2..res5), got "
-                f"{list(widths)}. Set MODEL.SHAPES.BACKBONE_WIDTHS."
+                f"Widths of TinyBackbone must be four or more positive multiples of {2 * _GROUP_WIDTH} (res2, res3, "
+                f"...), got {list(widths)}. Set MODEL.SHAPES.BACKBONE_WIDTHS."
             )
         first = widths[0]
         self.stem = nn.Sequential(_conv(in_channels, first // 2, stride=2), _conv(first // 2, first, stride=2))
-        self.res2 = ResidualBlock(first, first, stride=1)
-        self.res3 = ResidualBlock(first, widths[1], stride=2)
-        self.res4 = ResidualBlock(widths[1], widths[2], stride=2)
-        self.res5 = ResidualBlock(widths[2], widths[3], stride=2)
-        self._out_features = ["res2", "res3", "res4", "res5"]
-        self._out_feature_channels = dict(zip(self._out_features, widths, strict=True))
-        self._out_feature_strides = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
+        names = [f"res{index}" for index in range(2, 2 + len(widths))]
+        for index, name in enumerate(names):
+            stride, inputs = (1, first) if index == 0 else (2, widths[index - 1])
+            self.add_module(name, ResidualBlock(inputs, widths[index], stride=stride))
+        self._out_features = names
+        self._out_feature_channels = dict(zip(names, widths, strict=True))
+        self._out_feature_strides = {name: 4 * 2**index for index, name in enumerate(names)}
 
     @classmethod
     def from_config(cls, cfg, input_shape: ShapeSpec) -> dict:

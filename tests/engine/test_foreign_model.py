@@ -119,7 +119,8 @@ def test_resuming_continues_at_the_next_iteration(foreign_config):
 
 
 @pytest.mark.parametrize("amp", [False, True])
-def test_our_models_can_be_pickled_and_copied_while_they_train(tmp_path, mini_shapes, amp):
+def test_our_models_can_be_pickled_and_copied_while_they_train(tmp_path, mini_shapes, monkeypatch, amp):
+    monkeypatch.setattr("masqclip_d2.engine.trainer.bfloat16_is_native", lambda: True)
     for name in ("MaskProposer", "MasQCLIP"):
         cfg = tiny_config(
             tmp_path, name, "SOLVER.MAX_ITER", "1", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0",

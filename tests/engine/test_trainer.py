@@ -95,12 +95,14 @@ def test_the_same_seed_leads_to_the_same_weights(tmp_path, mini_shapes):
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
 
 
-def test_mixed_precision_on_the_cpu_is_bfloat16(tmp_path, mini_shapes):
+@pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_mixed_precision_on_the_cpu_is_bfloat16_where_it_is_fast(tmp_path, mini_shapes, monkeypatch, native, expected):
+    monkeypatch.setattr("masqclip_d2.engine.trainer.bfloat16_is_native", lambda: native)
     trainer = Trainer(teacher_config(tmp_path, "SOLVER.AMP.ENABLED", "True"))
     seen = []
     trainer.model.backbone.res2.conv1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     trainer.train()
-    assert set(seen) == {torch.bfloat16}
+    assert set(seen) == {expected}
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
     assert all(value.dtype != torch.bfloat16 for value in trainer.model.state_dict().values())
 

@@ -22,5 +22,12 @@ def test_image_does_not_depend_on_the_rest_of_the_batch():
 
 @pytest.mark.parametrize("widths", [[16, 16, 32], [16, 16, 32, 40], [0, 16, 32, 32]])
 def test_wrong_widths_are_refused(widths):
-    with pytest.raises(ValueError, match="four positive multiples of 16"):
+    with pytest.raises(ValueError, match="four or more positive multiples of 16"):
         TinyBackbone(widths=widths)
+
+
+def test_a_fifth_width_adds_a_level_at_stride_64():
+    backbone = TinyBackbone(widths=[16, 16, 32, 32, 48])
+    features = backbone(torch.randn(1, 3, 128, 192))
+    assert features["res6"].shape == (1, 48, 2, 3)
+    assert backbone.output_shape()["res6"].stride == 64
