@@ -1,4 +1,4 @@
-"""Every configuration key of this package, and configurations by name.
+"""Every configuration key of this package, and the configuration of a file or shipped name with overrides.
 
 Mask2Former's keys (MODEL.MASK_FORMER.*, the extras of MODEL.SEM_SEG_HEAD, INPUT and SOLVER) keep their names and
 meanings, so that its ResNet YAML files load; unused ones are marked. Every key under MODEL.MASQCLIP is used
@@ -10,13 +10,15 @@ from __future__ import annotations
 import difflib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 from detectron2.projects.deeplab import add_deeplab_config
+
+from .config_files import find_config, read_config
 
 # Keys of earlier versions -> the key that replaced them. An old key is an error that names the new one.
 RENAMED_KEYS = {
@@ -27,8 +29,20 @@ RENAMED_KEYS = {
 }
 
 
+AddKeys = TypeVar("AddKeys", bound=Callable[[CN], Any])
+_further_keys: list[Callable[[CN], Any]] = []
+_TYPE_MISMATCH = re.compile(r"Type mismatch \(<class '(\w+)'> vs. <class '(\w+)'>\).* for config key: (\S+)", re.DOTALL)
+_EXAMPLES = {"int": "3", "float": "0.5", "bool": "True", "list": "\"['a', 'b']\"", "tuple": "\"('a', 'b')\""}
+
+
+def register_config_keys(add_keys: AddKeys) -> AddKeys:
+    """Decorator for a function that adds keys of your own to each new configuration: it is called with `cfg`."""
+    _further_keys.append(add_keys)
+    return add_keys
+
+
 def get_masqclip_cfg() -> CN:
-    """Default configuration: the keys of Detectron2, DeepLab and this package."""
+    """Default configuration: the keys of Detectron2, DeepLab, this package and `register_config_keys`."""
     cfg = get_cfg()
     add_deeplab_config(cfg)
     add_masqclip_config(cfg)
@@ -39,7 +53,8 @@ def load_config(name_or_path: str | Path, opts: list[str] | tuple[str, ...] = ()
     """Load a configuration file or a shipped configuration, then apply KEY VALUE overrides.
 
     Args:
-        name_or_path: a YAML file, or a shipped name such as "shapes/maskclip_worma" (with or without ".yaml").
+        name_or_path: a YAML file, or a shipped name such as "shapes/maskclip_worma" (with or without ".yaml"). Its
+            _BASE_ may be a file, relative to it, or a shipped name.
         opts: KEY VALUE pairs, as on the command line.
 
     Returns:
@@ -48,15 +63,20 @@ def load_config(name_or_path: str | Path, opts: list[str] | tuple[str, ...] = ()
     Raises:
         FileNotFoundError: neither a file nor a shipped configuration.
         KeyError: unknown key in the file or in `opts`; the message lists similar keys, or the new name of an old key.
-        ValueError: `opts` has an odd length, or a value has the wrong type.
+        ValueError: `opts` has an odd length, a value has the wrong type, or the file is no YAML mapping.
     """
     cfg = get_masqclip_cfg()
     path = find_config(name_or_path)
     known = {key for key, _ in flat_items(cfg)}
+    settings = read_config(path)
+    if settings.setdefault("VERSION", cfg.VERSION) != cfg.VERSION:
+        raise ValueError(f"Config {path} has VERSION {settings['VERSION']}; expected {cfg.VERSION}.")
     try:
-        cfg.merge_from_file(str(path), allow_unsafe=False)
+        cfg.merge_from_other_cfg(CN(settings))
     except KeyError as error:
         raise KeyError(_unknown_key_message(error, known, str(path))) from None
+    except ValueError as error:
+        raise _type_error(error, str(path)) from None
     merge_overrides(cfg, opts)
     return cfg
 
@@ -70,34 +90,10 @@ def merge_overrides(cfg: CN, opts: list[str] | tuple[str, ...]) -> None:
     for key in opts[::2]:
         if key not in known:
             raise KeyError(_unknown_key_message(key, known, "the command line"))
-    cfg.merge_from_list(opts)
-
-
-def find_config(name_or_path: str | Path) -> Path:
-    """Path of a configuration given by path or by shipped name (see `load_config`)."""
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    name = str(name_or_path).removeprefix("configs/").removesuffix(".yaml")
-    shipped = config_dir() / f"{name}.yaml"
-    if shipped.is_file():
-        return shipped
-    names = shipped_configs()
-    near = difflib.get_close_matches(name, names, n=3) or names
-    raise FileNotFoundError(
-        f"Config {str(name_or_path)!r} is neither a file nor a shipped configuration. Did you mean: {', '.join(near)}?"
-    )
-
-
-def config_dir() -> Path:
-    """Folder of the shipped configurations: in a wheel inside the package, in a checkout next to it."""
-    inside = Path(__file__).parent / "configs"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
-
-
-def shipped_configs() -> list[str]:
-    """Names for `load_config`, such as "shapes/teacher"; includes the bases of other configurations (base/)."""
-    return sorted(str(path.relative_to(config_dir()).with_suffix("")) for path in config_dir().rglob("*.yaml"))
+    try:
+        cfg.merge_from_list(opts)
+    except ValueError as error:
+        raise _type_error(error, "the command line") from None
 
 
 def adapt_to_machine(cfg: CN, num_gpus: int | None = None) -> None:
@@ -127,6 +123,8 @@ def add_masqclip_config(cfg: CN) -> None:
     _add_mask2former_keys(cfg)
     _add_masqclip_keys(cfg)
     _add_shapes_keys(cfg)
+    for add_keys in _further_keys:
+        add_keys(cfg)
     for old, new in RENAMED_KEYS.items():
         cfg.register_renamed_key(old, new)
 
@@ -306,6 +304,15 @@ def flat_items(cfg: CN, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat_items(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _type_error(error: ValueError, where: str) -> ValueError:
+    found = _TYPE_MISMATCH.match(str(error))
+    if found is None:
+        return error
+    expected, given, key = found.groups()
+    example = f" such as {_EXAMPLES[expected]}" if expected in _EXAMPLES else ""
+    return ValueError(f"Config key {key} in {where} takes a value of type {expected}{example}; got {given}.")
 
 
 def _unknown_key_message(error: KeyError | str, known: set[str], where: str) -> str:

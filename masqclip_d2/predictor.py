@@ -16,12 +16,11 @@ for names in ("cat,dog", "animal"):
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from .checkpoint import StrictCheckpointer
 from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
+from .renamed_arguments import renamed_arguments
 from .segmentation import Segmentation, segments_of
 from .structures import EncodedImage
 from .user_code import import_user_code
@@ -50,21 +50,6 @@ _RENAMED_METHODS = {
     "encode_masks": "encode(image, masks=...), whose result has `unit_embeddings`",
     "classify": "class_probs(encoded, vocabulary), with the result of encode(image, masks=...)",
 }
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _refuse_vocab(function: Callable[P, R]) -> Callable[P, R]:
-    """Name the new keyword to callers that use the old one, `vocab`."""
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        if "vocab" in kwargs:
-            raise TypeError(f"{function.__qualname__}: the argument 'vocab' is now called 'vocabulary'.")
-        return function(*args, **kwargs)
-
-    return checked
 
 
 class Predictor:
@@ -87,14 +72,14 @@ class Predictor:
         weights: str | Path | None = None,
         device: str | None = None,
         opts: Sequence[str] = (),
-        imports: Iterable[str | Path] = (),
+        imports: str | Path | Iterable[str | Path] = (),
     ) -> None:
         from detectron2.modeling import build_model
 
         from .data.augmentation import evaluation_augmentations
         from .meta_arch.build import model_class
 
-        import_user_code(str(name) for name in imports)
+        import_user_code(imports)
         if config is None:
             config, opts = DEFAULT_CONFIG, ["MODEL.WEIGHTS", DEFAULT_WEIGHTS, *opts]
         cfg = load_config(config, list(opts))
@@ -110,7 +95,7 @@ class Predictor:
         StrictCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         self._augmentations = evaluation_augmentations(cfg)
 
-    @_refuse_vocab
+    @renamed_arguments(vocab="vocabulary")
     def __call__(
         self,
         image: ImageInput,
@@ -124,7 +109,7 @@ class Predictor:
         categories = self._checked(vocabulary, stuff, task)
         return self.predict(self.encode(image, masks), categories, (), task, confidence_threshold)
 
-    @_refuse_vocab
+    @renamed_arguments(vocab="vocabulary")
     def batch(
         self,
         images: Iterable[ImageInput],
@@ -177,7 +162,7 @@ class Predictor:
         record = {"image": _to_tensor(pixels), **_origin(image)}
         return replace(self.model.encode(record, proposals), image=pixels)
 
-    @_refuse_vocab
+    @renamed_arguments(vocab="vocabulary")
     def predict(
         self,
         encoded: EncodedImage,

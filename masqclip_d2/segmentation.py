@@ -39,7 +39,7 @@ class Segment:
     category_id: int
     isthing: bool
     score: float
-    mask: np.ndarray
+    mask: np.ndarray = field(repr=False)
 
     @property
     def area(self) -> int:
@@ -76,8 +76,8 @@ class Segmentation:
         segments: instances best first, others in the order of the model.
     """
 
-    image: np.ndarray
-    vocabulary: Vocabulary
+    image: np.ndarray = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
     task: str
     segments: list[Segment] = field(default_factory=list)
 

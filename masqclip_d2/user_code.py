@@ -16,15 +16,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def import_user_code(names: Iterable[str | Path]) -> None:
+def import_user_code(names: str | Path | Iterable[str | Path]) -> None:
     """Import files (*.py) and modules (also from the current folder), each once per process.
+
+    Args:
+        names: one, or several.
 
     Raises:
         FileNotFoundError: a file does not exist.
         ImportError: a module does not exist.
         Any error of the imported code.
     """
-    for name in (str(name) for name in names):
+    for name in map(str, [names] if isinstance(names, (str, Path)) else names):
         if name.endswith(".py"):
             _import_file(Path(name).expanduser().resolve())
         else:

@@ -8,9 +8,11 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
+from masqclip_d2 import config
 from masqclip_d2.clip.architecture import ClipArchitecture
 from masqclip_d2.clip.model import ClipModel
-from masqclip_d2.config import adapt_to_machine, find_config, get_masqclip_cfg, load_config, shipped_configs
+from masqclip_d2.config import adapt_to_machine, get_masqclip_cfg, load_config, register_config_keys
+from masqclip_d2.config_files import find_config, shipped_configs
 from masqclip_d2.data.mappers import MAPPERS
 from tests.helpers import VIT_L_336
 
@@ -80,14 +82,61 @@ def test_odd_overrides():
         load_config("shapes/teacher", ["SOLVER.MAX_ITER"])
 
 
-def test_value_of_another_type():
-    with pytest.raises(ValueError, match="SOLVER.MAX_ITER|Type mismatch"):
-        load_config("shapes/teacher", ["SOLVER.MAX_ITER", "many"])
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("SOLVER.MAX_ITER", "many", "in the command line takes a value of type int such as 3; got str"),
+        ("HOOKS", "MyHook", r"takes a value of type list such as \"\['a', 'b'\]\"; got str"),
+        ("DATASETS.TEST", "('my_val')", r"takes a value of type tuple such as \"\('a', 'b'\)\"; got str"),
+    ],
+)
+def test_value_of_another_type(key, value, message):
+    with pytest.raises(ValueError, match=rf"Config key {key} {message}" if "line" in message else message):
+        load_config("shapes/teacher", [key, value])
 
 
-def test_unknown_config_names_near_ones():
-    with pytest.raises(FileNotFoundError, match="shapes/teacher"):
-        find_config("shapes/teecher")
+def test_value_of_another_type_in_a_file(tmp_path):
+    path = tmp_path / "many.yaml"
+    path.write_text("SOLVER: {MAX_ITER: many}\n")
+    with pytest.raises(ValueError, match=r"Config key SOLVER.MAX_ITER in .*many.yaml takes a value of type int"):
+        load_config(path)
+
+
+def test_another_version_is_refused(tmp_path):
+    path = tmp_path / "old.yaml"
+    path.write_text("VERSION: 1\n")
+    with pytest.raises(ValueError, match="old.yaml has VERSION 1; expected 2"):
+        load_config(path)
+
+
+def test_a_file_may_be_based_on_a_shipped_configuration(tmp_path):
+    path = tmp_path / "my_teacher.yaml"
+    path.write_text("_BASE_: shapes/teacher\nSOLVER: {MAX_ITER: 7}\n")
+    mine, teacher = load_config(path), load_config("shapes/teacher")
+    assert mine.SOLVER.MAX_ITER == 7 != teacher.SOLVER.MAX_ITER
+    mine.SOLVER.MAX_ITER = teacher.SOLVER.MAX_ITER
+    assert mine == teacher
+
+
+@pytest.fixture
+def own_keys(monkeypatch):
+    """A key MODEL.MINE.DEPTH; forgotten after the test."""
+    monkeypatch.setattr(config, "_further_keys", [])
+
+    @register_config_keys
+    def add_keys(cfg):
+        cfg.MODEL.MINE = type(cfg)()
+        cfg.MODEL.MINE.DEPTH = 2
+
+
+def test_own_keys_are_set_in_files_and_on_the_command_line(tmp_path, own_keys):
+    path = tmp_path / "mine.yaml"
+    path.write_text("MODEL: {MINE: {DEPTH: 3}}\n")
+    assert get_masqclip_cfg().MODEL.MINE.DEPTH == 2
+    assert load_config(path).MODEL.MINE.DEPTH == 3
+    assert load_config(path, ["MODEL.MINE.DEPTH", "4"]).MODEL.MINE.DEPTH == 4
+    with pytest.raises(KeyError, match="MODEL.MINE.DEEP.*Did you mean MODEL.MINE.DEPTH"):
+        load_config(path, ["MODEL.MINE.DEEP", "4"])
 
 
 def test_yaml_cannot_run_code(tmp_path):

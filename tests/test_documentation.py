@@ -13,7 +13,8 @@ import torch
 from detectron2.modeling import build_model
 
 from masqclip_d2.clip.model import build_clip, save_clip
-from masqclip_d2.config import load_config, shipped_configs
+from masqclip_d2.config import load_config
+from masqclip_d2.config_files import shipped_configs
 from masqclip_d2.data.preparation import prepare
 from tests import original_formats
 from tests.forked import run_python
@@ -238,7 +239,7 @@ def test_links_and_figures_exist():
 
 
 def test_every_row_of_the_papers_names_a_shipped_configuration():
-    from masqclip_d2.config import shipped_configs
+    from masqclip_d2.config_files import shipped_configs
 
     rows = re.findall(r"^\|(.*)\|$", (ROOT / "docs/paper_rows.md").read_text(), flags=re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`((?:\w+/)?(?:mask|masq|clip)\w+)`", row)}

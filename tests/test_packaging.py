@@ -59,7 +59,8 @@ def test_the_wheel_has_the_files_of_the_checkout(site):
 def test_the_wheel_works_in_an_empty_folder(site, tmp_path):
     environment = {"PYTHONPATH": str(site), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
     code = (
-        "import masqclip_d2, pathlib; from masqclip_d2.config import load_config, config_dir;"
+        "import masqclip_d2, pathlib; from masqclip_d2.config import load_config;"
+        "from masqclip_d2.config_files import config_dir;"
         f"site = pathlib.Path({str(site)!r});"
         "assert pathlib.Path(masqclip_d2.__file__).is_relative_to(site) and config_dir().is_relative_to(site);"
         "load_config('shapes/teacher'); masqclip_d2.load_vocabulary('coco_panoptic/openseg');"

@@ -90,3 +90,10 @@ def test_drawings_are_at_least_480_pixels_wide_and_high(hw):
     drawing = empty.draw()
     assert min(drawing.shape[:2]) == max(480, min(hw)) and drawing.dtype == np.uint8
     assert abs(drawing.mean() - 77) < 2
+
+
+def test_the_printed_form_has_no_pixels():
+    segment = Segment("cat", 0, True, 0.5, mask_of([0], (400, 600)))
+    found = Segmentation(np.zeros((400, 600, 3), np.uint8), VOCABULARY, "panoptic", [segment])
+    expected = "Segment(label='cat', category_id=0, isthing=True, score=0.5)"
+    assert repr(found) == f"Segmentation(task='panoptic', segments=[{expected}])"

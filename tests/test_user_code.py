@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from PIL import Image
 
-from masqclip_d2 import Predictor
+from masqclip_d2 import Predictor, config
 from masqclip_d2.cli.check_data import main as check_data
 from masqclip_d2.cli.demo import main as demo
 from masqclip_d2.cli.evaluate_predictions import main as evaluate_predictions
@@ -220,6 +221,37 @@ def test_unknown_names_are_refused_with_the_known_ones():
     error = unknown_name("A.KEY", "MyProposr", iter(["MyProposer", "Other"]))
     assert str(error).startswith("A.KEY is 'MyProposr'; known: MyProposer, Other. Did you mean 'MyProposer'? A name of")
     assert "known: none. A name" in str(unknown_name("A.KEY", "x", []))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_single_file_needs_no_list(tmp_path, kind):
+    path = tmp_path / "my_data.py"
+    path.write_text("from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n")
+    import_user_code(kind(path))
+    assert path.with_suffix(".ran").exists()
+
+
+def test_a_files_own_keys_are_known_to_commands(tmp_path, mini_shapes, monkeypatch):
+    monkeypatch.setattr(config, "_further_keys", [])
+    path = tmp_path / "my_parts.py"
+    path.write_text(
+        "from masqclip_d2.config import register_config_keys\n"
+        "@register_config_keys\n"
+        "def add_keys(cfg):\n"
+        "    cfg.MY_NUMBER = 1\n"
+    )
+    options = (
+        *TINY_PROPOSER,
+        *SHORT,
+        "MY_NUMBER",
+        "3",
+        "OUTPUT_DIR",
+        tmp_path / "out",
+        "TEST.SAVE_PREDICTIONS",
+        "False",
+    )
+    run_train("--import", path, *options)
+    assert "MY_NUMBER: 3" in (tmp_path / "out" / "config.yaml").read_text()
 
 
 def test_errors_are_one_sentence(tmp_path, capsys):

@@ -15,6 +15,7 @@ from ..clip.model import load_clip, save_clip
 from ..clip.pretrained import OPEN_CLIP_PREFIX, OPENAI_MODELS, is_torchscript
 from ..clip.registry import PretrainedClip
 from ..config import load_config
+from ..meta_arch.build import model_class
 
 # Names that only a CLIP with both towers has.
 _CLIP_NAMES = {"visual.conv1.weight", "token_embedding.weight"}
@@ -66,6 +67,7 @@ def convert_checkpoint(
         raise ValueError("--without-clip needs --config-file with a MODEL.MASQCLIP.CLIP.NAME, which loads CLIP.")
     model = None
     if cfg is not None:
+        model_class(cfg)  # refuses an unknown name
         cfg.MODEL.DEVICE = "meta"
         with torch.device("meta"):
             model = build_model(cfg)

@@ -13,7 +13,8 @@ from detectron2.engine import default_setup, launch
 from detectron2.utils import comm
 
 from .._compat import detectron2_backend
-from ..config import adapt_to_machine, find_config, load_config
+from ..config import adapt_to_machine, load_config
+from ..config_files import find_config
 from ..data.registration import register_aliases, require_registered
 from ..user_code import import_user_code
 from .console import set_up_loggers
@@ -34,9 +35,9 @@ def launch_training(args: argparse.Namespace) -> None:
         raise ValueError("No config. Pass --config-file with a YAML file or the name of a shipped config.")
     if args.dist_url == "auto" and args.num_machines > 1:
         raise ValueError("Several machines need --dist-url tcp://ADDRESS_OF_MACHINE_0:PORT.")
+    import_user_code(args.imports)  # may add configuration keys
     load_config(args.config_file, args.opts)  # refuses a mistyped key before processes are started
     check_num_gpus(args.num_gpus)
-    import_user_code(args.imports)
     launch(
         run_process,
         args.num_gpus,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,9 +57,12 @@ class ImageEncodingModel(nn.Module):
         return self.padding_rgb.device
 
     def train(self, mode: bool = True) -> ImageEncodingModel:
-        """Like `nn.Module.train`, but the frozen proposer stays in eval mode."""
+        """Like `nn.Module.train`, but the frozen proposer and a frozen vision tower stay in eval mode."""
         super().train(mode)
         self.proposer.eval()
+        tower: Any = self.visual_encoder.visual
+        if not any(parameter.requires_grad for parameter in tower.parameters()):
+            tower.eval()
         return self
 
     def encode(self, record: dict, proposals: MaskProposals | None = None) -> EncodedImage:

@@ -10,13 +10,23 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..structures import MaskProposals
+from ..user_code import unknown_name
 from .registry import Proposer
 
 PADDINGS = ("image", "batch")
+
+
+def build_named_backbone(cfg) -> Backbone:
+    """Detectron2's `build_backbone`; ValueError if MODEL.BACKBONE.NAME is not registered."""
+    name = cfg.MODEL.BACKBONE.NAME
+    if name not in BACKBONE_REGISTRY:
+        raise unknown_name("MODEL.BACKBONE.NAME", name, (registered for registered, _ in BACKBONE_REGISTRY))
+    return build_backbone(cfg)
 
 
 class NetworkProposer(Proposer):

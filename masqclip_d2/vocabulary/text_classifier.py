@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +88,14 @@ class TextClassifier(nn.Module):
     def __getstate__(self) -> dict:
         """Copies and pickles start with an empty cache, whose keys are addresses of this module's weights."""
         return {**self.__dict__, "_cache": OrderedDict(), "_digest": None}
+
+    def train(self, mode: bool = True) -> TextClassifier:
+        """Like `nn.Module.train`, but a frozen text tower stays in eval mode."""
+        super().train(mode)
+        tower: Any = self.text_encoder
+        if not any(parameter.requires_grad for parameter in tower.parameters()):
+            tower.eval()
+        return self
 
     @property
     def embedding_dim(self) -> int:

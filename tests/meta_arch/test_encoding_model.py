@@ -165,3 +165,17 @@ def test_padding_of_the_batch_changes_what_clip_sees(make):
     assert alone.padded_hw == (32, 32) and together.padded_hw == (64, 96)
     one, other = (model.encode(records[0], proposals).mask_embeddings for proposals in (alone, together))
     assert not torch.allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
+def test_frozen_towers_stay_in_eval_mode(make, name):
+    """A CLIP with dropout or batch norms is the same in training and evaluation."""
+    model = make("MODEL.MASQCLIP.RMA.LAYERS", "[1]" if name == "MaskCLIP" else "[]", name=name).train()
+    towers = (model.proposer, model.visual_encoder.visual, model.text_classifier.text_encoder)
+    assert not any(module.training for tower in towers for module in tower.modules())
+    assert model.training and model.visual_encoder.training
+    if name != "ClipBaseline":
+        assert model.visual_encoder.mask_attentions.training
+    for tower in towers[1:]:
+        tower.requires_grad_(True)
+    assert all(module.training for tower in towers[1:] for module in model.train() and tower.modules())

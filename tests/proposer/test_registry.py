@@ -82,3 +82,13 @@ def test_another_base_class_is_refused(registered):
 def test_a_proposer_without_propose_says_so():
     with pytest.raises(NotImplementedError, match="Proposer has no method propose"):
         Proposer().propose([{"image": random_image(4, 4)}])
+
+
+@pytest.mark.parametrize(
+    "key, value, near",
+    [("MODEL.BACKBONE.NAME", "TinyBackbon", "TinyBackbone"), ("MODEL.SEM_SEG_HEAD.NAME", "MaskHead", "")],
+)
+def test_an_unknown_part_is_refused_with_the_known_ones(tmp_path, key, value, near):
+    cfg = tiny_config(tmp_path, "MaskProposer", key, value)
+    with pytest.raises(ValueError, match=rf"{key} is '{value}'; known: .*{near}.*--import FILE"):
+        build_proposer(cfg)

@@ -21,6 +21,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ...renamed_arguments import renamed_arguments
 from ...vocabulary import Vocabulary, as_vocabulary
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record
@@ -122,6 +123,7 @@ def register_panoptic(
     return _register(name, partial(panoptic_records, annotations, metadata), metadata)
 
 
+@renamed_arguments(image_ending="image_suffix", label_ending="label_suffix")
 def register_semantic(
     name: str,
     images: str | os.PathLike,

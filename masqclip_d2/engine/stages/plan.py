@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...config import config_dir, find_config, load_config
+from ...config import load_config
+from ...config_files import config_dir, config_files, find_config
 from ...meta_arch.build import model_class
 
 FINAL_WEIGHTS = "model_final.pth"
@@ -177,6 +178,6 @@ def _to_opts(settings: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _stage_config(config: Path, name: str) -> Path:
-    """A stage's file: relative to the configuration that lists it, or a shipped name."""
-    path = config.parent / name
-    return path if path.is_file() else find_config(name)
+    """A stage's file: beside the configuration or beside one that it is based on, or a shipped name."""
+    beside = (file.parent / name for file in reversed(config_files(config)))
+    return next((path for path in beside if path.is_file()), None) or find_config(name)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from detectron2.config import configurable
-from detectron2.modeling import Backbone, build_backbone, build_sem_seg_head
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY, Backbone, build_sem_seg_head
 from torch import Tensor, nn
 
 from ...structures import MaskProposals
-from ..network_proposer import NetworkProposer
+from ...user_code import unknown_name
+from ..network_proposer import NetworkProposer, build_named_backbone
 from ..registry import PROPOSER_REGISTRY
 
 
@@ -39,7 +40,10 @@ class Mask2FormerProposer(NetworkProposer):
 
     @classmethod
     def from_config(cls, cfg) -> dict:
-        backbone = build_backbone(cfg)
+        head = cfg.MODEL.SEM_SEG_HEAD.NAME
+        if head not in SEM_SEG_HEADS_REGISTRY:
+            raise unknown_name("MODEL.SEM_SEG_HEAD.NAME", head, (name for name, _ in SEM_SEG_HEADS_REGISTRY))
+        backbone = build_named_backbone(cfg)
         return {
             "backbone": backbone,
             "sem_seg_head": build_sem_seg_head(cfg, backbone.output_shape()),

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from detectron2.config import configurable
-from detectron2.modeling import Backbone, build_backbone
+from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from ...structures import MaskProposals
-from ..network_proposer import NetworkProposer
+from ..network_proposer import NetworkProposer, build_named_backbone
 from ..registry import PROPOSER_REGISTRY
 from .box_masks import paste_box_masks
 
@@ -55,7 +55,7 @@ class MaskRcnnProposer(NetworkProposer):
     def from_config(cls, cfg) -> dict:
         sizes = cfg.MODEL.MASQCLIP.PROPOSER.MASK_RCNN
         network = build_mask_rcnn(
-            build_backbone(cfg),
+            build_named_backbone(cfg),
             num_classes=sizes.NUM_CLASSES,
             channels=sizes.CHANNELS,
             box_head_dim=sizes.BOX_HEAD_DIM,

@@ -93,7 +93,8 @@ def test_the_shell_command_can_be_pasted():
 
 
 def test_every_shipped_list_of_stages_names_shipped_configs():
-    from masqclip_d2.config import load_config, shipped_configs
+    from masqclip_d2.config import load_config
+    from masqclip_d2.config_files import shipped_configs
 
     with_stages = [name for name in shipped_configs() if load_config(name).STAGES]
     assert {"masqclip_r50", "maskclip_r50", "base_novel/masqclip_r50", "shapes/masqclip"} <= set(with_stages)
@@ -133,3 +134,18 @@ def test_a_users_model_declares_its_outputs_and_inputs(tmp_path):
     assert settings(stages[3])["MODEL.WEIGHTS"] == "output/shapes/teacher/model_final.pth"
     assert settings(stages[3])["MODEL.MASQCLIP.CLIP.NAME"] == "output/foreign/round_2/foreign.safetensors"
     assert all(stage.command(0)[6:8] == ["--import", "foreign.py"] for stage in stages)
+
+
+def test_stages_of_a_shipped_base_are_planned_for_a_users_file(tmp_path):
+    path = tmp_path / "my_method.yaml"
+    path.write_text("_BASE_: shapes/masqclip\nMODEL: {MASQCLIP: {MASQ_TUNING: {LOSS_WEIGHT: 1.0}}}\n")
+    mine, shipped = (plan_stages(config, [], tmp_path) for config in (path, "shapes/masqclip"))
+    assert [stage.config for stage in mine[:-2]] == [stage.config for stage in shipped[:-2]]
+    assert mine[-1].config == mine[-2].config == path
+
+
+def test_stages_beside_a_users_file_come_first(tmp_path):
+    (tmp_path / "teacher.yaml").write_text("_BASE_: shapes/teacher\n")
+    path = tmp_path / "my_method.yaml"
+    path.write_text("_BASE_: shapes/masqclip\n")
+    assert plan_stages(path, [], tmp_path)[0].config == tmp_path / "teacher.yaml"

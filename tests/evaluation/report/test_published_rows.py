@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from detectron2.data import DatasetCatalog
 
-from masqclip_d2.config import load_config, shipped_configs
+from masqclip_d2.config import load_config
+from masqclip_d2.config_files import shipped_configs
 from masqclip_d2.evaluation.report.published_rows import published_value, published_values, row_of, tables
 from masqclip_d2.evaluation.report.results import definition
 

@@ -1,0 +1,94 @@
+"""Configuration files: YAML, by path or shipped name, that may be based on others (_BASE_)."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """Path of a configuration given by path, or by shipped name with or without ".yaml"."""
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    name = str(name_or_path).removeprefix("configs/").removesuffix(".yaml")
+    shipped = config_dir() / f"{name}.yaml"
+    if shipped.is_file():
+        return shipped
+    names = shipped_configs()
+    near = difflib.get_close_matches(name, names, n=3) or names
+    raise FileNotFoundError(
+        f"Config {str(name_or_path)!r} is neither a file nor a shipped configuration. Did you mean: {', '.join(near)}?"
+    )
+
+
+def config_dir() -> Path:
+    """Folder of the shipped configurations: in a wheel inside the package, in a checkout next to it."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def shipped_configs() -> list[str]:
+    """Names for `find_config`, such as "shapes/teacher"; includes the bases of other configurations (base/)."""
+    return sorted(str(path.relative_to(config_dir()).with_suffix("")) for path in config_dir().rglob("*.yaml"))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Settings of a configuration file, merged with those of the files that it is based on.
+
+    Raises:
+        FileNotFoundError, ValueError: see `config_files`.
+    """
+    settings: dict[str, Any] = {}
+    for file in config_files(path):
+        _merge(settings, _yaml_mapping(file))
+    settings.pop("_BASE_", None)
+    return settings
+
+
+def config_files(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """The files that a configuration is based on (_BASE_) and itself, in the order in which they are merged.
+
+    Args:
+        path: its file.
+        above: files that are based on it.
+
+    Raises:
+        FileNotFoundError: a _BASE_ is neither a file nor a shipped configuration.
+        ValueError: a file is no YAML mapping, or is based on itself.
+    """
+    if any(path.samefile(file) for file in above):
+        raise ValueError(f"Config {path} is based on itself (_BASE_ of {above[-1]}).")
+    bases = _yaml_mapping(path).get("_BASE_", [])
+    files = []
+    for base in bases if isinstance(bases, list) else [bases]:
+        beside = path.parent / Path(str(base)).expanduser()
+        try:
+            found = beside if beside.is_file() else find_config(str(base))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"_BASE_ of {path}: {error}") from None
+        files += config_files(found, (*above, path))
+    return [*files, path]
+
+
+def _yaml_mapping(path: Path) -> dict:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"Config {path} is no YAML: {error}") from None
+    if not isinstance(content, dict):
+        found = "is empty" if content is None else f"holds a {type(content).__name__}"
+        raise ValueError(f"Config {path} {found}; expected keys with values.")
+    return content
+
+
+def _merge(settings: dict, further: dict) -> None:
+    """Override settings in place; mappings are merged."""
+    for key, value in further.items():
+        if isinstance(value, dict) and isinstance(settings.get(key), dict):
+            _merge(settings[key], value)
+        else:
+            settings[key] = value
