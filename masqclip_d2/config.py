@@ -321,6 +321,9 @@ def _unknown_key_message(error: KeyError | str, known: set[str], where: str) -> 
     if renamed is not None:
         return f"Config key {renamed} in {where} was renamed to {RENAMED_KEYS[renamed]}."
     key = key.rsplit(": ", 1)[-1].strip("'\" ")
+    of_section = [f"{old} was renamed to {new}" for old, new in RENAMED_KEYS.items() if old.startswith(f"{key}.")]
+    if of_section:
+        return f"There is no config section {key}, which {where} has; {', '.join(of_section)}."
     near = difflib.get_close_matches(key, sorted(known), n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"Unknown config key {key!r} in {where}.{hint}"

@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 from masqclip_d2 import config
 from masqclip_d2.clip.architecture import ClipArchitecture
 from masqclip_d2.clip.model import ClipModel
-from masqclip_d2.config import adapt_to_machine, get_masqclip_cfg, load_config, register_config_keys
+from masqclip_d2.config import RENAMED_KEYS, adapt_to_machine, get_masqclip_cfg, load_config, register_config_keys
 from masqclip_d2.config_files import find_config, shipped_configs
 from masqclip_d2.data.mappers import MAPPERS
 from tests.helpers import VIT_L_336
@@ -70,6 +70,16 @@ def test_typo_in_a_file_names_the_nearest_key(tmp_path):
     path.write_text("MODEL:\n  MASK_FORMER:\n    NUM_OBJECT_QUERY: 7\n")
     with pytest.raises(KeyError, match=r"MODEL.MASK_FORMER.NUM_OBJECT_QUERY.*typo.yaml.*NUM_OBJECT_QUERIES"):
         load_config(path)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_KEYS.items())
+def test_old_keys_are_refused_with_the_new_one(old, new, tmp_path):
+    *sections, name = old.split(".")
+    lines = [*("  " * depth + f"{section}:" for depth, section in enumerate(sections))]
+    (tmp_path / "old.yaml").write_text("\n".join([*lines, "  " * len(sections) + f"{name}: 3", ""]))
+    for load in (lambda: load_config(tmp_path / "old.yaml"), lambda: load_config("base/shapes", [old, "3"])):
+        with pytest.raises(KeyError, match=rf"{re.escape(old)} .*was renamed to {re.escape(new)}"):
+            load()
 
 
 def test_typo_on_the_command_line_names_the_nearest_key():

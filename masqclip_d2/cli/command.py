@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .error_report import error_report, is_user_error
+from ..error_report import error_report, is_user_error
 
 
 def command(main: Callable) -> Callable:

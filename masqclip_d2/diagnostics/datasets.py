@@ -239,7 +239,7 @@ def _may_have_another_order(metadata: Any) -> bool:
 
 
 def _check_class_order(records: list[Record], metadata: Any) -> str:
-    """Compare with the label maps of all 459 categories in the neighbouring folder."""
+    """Compare with the label maps of all 459 categories in the neighboring folder."""
     from ..categories import load_categories
 
     root = Path(metadata.sem_seg_root)

@@ -114,7 +114,7 @@ def source_rows(height: int, target_height: int, rows: tuple[int, int]) -> tuple
     """(first, last + 1) of the rows of an image of `height` from which `rows` of the target are interpolated."""
     if height == target_height:
         return rows
-    above, below, _ = _neighbours(height, target_height, rows, torch.device("cpu"))
+    above, below, _ = _neighbors(height, target_height, rows, torch.device("cpu"))
     return int(above[0]), int(below[-1]) + 1
 
 
@@ -134,11 +134,11 @@ def resize_band(band: Tensor, first_row: int, height: int, hw: tuple[int, int], 
     band = resize_maps(band, (band.shape[1], hw[1]))
     if height == hw[0]:
         return band[:, rows[0] - first_row : rows[1] - first_row]
-    above, below, weight = _neighbours(height, hw[0], rows, band.device)
+    above, below, weight = _neighbors(height, hw[0], rows, band.device)
     return torch.lerp(band.index_select(1, above - first_row), band.index_select(1, below - first_row), weight[:, None])
 
 
-def _neighbours(
+def _neighbors(
     height: int, target_height: int, rows: tuple[int, int], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For each target row: the source rows above and below its center, and the weight of the one below."""

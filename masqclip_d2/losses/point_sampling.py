@@ -20,7 +20,7 @@ class PointSampledMasks:
 
     def __init__(self, masks: Tensor) -> None:
         self._num_masks, self._height, self._width = masks.shape
-        # A border of zeros replaces the test whether neighbours are inside.
+        # A border of zeros replaces the test whether neighbors are inside.
         self._pixels = F.pad(masks.bool().to(torch.uint8), (1, 1, 1, 1)).flatten()
 
     def __len__(self) -> int:

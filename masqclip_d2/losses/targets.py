@@ -19,7 +19,7 @@ def encoder_targets(
     Args:
         batched_inputs: per image "image" (3, H, W) and "instances" with gt_masks, gt_classes.
         frame_hw: (height, width) in pixels of each encoder input: of the image, or of the padded batch.
-        hw: size to which all masks are resized, nearest neighbour; None: the largest frame.
+        hw: size to which all masks are resized, nearest neighbor; None: the largest frame.
         device: of the result.
 
     Returns:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masqclip_d2.checkpoint.reading import SHIPPED_PREFIX, local_weights_path
-from masqclip_d2.cli.command import command, sentence
-from masqclip_d2.cli.demo import SAMPLES, find_images
+from masqclip_d2.cli.command import command
 from masqclip_d2.config import load_config
+from masqclip_d2.error_report import sentence
 
 # Methods, best first: title, stage of the weights, configuration.
 _METHODS = (
@@ -131,6 +131,7 @@ def _curves(sources: Sources, path: Path) -> None:
 
 
 def _demo(sources: Sources, path: Path) -> None:
+    from masqclip_d2.segment_files import SAMPLES, find_images
     from masqclip_d2.vocabulary import Vocabulary
     from projects.figures import draw_demo
 

@@ -16,10 +16,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from masqclip_d2.cli.command import command, sentence
+from masqclip_d2.cli.command import command
 from masqclip_d2.config import load_config
 from masqclip_d2.engine.stages.plan import Stage, plan_stages
 from masqclip_d2.engine.stages.record import is_recorded, read_record, run_recorded
+from masqclip_d2.error_report import sentence
 from masqclip_d2.files import save_text
 from masqclip_d2.proposer import proposer_class
 from projects.shapes_results.rows import ORDERINGS, ROWS, Row

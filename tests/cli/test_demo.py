@@ -1,4 +1,4 @@
-"""demo: pictures and JSON for any image and words; a bad file does not stop the others."""
+"""masqclip demo: visualizations and JSON for any images and category names; a bad file does not stop the others."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from masqclip_d2.cli.demo import find_images, main, target_paths
+from masqclip_d2.cli.demo import main
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 
 VOCAB = ["--vocab", "striped circle,dotted star", "--stuff", "grass"]
@@ -28,18 +28,18 @@ def _image(path, mode="RGB", size=(40, 30)):
     return path
 
 
-def _run(tiny, *words):
+def _run(tiny, *options):
     head, tail = tiny
-    main([*VOCAB, *head, *map(str, words), *tail])
+    main([*VOCAB, *head, *map(str, options), *tail])
 
 
-def test_writes_a_picture_and_json_for_each_input(tiny, tmp_path, capsys):
+def test_writes_a_visualization_and_json_for_each_input(tiny, tmp_path, capsys):
     _image(tmp_path / "a.png")
     _image(tmp_path / "b.jpg", mode="L")
     _run(tiny, "--input", tmp_path / "a.png", tmp_path / "b.jpg")
     for name in ("a", "b"):
-        picture = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
-        assert min(picture.shape[:2]) >= 480 and picture.std() > 0  # enlarged, so that labels can be read
+        drawn = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
+        assert min(drawn.shape[:2]) >= 480 and drawn.std() > 0  # enlarged, so that labels can be read
         content = json.loads((tmp_path / "out" / f"{name}.json").read_text())
         assert (content["height"], content["width"]) == (30, 40)
         assert content["vocabulary"] == ["striped circle", "dotted star", "grass"]
@@ -86,21 +86,21 @@ def test_bad_files_are_named_and_the_others_are_done(tiny, tmp_path, capsys):
     ("vocab", "message"),
     [("", "empty"), ("cat,,dog", "blank"), ("cat,dog,Cat", "duplicate"), (" , ", "blank")],
 )
-def test_bad_words_stop_before_a_model_is_built(vocab, message, capsys):
+def test_bad_names_stop_before_a_model_is_built(vocab, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--vocab", vocab, "--config-file", "shapes/no_such_config"])
     assert stopped.value.code == 1 and message in capsys.readouterr().err
 
 
-def test_a_vocabulary_file_brings_words_things_and_colors(tiny, tmp_path):
-    words = tmp_path / "words.yaml"
-    words.write_text(
+def test_a_vocabulary_file_has_names_things_and_colors(tiny, tmp_path):
+    file = tmp_path / "vocabulary.yaml"
+    file.write_text(
         "categories: [striped circle, {name: grass, isthing: false, color: [255, 0, 0]}]\n"
         "templates: ['a {}', 'the {}']\nensemble: max\nbackground_prompts: [shadow]\n"
     )
     _image(tmp_path / "a.png")
     head, tail = tiny
-    main(["--vocab-file", str(words), *head, "--input", str(tmp_path / "a.png"), "--task", "semantic", *tail])
+    main(["--vocab-file", str(file), *head, "--input", str(tmp_path / "a.png"), "--task", "semantic", *tail])
     content = json.loads((tmp_path / "out" / "a.json").read_text())
     assert content["vocabulary"] == ["striped circle", "grass"]
     assert {s["label"]: s["isthing"] for s in content["segments"]}.items() <= {
@@ -117,7 +117,7 @@ def test_a_shipped_vocabulary(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "message"),
+    ("options", "code", "message"),
     [
         (["--vocab-file", "missing.yaml"], 1, "error: There is no vocabulary file missing.yaml."),
         (["--vocab-file", "shapes/opensegg"], 1, "Did you mean 'shapes/openseg'?"),
@@ -126,27 +126,7 @@ def test_a_shipped_vocabulary(tiny, tmp_path):
         ([], 2, "one of the arguments --vocab --vocab-file is required"),
     ],
 )
-def test_bad_vocabulary_files_stop_before_a_model_is_built(words, code, message, capsys):
+def test_bad_vocabulary_files_stop_before_a_model_is_built(options, code, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main([*words, "--config-file", "shapes/no_such_config"])
+        main([*options, "--config-file", "shapes/no_such_config"])
     assert stopped.value.code == code and message in capsys.readouterr().err
-
-
-def test_inputs_are_files_folders_and_globs(tmp_path):
-    for name in ("b.png", "a.jpg", "notes.txt"):
-        (tmp_path / name).touch()
-    assert [path.name for path in find_images([str(tmp_path)])] == ["a.jpg", "b.png"]
-    assert [path.name for path in find_images([str(tmp_path / "*.png")])] == ["b.png"]
-    assert find_images([str(tmp_path / "missing.png")])[0].name == "missing.png"  # reported when it is read
-    with pytest.raises(FileNotFoundError, match="No images match"):
-        find_images([str(tmp_path / "*.gif")])
-
-
-def test_output_is_a_folder_or_one_file(tmp_path):
-    a, b = tmp_path / "a.png", tmp_path / "b.png"
-    assert target_paths([a], "x.png") == [type(a)("x.png")]
-    assert [str(path) for path in target_paths([a, b], "out")] == ["out/a.png", "out/b.png"]
-    with pytest.raises(ValueError, match="one file"):
-        target_paths([a, b], "x.png")
-    with pytest.raises(ValueError, match=r"a\.png"):
-        target_paths([a, tmp_path / "sub" / "a.jpg"], "out")

@@ -60,8 +60,8 @@ class TestReadImage:
         assert upright.shape == ((3, 5) if orientation < 5 else (5, 3))
         assert upright[corner] == 255
         row, column = corner
-        neighbour = (row, 1 if column == 0 else -2) if orientation < 5 else (1 if row == 0 else -2, column)
-        assert upright[neighbour] == 100
+        neighbor = (row, 1 if column == 0 else -2) if orientation < 5 else (1 if row == 0 else -2, column)
+        assert upright[neighbor] == 100
 
     def test_palette_and_alpha(self, tmp_path):
         Image.new("RGBA", (3, 2), (200, 100, 50, 0)).save(tmp_path / "alpha.png")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
 # cityscapesScripts' createPanopticImgs.py writes the labels' name as the image's `file_name`.
 _CITYSCAPES_NAME, _CITYSCAPES_IMAGE = "_gtFine_leftImg8bit.png", "_leftImg8bit.png"

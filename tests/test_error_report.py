@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from masqclip_d2.cli.error_report import error_report, is_user_error
 from masqclip_d2.config import load_config
 from masqclip_d2.data.mappers import require_keys
+from masqclip_d2.error_report import error_report, is_user_error
 from masqclip_d2.user_code import import_user_code
 
 

@@ -55,6 +55,11 @@ def error_report(error: BaseException) -> str:
     return "".join(["Traceback of your code:\n", *own, f"error: {name}: {_one_line(message)}\n"])
 
 
+def sentence(error: BaseException) -> str:
+    """The message of an error on one line; its type if it has none."""
+    return _one_line(_message(error)) or type(error).__name__
+
+
 def _parsed(text: str) -> tuple[str, str, list[tuple[str, str]]]:
     """(name of the error, its message, [(file, text of the frame)]) of a traceback that arrived as text."""
     lines = text.splitlines(keepends=True)
@@ -87,9 +92,10 @@ def _is_library(file: str) -> bool:
 
 
 def _package_folders() -> list[Path]:
-    """Folders of this package and of the Detectron2 in use."""
+    """Folders of this package, of its projects in a checkout, and of the Detectron2 in use."""
     detectron2 = sys.modules.get("detectron2")
-    return [Path(__file__).resolve().parents[1], *map(Path, getattr(detectron2, "__path__", ()))]
+    package = Path(__file__).resolve().parent
+    return [package, package.parent / "projects", *map(Path, getattr(detectron2, "__path__", ()))]
 
 
 def _message(error: BaseException) -> str:

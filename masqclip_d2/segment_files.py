@@ -1,0 +1,104 @@
+"""Image files -> visualizations and JSON, as `masqclip demo` writes them."""
+
+from __future__ import annotations
+
+import glob
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from .data.registration.image_folders import IMAGE_SUFFIXES
+from .error_report import error_report
+from .predictor import Predictor
+from .segmentation import Segmentation
+from .vocabulary import Vocabulary
+
+SAMPLES = Path(__file__).resolve().parent / "shapes" / "samples"
+"""Folder of images in the categories of Shapes."""
+
+
+def segment_files(
+    predictor: Predictor,
+    inputs: Sequence[Path],
+    targets: Sequence[Path],
+    vocabulary: Vocabulary,
+    task: str = "panoptic",
+    confidence_threshold: float = 0.0,
+) -> None:
+    """Segment each image and print a line about it; a file that cannot be read does not stop the others.
+
+    Args:
+        predictor: the model.
+        inputs: image files.
+        targets: output file of each input, see `write_result`.
+        vocabulary, task, confidence_threshold: see `Predictor`.
+
+    Raises:
+        ValueError: after all images, if some of them failed; the errors are printed to stderr as they occur.
+    """
+    failures = []
+    for path, target in zip(inputs, targets, strict=True):
+        try:
+            result = predictor(path, vocabulary, task=task, confidence_threshold=confidence_threshold)
+            write_result(result, path, target)
+        except (ValueError, OSError, RuntimeError) as error:
+            failures.append(path)
+            print(error_report(error), end="", file=sys.stderr)
+        else:
+            labels = ", ".join(dict.fromkeys(segment.label for segment in result.segments)) or "no category found"
+            print(f"{target}: {len(result.segments)} segments ({labels})")
+    if failures:
+        names = ", ".join(str(path) for path in failures)
+        raise ValueError(f"{len(failures)} of {len(inputs)} images failed: {names}. The others are done.")
+
+
+def find_images(patterns: Sequence[str]) -> list[Path]:
+    """Expand files, folders (their images, sorted) and globs; a plain file name is kept even if it does not exist.
+
+    Raises:
+        FileNotFoundError: a folder or a glob has no image.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            matches = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        elif glob.has_magic(pattern) and not path.exists():
+            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if Path(match).is_file()]
+        else:
+            matches = [path]
+        if not matches:
+            raise FileNotFoundError(f"No images match --input {pattern!r}.")
+        found += matches
+    return found
+
+
+def target_paths(inputs: Sequence[Path], output: str) -> list[Path]:
+    """Output file per input: `output` itself if it has an image's suffix, else a file in that folder.
+
+    Raises:
+        ValueError: two inputs have the same name, or several inputs have one output file.
+    """
+    folder = Path(output).expanduser()
+    if folder.suffix.lower() in IMAGE_SUFFIXES:
+        if len(inputs) > 1:
+            raise ValueError(f"--output {output} is one file, but there are {len(inputs)} inputs; pass a folder.")
+        return [folder]
+    targets = [folder / f"{path.stem}.png" for path in inputs]
+    duplicates = sorted({target.name for target in targets if targets.count(target) > 1})
+    if duplicates:
+        raise ValueError(
+            f"Several inputs would be written to {', '.join(duplicates)} in {output}; run them one at a time."
+        )
+    return targets
+
+
+def write_result(result: Segmentation, path: Path, target: Path) -> None:
+    """Write the visualization to `target`, and the segments next to it as JSON."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(result.draw()).save(target)
+    content = {"image": str(path), "visualization": str(target), **result.to_dict()}
+    target.with_suffix(".json").write_text(json.dumps(content, indent=1), encoding="utf-8")

@@ -1,0 +1,23 @@
+import pytest
+
+from masqclip_d2.segment_files import find_images, target_paths
+
+
+def test_inputs_are_files_folders_and_globs(tmp_path):
+    for name in ("b.png", "a.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images([str(tmp_path)])] == ["a.jpg", "b.png"]
+    assert [path.name for path in find_images([str(tmp_path / "*.png")])] == ["b.png"]
+    assert find_images([str(tmp_path / "missing.png")])[0].name == "missing.png"  # reported when it is read
+    with pytest.raises(FileNotFoundError, match="No images match"):
+        find_images([str(tmp_path / "*.gif")])
+
+
+def test_output_is_a_folder_or_one_file(tmp_path):
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    assert target_paths([a], "x.png") == [type(a)("x.png")]
+    assert [str(path) for path in target_paths([a, b], "out")] == ["out/a.png", "out/b.png"]
+    with pytest.raises(ValueError, match="one file"):
+        target_paths([a, b], "x.png")
+    with pytest.raises(ValueError, match=r"a\.png"):
+        target_paths([a, tmp_path / "sub" / "a.jpg"], "out")
