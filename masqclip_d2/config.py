@@ -156,7 +156,7 @@ def _add_mask2former_keys(cfg: CN) -> None:
     former.DEC_LAYERS = 10  # number of predictions: one more than decoder layers (as published)
     former.PRE_NORM = False  # only False is supported
     former.HIDDEN_DIM = 256
-    former.NUM_OBJECT_QUERIES = 100  # Q
+    former.NUM_OBJECT_QUERIES = 100  # Q; a frozen proposer takes the number from its weights
     former.TRANSFORMER_IN_FEATURE = "multi_scale_pixel_decoder"  # unused, see ENC_LAYERS
     former.ENFORCE_INPUT_PROJ = False  # only False is supported
     former.SIZE_DIVISIBILITY = 32  # pixels; inputs of the proposer are padded to multiples of it
@@ -247,7 +247,7 @@ def _add_masqclip_keys(cfg: CN) -> None:
 def _add_mask_rcnn_keys(proposer: CN) -> None:
     """Mask R-CNN; default sizes of torchvision's maskrcnn_resnet50_fpn, which are those of Detectron2's R50-FPN."""
     rcnn = proposer.MASK_RCNN = CN()
-    rcnn.NUM_CLASSES = 2  # background and object; 91 for torchvision's weights, whose labels are ignored
+    rcnn.NUM_CLASSES = 2  # in training: background and object. A frozen proposer takes the number from its weights
     rcnn.FROZEN_BN_EPS = 1e-5  # of TorchvisionResNet; 0.0 for torchvision's weights, as in their training
     rcnn.CHANNELS = 256  # of the feature pyramid, the region proposal network and the mask head
     rcnn.BOX_HEAD_DIM = 1024

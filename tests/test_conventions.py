@@ -22,6 +22,7 @@ ABSOLUTE_PATH = re.compile(r"(/(home|mnt|opt|root|tmp|usr|var|work|data\d*)/\S+|
 
 ACROSS_MODULES = {
     "categories/test_categories",
+    "checkpoint/test_mask2former_zoo",
     "checkpoint/test_mask_rcnn_weights",
     "checkpoint/test_published",
     "data/test_semantic_mapper",

@@ -17,6 +17,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         allow_missing: may be missing in a checkpoint, such as a CLIP that is loaded by MODEL.MASQCLIP.CLIP.NAME
         allow_unexpected: ignored if a checkpoint has them, such as a proposer when the proposals are the ground truth
         trained_names: trained by the model's own stage, so missing in the initial weights of that stage
+        sized_by_weights: take their first size from a checkpoint, such as the class head of a proposer
 
     Args:
         starts_training: `trained_names` may be missing; for an evaluation they are required.
@@ -43,4 +44,4 @@ class StrictCheckpointer(DetectionCheckpointer):
         allow_missing = getattr(self.model, "allow_missing", ())
         if self._starts_training:
             allow_missing = (*allow_missing, *getattr(self.model, "trained_names", ()))
-        load_strict(self.model, checkpoint.pop("model"), path, allow_missing)
+        load_strict(self.model, checkpoint.pop("model"), path, allow_missing, self._starts_training)

@@ -17,6 +17,8 @@ from detectron2.utils.file_io import PathManager
 
 SHIPPED_PREFIX = "masqclip://"
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
+# Entries that hold the state dict: of Detectron2, of PyTorch Lightning, and of many training scripts.
+_STATE_DICT_ENTRIES = ("model", "state_dict", "model_state_dict")
 
 # Names in a pickled dict of numpy arrays, with the module names of numpy 1 and 2.
 _PICKLE_ALLOWED = {
@@ -64,8 +66,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         path: a local file.
 
     Returns:
-        A dictionary whose "model" is the state dict (name -> CPU tensor); other entries of the file ("iteration",
-        "trainer") are unchanged. A file that is a state dict becomes the "model".
+        A dictionary whose "model" is the state dict (name -> CPU tensor), whatever the file calls it; other entries of
+        the file ("iteration", "trainer") are unchanged. A file that is a state dict becomes the "model".
 
     Raises:
         ValueError: the file is empty, truncated, of an unknown format, or holds Python objects.
@@ -79,15 +81,23 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = _read_pickle(path)
     else:
         content = _read_torch(path)
-    model = content["model"] if isinstance(content, dict) and "model" in content else None
-    if model is None:
-        model, content = content, {}
+    entry = _state_dict_entry(content)
+    model, content = (content, {}) if entry is None else (content[entry], content)
     if not isinstance(model, dict) or not all(isinstance(name, str) for name in model):
         raise ValueError(f"Checkpoint {path} holds a {type(model).__name__}, not a state dict (name -> tensor).")
     tensors = {name: torch.as_tensor(value) for name, value in model.items() if _is_array(value)}
     if not tensors:
         raise ValueError(f"Checkpoint {path} holds no tensors, only: {', '.join(list(model)[:5])}.")
-    return {**content, "model": tensors}
+    return {**{name: value for name, value in content.items() if name != entry}, "model": tensors}
+
+
+def _state_dict_entry(content: Any) -> str | None:
+    """Name of the entry with the state dict; None for a bare state dict."""
+    if not isinstance(content, dict):
+        return None
+    return next(
+        (name for name in _STATE_DICT_ENTRIES if content.get(name) is not None and not _is_array(content[name])), None
+    )
 
 
 def _read_safetensors(path: Path) -> dict:

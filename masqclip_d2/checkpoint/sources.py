@@ -37,6 +37,14 @@ class Source:
 # Class weights of the criterion: set by the configuration, not by a checkpoint.
 _CONFIG_BUFFERS = (r"(proposer\.)?criterion\.empty_weight",)
 
+# Released Mask2Former files have an older name of the query features.
+_MASK2FORMER_RENAMES = ((r"sem_seg_head\.predictor\.static_query\.", "sem_seg_head.predictor.query_feat."),)
+# Tables of Swin's windows, which are computed, and counters of batch norms, which have no effect on a frozen norm.
+_MASK2FORMER_UNUSED = (
+    r"(proposer\.)?backbone\.layers\.\d+\.blocks\.\d+\.attn\.relative_position_index",
+    r"(proposer\.)?backbone\..*\.num_batches_tracked",
+)
+
 # Layers of RMA in the published MaskCLIP, counted from 0; some names in its checkpoint number them 0 to 3.
 PUBLISHED_RMA_LAYERS = (5, 11, 17, 23)
 
@@ -142,16 +150,20 @@ SOURCES = (
         allow_unexpected=(r"criterion\.",),
     ),
     Source(
-        name="class-agnostic proposer",
+        name="Mask2Former, as the proposer of another model",
         recognised_by=(r"backbone\.", r"sem_seg_head\."),
         foreign_to=(r"backbone\.",),  # a proposer uses these names itself
-        renames=((r"^(?=backbone\.|sem_seg_head\.)", "proposer."),),
+        renames=(*_MASK2FORMER_RENAMES, (r"^(?=backbone\.|sem_seg_head\.)", "proposer.")),
         # A model without an object score has no class head.
-        allow_unexpected=(r"criterion\.", r"proposer\.sem_seg_head\.predictor\.class_embed\."),
+        allow_unexpected=(r"criterion\.", r"proposer\.sem_seg_head\.predictor\.class_embed\.", *_MASK2FORMER_UNUSED),
     ),
 )
 OWN = Source(
-    name="checkpoint of this model", recognised_by=(), allow_missing=_CONFIG_BUFFERS, allow_unexpected=_CONFIG_BUFFERS
+    name="checkpoint of this model",
+    recognised_by=(),
+    renames=_MASK2FORMER_RENAMES,
+    allow_missing=_CONFIG_BUFFERS,
+    allow_unexpected=(*_CONFIG_BUFFERS, *_MASK2FORMER_UNUSED),
 )
 
 

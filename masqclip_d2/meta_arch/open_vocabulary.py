@@ -66,6 +66,7 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         self.allow_missing = of_clip if clip_is_loaded else ()
         # A proposer without parameters ignores the checkpoint's proposer weights.
         self.allow_unexpected = () if any(True for _ in proposer.parameters()) else (r"proposer\.",)
+        self.sized_by_weights = tuple(rf"proposer\.{pattern}" for pattern in proposer.sized_by_weights)
         self.vocabulary: Vocabulary | None = None
 
     @classmethod

@@ -32,6 +32,8 @@ class Proposer(nn.Module):
     """The proposals are the annotated masks of a record's `instances`, in their order, so mappers add these at test."""
     supports_resized_images: ClassVar[bool] = True
     """`propose` works on the resized and mirrored copies of an image in test-time augmentation."""
+    sized_by_weights: ClassVar[tuple[str, ...]] = ()
+    """Regular expressions for parameters that take their first size from the weights: classes, queries."""
 
     _device_marker: Tensor
 

@@ -28,6 +28,19 @@ def test_pth_with_model_and_more(tmp_path, tensors):
     assert checkpoint["iteration"] == 7
 
 
+@pytest.mark.parametrize("entry", ["model", "state_dict", "model_state_dict"])
+def test_the_state_dict_is_found_under_its_usual_names(tmp_path, tensors, entry):
+    torch.save({"epoch": 3, entry: tensors, "hyper_parameters": {"lr": 0.1}}, tmp_path / "c.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "c.ckpt")
+    _assert_same(checkpoint.pop("model"), tensors)
+    assert checkpoint == {"epoch": 3, "hyper_parameters": {"lr": 0.1}}
+
+
+def test_a_tensor_may_be_called_model(tmp_path):
+    torch.save({"model": torch.ones(2), "state_dict": torch.zeros(1)}, tmp_path / "c.pth")
+    assert read_checkpoint(tmp_path / "c.pth")["model"].keys() == {"model", "state_dict"}
+
+
 def test_bare_state_dict_becomes_the_model(tmp_path, tensors):
     torch.save(tensors, tmp_path / "c.pth")
     assert read_checkpoint(tmp_path / "c.pth").keys() == {"model"}

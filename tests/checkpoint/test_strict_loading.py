@@ -44,6 +44,30 @@ def test_prefix_of_ddp_is_removed():
     assert torch.equal(model.backbone.weight, state["backbone.weight"])
 
 
+@pytest.mark.parametrize("prefix", ["model.", "model.module.", "_orig_mod.", "network._orig_mod."])
+def test_prefixes_of_wrappers_are_removed(prefix):
+    """Of torch.compile and of modules of PyTorch Lightning, which keep their criterion beside the network."""
+    model = Tiny()
+    state = _state(model)
+    wrapped = {f"{prefix}{name}": value for name, value in state.items()}
+    load_strict(model, {**wrapped, "criterion.empty_weight": torch.ones(2)}, "f.ckpt")
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+
+
+def test_a_model_may_use_the_prefix_of_a_wrapper_itself():
+    model = nn.Module()
+    model.model = Tiny()
+    state = _state(model)
+    load_strict(model, state, "f.pth")
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
+
+
+def test_names_outside_of_a_wrapper_are_an_error():
+    state = {f"model.{name}": value for name, value in _state(Tiny()).items()}
+    with pytest.raises(ValueError, match="4 missing.*5 unexpected: model.backbone"):
+        load_strict(Tiny(), {**state, "metric.count": torch.zeros(1)}, "f.ckpt")
+
+
 def test_missing_names_are_an_error():
     state = _state(Tiny())
     del state["sem_seg_head.bias"]

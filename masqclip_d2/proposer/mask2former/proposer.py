@@ -21,8 +21,8 @@ from ..registry import PROPOSER_REGISTRY
 class Mask2FormerProposer(NetworkProposer):
     """Backbone and `MaskProposalHead`; names in the state dict are those of published checkpoints.
 
-    Proposals are mask logits at a quarter of the padded size; object score = 1 - P(no object), or 1 if the head
-    predicts no classes.
+    Proposals are mask logits at a quarter of the padded size; object score = 1 - P(no object) for any number of
+    classes, or 1 if the head predicts none. Numbers of classes and queries are those of the weights.
 
     Args:
         backbone: Detectron2 backbone.
@@ -30,6 +30,8 @@ class Mask2FormerProposer(NetworkProposer):
         size_divisibility: see `NetworkProposer`; the backbone may require more.
         inputs: further arguments of `NetworkProposer`.
     """
+
+    sized_by_weights = (r"sem_seg_head\.predictor\.(class_embed|query_feat|query_embed)\.",)
 
     @configurable
     def __init__(self, *, backbone: Backbone, sem_seg_head: nn.Module, size_divisibility: int, **inputs) -> None:

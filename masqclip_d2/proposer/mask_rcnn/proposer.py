@@ -33,12 +33,15 @@ class MaskRcnnProposer(NetworkProposer):
     """Mask R-CNN without its labels; names in the state dict are torchvision's.
 
     Proposals are mask logits at the padded size (`paste_box_masks`), sorted by object score, which is the highest class
-    probability except the background's. Non-maximum suppression (IoU above `roi_heads.nms_thresh`) ignores labels.
+    probability except the background's. Non-maximum suppression (IoU above `roi_heads.nms_thresh`) ignores labels. The
+    number of classes is that of the weights.
 
     Args:
         network: a `torchvision.models.detection.MaskRCNN`; its `transform` is not used.
         inputs: arguments of `NetworkProposer`.
     """
+
+    sized_by_weights = (r"roi_heads\.(box_predictor\.(cls_score|bbox_pred)|mask_predictor\.mask_fcn_logits)\.",)
 
     backbone: Any
     rpn: Any
