@@ -190,7 +190,8 @@ class Predictor:
         _require_encoded(encoded)
         if encoded.image is None:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
-        predictions = self.model.predict(encoded.to(self.model.device), categories, self.model.tasks.only(task))
+        tasks = replace(self.model.tasks.only(task), score_threshold=confidence_threshold)
+        predictions = self.model.predict(encoded.to(self.model.device), categories, tasks)
         segments = segments_of(task, predictions, categories)
         return Segmentation(
             image=encoded.image,

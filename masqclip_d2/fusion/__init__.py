@@ -5,6 +5,7 @@ proposals and K = 1 category, on any device, and do not change their arguments.
 """
 
 from .instance import InstancePredictions, boxes_from_masks, instance_inference
+from .output_masks import OutputMasks
 from .panoptic import panoptic_inference
 from .resize import crop_and_resize, masks_to_output, resize_maps, rows_to_output
 from .scores import ClassScores, class_log_probs
@@ -14,6 +15,7 @@ __all__ = [
     "ClassScores",
     "InstancePredictions",
     "MaskView",
+    "OutputMasks",
     "boxes_from_masks",
     "class_log_probs",
     "crop_and_resize",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .output_masks import OutputMasks
 from .semantic import check_same_queries
 
 
@@ -36,7 +37,11 @@ class InstancePredictions:
 
 
 def instance_inference(
-    class_probs: Tensor, mask_logits: Tensor, is_thing: Sequence[bool] | None = None, topk: int = 100
+    class_probs: Tensor,
+    mask_logits: Tensor | OutputMasks,
+    is_thing: Sequence[bool] | None = None,
+    topk: int = 100,
+    score_threshold: float = 0.0,
 ) -> InstancePredictions:
     """Take the best entries of the proposal x category table (the rules of Mask2Former, which both papers use).
 
@@ -46,10 +51,12 @@ def instance_inference(
 
     Args:
         class_probs: (Q, K) in [0, 1].
-        mask_logits: (Q, H, W) float.
+        mask_logits: (Q, H, W) float, or `OutputMasks`; bands of them are made at output size.
         is_thing: K booleans: entries of other categories are removed after the top-k (published behaviour when
             panoptic output is on). None keeps all categories.
         topk: number of table entries to take, at least 1.
+        score_threshold: instances with a lower score are left out. Those with a lower class probability, which cannot
+            reach it, cost nothing.
 
     Returns:
         `InstancePredictions` with N <= min(topk, Q * K).
@@ -57,7 +64,8 @@ def instance_inference(
     Raises:
         ValueError: shapes disagree with each other or with `is_thing`, or topk < 1.
     """
-    check_same_queries(class_probs, mask_logits)
+    output_masks = OutputMasks.of(mask_logits)
+    check_same_queries(class_probs, output_masks.mask_logits)
     num_categories = class_probs.shape[1]
     if is_thing is not None and len(is_thing) != num_categories:
         raise ValueError(f"is_thing has {len(is_thing)} entries, but class_probs has {num_categories} columns.")
@@ -69,16 +77,62 @@ def instance_inference(
         things = torch.tensor(is_thing, dtype=torch.bool, device=entries.device)
         kept = things[entries % num_categories]
         entry_scores, entries = entry_scores[kept], entries[kept]
+    reachable = entry_scores >= score_threshold
+    entry_scores, entries = entry_scores[reachable], entries[reachable]
     queries, classes = entries // max(num_categories, 1), entries % max(num_categories, 1)
 
     # Mask by mask work is done once per proposal, not once per table entry.
     used, position = queries.unique(return_inverse=True)
-    used_logits = mask_logits[used].float()
-    masks = used_logits > 0
-    scores = entry_scores * _mean_mask_probs(used_logits, masks)[position]
-    scores, order = scores.sort(descending=True, stable=True)
-    position = position[order]
-    return InstancePredictions(scores, classes[order], masks[position], boxes_from_masks(masks)[position])
+    masks, mean_probs, boxes = _binary_masks(output_masks.select(used), position)
+    scores, order = (entry_scores * mean_probs[position]).sort(descending=True, stable=True)
+    order = order[scores >= score_threshold]
+    scores = scores[: len(order)]
+    return InstancePredictions(scores, classes[order], _reordered(masks, order), boxes[position][order])
+
+
+def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Masks of N instances, with the mean of sigmoid(logit) over each mask's pixels and the boxes of U proposals.
+
+    Args:
+        masks: of the U proposals.
+        position: (N,) index of each instance's proposal.
+
+    Returns:
+        (N, H, W) bool; (U,) float32, 0 for an empty mask; (U, 4) float32, see `boxes_from_masks`.
+    """
+    height, width = masks.output_hw
+    device = masks.device
+    binary = torch.zeros(len(position), height, width, dtype=torch.bool, device=device)
+    instances_of = [(position == proposal).nonzero().flatten() for proposal in range(len(masks))]
+    sums, areas = torch.zeros(len(masks), device=device), torch.zeros(len(masks), device=device)
+    rows_occupied = torch.zeros(len(masks), height, dtype=torch.bool, device=device)
+    columns_occupied = torch.zeros(len(masks), width, dtype=torch.bool, device=device)
+    for (rows, columns), index, logits in masks.tiles(lambda low, high: high > 0):
+        inside = logits > 0
+        for proposal, mask in zip(index.tolist(), inside, strict=True):
+            binary[instances_of[proposal], rows, columns] = mask
+        sums[index] += (logits.sigmoid() * inside).flatten(1).sum(1)
+        areas[index] += inside.flatten(1).sum(1)
+        rows_occupied[index, rows] |= inside.any(dim=2)
+        columns_occupied[index, columns] |= inside.any(dim=1)
+    return binary, sums / (areas + 1e-6), _boxes(rows_occupied, columns_occupied)  # 1e-6 is the published guard
+
+
+def _reordered(masks: Tensor, order: Tensor) -> Tensor:
+    """`masks[order]` for distinct indices, in the memory of `masks` (N, H, W), which may be gigabytes."""
+    places = order.tolist()
+    done = [False] * len(places)
+    if len(places) < len(masks):
+        return masks[order]
+    for start in range(len(places)):
+        if done[start] or places[start] == start:
+            continue
+        kept, here = masks[start].clone(), start
+        while places[here] != start:
+            masks[here] = masks[places[here]]
+            done[here], here = True, places[here]
+        masks[here], done[here] = kept, True
+    return masks
 
 
 def boxes_from_masks(masks: Tensor) -> Tensor:
@@ -90,18 +144,16 @@ def boxes_from_masks(masks: Tensor) -> Tensor:
     Returns:
         (N, 4) float32, xyxy in pixels, x2 and y2 one past the last pixel; zeros for an empty mask.
     """
+    return _boxes(masks.any(dim=2), masks.any(dim=1))
+
+
+def _boxes(rows_occupied: Tensor, columns_occupied: Tensor) -> Tensor:
+    """Boxes (N, 4) of `boxes_from_masks` from the occupied rows (N, H) and columns (N, W), bool."""
     sides = []
-    for dim in (1, 2):  # over rows: which columns are occupied; over columns: which rows
-        occupied = masks.any(dim=dim)  # (N, W), then (N, H)
-        index = torch.arange(occupied.shape[1], device=masks.device).expand_as(occupied)
+    for occupied in (columns_occupied, rows_occupied):
+        index = torch.arange(occupied.shape[1], device=occupied.device).expand_as(occupied)
         last = (index + 1).masked_fill(~occupied, 0).amax(dim=1)
         first = index.masked_fill(~occupied, occupied.shape[1]).amin(dim=1).minimum(last)
         sides.append((first, last))
     (x1, x2), (y1, y2) = sides
     return torch.stack([x1, y1, x2, y2], dim=1).float()
-
-
-def _mean_mask_probs(mask_logits: Tensor, masks: Tensor) -> Tensor:
-    """(N,) mean of sigmoid(logit) over each mask's pixels; 0 for an empty mask (1e-6 is the published guard)."""
-    inside = (mask_logits.sigmoid() * masks).flatten(1).sum(1)
-    return inside / (masks.flatten(1).sum(1) + 1e-6)

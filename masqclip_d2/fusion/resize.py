@@ -8,6 +8,8 @@ Shape shorthand: Q mask proposals (or any number of maps), H x W pixels of the t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -99,6 +101,61 @@ def rows_to_output(
     source = source_rows(image_hw[0], output_hw[0], rows)
     band = rows_of_image(mask_logits, padded_hw, image_hw, source)
     return resize_band(band, source[0], image_hw[0], output_hw, rows)
+
+
+def window_to_output(
+    mask_logits: Tensor,
+    padded_hw: tuple[int, int],
+    image_hw: tuple[int, int],
+    output_hw: tuple[int, int],
+    window: tuple[slice, slice],
+) -> Tensor:
+    """A window of `masks_to_output`, up to rounding, without computing the rest.
+
+    Args:
+        mask_logits, padded_hw, image_hw, output_hw: see `masks_to_output`.
+        window: rows and columns of the result.
+
+    Returns:
+        (Q, rows, columns) float32 logits.
+    """
+    source = window_of_masks(mask_logits.shape[-2:], padded_hw, image_hw, output_hw, window)
+    maps = mask_logits[:, source[0], source[1]].float()
+    for axis in (0, 1):
+        target = (window[axis].start, window[axis].stop)
+        in_image = source_rows(image_hw[axis], output_hw[axis], target)
+        low_size = mask_logits.shape[axis - 2]
+        maps = _resize_axis(maps, axis + 1, source[axis].start, low_size, padded_hw[axis], in_image)
+        maps = _resize_axis(maps, axis + 1, in_image[0], image_hw[axis], output_hw[axis], target)
+    return maps
+
+
+def window_of_masks(
+    low_hw: Sequence[int],
+    padded_hw: tuple[int, int],
+    image_hw: tuple[int, int],
+    output_hw: tuple[int, int],
+    window: tuple[slice, slice],
+) -> tuple[slice, slice]:
+    """Rows and columns of mask logits of size `low_hw` from which a window of `masks_to_output` is interpolated.
+
+    The values of the window lie between the smallest and the largest logit there.
+    """
+    source = []
+    for axis in (0, 1):
+        in_image = source_rows(image_hw[axis], output_hw[axis], (window[axis].start, window[axis].stop))
+        source.append(slice(*source_rows(low_hw[axis], padded_hw[axis], in_image)))
+    return source[0], source[1]
+
+
+def _resize_axis(maps: Tensor, dim: int, first: int, size: int, target_size: int, target: tuple[int, int]) -> Tensor:
+    """Positions `target` of maps resized along one axis from `size` to `target_size`; `maps` starts at `first`."""
+    if size == target_size:
+        return maps.narrow(dim, target[0] - first, target[1] - target[0])
+    above, below, weight = _neighbours(size, target_size, target, maps.device)
+    if dim == 1:
+        weight = weight[:, None]
+    return torch.lerp(maps.index_select(dim, above - first), maps.index_select(dim, below - first), weight)
 
 
 def rows_of_image(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..ops.autocast import without_autocast
+from .output_masks import TILE_SIZE
 from .resize import (
     crop_and_resize,
     masks_to_output,
@@ -22,9 +23,6 @@ from .resize import (
     rows_to_output,
     source_rows,
 )
-
-# Elements of a band or tile, 16 MiB in float32: enough to keep a GPU busy, little next to the mask logits.
-_TILE_SIZE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def semantic_labels(
     views: Sequence[MaskView],
     output_hw: tuple[int, int],
     resize_masks_first: bool = True,
-    tile_size: int = _TILE_SIZE,
+    tile_size: int = TILE_SIZE,
 ) -> tuple[Tensor, Tensor]:
     """The best category of each pixel by `semantic_scores`, without a map per category or mask.
 

@@ -23,8 +23,8 @@ from torch import Tensor
 from ..fusion import (
     ClassScores,
     MaskView,
+    OutputMasks,
     instance_inference,
-    masks_to_output,
     panoptic_inference,
     semantic_labels,
     semantic_scores,
@@ -51,15 +51,16 @@ def fuse(
         predictions.update(semantic_predictions([view], output_hw, tasks))
     if not (tasks.panoptic or tasks.instance or proposals.certain):
         return predictions
-    mask_logits = masks_to_output(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, output_hw)
+    masks = OutputMasks(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, output_hw)
     if tasks.semantic and proposals.certain:
-        predictions["sem_seg_confidence"] *= (mask_logits > 0).any(dim=0)
+        for rows, logits in masks.bands():
+            predictions["sem_seg_confidence"][rows] *= (logits > 0).any(dim=0)
     if tasks.panoptic:
         predictions["panoptic_seg"] = panoptic_inference(
-            scores, mask_logits, is_thing, tasks.object_threshold, tasks.overlap_threshold
+            scores, masks, is_thing, tasks.object_threshold, tasks.overlap_threshold
         )
     if tasks.instance:
-        predictions["instances"] = _instances(scores.probs, mask_logits, is_thing, tasks.topk)
+        predictions["instances"] = _instances(scores.probs, masks, is_thing, tasks)
     return predictions
 
 
@@ -72,11 +73,10 @@ def semantic_predictions(views: Sequence[MaskView], output_hw: tuple[int, int], 
     return predictions
 
 
-def _instances(class_probs: Tensor, mask_logits: Tensor, is_thing: Sequence[bool], topk: int) -> Instances:
-    found = instance_inference(class_probs, mask_logits, is_thing, topk)
-    height, width = mask_logits.shape[-2:]
+def _instances(class_probs: Tensor, masks: OutputMasks, is_thing: Sequence[bool], tasks: Tasks) -> Instances:
+    found = instance_inference(class_probs, masks, is_thing, tasks.topk, tasks.score_threshold)
     return Instances(
-        (height, width),
+        masks.output_hw,
         pred_masks=found.masks,
         pred_boxes=Boxes(found.boxes_xyxy),
         scores=found.scores,

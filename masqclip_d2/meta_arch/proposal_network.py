@@ -16,7 +16,7 @@ from abc import abstractmethod
 from detectron2.structures import Instances
 from torch import Tensor
 
-from ..fusion import instance_inference, masks_to_output
+from ..fusion import OutputMasks, instance_inference
 from ..proposer import Proposer
 from ..structures import MaskProposals, annotated_masks
 from .out_of_memory import in_smaller_pieces
@@ -70,6 +70,6 @@ class ProposalNetwork(Proposer):
 
     def _ranked(self, record: dict, proposals: MaskProposals) -> Instances:
         hw = (record.get("height", record["image"].shape[-2]), record.get("width", record["image"].shape[-1]))
-        mask_logits = masks_to_output(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, hw)
-        ranked = instance_inference(proposals.object_scores[:, None], mask_logits, topk=self.topk)
+        masks = OutputMasks(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, hw)
+        ranked = instance_inference(proposals.object_scores[:, None], masks, topk=self.topk)
         return Instances(hw, pred_masks=ranked.masks, scores=ranked.scores)

@@ -20,6 +20,7 @@ class Tasks:
     object_threshold: float = 0.0  # panoptic: score below which a proposal is dropped, in [0, 1]
     overlap_threshold: float = 0.0  # panoptic: share of its mask that a proposal must win, in [0, 1]
     topk: int = 100  # instances per image
+    score_threshold: float = 0.0  # instance: score below which an instance is left out, in [0, 1]
     # semantic: resize masks, then sum them; False: resize class maps (published for models with semantic output only)
     resize_masks_first: bool = True
     class_maps: bool = False  # semantic: besides labels also `sem_seg`, which takes K floats per pixel
