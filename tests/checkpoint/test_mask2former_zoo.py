@@ -1,7 +1,7 @@
 """Mask2Former's released files: every name and shape of mask2former_zoo.json fits, values reach the right parameters.
 
-The released files cannot be had here. Names and shapes of full-size models are compared on the meta device, values in a
-small file of the released format, with the released names.
+The released files are not available to the tests. Names and shapes of full-size models are compared on the meta device,
+values in a small file of the released format, with the released names.
 """
 
 import json

@@ -1,7 +1,7 @@
 """torchvision's files: its released Mask R-CNN, alone and as the proposer of MaskCLIP, and ImageNet backbones.
 
-The released file cannot be had here, so one with its names is written: at full size with a number that takes no room on
-disk, and small with values that are checked.
+The released file is not available to the tests, so files with its names are written: at full size with one repeated
+value, which takes no disk space, and small with values that are checked.
 """
 
 import re

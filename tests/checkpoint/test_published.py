@@ -1,7 +1,7 @@
 """Published checkpoints: a file with every name and shape of tests/golden/checkpoint_keys.json loads.
 
-The published files cannot be had here, so files with their names are written: for the full-size models with zeros that
-take no room on disk, and once small with values that are checked.
+The published files are not available to the tests, so files with their names are written: for the full-size models with
+one repeated value, which takes no disk space, and small with values that are checked.
 """
 
 import json

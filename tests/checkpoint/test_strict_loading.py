@@ -1,4 +1,4 @@
-"""Names of a file and of a model: renamed by written rules, and every difference is expected or an error."""
+"""Names of a file are matched with those of a model; every difference is allowed by a rule or an error."""
 
 import pytest
 import torch
@@ -109,7 +109,7 @@ def test_parts_loaded_from_elsewhere_may_be_missing_only_if_declared():
 
 @pytest.mark.parametrize("style", ["torchvision", "detectron2"])
 def test_imagenet_backbone_weights(style):
-    """Both namings of an ImageNet ResNet give the same backbone; the head keeps its own numbers."""
+    """Both namings of an ImageNet ResNet load the same backbone; the head keeps its values."""
     torchvision = pytest.importorskip("torchvision")
     from detectron2.layers import ShapeSpec
     from detectron2.modeling import build_resnet_backbone

@@ -11,7 +11,7 @@ from masqclip_d2.checkpoint import read_checkpoint, write_safetensors
 
 @pytest.fixture
 def umask():
-    """Others of the group may read, strangers not."""
+    """Members of the group may read, others may not."""
     before = os.umask(0o027)
     yield
     os.umask(before)

@@ -1,4 +1,4 @@
-"""The best weights by a metric: kept over evaluations and resumed runs, never the weights that --resume loads."""
+"""Best weights by a metric: kept across evaluations and resumed runs; --resume never loads them."""
 
 import json
 import math
@@ -100,14 +100,14 @@ def test_a_missing_test_set_is_an_error_before_training(tmp_path, mini_shapes):
         Trainer(config(tmp_path, "DATASETS.TEST", "()"))
 
 
-def test_several_test_sets_come_before_the_task():
+def test_metrics_of_several_test_sets_begin_with_the_set():
     results = {"one": {"sem_seg": {"mIoU": 1.0}}, "two": {"sem_seg": {"mIoU": 2.0, "IoU-a/b": 3.0}}}
     assert metric_of(results, "two/sem_seg/mIoU") == 2.0
     with pytest.raises(ValueError, match=r"has: one/sem_seg/mIoU, two/sem_seg/mIoU"):
         metric_of(results, "sem_seg/mIoU")
 
 
-def test_with_a_real_evaluation_the_kept_weights_can_be_evaluated(tmp_path, mini_shapes):
+def test_an_evaluation_of_the_best_weights_has_the_recorded_value(tmp_path, mini_shapes):
     train(config(tmp_path, "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0"))
     record = json.loads((tmp_path / "output" / "best_checkpoint.json").read_text())
     cfg = config(tmp_path, "MODEL.WEIGHTS", str(tmp_path / "output" / "model_best.pth"))

@@ -12,9 +12,9 @@ from tests.helpers import TINY_PROPOSER, tiny_clip_file
 @pytest.fixture
 def arguments(tmp_path, mini_shapes):
     def build(*flags, opts=()):
-        words = ["--config-file", "base/shapes", "--num-gpus", "0", *flags, *TINY_PROPOSER]
-        words += ["OUTPUT_DIR", tmp_path / "output", "DATALOADER.NUM_WORKERS", "0", *opts]
-        return [str(word) for word in words]
+        command = ["--config-file", "base/shapes", "--num-gpus", "0", *flags, *TINY_PROPOSER]
+        command += ["OUTPUT_DIR", tmp_path / "output", "DATALOADER.NUM_WORKERS", "0", *opts]
+        return [str(part) for part in command]
 
     return build
 

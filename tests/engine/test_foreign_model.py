@@ -90,12 +90,13 @@ def test_it_is_trained_and_evaluated(foreign_config):
     CountSteps.steps = 0
     trainer = Trainer(foreign_config)
     trainer.resume_or_load(resume=False)
-    words = trainer.model.vocabulary
+    vocabulary = trainer.model.vocabulary
     before = trainer.model.colors.weight.clone()
     trainer.train()
     assert CountSteps.steps == 4  # its own hook
     assert not torch.equal(trainer.model.colors.weight, before)
-    assert trainer.model.vocabulary == words and len(words) == 25  # the training categories return after evaluations
+    # The training categories return after evaluations.
+    assert trainer.model.vocabulary == vocabulary and len(vocabulary) == 25
     output = Path(foreign_config.OUTPUT_DIR)
     results = json.loads((output / "results.json").read_text())["results"]["mini_shapes_val"]
     assert 0 <= results["sem_seg"]["mIoU"] <= 100

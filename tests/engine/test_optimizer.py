@@ -1,4 +1,4 @@
-"""Parameter groups and the optimizers of every stage, against torch's own run by hand."""
+"""Parameter groups and optimizers of every stage, compared with torch's own optimizers."""
 
 import copy
 
@@ -57,7 +57,7 @@ def test_every_parameter_is_in_one_group(model, name):
     assert sorted(grouped) == sorted(map(id, model.parameters()))
 
 
-def test_only_matrices_of_blocks_go_to_muon_at_its_own_rate(model):
+def test_muon_updates_only_matrices_of_blocks_with_its_own_rate(model):
     groups = list(parameter_groups(solver_config("MUON", MUON_MULTIPLIER=5.0), model))
     muon = [group for group in groups if group["muon"]]
     assert [list(map(id, group["params"])) for group in muon] == [[id(model.resblocks[0].weight)]]
@@ -66,22 +66,22 @@ def test_only_matrices_of_blocks_go_to_muon_at_its_own_rate(model):
 
 
 @needs_muon
-def test_muon_steps_as_torchs_two_optimizers_do(model):
-    by_hand = copy.deepcopy(model)
-    matrix = by_hand.resblocks[0].weight
+def test_muon_equals_torchs_two_optimizers(model):
+    reference = copy.deepcopy(model)
+    matrix = reference.resblocks[0].weight
     muon = torch.optim.Muon([matrix], lr=0.1, weight_decay=0.05)
-    biases = [by_hand.resblocks[0].bias, by_hand.head.bias]
-    groups = [{"params": [by_hand.head.weight]}, {"params": biases, "weight_decay": 0.0}]
+    biases = [reference.resblocks[0].bias, reference.head.bias]
+    groups = [{"params": [reference.head.weight]}, {"params": biases, "weight_decay": 0.0}]
     adamw = torch.optim.AdamW(groups, lr=0.01, weight_decay=0.05)
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):
-        by_hand.zero_grad()
-        by_hand(torch.randn(5, 3, generator=generator)).backward()
+        reference.zero_grad()
+        reference(torch.randn(5, 3, generator=generator)).backward()
         muon.step()
         adamw.step()
     train(model, build_optimizer(solver_config("MUON"), model), 3)
-    for (name, ours), expected in zip(model.named_parameters(), by_hand.parameters(), strict=True):
-        torch.testing.assert_close(ours, expected, msg=name)
+    for (name, parameter), expected in zip(model.named_parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(parameter, expected, msg=name)
 
 
 @needs_muon
@@ -110,7 +110,7 @@ def test_clipping_bounds_all_gradients_together(model):
     assert moved.norm().item() == pytest.approx(0.01 * 1e-3, rel=1e-2)
 
 
-def test_muon_without_torchs_names_the_version(model, monkeypatch):
+def test_without_torchs_muon_the_error_names_the_version(model, monkeypatch):
     monkeypatch.delattr(torch.optim, "Muon", raising=False)
     with pytest.raises(RuntimeError, match=r"torch 2\.9 or newer.*ADAMW"):
         build_optimizer(solver_config("MUON"), model)
@@ -164,7 +164,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OWN_TABLES)
-def test_of_our_models_weight_decay_is_for_matrices_and_kernels(name, tmp_path):
+def test_weight_decay_is_for_matrices_and_kernels(name, tmp_path):
     """Decayed: the weights of linear and convolutional layers, packed attention weights and CLIP's projections."""
     model = build_model(tiny_config(tmp_path, name, *OPTIONS.get(name, ())))
     assert exempt_tables(model) == OWN_TABLES[name]
@@ -177,7 +177,7 @@ def test_of_our_models_weight_decay_is_for_matrices_and_kernels(name, tmp_path):
     assert decayed(model) == {n for n, p in model.named_parameters() if p.requires_grad and n in expected}
 
 
-def test_a_scale_that_is_no_norm_is_exempt(tmp_path):
+def test_scales_outside_of_norms_are_exempt(tmp_path):
     kinds = parameter_kinds(build_model(tiny_config(tmp_path, "ClipPretraining")))
     assert kinds["clip.log_logit_scale"] == "norm"
     assert kinds["clip.visual.transformer.resblocks.0.attn.in_proj_bias"] == "bias"
@@ -193,7 +193,7 @@ TIMM_MODELS = {
 
 
 @pytest.mark.parametrize("name", TIMM_MODELS)
-def test_of_a_timm_model_tables_scales_and_biases_are_exempt(name):
+def test_tables_scales_and_biases_of_timm_models_are_exempt(name):
     timm = pytest.importorskip("timm")
     with torch.device("meta"):
         model = timm.create_model(name)

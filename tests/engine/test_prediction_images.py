@@ -32,7 +32,7 @@ def prediction(category, hw=(40, 60)):
     return {"panoptic_seg": (ids, [{"id": 1, "category_id": category, "isthing": True, "score": 0.9}])}
 
 
-def grey(name, height=40, width=60):
+def gray_record(name, height=40, width=60):
     image = torch.full((3, 20, 30), 128, dtype=torch.uint8)
     return {"image": image, "height": height, "width": width, "file_name": f"folder/{name}.png"}
 
@@ -40,8 +40,8 @@ def grey(name, height=40, width=60):
 def test_the_event_file_holds_the_first_predictions(tmp_path):
     evaluator = PredictionImages("some_set", five_categories(), count=2)
     with EventStorage(7):
-        evaluator.process([grey("a")], [prediction(0)])
-        evaluator.process([grey("b"), grey("c")], [prediction(1), prediction(2)])
+        evaluator.process([gray_record("a")], [prediction(0)])
+        evaluator.process([gray_record("b"), gray_record("c")], [prediction(1), prediction(2)])
         writer = TensorboardXWriter(str(tmp_path))
         writer.write()
         writer.close()
@@ -63,7 +63,7 @@ def test_a_second_evaluation_draws_again_and_proposals_are_not_drawn():
     drawn = []
     with EventStorage() as storage:
         storage.put_image = lambda name, image: drawn.append((name, image.shape))
-        evaluator.process([grey("a")], [{"proposals": None}])
+        evaluator.process([gray_record("a")], [{"proposals": None}])
         for _ in range(2):
             evaluator.reset()
             evaluator.process([{"image": random_image(40, 60)}], [labels])

@@ -1,4 +1,4 @@
-"""Every stage that learns from masks can be trained on datasets with semantic label maps only."""
+"""Every stage that trains on masks can be trained on datasets that have only semantic label maps."""
 
 from pathlib import Path
 
@@ -28,8 +28,8 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def semantic_shapes(shapes_root):
-    words = [category.name for category in load_categories("shapes")]
-    return register_semantic("semantic_shapes", shapes_root / "train", shapes_root / "semantic_train", words)
+    names = [category.name for category in load_categories("shapes")]
+    return register_semantic("semantic_shapes", shapes_root / "train", shapes_root / "semantic_train", names)
 
 
 @pytest.fixture

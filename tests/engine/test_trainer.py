@@ -138,20 +138,20 @@ def vocabularies_of_an_evaluation(tmp_path, monkeypatch, *opts):
 
 def test_a_style_applies_to_every_test_set(tmp_path, mini_shapes, monkeypatch):
     seen = vocabularies_of_an_evaluation(tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", "openseg")
-    assert {name: (len(words), words.ensemble, words.templates) for name, words in seen.items()} == {
+    assert {name: (len(one), one.ensemble, one.templates) for name, one in seen.items()} == {
         "mini_shapes_val": (42, "max", "vild_14"), "mini_shapes_val_instances": (36, "max", "vild_14"),
     }  # fmt: skip
     own = vocabularies_of_an_evaluation(tmp_path, monkeypatch)
-    assert {words.ensemble for words in own.values()} == {""}
+    assert {one.ensemble for one in own.values()} == {""}
 
 
 def test_a_vocabulary_file_must_match_each_test_set(tmp_path, mini_shapes, monkeypatch):
-    save_vocabulary(load_vocabulary("shapes/maskclip"), tmp_path / "words.yaml")
+    save_vocabulary(load_vocabulary("shapes/maskclip"), tmp_path / "vocabulary.yaml")
     with pytest.raises(
-        ValueError, match=r"words.yaml' has 42 categories, but dataset 'mini_shapes_val_instances' has 36"
+        ValueError, match=r"vocabulary.yaml' has 42 categories, but dataset 'mini_shapes_val_instances' has 36"
     ):
         vocabularies_of_an_evaluation(
-            tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", str(tmp_path / "words.yaml")
+            tmp_path, monkeypatch, "MODEL.MASQCLIP.TEXT.VOCABULARY", str(tmp_path / "vocabulary.yaml")
         )
 
 
@@ -173,8 +173,8 @@ def test_training_has_its_own_vocabulary_option(tmp_path, mini_shapes):
         "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tmp_path / "reads_sentences.json"),
     )  # fmt: skip
     trainer = Trainer(cfg)
-    words = trainer.model.vocabulary
-    assert len(words) == 25 and (words.ensemble, words.templates) == ("max", "vild_14")
+    vocabulary = trainer.model.vocabulary
+    assert len(vocabulary) == 25 and (vocabulary.ensemble, vocabulary.templates) == ("max", "vild_14")
     trainer.train()
     cfg.MODEL.MASQCLIP.TEXT.VOCABULARY_TRAIN = "shapes/openseg"
     with pytest.raises(ValueError, match="'shapes/openseg' has 42 categories, but dataset 'mini_shapes_train' has 25"):

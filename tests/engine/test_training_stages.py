@@ -53,8 +53,8 @@ def run(cfg):
 @pytest.mark.parametrize("stage", STAGES)
 def test_only_the_parameters_of_the_stage_change(tmp_path, teacher, stage):
     changed, after = run(stage_config(tmp_path, stage, "MODEL.WEIGHTS", str(teacher)))
-    learned = {name for name in after if name.startswith("visual_encoder.mask_attentions.")}
-    assert changed == learned and learned
+    trained = {name for name in after if name.startswith("visual_encoder.mask_attentions.")}
+    assert changed == trained and trained
     proposer = torch.load(teacher, weights_only=True)["model"]
     assert all(
         torch.equal(after[f"proposer.{name}"], value) for name, value in proposer.items() if "criterion" not in name
@@ -73,9 +73,9 @@ def test_the_training_vocabulary_returns_after_an_evaluation(tmp_path, teacher):
     cfg = stage_config(tmp_path, "masq_tuning", *opts)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
-    words = trainer.model.vocabulary
+    vocabulary = trainer.model.vocabulary
     trainer.train()
-    assert trainer.model.vocabulary == words
+    assert trainer.model.vocabulary == vocabulary
 
 
 def test_a_student_starts_as_its_teacher_and_learns_pseudo_masks(tmp_path, teacher):
@@ -88,9 +88,9 @@ def test_a_student_starts_as_its_teacher_and_learns_pseudo_masks(tmp_path, teach
     cfg = tiny_config(tmp_path, "MaskDistiller", *SHORT, *opts)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=False)
-    started = torch.load(teacher, weights_only=True)["model"]
-    assert started.keys() == trainer.model.state_dict().keys()
-    assert all(torch.equal(value, started[name]) for name, value in trainer.model.state_dict().items())
+    initial = torch.load(teacher, weights_only=True)["model"]
+    assert initial.keys() == trainer.model.state_dict().keys()
+    assert all(torch.equal(value, initial[name]) for name, value in trainer.model.state_dict().items())
     records = next(iter(Trainer.build_train_loader(cfg)))
     trainer.model.eval()
     extended = trainer.model.with_pseudo_masks(records)
@@ -104,7 +104,7 @@ def test_a_student_starts_as_its_teacher_and_learns_pseudo_masks(tmp_path, teach
     trainer.model.train()
     trainer.train()
     teacher_after = trainer.model._teacher[0].state_dict()
-    assert all(torch.equal(value, started[name]) for name, value in teacher_after.items())
+    assert all(torch.equal(value, initial[name]) for name, value in teacher_after.items())
     metrics = (Path(cfg.OUTPUT_DIR) / "metrics.json").read_text()
     assert "pseudo_masks_per_image" in metrics
 

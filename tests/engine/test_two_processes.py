@@ -1,4 +1,4 @@
-"""Two CPU processes (gloo) train and evaluate like one: same data, same losses, same weights, same metrics."""
+"""Two CPU processes (gloo) train and evaluate as one does: equal data, losses, weights and metrics."""
 
 import json
 import os
@@ -20,10 +20,10 @@ COMMON = [
 ]  # fmt: skip
 
 
-def _run(root, output, num_gpus, *words, config="base/shapes"):
+def _run(root, output, num_gpus, *options, config="base/shapes"):
     environment = {**os.environ, "DETECTRON2_DATASETS": str(root.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", config, "--num-gpus", str(num_gpus)]
-    command += [*words, "OUTPUT_DIR", str(output)]
+    command += [*options, "OUTPUT_DIR", str(output)]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert finished.returncode == 0, finished.stderr[-3000:]
 
@@ -33,13 +33,13 @@ def _weights(output):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_the_same_clip_as_one(shapes_root, tmp_path):
-    """The contrastive loss compares over all processes and nothing in this stage is random here: equal weights."""
+def test_two_processes_train_the_same_clip_as_one(shapes_root, tmp_path):
+    """The contrastive loss compares over all processes and nothing in this stage is random: equal weights."""
     stage = [
         "MODEL.META_ARCHITECTURE", "ClipPretraining", "MODEL.MASQCLIP.CLIP.NAME", "",
         "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path)),
         "INPUT.DATASET_MAPPER_NAME", "captions",
-        # Not AdamW, which would blow rounding up where a gradient is 0.
+        # SGD, since AdamW amplifies rounding errors of gradients that are 0.
         "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", "0.1",
         "INPUT.IMAGE_SIZE", "32", "DATASETS.TRAIN", "('masqclip_shapes_closeups',)",
     ]  # fmt: skip
@@ -58,13 +58,13 @@ def test_two_processes_train_and_evaluate_a_proposer(shapes_root, tmp_path):
     """Trained by two processes; the metrics of the same weights do not depend on the number of processes."""
     _run(shapes_root, tmp_path / "trained", 2, *COMMON)
     assert (tmp_path / "trained" / "log.txt.rank1").exists()
-    numbers = []
+    metrics = []
     for num_gpus in (0, 2):
         output = tmp_path / f"evaluated_{num_gpus}"
         weights = str(tmp_path / "trained" / "model_final.pth")
         _run(shapes_root, output, num_gpus, "--eval-only", *COMMON, "MODEL.WEIGHTS", weights)
-        numbers.append(json.loads((output / "results.json").read_text())["results"])
-    assert numbers[0] == numbers[1] and "AR@100" in numbers[0]["masqclip_shapes_val"]["proposals"]
+        metrics.append(json.loads((output / "results.json").read_text())["results"])
+    assert metrics[0] == metrics[1] and "AR@100" in metrics[0]["masqclip_shapes_val"]["proposals"]
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+"""Losses of Mask2Former's set criterion: images without targets, weights, order of random points."""
+
 import copy
 import pickle
 
@@ -91,7 +93,7 @@ def test_class_loss_is_the_weighted_mean():
     criterion = _criterion(no_object_weight=0.25)
     [(query, _)] = criterion.matcher(
         pred_logits, pred_masks, _flat(targets := _targets(1)), draw_uniform_points
-    )  # equal masks: the class decides, whatever the points
+    )  # equal masks: the class decides, for any points
     losses = criterion.unweighted({"pred_logits": pred_logits, "pred_masks": pred_masks}, targets)
     nll = -pred_logits[0].log_softmax(-1)
     weight, classes = torch.full((3,), 0.25), torch.ones(3, dtype=torch.int64)
@@ -121,9 +123,9 @@ def test_padding_queries_are_ignored():
         return {"pred_logits": torch.nn.functional.pad(output["pred_logits"], (0, 0, 0, 1)), "pred_masks": masks}
 
     longer = {**filled_up(outputs), "aux_outputs": [filled_up(aux) for aux in outputs["aux_outputs"]]}
-    expected, told = losses(outputs), losses({**longer, "num_queries": [4, 4]})
+    expected, ignoring = losses(outputs), losses({**longer, "num_queries": [4, 4]})
     for name, loss in expected.items():
-        torch.testing.assert_close(told[name], loss)
+        torch.testing.assert_close(ignoring[name], loss)
         assert abs(losses(longer)[name] - loss) > 1e-3, name
 
 
@@ -145,7 +147,7 @@ def test_random_points_are_drawn_in_the_published_order():
     assert drawn == 2 * [(1, 32), (1, 32), (2, 96), (2, 8)]  # matcher per image, candidates, free points
 
 
-def test_number_of_masks_is_averaged_over_workers(monkeypatch):
+def test_number_of_masks_is_averaged_over_processes(monkeypatch):
     def loss_mask():
         torch.manual_seed(1)
         return _criterion().unweighted(_outputs(), _targets(2, 1))["loss_mask"]
@@ -153,7 +155,7 @@ def test_number_of_masks_is_averaged_over_workers(monkeypatch):
     alone = loss_mask()
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(9))  # the other worker has 9
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda total: total.add_(9))  # the other process has 9 masks
     torch.testing.assert_close(loss_mask(), alone * 3 / 6)
 
 
@@ -168,7 +170,7 @@ def test_uncertain_points_are_where_the_logit_is_near_zero():
     assert distance[75:].max() > 0.3
 
 
-def test_head_with_other_classes_is_refused():
+def test_a_head_with_another_number_of_classes_is_refused():
     with pytest.raises(ValueError, match="for 1 classes .* has 4 class logits.*NUM_CLASSES"):
         _criterion()(_outputs(num_classes=3), _targets(1, 1))
 

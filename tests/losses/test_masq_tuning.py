@@ -1,3 +1,5 @@
+"""Labels of proposals by dice, and the class loss of MasQ-Tuning."""
+
 import math
 
 import pytest
@@ -37,7 +39,7 @@ def test_an_empty_proposal_does_not_match_an_empty_mask():
     assert assign_labels(logits, target, torch.tensor([5]), num_classes=9).tolist() == [9, 9]
 
 
-def test_loss_by_hand():
+def test_loss_equals_its_formula():
     logits = torch.tensor([[[math.log(3.0), 0.0], [0.0, 0.0]]])  # B = 1, Q = 2, K = 1
     labels = torch.tensor([[0, 1]])
     expected = (1.0 * -math.log(3 / 4) + 0.1 * math.log(2)) / 1.1
@@ -47,7 +49,7 @@ def test_loss_by_hand():
 
 
 @pytest.mark.parametrize("labels", [[], [IGNORED, IGNORED]], ids=["no proposals", "padding only"])
-def test_loss_of_nothing_is_zero_with_gradients(labels):
+def test_loss_without_proposals_is_zero_and_differentiable(labels):
     logits = torch.randn(1, len(labels), 3, requires_grad=True)
     loss = masq_tuning_loss(logits, torch.tensor([labels], dtype=torch.int64))
     loss.backward()

@@ -1,3 +1,5 @@
+"""Hungarian matching of queries and targets."""
+
 import pytest
 import torch
 
@@ -21,8 +23,8 @@ def _matcher(**weights):
 
 def test_each_target_is_matched_to_the_query_with_its_mask():
     targets = [_target((0, 0), (9, 9)), _target(), _target((0, 9))]
-    shown = [[(9, 9), (0, 9), (0, 0)], [(0, 0), (0, 9), (9, 9)], [(0, 0), (9, 9), (0, 9)]]
-    pred_masks = torch.stack([_squares(*corners) for corners in shown]).float() * 20 - 10
+    visible = [[(9, 9), (0, 9), (0, 0)], [(0, 0), (0, 9), (9, 9)], [(0, 0), (9, 9), (0, 9)]]
+    pred_masks = torch.stack([_squares(*corners) for corners in visible]).float() * 20 - 10
     flat = FlatTargets.from_list(targets, num_classes=1)
     matches = _matcher()(torch.zeros(3, 3, 2), pred_masks, flat, draw_uniform_points)
     assert [(query.tolist(), target.tolist()) for query, target in matches] == [
@@ -40,7 +42,7 @@ def test_class_decides_between_equal_masks():
     assert query.tolist() == [1]
 
 
-def test_cost_is_hand_computed():
+def test_costs_equal_their_formulas():
     # Points at centers of pixels; the target covers the left of two pixels.
     flat = FlatTargets.from_list([{"labels": torch.tensor([0]), "masks": torch.tensor([[[1, 0]]])}], num_classes=1)
     points = torch.tensor([[[0.25, 0.5], [0.75, 0.5]]])
@@ -62,7 +64,7 @@ def test_more_targets_than_queries():
     assert len(set(target.tolist())) == 2
 
 
-def test_no_targets_at_all():
+def test_a_batch_without_targets():
     flat = FlatTargets.from_list([_target(), _target()], num_classes=1)
     matches = _matcher()(torch.zeros(2, 3, 2), torch.zeros(2, 3, 8, 8), flat, draw_uniform_points)
     assert [(len(query), len(target)) for query, target in matches] == [(0, 0), (0, 0)]
@@ -77,7 +79,7 @@ def test_predictions_that_are_not_finite_are_an_error_with_a_hint(value):
         _matcher()(torch.zeros(2, 3, 2), pred_masks, flat, draw_uniform_points)
 
 
-def test_bad_targets_are_refused():
+def test_targets_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="image 0: expected masks .* for 1 labels"):
         FlatTargets.from_list([{"labels": torch.zeros(1), "masks": torch.zeros(2, 4, 4)}], num_classes=1)
     with pytest.raises(ValueError, match="differ in size: .*padded batch"):

@@ -1,10 +1,12 @@
+"""Samples of binary masks at points."""
+
 import torch
 from detectron2.projects.point_rend.point_features import point_sample
 
 from masqclip_d2.losses.point_sampling import PointSampledMasks
 
 
-def test_equals_sampling_of_float_maps():
+def test_samples_equal_those_of_float_maps():
     masks = torch.rand(5, 7, 11) > 0.5
     which = torch.tensor([4, 0, 2, 2])
     points = torch.rand(4, 50, 2)
@@ -14,7 +16,7 @@ def test_equals_sampling_of_float_maps():
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
-def test_hand_computed_samples():
+def test_samples_between_pixels_are_blended():
     masks = PointSampledMasks(torch.tensor([[[1, 0], [0, 1]]]))
     points = torch.tensor([[[0.25, 0.25], [0.5, 0.5], [0.5, 0.25], [0.0, 0.25], [0.0, 0.0]]])
     values = masks.sample(torch.tensor([0]), points)

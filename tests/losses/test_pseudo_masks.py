@@ -1,3 +1,5 @@
+"""Which of the teacher's masks become pseudo masks."""
+
 import torch
 
 from masqclip_d2.config import load_config
@@ -12,15 +14,15 @@ def bars(*columns):
     return masks
 
 
-def test_each_rule_by_hand():
+def test_each_rule_drops_its_masks():
     torch.manual_seed(0)
     base = bars((0, 2))
     teacher = bars((0, 2), (4, 6), (4, 6), (6, 8), (2, 4))
     scores = torch.tensor([0.99, 0.85, 0.95, 0.9, 0.7])
     choice = choose_pseudo_masks(base, teacher, scores, PseudoMaskRules(num_points=4000))
-    assert choice.confident.tolist() == [0, 1, 2, 3]  # 4 scores too low
-    assert choice.new.tolist() == [1, 2, 3]  # 0 is a base mask
-    assert choice.kept.tolist() == [2, 3]  # 1 is 2 again, with a lower score
+    assert choice.confident.tolist() == [0, 1, 2, 3]  # the score of mask 4 is too low
+    assert choice.new.tolist() == [1, 2, 3]  # mask 0 overlaps a base mask
+    assert choice.kept.tolist() == [2, 3]  # mask 1 overlaps mask 2, whose score is higher
 
 
 def test_the_two_overlap_limits_are_independent():

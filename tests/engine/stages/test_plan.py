@@ -1,4 +1,4 @@
-"""The right stages in the right order, with the weights of the stages before."""
+"""Plans of stages: their order, and the weights that each gets from earlier ones."""
 
 import os
 from pathlib import Path
@@ -61,8 +61,8 @@ def test_a_configuration_without_training_is_evaluated_with_the_earlier_stages()
 
 def test_own_and_inherited_settings_are_passed_only_to_stages_that_use_them():
     clip = {"MODEL.MASQCLIP.CLIP.NAME": "clip.safetensors"}
-    words = ["SOLVER.MAX_ITER", "7", "OUTPUT_DIR", "output/own"]
-    teacher, maskclip, evaluation = plan_stages("shapes/maskclip", [], "root", own_opts=words, inherited=clip)
+    own = ["SOLVER.MAX_ITER", "7", "OUTPUT_DIR", "output/own"]
+    teacher, maskclip, evaluation = plan_stages("shapes/maskclip", [], "root", own_opts=own, inherited=clip)
     assert settings(teacher) == {"OUTPUT_DIR": "root/shapes/teacher"}
     assert settings(maskclip).items() >= {**clip, "SOLVER.MAX_ITER": "7", "OUTPUT_DIR": "root/own"}.items()
     assert settings(evaluation)["MODEL.WEIGHTS"] == "root/own/model_final.pth"
@@ -103,7 +103,7 @@ def test_every_shipped_list_of_stages_names_shipped_configs():
 
 
 def test_a_users_model_declares_its_outputs_and_inputs(tmp_path):
-    """A meta-architecture that inherits nothing of ours takes part in a plan by three optional attributes."""
+    """A meta-architecture that inherits nothing of this package takes part in a plan by three optional attributes."""
 
     class ForeignStage:
         unused_settings = ("MODEL.WEIGHTS",)

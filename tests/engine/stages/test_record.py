@@ -1,4 +1,4 @@
-"""A record agrees with the same settings, data and weights only."""
+"""A record of a stage agrees only with the same settings, data and weights."""
 
 import dataclasses
 
@@ -20,8 +20,8 @@ def stage(tmp_path):
     return maskclip
 
 
-def inputs(stage, *words, data=DATA):
-    return _inputs(dataclasses.replace(stage, opts=(*stage.opts, *words)), data)
+def inputs(stage, *opts, data=DATA):
+    return _inputs(dataclasses.replace(stage, opts=(*stage.opts, *opts)), data)
 
 
 def test_settings_that_cannot_change_metrics_do_not_count(stage):
@@ -30,10 +30,10 @@ def test_settings_that_cannot_change_metrics_do_not_count(stage):
 
 
 @pytest.mark.parametrize(
-    "words", [["SOLVER.MAX_ITER", "7"], ["SEED", "1"], ["MODEL.MASQCLIP.CLIP.NAME", "masqclip://shapes_teacher"]]
+    "opts", [["SOLVER.MAX_ITER", "7"], ["SEED", "1"], ["MODEL.MASQCLIP.CLIP.NAME", "masqclip://shapes_teacher"]]
 )
-def test_other_settings_count(stage, words):
-    assert not _agrees({"made_of": inputs(stage)}, inputs(stage, *words))
+def test_other_settings_count(stage, opts):
+    assert not _agrees({"made_of": inputs(stage)}, inputs(stage, *opts))
 
 
 def test_other_data_and_other_weights_count(stage):

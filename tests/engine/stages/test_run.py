@@ -26,7 +26,7 @@ SMOKE = [
 
 @pytest.mark.slow
 def test_all_stages_of_masqclip_on_shapes_skip_and_resume(tmp_path, shapes_root, capfd, monkeypatch):
-    """20 steps of every stage from nothing: CLIP, teacher, two rounds, tuning, evaluation, each in its own process."""
+    """20 steps of every stage from random weights, each stage in its own process."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root.parent))
     configs = Path("configs/shapes").resolve()
     method = tmp_path / "all.yaml"
@@ -36,9 +36,9 @@ def test_all_stages_of_masqclip_on_shapes_skip_and_resume(tmp_path, shapes_root,
     )
     stages = plan_stages(method, SMOKE, tmp_path / "runs")
     run_stages(stages, num_gpus=0)
-    said = capfd.readouterr().out
+    printed = capfd.readouterr().out
     assert (
-        said.count("minutes.") == 6 and said.count("already finished, skipped.") == 1
+        printed.count("minutes.") == 6 and printed.count("already finished, skipped.") == 1
     )  # tuning ends with an evaluation
     runs = tmp_path / "runs" / "shapes"
     results = json.loads((runs / "masqclip" / "results.json").read_text())["results"]
@@ -53,17 +53,17 @@ def test_all_stages_of_masqclip_on_shapes_skip_and_resume(tmp_path, shapes_root,
     (student / "last_checkpoint").write_text("model_0000007.pth")
     (runs / "masqclip" / "results.json").unlink()
     run_stages(stages, num_gpus=0)
-    said = capfd.readouterr()
-    assert said.out.count("already finished, skipped.") == 5
-    assert "Starting training from iteration 8" in said.out + said.err
+    printed = capfd.readouterr()
+    assert printed.out.count("already finished, skipped.") == 5
+    assert "Starting training from iteration 8" in printed.out + printed.err
     assert torch.load(student / "model_final.pth", weights_only=True)["iteration"] == 19
 
 
 def test_a_stage_that_fails_stops_the_rest(tmp_path, monkeypatch):
     ran = []
 
-    def failing(words, check):
-        ran.append(words)
+    def failing(command, check):
+        ran.append(command)
         return type("Result", (), {"returncode": 3})
 
     monkeypatch.setattr(subprocess, "run", failing)
