@@ -152,7 +152,7 @@ def _resize_axis(maps: Tensor, dim: int, first: int, size: int, target_size: int
     """Positions `target` of maps resized along one axis from `size` to `target_size`; `maps` starts at `first`."""
     if size == target_size:
         return maps.narrow(dim, target[0] - first, target[1] - target[0])
-    above, below, weight = _neighbours(size, target_size, target, maps.device)
+    above, below, weight = _neighbors(size, target_size, target, maps.device)
     if dim == 1:
         weight = weight[:, None]
     return torch.lerp(maps.index_select(dim, above - first), maps.index_select(dim, below - first), weight)
