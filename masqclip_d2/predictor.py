@@ -46,6 +46,10 @@ VocabularyInput = str | Path | Sequence[str] | Vocabulary
 # Without a configuration.
 DEFAULT_CONFIG = "shapes/masqclip"
 DEFAULT_WEIGHTS = "masqclip://shapes_masqclip"
+# Of `meta_arch.OpenVocabularySegmenter`.
+_MODEL_INTERFACE = (
+    "class_log_probs", "class_scores", "device", "encode", "encode_batch", "padding", "predict", "tasks"
+)  # fmt: skip
 _RENAMED_METHODS = {
     "encode_masks": "encode(image, masks=...), whose result has `unit_embeddings`",
     "classify": "class_probs(encoded, vocabulary), with the result of encode(image, masks=...)",
@@ -220,10 +224,12 @@ class Predictor:
         return as_vocabulary(vocabulary, stuff)
 
     def _require_categories(self) -> None:
-        if not hasattr(self.model, "encode"):
+        missing = [name for name in _MODEL_INTERFACE if not hasattr(self.model, name)]
+        if missing:
             raise ValueError(
-                f"MODEL.META_ARCHITECTURE is {self.cfg.MODEL.META_ARCHITECTURE!r}, which predicts no categories; use "
-                "the configuration of an open-vocabulary method, such as maskclip_r50."
+                f"MODEL.META_ARCHITECTURE is {self.cfg.MODEL.META_ARCHITECTURE!r}, which has no {', '.join(missing)}. "
+                "Use the configuration of an open-vocabulary method, such as maskclip_r50, or derive your model from "
+                "masqclip_d2.meta_arch.OpenVocabularySegmenter."
             )
 
     def _encode_batch(self, images: Sequence[ImageInput]) -> list[EncodedImage]:
