@@ -7,6 +7,7 @@ import torch
 from masqclip_d2.clip import ClipTextTransformer, ClipVisionTransformer
 from masqclip_d2.config import get_masqclip_cfg
 from masqclip_d2.shapes.rendering import ShapesSpec, write_shapes
+from tests.file_server import running_server
 
 SHAPES_SPEC = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
 
@@ -22,6 +23,27 @@ def _own_text_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MASQCLIP_TEXT_CACHE", str(tmp_path_factory.mktemp("text_cache")))
         yield
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """An empty cache of downloads; those of other programs are empty too."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "iopath"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("MASQCLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "huggingface"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def file_server(own_cache, monkeypatch):
+    """A local HTTP server, which is the Hugging Face Hub too, and an empty cache of downloads."""
+    with running_server() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from detectron2.utils.file_io import PathManager
 
+from ..hub import WeightFile, is_remote
+
 SHIPPED_PREFIX = "masqclip://"
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
 # Entries that hold the state dict: of Detectron2, of PyTorch Lightning, and of many training scripts.
@@ -37,10 +39,12 @@ def local_weights_path(path: str) -> Path:
     """Local file of a path, a URL (downloaded once and cached) or a shipped name.
 
     Args:
-        path: a file, `https://...`, `detectron2://...`, or `masqclip://NAME` for weights inside the package.
+        path: a file, `masqclip://NAME` for weights inside the package, `https://...`, `hf://OWNER/REPO/FILE`,
+            `detectron2://...`, or any other name that Detectron2's PathManager resolves.
 
     Raises:
-        FileNotFoundError: no such file or shipped name.
+        FileNotFoundError: no such file or shipped name, or it cannot be downloaded.
+        ValueError: a downloaded file was changed since.
     """
     if path.startswith(SHIPPED_PREFIX):
         name = path.removeprefix(SHIPPED_PREFIX)
@@ -49,6 +53,8 @@ def local_weights_path(path: str) -> Path:
             known = ", ".join(sorted(file.stem for file in SHIPPED_DIR.glob("*.safetensors"))) or "none"
             raise FileNotFoundError(f"There are no shipped weights {name!r}; expected one of: {known}.")
         return local
+    if is_remote(path):
+        return WeightFile.of(path).fetch()
     local = Path(PathManager.get_local_path(path))
     if not local.is_file():
         found = "are a folder" if local.is_dir() else "do not exist"

@@ -13,6 +13,7 @@ from . import (
     convert,
     demo,
     doctor,
+    download,
     evaluate_predictions,
     make_shapes,
     prepare,
@@ -34,6 +35,7 @@ COMMANDS = {
         evaluate_predictions,
         convert,
         vocabulary,
+        download,
     )
 }
 

@@ -130,10 +130,11 @@ def load_clip(
 
     Args:
         name_or_path: one of
-            an OpenAI name ("ViT-L/14@336px"), downloaded once to `cache_dir()`, its checksum verified;
+            an OpenAI name ("ViT-L/14@336px"): its archive, the checksum verified, or open_clip's copy of the weights;
             "open_clip:MODEL/TAG" ("open_clip:ViT-B-16/laion2b_s34b_b88k"): VisionTransformers with class-token pooling;
-            a file: OpenAI's TorchScript archive (verified by its sha256), a state dict in OpenAI's names (.pt, .pth,
-            .safetensors), or a file of `save_clip`;
+            a file, also on a server (https://..., hf://OWNER/REPO/FILE; see the package `hub`): OpenAI's TorchScript
+            archive (verified by its sha256), a state dict in OpenAI's names (.pt, .pth, .safetensors), or a file of
+            `save_clip`;
             "masqclip://NAME": weights shipped with the package.
         architecture: fields of `ClipArchitecture` that do not follow from the weights, for a plain state dict whose
             heads are not 64 wide or whose activation is not QuickGELU. Fields that follow from them are compared.

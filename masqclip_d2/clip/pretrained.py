@@ -1,4 +1,4 @@
-"""Sources of CLIP weights: OpenAI's archives by name or path, open_clip's models by name, and files of state dicts.
+"""Sources of CLIP weights: OpenAI's models by name or path, open_clip's models by name, and files of state dicts.
 
 All are read as `ClipWeights`. TorchScript archives can run code, so they are opened only if their sha256 is one of
 OpenAI's, and only their tensors are used.
@@ -6,20 +6,19 @@ OpenAI's, and only their tensors are used.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import urllib.request
 import warnings
 import zipfile
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..checkpoint import local_weights_path, read_checkpoint
-from ..files import atomic_write
+from ..hub import Place, WeightFile, is_remote, place_of, sha256_of
 from .preprocessing import ClipPreprocessing
 
 # Entries of the metadata of a .safetensors file, JSON: `ClipArchitecture.to_dict()`, `ClipPreprocessing.to_dict()`.
@@ -30,8 +29,8 @@ OPENAI_MODELS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parent / "openai_models.json").read_text(encoding="utf-8")
 )["models"]
 
-_CHUNK = 1 << 20  # bytes
-_DOWNLOAD_TIMEOUT = 30  # seconds without data
+# File of open_clip's model repositories on the Hugging Face Hub: today's name, and the older one.
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 # Buffers of OpenAI's archives that follow from the weights.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 # Supported keys of an open_clip model configuration; any other (pooling, layer scale, other tokenizers, ...) means an
@@ -58,15 +57,10 @@ def read_clip_weights(name: str) -> ClipWeights:
         FileNotFoundError, ValueError: see `load_clip`.
     """
     if name in OPENAI_MODELS:
-        return ClipWeights(read_openai_archive(openai_archive(name)), {}, ClipPreprocessing())
+        return _read_openai_model(name)
     if name.startswith(OPEN_CLIP_PREFIX):
         return read_open_clip(name.removeprefix(OPEN_CLIP_PREFIX))
-    path = local_weights_path(name) if "://" in name else Path(name).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"CLIP {name!r} is neither a file nor a known name. Known: {', '.join(OPENAI_MODELS)}; "
-            f"{OPEN_CLIP_PREFIX}MODEL/TAG; masqclip://NAME."
-        )
+    path = clip_path(name)
     if is_torchscript(path):
         return ClipWeights(read_openai_archive(path), {}, ClipPreprocessing())
     tensors = read_checkpoint(path)["model"]
@@ -77,31 +71,101 @@ def read_clip_weights(name: str) -> ClipWeights:
     return ClipWeights(tensors, json.loads(metadata.get(ARCHITECTURE_METADATA, "{}")), preprocessing)
 
 
-def cache_dir() -> Path:
-    """Folder of downloaded archives: MASQCLIP_CACHE, else ~/.cache/clip as in OpenAI's own package."""
-    return Path(os.environ.get("MASQCLIP_CACHE") or Path.home() / ".cache" / "clip").expanduser()
+def clip_path(name: str) -> Path:
+    """The local file of a CLIP, downloaded if necessary; `name` as in `load_clip`.
+
+    Raises:
+        FileNotFoundError: there is no such name or file, or it cannot be downloaded.
+        ValueError: see `open_clip_file`.
+    """
+    file = weight_file(name)
+    if file is not None:
+        return file.fetch()
+    path = local_weights_path(name) if "://" in name else Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"CLIP {name!r} is neither a file nor a known name. Known: {', '.join(OPENAI_MODELS)}; "
+            f"{OPEN_CLIP_PREFIX}MODEL/TAG; masqclip://NAME."
+        )
+    return path
 
 
-def openai_archive(name: str) -> Path:
-    """Local file of one of OpenAI's models, downloaded once.
+def weight_file(name: str) -> WeightFile | None:
+    """The file on servers that a name of a CLIP or a source of weights means; None for a file of this disk.
+
+    Raises:
+        ValueError: see `open_clip_file` and `hub.place_of`.
+    """
+    if name in OPENAI_MODELS:
+        return openai_file(name)
+    if name.startswith(OPEN_CLIP_PREFIX):
+        return open_clip_file(name.removeprefix(OPEN_CLIP_PREFIX))
+    return WeightFile.of(name) if is_remote(name) else None
+
+
+def openai_file(name: str) -> WeightFile:
+    """OpenAI's archive of one of its models, or open_clip's copy of the same weights.
 
     Args:
         name: a key of `OPENAI_MODELS`, such as "ViT-L/14@336px".
+    """
+    model = OPENAI_MODELS[name]
+    file_name = model["url"].rsplit("/", 1)[1]
+    # The folder of OpenAI's own package.
+    shared = () if os.environ.get("MASQCLIP_CACHE") else (Path("~/.cache/clip").expanduser() / file_name,)
+    archive = place_of(model["url"], model["sha256"])
+    archive = replace(archive, cached_as=PurePosixPath(file_name), elsewhere=shared)
+    return WeightFile(name, (archive, *_hub_places(f"{model['hub_copy']}/")))
+
+
+def open_clip_file(name: str) -> WeightFile:
+    """The weights of an open_clip model.
+
+    Args:
+        name: "MODEL/TAG", see `read_open_clip`.
 
     Raises:
-        FileNotFoundError: it is not in the cache and cannot be downloaded; the message has the URL and the path.
+        ValueError: unknown model or tag, or not a plain CLIP with a VisionTransformer.
     """
-    url = OPENAI_MODELS[name]["url"]
-    path = cache_dir() / url.rsplit("/", 1)[1]
-    if not path.is_file():
-        try:
-            _download(url, path, OPENAI_MODELS[name]["sha256"])
-        except OSError as error:
-            raise FileNotFoundError(
-                f"CLIP {name} is not at {path} and could not be downloaded ({error}). Download {url} on a connected "
-                f"machine and put the file at {path}, or set MASQCLIP_CACHE to the folder that has it."
-            ) from error
-    return path
+    import open_clip
+
+    model_name, _, tag = name.partition("/")
+    _open_clip_config(model_name)
+    tags = open_clip.list_pretrained_tags_by_model(model_name)
+    if tag not in tags:
+        raise ValueError(
+            f"open_clip has no weights {tag!r} for {model_name}; write open_clip:{model_name}/TAG with one of: "
+            f"{', '.join(tags) or '(none exist)'}."
+        )
+    weights = open_clip.get_pretrained_cfg(model_name, tag)
+    places = _hub_places(weights["hf_hub"]) if weights.get("hf_hub") else ()
+    if weights.get("url"):
+        openai = [known for known, model in OPENAI_MODELS.items() if model["url"] == weights["url"]]
+        places = (*places, openai_file(openai[0]).places[0] if openai else place_of(weights["url"]))
+    if not places:
+        raise ValueError(f"open_clip states no address of the weights {name}; use another tag: {', '.join(tags)}.")
+    return WeightFile(f"{OPEN_CLIP_PREFIX}{name}", places)
+
+
+def _hub_places(hub: str) -> tuple[Place, ...]:
+    """Places of an entry `hf_hub` of open_clip's table, "OWNER/REPO/" or "OWNER/REPO/FILE"."""
+    repo, _, file_name = hub.rpartition("/")
+    if not file_name:
+        names = _HUB_FILES
+    elif file_name.endswith((".bin", ".pth")):
+        names = (f"{file_name[:-4]}.safetensors", file_name)
+    else:
+        names = (file_name,)
+    return tuple(place_of(f"hf://{repo}/{each}@main") for each in names)
+
+
+def _read_openai_model(name: str) -> ClipWeights:
+    path = openai_file(name).fetch()
+    if is_torchscript(path):
+        return ClipWeights(read_openai_archive(path), {}, ClipPreprocessing())
+    tensors = read_checkpoint(path)["model"]
+    stated = {key: OPENAI_MODELS[name]["architecture"][key] for key in ("vision_heads", "text_heads", "activation")}
+    return ClipWeights(_without_extras(tensors), stated, ClipPreprocessing())
 
 
 def is_torchscript(path: Path) -> bool:
@@ -118,7 +182,7 @@ def read_openai_archive(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: its sha256 is not one of OpenAI's; the archive is not opened.
     """
-    digest = _sha256(path)
+    digest = sha256_of(path)
     if digest not in {model["sha256"] for model in OPENAI_MODELS.values()}:
         raise ValueError(
             f"{path} is a TorchScript archive, which can run code when opened, and its sha256 {digest} is none of "
@@ -128,11 +192,15 @@ def read_openai_archive(path: Path) -> dict[str, Tensor]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")  # there is no other reader
         tensors = torch.jit.load(str(path), map_location="cpu").state_dict()
+    return _without_extras(tensors)
+
+
+def _without_extras(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_EXTRAS}
 
 
 def read_open_clip(name: str) -> ClipWeights:
-    """Weights of an open_clip model, downloaded and cached by open_clip.
+    """Weights of an open_clip model.
 
     Args:
         name: "MODEL/TAG" as open_clip names them, such as "ViT-B-16/laion2b_s34b_b88k".
@@ -143,17 +211,9 @@ def read_open_clip(name: str) -> ClipWeights:
     """
     import open_clip
 
+    file = open_clip_file(name)
     model_name, _, tag = name.partition("/")
-    config = open_clip.get_model_config(model_name)
-    if config is None:
-        raise ValueError(f"open_clip has no model {model_name!r}; open_clip.list_models() lists them.")
-    _refuse_unsupported(model_name, config)
-    tags = open_clip.list_pretrained_tags_by_model(model_name)
-    if tag not in tags:
-        raise ValueError(
-            f"open_clip has no weights {tag!r} for {model_name}; write open_clip:{model_name}/TAG with one of: "
-            f"{', '.join(tags) or '(none exist)'}."
-        )
+    config = _open_clip_config(model_name)
     weights = open_clip.get_pretrained_cfg(model_name, tag)
     preprocessing = ClipPreprocessing.from_dict(
         {key: weights[key] for key in ("mean", "std", "interpolation") if weights.get(key) is not None}
@@ -165,15 +225,23 @@ def read_open_clip(name: str) -> ClipWeights:
         "text_heads": config["text_cfg"]["heads"],
         "activation": "quick_gelu" if quick_gelu else "gelu",
     }
-    try:  # only the weights are used; force_quick_gelu prevents open_clip's warning about another activation
-        model = open_clip.create_model(model_name, pretrained=tag, device="cpu", force_quick_gelu=quick_gelu)
-    except (OSError, RuntimeError) as error:
-        source = weights.get("hf_hub") or weights.get("url")
-        raise FileNotFoundError(
-            f"open_clip could not load {name} ({error}). Download the weights of {source} on a connected machine and "
-            f"use load_clip(FILE, architecture={known_sizes}, preprocessing={preprocessing})."
-        ) from error
+    path = file.fetch()
+    if is_torchscript(path):  # OpenAI's, which open_clip opens without a check
+        return ClipWeights(read_openai_archive(path), known_sizes, preprocessing)
+    # Only the weights are used; force_quick_gelu prevents open_clip's warning about another activation.
+    model = open_clip.create_model(model_name, pretrained=str(path), device="cpu", force_quick_gelu=quick_gelu)
     return ClipWeights(model.state_dict(), known_sizes, preprocessing)
+
+
+def _open_clip_config(model_name: str) -> dict[str, Any]:
+    """open_clip's configuration of a model; ValueError if there is none or it is not supported."""
+    import open_clip
+
+    config = open_clip.get_model_config(model_name)
+    if config is None:
+        raise ValueError(f"open_clip has no model {model_name!r}; open_clip.list_models() lists them.")
+    _refuse_unsupported(model_name, config)
+    return config
 
 
 def _refuse_unsupported(model_name: str, config: dict[str, Any]) -> None:
@@ -190,33 +258,8 @@ def _refuse_unsupported(model_name: str, config: dict[str, Any]) -> None:
         )
 
 
-def _download(url: str, path: Path, sha256: str) -> None:
-    """Download `url` to `path` atomically, after a check of its sha256."""
-    from tqdm import tqdm
-
-    with atomic_write(path) as temporary:
-        digest = hashlib.sha256()
-        with temporary.open("wb") as file, urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as source:
-            total = int(source.headers.get("Content-Length", 0)) or None
-            with tqdm(total=total, unit="B", unit_scale=True, desc=path.name) as progress:
-                while chunk := source.read(_CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    progress.update(len(chunk))
-        if digest.hexdigest() != sha256:
-            raise OSError(f"the download is damaged: its sha256 is {digest.hexdigest()}, expected {sha256}")
-
-
 def _safetensors_metadata(path: Path) -> dict[str, str]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -17,8 +17,9 @@ from detectron2.data import DatasetCatalog
 from .. import ops
 from .._compat import detectron2_backend
 from ..checkpoint import reading
-from ..clip.pretrained import OPENAI_MODELS, cache_dir, is_torchscript
+from ..clip.pretrained import OPEN_CLIP_PREFIX, OPENAI_MODELS, open_clip_file, openai_file
 from ..data.registration import datasets_root
+from ..hub import cache_dir
 from ..ops.selection import implementation_name
 from ..vocabulary.text_cache import text_cache_dir
 from .check_result import CheckResult, run_check
@@ -151,38 +152,39 @@ def _shipped_weights() -> str:
 
 
 def _openai_weights() -> CheckResult:
-    folder = cache_dir()
-    files = {name: folder / model["url"].rsplit("/", 1)[1] for name, model in OPENAI_MODELS.items()}
-    present = {name: path for name, path in files.items() if path.is_file()}
-    damaged = [str(path) for path in present.values() if not is_torchscript(path)]
-    if damaged:
-        return CheckResult(
-            "OpenAI's CLIP", False, f"{damaged[0]} is damaged or incomplete; remove it and download it again."
-        )
+    try:
+        present = [name for name in OPENAI_MODELS if openai_file(name).find() is not None]
+    except ValueError as error:
+        return CheckResult("OpenAI's CLIP", False, str(error))
     if present:
-        return CheckResult("OpenAI's CLIP", True, f"{', '.join(present)} in {folder}")
+        return CheckResult("OpenAI's CLIP", True, f"on this disk: {', '.join(present)}")
     message = (
-        f"none in {folder}; the configurations of real data download {_DEFAULT_CLIP} once, or put "
-        f"{OPENAI_MODELS[_DEFAULT_CLIP]['url']} there (MASQCLIP_CACHE: another folder). Shapes needs none"
+        f"none in {cache_dir()} (MASQCLIP_CACHE: another folder); the configurations of real data download "
+        f"{_DEFAULT_CLIP} once, see `masqclip download {_DEFAULT_CLIP}`. Shapes needs none"
     )
     return CheckResult("OpenAI's CLIP", True, message, absent=True)
 
 
 def _open_clip_weights() -> CheckResult:
-    """Search the cache of the Hugging Face hub for folders of open_clip's models; files are not checked."""
+    """open_clip's models in the cache of this package or of the Hugging Face Hub."""
     import open_clip
-    from huggingface_hub.constants import HF_HUB_CACHE
 
     present = []
-    for name, tag in open_clip.list_pretrained():
-        hub = (open_clip.get_pretrained_cfg(name, tag).get("hf_hub") or "").strip("/")
-        snapshots = Path(HF_HUB_CACHE, f"models--{hub.replace('/', '--')}", "snapshots")
-        if hub and snapshots.is_dir() and any(snapshots.iterdir()):
-            present.append(f"open_clip:{name}/{tag}")
+    for model, tag in open_clip.list_pretrained():
+        try:
+            file = open_clip_file(f"{model}/{tag}")
+        except ValueError:  # not supported
+            continue
+        try:
+            found = file.find()
+        except ValueError as error:
+            return CheckResult("open_clip's CLIPs", False, str(error))
+        if found is not None:
+            present.append(f"{OPEN_CLIP_PREFIX}{model}/{tag}")
     if present:
-        return CheckResult("open_clip's CLIPs", True, f"{_abbreviated(present)} in {HF_HUB_CACHE}")
+        return CheckResult("open_clip's CLIPs", True, f"on this disk: {_abbreviated(present)}")
     example = "open_clip:ViT-B-16/laion2b_s34b_b88k"
-    message = f"none in {HF_HUB_CACHE}; a CLIP.NAME such as {example} is downloaded there once"
+    message = f"none in {cache_dir()}; a CLIP.NAME such as {example} is downloaded there once"
     return CheckResult("open_clip's CLIPs", True, message, absent=True)
 
 

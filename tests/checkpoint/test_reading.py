@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from masqclip_d2.checkpoint import local_weights_path, read_checkpoint
+from masqclip_d2.hub import place_of
 
 
 @pytest.fixture
@@ -112,3 +113,26 @@ def test_missing_weights_name_the_fix(tmp_path):
 def test_unknown_shipped_name():
     with pytest.raises(FileNotFoundError, match="no shipped weights 'nothing'"):
         local_weights_path("masqclip://nothing")
+
+
+def test_weights_of_a_server_are_stored_once(file_server, tmp_path):
+    torch.save({"model": {"a": torch.ones(2)}}, tmp_path / "c.pth")
+    content = (tmp_path / "c.pth").read_bytes()
+    url = file_server.add("/zoo/c.pth", content)
+    file_server.add("/o/r/resolve/v1/c.pth", content)
+    for source in (url, "hf://o/r/c.pth@v1"):
+        for _ in range(2):
+            assert read_checkpoint(local_weights_path(source))["model"]["a"].tolist() == [1, 1]
+    assert [path for path, _ in file_server.requests] == ["/zoo/c.pth", "/o/r/resolve/v1/c.pth"]
+
+
+def test_weights_that_no_server_has(file_server):
+    with pytest.raises(FileNotFoundError, match=r"none.pth is not on this disk .*HTTP 404"):
+        local_weights_path(f"{file_server.url}/none.pth")
+
+
+def test_model_zoo(own_cache):
+    path = place_of("detectron2://a/m.pkl").path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps({"model": {"a": np.ones(2)}}))
+    assert local_weights_path("detectron2://a/m.pkl") == path

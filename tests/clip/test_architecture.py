@@ -60,7 +60,7 @@ def test_architecture_by_name_or_file(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="mine.json"):
         ClipArchitecture.from_name(path)
-    with pytest.raises(FileNotFoundError, match="'unknown' is neither a JSON file nor a known name .*tiny, ViT-B/32"):
+    with pytest.raises(FileNotFoundError, match="'unknown' is neither a JSON file nor a known name .*tiny.*, ViT-B/32"):
         ClipArchitecture.from_name("unknown")
 
 

@@ -1,14 +1,15 @@
 """Sources of CLIP weights, with files made here; nothing is downloaded."""
 
 import hashlib
-import io
-import urllib.error
+import time
 
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from masqclip_d2.clip import ClipArchitecture, ClipPreprocessing, build_clip, load_clip, pretrained
+from masqclip_d2.hub import cache_dir
 from tests.clip.tiny_clip import SIZES, assert_same, tiny_clip
 from tests.helpers import VIT_L_336, write_torchscript
 
@@ -19,20 +20,24 @@ def clip():
 
 
 @pytest.fixture
-def archive(clip, tmp_path, monkeypatch):
-    """A TorchScript archive that is listed as OpenAI's ViT-B/32."""
-    path = tmp_path / "cache" / "ViT-B-32.pt"
+def archive(clip, file_server, monkeypatch):
+    """A TorchScript archive that is listed as OpenAI's ViT-B/32, served and in the cache."""
+    path = cache_dir() / "ViT-B-32.pt"
     path.parent.mkdir()
     write_torchscript(clip, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    models = {"ViT-B/32": {"url": "https://example.org/clip/ViT-B-32.pt", "sha256": digest}}
-    monkeypatch.setattr(pretrained, "OPENAI_MODELS", models)
-    monkeypatch.setenv("MASQCLIP_CACHE", str(path.parent))
+    content = path.read_bytes()
+    listed = {
+        **pretrained.OPENAI_MODELS["ViT-B/32"],
+        "url": file_server.add("/clip/ViT-B-32.pt", content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "architecture": {
+            "vision_heads": SIZES["vision_heads"],
+            "text_heads": SIZES["text_heads"],
+            "activation": "quick_gelu",
+        },
+    }
+    monkeypatch.setattr(pretrained, "OPENAI_MODELS", {"ViT-B/32": listed})
     return path
-
-
-def no_network(*args, **kwargs):
-    raise urllib.error.URLError("no network in tests")
 
 
 def test_openai_models_have_checksums():
@@ -41,8 +46,27 @@ def test_openai_models_have_checksums():
     assert all(model["sha256"] in model["url"] and len(model["sha256"]) == 64 for model in models.values())
 
 
-def test_sizes_of_openai_models_need_no_files(monkeypatch):
-    monkeypatch.setattr(pretrained.urllib.request, "urlopen", no_network)
+def test_open_clip_has_the_copies_of_openai_models_in_its_table(own_cache):
+    for name, model in pretrained.OPENAI_MODELS.items():
+        weights = open_clip.get_pretrained_cfg(_open_clip_name(name), "openai")
+        assert (weights["url"], weights["hf_hub"]) == (model["url"], f"{model['hub_copy']}/")
+        first, *copies = pretrained.openai_file(name).places
+        assert first.url == model["url"] and first.path == cache_dir() / model["url"].rsplit("/", 1)[1]
+        assert [place.source for place in copies] == [
+            f"hf://{model['hub_copy']}/open_clip_model.safetensors@main",
+            f"hf://{model['hub_copy']}/open_clip_pytorch_model.bin@main",
+        ]
+
+
+def test_the_folder_of_openais_own_package_is_used(own_cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert pretrained.openai_file("ViT-B/32").places[0].elsewhere == ()
+    monkeypatch.delenv("MASQCLIP_CACHE")
+    assert pretrained.openai_file("ViT-B/32").places[0].elsewhere == (tmp_path / ".cache" / "clip" / "ViT-B-32.pt",)
+
+
+def test_sizes_of_openai_models_need_no_files(own_cache, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert ClipArchitecture.from_name("ViT-L/14@336px") == ClipArchitecture.from_dict(VIT_L_336)
     with torch.device("meta"):
         clip = load_clip("ViT-L/14@336px")
@@ -62,10 +86,10 @@ def _open_clip_name(name):
     return name.replace("/", "-").replace("@336px", "-336")
 
 
-def test_openai_archive_by_name_and_by_path(clip, archive, monkeypatch):
-    monkeypatch.setattr(pretrained.urllib.request, "urlopen", no_network)  # it is in the cache
+def test_openai_archive_by_name_and_by_path(clip, archive, file_server):
     assert_same(load_clip("ViT-B/32"), clip)
     assert_same(load_clip(archive), clip)
+    assert file_server.requests == []
 
 
 def test_unlisted_archive_is_not_opened(clip, archive, tmp_path, monkeypatch):
@@ -76,57 +100,69 @@ def test_unlisted_archive_is_not_opened(clip, archive, tmp_path, monkeypatch):
         load_clip(other)
 
 
-def test_archive_is_downloaded_once(clip, archive, monkeypatch, capsys):
-    content = archive.read_bytes()
+def test_archive_is_downloaded_once(clip, archive, file_server):
     archive.unlink()
-
-    class Response(io.BytesIO):
-        headers = {"Content-Length": str(len(content))}
-
-    monkeypatch.setattr(pretrained.urllib.request, "urlopen", lambda url, timeout: Response(content))
     assert_same(load_clip("ViT-B/32"), clip)
-    assert "ViT-B-32.pt" in capsys.readouterr().err  # progress
-    assert [file.name for file in archive.parent.iterdir()] == ["ViT-B-32.pt"]
-    monkeypatch.setattr(pretrained.urllib.request, "urlopen", no_network)
+    assert archive.is_file()
     load_clip("ViT-B/32")
+    assert len(file_server.requests) == 1
 
 
-def test_damaged_download_leaves_no_file(archive, monkeypatch):
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_openais_address_is_dead(clip, archive, file_server, tmp_path, name):
     archive.unlink()
+    file_server.add("/clip/ViT-B-32.pt", status=404)
+    copy = tmp_path / name
+    save = save_file if name.endswith(".safetensors") else torch.save
+    save(clip.openai_state_dict(), copy)
+    file_server.add(f"/timm/vit_base_patch32_clip_224.openai/resolve/main/{name}", copy.read_bytes())
+    assert_same(load_clip("ViT-B/32"), clip)
+    assert not archive.exists()
 
-    class Response(io.BytesIO):
-        headers = {}
 
-    monkeypatch.setattr(pretrained.urllib.request, "urlopen", lambda url, timeout: Response(b"half of it"))
-    with pytest.raises(FileNotFoundError, match="could not be downloaded .*the download is damaged"):
+def test_damaged_download_leaves_no_file(archive, file_server):
+    archive.unlink()
+    file_server.add("/clip/ViT-B-32.pt", b"half of it")
+    with pytest.raises(FileNotFoundError, match=r"could not be downloaded .*the download is damaged.*HTTP 404"):
         load_clip("ViT-B/32")
-    assert list(archive.parent.iterdir()) == []
+    assert list(archive.parent.glob("*.pt*")) == []
 
 
-def test_offline_error_has_url_and_path(archive, monkeypatch):
+def test_offline_error_has_url_and_path(archive, file_server, monkeypatch):
     archive.unlink()
-    monkeypatch.setattr(pretrained.urllib.request, "urlopen", no_network)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError) as error:
         load_clip("ViT-B/32")
     message = str(error.value)
-    assert "Download https://example.org/clip/ViT-B-32.pt" in message
+    assert f"Download {file_server.url}/clip/ViT-B-32.pt" in message
     assert f"put the file at {archive}" in message and "\n" not in message
 
 
+def test_offline_is_answered_within_seconds(own_cache, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens at the port "discard"
+    weights = {**open_clip.get_pretrained_cfg("ViT-L-14-336", "openai"), "url": "http://127.0.0.1:9/ViT-L-14-336px.pt"}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED["ViT-L-14-336"], "openai", weights)
+    start = time.monotonic()
+    with pytest.raises(FileNotFoundError, match="127.0.0.1:9 refuses the connection"):
+        load_clip("open_clip:ViT-L-14-336/openai")
+    assert time.monotonic() - start < 5
+
+
 @pytest.fixture
-def tiny_open_clip(monkeypatch):
-    """open_clip with one small model and weights tagged `here`, without a download."""
+def tiny_open_clip(file_server, tmp_path, monkeypatch):
+    """open_clip with one small model, whose weights tagged `here` are served."""
     config = {
         "embed_dim": 24,
         "vision_cfg": {"image_size": 16, "layers": 2, "width": 64, "head_width": 16, "patch_size": 8},
         "text_cfg": {"context_length": 12, "vocab_size": 600, "width": 64, "heads": 4, "layers": 1},
     }
-    weights = {"hf_hub": "someone/tiny", "mean": open_clip.OPENAI_DATASET_MEAN, "interpolation": "bicubic"}
-    monkeypatch.setattr(open_clip, "get_model_config", lambda name: config if name == "tiny" else None)
-    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda name: ["here"])
-    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: weights)
+    weights = {"hf_hub": "someone/tiny/", "mean": open_clip.OPENAI_DATASET_MEAN, "interpolation": "bicubic"}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", {"here": weights})
     model = open_clip.CLIP(**config).eval()
-    monkeypatch.setattr(open_clip, "create_model", lambda *a, **k: model)
+    torch.save(model.state_dict(), tmp_path / "tiny.bin")
+    content = (tmp_path / "tiny.bin").read_bytes()
+    file_server.add("/someone/tiny/resolve/main/open_clip_pytorch_model.bin", content)
     return config, weights, model
 
 
@@ -153,24 +189,48 @@ def test_open_clip_weights_carry_their_preprocessing(tiny_open_clip):
     assert load_clip("open_clip:tiny/here").preprocessing == expected
 
 
-def test_plain_vit_of_open_clip_with_another_normalization(monkeypatch):
-    monkeypatch.setattr(open_clip, "create_model", lambda *args, **kwargs: torch.nn.Module())  # no download
+def test_plain_vit_of_open_clip_with_another_normalization(own_cache, monkeypatch):
+    path = pretrained.open_clip_file("ViT-L-14/laion2b_s32b_b82k").places[0].path
+    path.parent.mkdir(parents=True)
+    save_file({}, path)
+    monkeypatch.setattr(open_clip, "create_model", lambda *args, **kwargs: torch.nn.Module())
     weights = pretrained.read_open_clip("ViT-L-14/laion2b_s32b_b82k")
     assert weights.preprocessing.mean == weights.preprocessing.std == (0.5, 0.5, 0.5)
 
 
-def test_open_clip_names_that_do_not_work(tiny_open_clip, monkeypatch):
+def test_places_of_open_clips_weights(archive, file_server, tiny_open_clip):
+    def sources():
+        return [place.source for place in pretrained.open_clip_file("tiny/here").places]
+
+    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    assert sources() == [f"hf://someone/tiny/{name}@main" for name in names]
+    tiny_open_clip[1].update(hf_hub="someone/many/tiny.bin", url="https://example.org/tiny.pt")
+    assert sources() == [
+        "hf://someone/many/tiny.safetensors@main", "hf://someone/many/tiny.bin@main", "https://example.org/tiny.pt",
+    ]  # fmt: skip
+    tiny_open_clip[1].update(hf_hub="", url=f"{file_server.url}/clip/ViT-B-32.pt")
+    assert pretrained.open_clip_file("tiny/here").fetch() == archive and file_server.requests == []
+    tiny_open_clip[1].update(url="")
+    with pytest.raises(ValueError, match="open_clip states no address of the weights tiny/here"):
+        sources()
+
+
+def test_openais_archive_under_open_clips_name(clip, archive, file_server, tiny_open_clip):
+    """open_clip opens such an archive without a check of its sha256."""
+    tiny_open_clip[1].update(hf_hub="", url=f"{file_server.url}/clip/ViT-B-32.pt", quick_gelu=True)
+    weights = pretrained.read_open_clip("tiny/here")
+    torch.testing.assert_close(weights.tensors["visual.proj"], clip.visual.proj.detach())
+
+
+def test_open_clip_names_that_do_not_work(tiny_open_clip, file_server):
     config = tiny_open_clip[0]
     with pytest.raises(ValueError, match="open_clip has no model 'huge'"):
         load_clip("open_clip:huge/here")
     with pytest.raises(ValueError, match="no weights 'there' for tiny; write open_clip:tiny/TAG with one of: here"):
         load_clip("open_clip:tiny/there")
 
-    def offline(*args, **kwargs):
-        raise RuntimeError("no connection")
-
-    monkeypatch.setattr(open_clip, "create_model", offline)
-    with pytest.raises(FileNotFoundError, match=r"no connection.*weights of someone/tiny .*preprocessing=Clip"):
+    file_server.files.clear()
+    with pytest.raises(FileNotFoundError, match=r"open_clip:tiny/here is not on this disk .*someone/tiny.*HTTP 404"):
         load_clip("open_clip:tiny/here")
     config["vision_cfg"]["attentional_pool"] = True
     with pytest.raises(ValueError, match="tiny is not supported: .* it has attentional_pool"):

@@ -1,10 +1,11 @@
 """The doctor: failed checks with their fixes, optional parts that are absent, and a complete installation."""
 
+import hashlib
 import json
-import zipfile
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from masqclip_d2.cli.doctor import main
 from masqclip_d2.diagnostics import installation
@@ -17,8 +18,7 @@ def results() -> dict[str, CheckResult]:
 
 
 @pytest.fixture(autouse=True)
-def _own_caches(tmp_path, monkeypatch):
-    monkeypatch.setenv("MASQCLIP_CACHE", str(tmp_path / "cache"))
+def _own_caches(own_cache, monkeypatch):
     monkeypatch.delenv("MASQCLIP_TEXT_CACHE", raising=False)
     monkeypatch.delenv("MASQCLIP_OPS", raising=False)
 
@@ -112,29 +112,34 @@ def test_shipped_weights(monkeypatch, tmp_path):
     assert not result.ok and "cannot be read: it is truncated" in result.message
 
 
-def test_openai_weights(tmp_path):
+def test_openai_weights(own_cache, monkeypatch):
     result = results()["OpenAI's CLIP"]
     assert result.absent and result.ok
-    assert f"none in {tmp_path / 'cache'}" in result.message and "/ViT-L-14-336px.pt there" in result.message
-    (tmp_path / "cache").mkdir()
-    path = tmp_path / "cache" / "ViT-B-32.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("ViT-B-32/constants.pkl", b"")
+    assert f"none in {own_cache}" in result.message and "masqclip download ViT-L/14@336px" in result.message
+    own_cache.mkdir()
+    path = own_cache / "ViT-B-32.pt"
+    path.write_bytes(b"PK")
     result = results()["OpenAI's CLIP"]
-    assert not result.absent and result.message == f"ViT-B/32 in {tmp_path / 'cache'}"
-    path.write_bytes(path.read_bytes()[:20])
+    assert not result.ok and f"{path} is damaged or another file" in result.message
+    model = {**installation.OPENAI_MODELS["ViT-B/32"], "sha256": hashlib.sha256(b"PK").hexdigest()}
+    monkeypatch.setitem(installation.OPENAI_MODELS, "ViT-B/32", model)
     result = results()["OpenAI's CLIP"]
-    assert not result.ok and f"{path} is damaged or incomplete" in result.message
+    assert result.ok and not result.absent and result.message == "on this disk: ViT-B/32"
 
 
-def test_open_clip_weights(monkeypatch, tmp_path):
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+def test_open_clip_weights(own_cache, tmp_path):
     assert results()["open_clip's CLIPs"].absent
-    (tmp_path / "models--laion--CLIP-ViT-B-16-laion2B-s34B-b88K" / "snapshots" / "1").mkdir(parents=True)
-    text = results()["open_clip's CLIPs"].message
-    assert text == f"open_clip:ViT-B-16/laion2b_s34b_b88k in {tmp_path}"
+    repo = tmp_path / "huggingface" / "models--laion--CLIP-ViT-B-16-laion2B-s34B-b88K"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("1234")
+    (repo / "snapshots" / "1234").mkdir(parents=True)
+    save_file({}, repo / "snapshots" / "1234" / "open_clip_model.safetensors")
+    assert results()["open_clip's CLIPs"].message == "on this disk: open_clip:ViT-B-16/laion2b_s34b_b88k"
+    path = own_cache / "hf" / "laion" / "CLIP-ViT-B-16-laion2B-s34B-b88K" / "main" / "open_clip_model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"<html>")
+    result = results()["open_clip's CLIPs"]
+    assert not result.ok and f"{path} is not usable: it is a web page" in result.message
 
 
 def test_text_cache(monkeypatch, tmp_path):

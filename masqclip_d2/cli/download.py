@@ -1,0 +1,78 @@
+"""The verb `download`: weights from their servers to this disk, beforehand."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from ..error_report import error_report
+from .command import Command
+
+if TYPE_CHECKING:
+    from ..hub import WeightFile
+
+_EPILOG = """examples:
+  masqclip download ViT-L/14@336px
+  masqclip download open_clip:ViT-B-16/laion2b_s34b_b88k hf://OWNER/REPO/model.safetensors
+  masqclip download detectron2://ImageNetPretrained/torchvision/R-50.pkl
+A file that is on this disk is checked again: its sha256 must be the published one, or the one recorded before. Files
+are stored in the folder MASQCLIP_CACHE (default: masqclip_d2/weights in the user's cache folder). An interrupted
+download is resumed by the same command.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME",
+        help="name of a CLIP (ViT-L/14@336px, open_clip:MODEL/TAG), or a source: https://..., "
+        "hf://OWNER/REPO/FILE[@REVISION], detectron2://...",
+    )  # fmt: skip
+    parser.add_argument(
+        "--again", action="store_true", help="replace files that are there; a failure leaves the old ones"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    failures = []
+    for name in args.names:
+        try:
+            for file in weight_files(name):
+                print(_fetched(file, args.again))
+        except (ValueError, OSError) as error:
+            if len(args.names) == 1:
+                raise
+            failures.append(name)
+            print(error_report(error), end="", file=sys.stderr)
+    if failures:
+        raise ValueError(f"{len(failures)} of {len(args.names)} failed: {', '.join(failures)}. The others are there.")
+
+
+def weight_files(name: str) -> list[WeightFile]:
+    """The files that a name means; ValueError if it means none."""
+    from ..clip.pretrained import OPENAI_MODELS, weight_file
+
+    file = weight_file(name)
+    if file is None:
+        raise ValueError(
+            f"{name!r} names no file on a server; expected a name of a CLIP ({', '.join(OPENAI_MODELS)}, "
+            "open_clip:MODEL/TAG) or a source (https://..., hf://OWNER/REPO/FILE, detectron2://...)."
+        )
+    return [file]
+
+
+def _fetched(file: WeightFile, again: bool) -> str:
+    """Download a file, or check it if it is there; returns one line about it."""
+    from ..hub import format_size, sha256_of
+
+    path = None if again else file.find(thorough=True)
+    state = "downloaded" if path is None else "was on this disk"
+    if path is None:
+        path = file.fetch(again)
+    return f"{path}: {format_size(path.stat().st_size)}, {state}, sha256 {sha256_of(path)}"
+
+
+main = Command("download", "Download weights beforehand, or check those on this disk.", add_arguments, run, _EPILOG)
+
+if __name__ == "__main__":
+    main()
