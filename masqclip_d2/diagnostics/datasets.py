@@ -108,6 +108,10 @@ def _check_files(name: str, metadata: Any) -> str:
     paths = _paths(metadata)
     if getattr(metadata, "missing_hint", None) is not None:
         require_files(name, metadata.as_dict(), paths)
+    missing = [path for path in paths if not os.path.exists(path)]
+    if missing:
+        DatasetCatalog.get(name)  # fails with the fix, if it needs them
+        return f"not needed to read the dataset, and not there: {', '.join(missing)}"
     return ", ".join(paths) or "the dataset names none"
 
 

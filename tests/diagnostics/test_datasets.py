@@ -5,12 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from masqclip_d2.cli.check_data import main
 from masqclip_d2.data import registration
 from masqclip_d2.data.preparation import prepare
 from masqclip_d2.diagnostics.datasets import check_dataset, samples
+from masqclip_d2.shapes import registration as registration_of_shapes
 from tests.original_formats import (
     ADE_VAL,
     read_json,
@@ -192,6 +193,20 @@ def test_an_interrupted_preparation_names_the_command_that_resumes_it(tmp_path):
     ((subject, message),) = failures("half_checked_ade20k_sem_seg_val")
     assert subject == "files"
     assert "was interrupted; resume it with: masqclip prepare ade20k --root" in message
+
+
+def test_missing_files_of_shapes_fail_with_the_command_that_renders_them(tmp_path):
+    registration_of_shapes.register_shapes(tmp_path / "shapes", prefix="missing_")
+    ((subject, message),) = failures("missing_shapes_val")
+    assert subject == "files" and "panoptic_val.json; render it with: masqclip make-shapes" in message
+
+
+def test_missing_files_that_are_not_needed_are_reported(tmp_path):
+    DatasetCatalog.register("without_instances", lambda: [{"file_name": "a.png"}])
+    MetadataCatalog.get("without_instances").json_file = str(tmp_path / "nowhere.json")
+    result = check_dataset("without_instances")[0]
+    DatasetCatalog.remove("without_instances")
+    assert result.ok and result.message.startswith("not needed to read the dataset, and not there: ")
 
 
 @pytest.mark.parametrize("order, supported", [("ours", True), ("OVSeg's", False)])
