@@ -48,8 +48,11 @@ def file_server(own_cache, monkeypatch):
 
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory):
-    """A rendered Shapes folder: 8 training and 6 validation scenes, 16 captioned images, 16 close-ups."""
-    datasets = tmp_path_factory.mktemp("datasets")
+    """A rendered Shapes folder: 8 training and 6 validation scenes, 16 captioned images, 16 close-ups.
+
+    It is datasets/shapes in a folder of its own, in which commands find it.
+    """
+    datasets = tmp_path_factory.mktemp("shapes") / "datasets"
     write_shapes(datasets / "shapes", ShapesSpec(8, 6, 16, seed=5, num_closeups=16), num_workers=1)
     return datasets / "shapes"
 

@@ -1,7 +1,8 @@
-"""Commands in processes of their own without the seconds that importing PyTorch takes: forks of a server that has it.
+"""Commands in processes of their own without the seconds that imports take: forks of a server that has them.
 
-Each command has a fresh process with its own working directory, arguments and environment, as from a shell. Which
-Detectron2 is used was decided when the server started.
+Each command has a fresh process with its own working directory, arguments and environment, as from a shell. Two things
+were decided when the server started: which Detectron2 is used, and that datasets are in the folder `datasets` of the
+working directory.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import time
+import unittest.mock
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["masqclip_d2", "masqclip_d2.engine.launch", "masqclip_d2.predictor"])
+# The package, and what it imports when it is used.
+_context.set_forkserver_preload(
+    ["masqclip_d2", "masqclip_d2.engine.launch", "masqclip_d2.predictor", "torch._dynamo", "torch.utils.tensorboard"]
+    + ["open_clip", "scipy.ndimage", "scipy.optimize", "pycocotools.cocoeval", "matplotlib.figure"]
+)
 
 
 def run_python(
@@ -33,7 +43,8 @@ def run_python(
         cwd: working directory; None: the current one.
         env: the whole environment; None: the current one.
         timeout: seconds.
-        fork_children: `subprocess.run` in the command is `run_and_print`, so that the stages of a method start quickly.
+        fork_children: what the command starts starts quickly too. `subprocess.run` has its command lines of Python run
+            by this process (the stages of a method), and processes of a distributed run are forks of the command.
 
     Raises:
         subprocess.TimeoutExpired: the command took longer and was killed.
@@ -42,33 +53,54 @@ def run_python(
     folder = str(Path(cwd or ".").resolve())
     with tempfile.TemporaryDirectory() as temporary:
         outputs = [Path(temporary, name) for name in ("stdout", "stderr")]
-        arguments = (words, folder, dict(os.environ if env is None else env), *map(str, outputs), fork_children)
+        requests, theirs = _context.Pipe() if fork_children else (None, None)
+        arguments = (words, folder, dict(os.environ if env is None else env), *map(str, outputs), theirs)
         process = _context.Process(target=_run_program, args=arguments)
+        with unittest.mock.patch.dict(os.environ, DETECTRON2_DATASETS="datasets"):
+            forkserver.ensure_running()
         process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(words, timeout)
+        try:
+            _wait(process, requests, timeout)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired(words, timeout)
+        finally:
+            if process.exitcode is None:
+                process.kill()
+                process.join()
         stdout, stderr = (path.read_text(encoding="utf-8", errors="replace") for path in outputs)
     return subprocess.CompletedProcess([sys.executable, *words], process.exitcode, stdout, stderr)
 
 
 def run_and_print(words: Sequence[str], check: bool = False) -> subprocess.CompletedProcess[str]:
-    """Like `subprocess.run` for a command line of Python, whose output is that of this process."""
+    """Like `subprocess.run(words, check=False)` for a command line of Python."""
     assert words[0] == sys.executable and not check
-    done = run_python(words[1:])
+    return _printed(run_python(words[1:]))
+
+
+def _printed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
     print(done.stdout, end="", flush=True)
     print(done.stderr, end="", file=sys.stderr, flush=True)
     return done
 
 
+def _wait(process: multiprocessing.process.BaseProcess, requests: Connection | None, timeout: float) -> None:
+    """Wait for the end of a command and run those that it asks for, one at a time."""
+    end = time.monotonic() + timeout
+    while requests is not None:
+        ready = wait([process.sentinel, requests], max(0.0, end - time.monotonic()))
+        if requests not in ready:
+            break
+        words, folder, environment = requests.recv()
+        requests.send(run_python(words, folder, environment, max(0.0, end - time.monotonic())))
+    process.join(max(0.0, end - time.monotonic()))
+
+
 def _run_program(
-    words: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str, fork_children: bool
+    words: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str, requests: Connection | None
 ) -> None:
     """Become the process of `python WORDS`."""
-    if fork_children:
-        subprocess.run = run_and_print
+    if requests is not None:
+        _replace_starts(requests)
     for path, descriptor in ((stdout, 1), (stderr, 2)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, descriptor)
@@ -90,3 +122,22 @@ def _run_program(
         sys.argv = words
         # Absolute, since spawned processes look for a relative script where the server was started.
         runpy.run_path(os.path.abspath(kind), run_name="__main__")
+
+
+def _replace_starts(requests: Connection) -> None:
+    """Processes that this command starts are run by the process behind `requests`, or are forks of this one."""
+    from torch import multiprocessing as torch_multiprocessing
+
+    run, start = subprocess.run, torch_multiprocessing.start_processes
+
+    def run_elsewhere(words: Sequence[str], *args: Any, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        if words[0] != sys.executable or args or kwargs not in ({}, {"check": False}):
+            return run(words, *args, **kwargs)
+        requests.send((words[1:], os.getcwd(), dict(os.environ)))
+        return _printed(requests.recv())
+
+    def start_forks(*args: Any, **kwargs: Any) -> Any:
+        return start(*args, **{**kwargs, "start_method": "fork"})
+
+    subprocess.run = run_elsewhere
+    torch_multiprocessing.start_processes = start_forks

@@ -49,3 +49,34 @@ def test_processes_do_not_share_state():
 def test_a_command_that_takes_too_long_is_killed():
     with pytest.raises(subprocess.TimeoutExpired):
         run_python(["-c", "import time; time.sleep(60)"], timeout=0.5)
+
+
+CHILDREN = """
+import os, subprocess, sys, torch
+from torch import multiprocessing
+
+def report(rank, words):
+    print(f"rank {rank} of {os.getppid()}: {words}", flush=True)
+
+if __name__ == "__main__":
+    os.environ["COLOR"] = "red"
+    code = "import os, sys; print(os.environ['COLOR'], 'CHILDREN' in globals(), sys.argv[1:]); raise SystemExit(4)"
+    print(subprocess.run([sys.executable, "-c", code, "word"]).returncode, os.getpid(), flush=True)
+    multiprocessing.start_processes(report, nprocs=2, args=("words",), start_method="spawn")
+"""
+
+
+def test_children_start_quickly_and_behave_alike(tmp_path):
+    (tmp_path / "children.py").write_text(CHILDREN)
+    done = run_python(["children.py"], cwd=tmp_path, fork_children=True)
+    assert done.returncode == 0, done.stderr
+    first, second, *ranks = done.stdout.splitlines()
+    assert first == "red False ['word']" and second.startswith("4 ")
+    parent = second.removeprefix("4 ")
+    assert sorted(ranks) == [f"rank 0 of {parent}: words", f"rank 1 of {parent}: words"]
+    assert subprocess.run.__module__ == "subprocess"  # replaced in that process only
+    for number, seconds in enumerate((60, 0)):  # too long: the command, and what it runs
+        code = f"import subprocess, sys, time; time.sleep({seconds})"
+        child = f"subprocess.run([sys.executable, '-c', 'import time; time.sleep({60 * number})'])"
+        with pytest.raises(subprocess.TimeoutExpired):
+            run_python(["-c", f"{code}; {child}"], timeout=0.5, fork_children=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.forked import run_python
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -20,11 +21,17 @@ COMMON = [
 ]  # fmt: skip
 
 
-def _run(root, output, num_gpus, *options, config="base/shapes"):
-    environment = {**os.environ, "DETECTRON2_DATASETS": str(root.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "train_net.py"), "--config-file", config, "--num-gpus", str(num_gpus)]
+def _run(root, output, num_gpus, *options, config="base/shapes", spawn=False):
+    """Run train_net.py; `spawn`: from a new interpreter that starts new ones, which import everything."""
+    environment = {**os.environ, "DETECTRON2_DATASETS": "datasets", "OMP_NUM_THREADS": "1"}
+    folder = root.parent.parent
+    command = [str(ROOT / "train_net.py"), "--config-file", config, "--num-gpus", str(num_gpus)]
     command += [*options, "OUTPUT_DIR", str(output)]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    if spawn:
+        command = [sys.executable, *command]
+        finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    else:
+        finished = run_python(command, cwd=folder, env=environment, fork_children=True)
     assert finished.returncode == 0, finished.stderr[-3000:]
 
 
@@ -56,7 +63,7 @@ def test_two_processes_train_the_same_clip_as_one(shapes_root, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_and_evaluate_a_proposer(shapes_root, tmp_path):
     """Trained by two processes; the metrics of the same weights do not depend on the number of processes."""
-    _run(shapes_root, tmp_path / "trained", 2, *COMMON)
+    _run(shapes_root, tmp_path / "trained", 2, *COMMON, spawn=True)
     assert (tmp_path / "trained" / "log.txt.rank1").exists()
     metrics = []
     for num_gpus in (0, 2):

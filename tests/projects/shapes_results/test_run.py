@@ -11,6 +11,7 @@ import pytest
 from masqclip_d2.config import load_config
 from projects.shapes_results.rows import ORDERINGS, ROWS
 from projects.shapes_results.run import Experiment, main
+from tests.forked import run_and_print
 
 ROW = {row.key: row for row in ROWS}
 SEGMENTER = {
@@ -279,8 +280,10 @@ def test_errors_are_one_line(tmp_path, capsys, words, message):
 @pytest.mark.slow
 def test_two_rows_from_training_to_the_page(tmp_path, shapes_root, capfd, monkeypatch):
     """Two steps of the teacher, evaluations on six images, in processes of their own, then the page."""
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(shapes_root.parent))
+    monkeypatch.chdir(shapes_root.parent.parent)
+    monkeypatch.setenv("DETECTRON2_DATASETS", "datasets")
     monkeypatch.setattr("detectron2.data.DatasetCatalog.get", lambda name: [{}] * 6)
+    monkeypatch.setattr(subprocess, "run", run_and_print)
     small = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0"]
     small += ["MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "5", "MODEL.MASK_FORMER.DEC_LAYERS", "2"]
     words = ["--seeds", "3", "--rows", "maskclip_worma", "maskclip_worma_gt", "--opts", *small]
