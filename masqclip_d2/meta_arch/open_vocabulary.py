@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from detectron2.config import configurable
 from torch import Tensor
 
 from ..fusion import ClassScores, MaskView, class_log_probs
@@ -43,6 +44,7 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         preprocessing: further arguments of `ImageEncodingModel`.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -68,6 +70,11 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         self.allow_unexpected = () if any(True for _ in proposer.parameters()) else (r"proposer\.",)
         self.sized_by_weights = tuple(rf"proposer\.{pattern}" for pattern in proposer.sized_by_weights)
         self.vocabulary: Vocabulary | None = None
+
+    @classmethod
+    def from_config(cls, cfg) -> dict[str, Any]:
+        """Arguments of the constructor; overridden by each subclass."""
+        raise NotImplementedError(f"{cls.__name__} needs a class method from_config(cfg) -> arguments.")
 
     @classmethod
     def evaluation_tasks(cls, cfg) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ..visual_encoder.value_pooling import ValuePoolingEncoder
@@ -13,10 +12,6 @@ from .open_vocabulary import OpenVocabularySegmenter
 @META_ARCH_REGISTRY.register()
 class ValuePooling(OpenVocabularySegmenter):
     """Proposer + value pooling + text classifier; input and output as in `open_vocabulary`."""
-
-    @configurable
-    def __init__(self, **arguments) -> None:
-        super().__init__(**arguments)
 
     @classmethod
     def from_config(cls, cfg) -> dict:
