@@ -67,7 +67,7 @@ class Predictor:
         imports: Python files or modules to import first, which register proposers, backbones or models.
 
     Raises:
-        FileNotFoundError, KeyError, ValueError: see `load_config` and `StrictCheckpointer`.
+        FileNotFoundError, KeyError, ValueError: see `load_config`, `fetch_required_weights`, `StrictCheckpointer`.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Predictor:
         from detectron2.modeling import build_model
 
         from .data.augmentation import evaluation_augmentations
-        from .meta_arch.build import model_class
+        from .meta_arch.required_weights import fetch_required_weights
 
         import_user_code(imports)
         if config is None:
@@ -93,7 +93,7 @@ class Predictor:
             cfg.MODEL.DEVICE = device
         adapt_to_machine(cfg)
         cfg.freeze()
-        model_class(cfg)  # refuses an unknown name
+        fetch_required_weights(cfg)
         self.cfg = cfg
         self.model: Any = build_model(cfg).eval()
         StrictCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)

@@ -16,6 +16,7 @@ _EPILOG = """examples:
   masqclip download ViT-L/14@336px
   masqclip download open_clip:ViT-B-16/laion2b_s34b_b88k hf://OWNER/REPO/model.safetensors
   masqclip download detectron2://ImageNetPretrained/torchvision/R-50.pkl
+  masqclip download maskclip_r50
 A file that is on this disk is checked again: its sha256 must be the published one, or the one recorded before. Files
 are stored in the folder MASQCLIP_CACHE (default: masqclip_d2/weights in the user's cache folder). An interrupted
 download is resumed by the same command.
@@ -25,8 +26,8 @@ download is resumed by the same command.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="+", metavar="NAME",
-        help="name of a CLIP (ViT-L/14@336px, open_clip:MODEL/TAG), or a source: https://..., "
-        "hf://OWNER/REPO/FILE[@REVISION], detectron2://...",
+        help="name of a CLIP (ViT-L/14@336px, open_clip:MODEL/TAG); a source: https://..., "
+        "hf://OWNER/REPO/FILE[@REVISION], detectron2://...; or a configuration, for all that its model downloads",
     )  # fmt: skip
     parser.add_argument(
         "--again", action="store_true", help="replace files that are there; a failure leaves the old ones"
@@ -49,16 +50,26 @@ def run(args: argparse.Namespace) -> None:
 
 
 def weight_files(name: str) -> list[WeightFile]:
-    """The files that a name means; ValueError if it means none."""
+    """The files that a name means, for a configuration all that its model needs; ValueError if it means none."""
     from ..clip.pretrained import OPENAI_MODELS, weight_file
+    from ..config import find_config, load_config
+    from ..meta_arch.required_weights import required_weights
 
     file = weight_file(name)
-    if file is None:
+    if file is not None:
+        return [file]
+    try:
+        find_config(name)
+    except FileNotFoundError as error:
         raise ValueError(
-            f"{name!r} names no file on a server; expected a name of a CLIP ({', '.join(OPENAI_MODELS)}, "
-            "open_clip:MODEL/TAG) or a source (https://..., hf://OWNER/REPO/FILE, detectron2://...)."
-        )
-    return [file]
+            f"{name!r} is neither a configuration nor a file on a server; expected the name of a CLIP "
+            f"({', '.join(OPENAI_MODELS)}, open_clip:MODEL/TAG), a source (https://..., hf://OWNER/REPO/FILE, "
+            "detectron2://...) or a configuration that names such."
+        ) from error
+    files = [each.file for each in required_weights(load_config(name)) if each.file is not None]
+    if not files:
+        raise ValueError(f"The configuration {name} names no weights that are downloaded.")
+    return files
 
 
 def _fetched(file: WeightFile, again: bool) -> str:

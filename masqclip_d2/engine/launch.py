@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -16,6 +17,7 @@ from .._compat import detectron2_backend
 from ..config import adapt_to_machine, load_config
 from ..config_files import find_config
 from ..data.registration import register_aliases, require_registered
+from ..meta_arch.required_weights import fetch_required_weights
 from ..user_code import import_user_code
 from .console import set_up_loggers
 from .trainer import Trainer
@@ -29,15 +31,18 @@ def launch_training(args: argparse.Namespace) -> None:
             `masqclip train` defines them.
 
     Raises:
-        FileNotFoundError, KeyError, ValueError: see `load_config`; there is no config, or there are fewer GPUs.
+        FileNotFoundError, KeyError, ValueError: see `load_config` and `fetch_required_weights`; there is no config, or
+            there are fewer GPUs.
     """
     if not args.config_file:
         raise ValueError("No config. Pass --config-file with a YAML file or the name of a shipped config.")
     if args.dist_url == "auto" and args.num_machines > 1:
         raise ValueError("Several machines need --dist-url tcp://ADDRESS_OF_MACHINE_0:PORT.")
     import_user_code(args.imports)  # may add configuration keys
-    load_config(args.config_file, args.opts)  # refuses a mistyped key before processes are started
+    cfg = load_config(args.config_file, args.opts)  # refuses a mistyped key before processes are started
     check_num_gpus(args.num_gpus)
+    resumes = args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()
+    fetch_required_weights(cfg, training=not args.eval_only, resumes=resumes)
     launch(
         run_process,
         args.num_gpus,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from .content import content_problem
 from .http import PlaceError, open_place
 from .places import Place, is_offline, place_of
 from .records import check_stored
 from .transfer import StorageError, download
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,34 +63,39 @@ class WeightFile:
             return found
         if is_offline():
             raise FileNotFoundError(self.missing_message("HF_HUB_OFFLINE forbids downloads"))
-        reasons: list[str] = []
-        unreachable: set[str] = set()
-        for place in self.places:
-            if place.host in unreachable:
-                continue
-            try:
-                return download(place, again)
-            except PlaceError as error:
-                reasons.append(f"{place.url}: {error}")
-                unreachable |= {place.host} if error.unreachable else set()
-            except StorageError as error:
-                raise FileNotFoundError(f"{self.name} could not be stored: {error}.") from error
-        raise FileNotFoundError(self.missing_message("; ".join(reasons)))
+        try:
+            return self._first(lambda place: download(place, again))
+        except PlaceError as error:
+            raise FileNotFoundError(self.missing_message(str(error))) from error
+        except StorageError as error:
+            raise FileNotFoundError(f"{self.name} could not be stored: {error}.") from error
 
-    def size_on_server(self) -> int | None:
+    def size_on_server(self, unreachable: set[str] | None = None) -> int | None:
         """Number of bytes that a download takes, by asking the servers; None if the one that has it does not say.
+
+        Args:
+            unreachable: hosts that are not asked; those that do not answer are added.
 
         Raises:
             PlaceError: no place has it; the message has all reasons.
         """
+        return self._first(_size_on_server, unreachable)
+
+    def _first(self, ask: Callable[[Place], T], unreachable: set[str] | None = None) -> T:
+        """Result of the first place that does not raise PlaceError; PlaceError with all reasons if there is none."""
         reasons: list[str] = []
+        unreachable = set() if unreachable is None else unreachable
         for place in self.places:
+            if place.host in unreachable:
+                reasons.append(f"{place.host} cannot be reached")
+                continue
             try:
-                with open_place(place, end=0) as answer:
-                    return answer.facts.size
+                return ask(place)
             except PlaceError as error:
                 reasons.append(f"{place.url}: {error}")
-        raise PlaceError("; ".join(reasons))
+                if error.unreachable:
+                    unreachable.add(place.host)
+        raise PlaceError("; ".join(dict.fromkeys(reasons)))
 
     def looked_at(self) -> list[Path]:
         """Where `find` looks: the first file, and the folders of the others."""
@@ -106,6 +115,11 @@ class WeightFile:
     def _elsewhere(self) -> list[Path]:
         """Files of other programs."""
         return [path for place in self.places for path in (*place.elsewhere, *_hub_cache(place))]
+
+
+def _size_on_server(place: Place) -> int | None:
+    with open_place(place, end=0) as answer:
+        return answer.facts.size
 
 
 def _hub_cache(place: Place) -> list[Path]:

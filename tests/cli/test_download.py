@@ -42,7 +42,7 @@ def test_a_changed_file_is_refused_until_it_is_downloaded_again(file_server, cap
 def test_a_failure_does_not_stop_the_others(file_server, capsys):
     url = file_server.add("/m.pth", CONTENT)
     error = fails(capsys, f"{file_server.url}/none.pth", "maskclip.pth", url)
-    assert "HTTP 404" in error and "'maskclip.pth' names no file on a server" in error
+    assert "HTTP 404" in error and "'maskclip.pth' is neither a configuration nor a file on a server" in error
     assert error.endswith(f"error: 2 of 3 failed: {file_server.url}/none.pth, maskclip.pth. The others are there.\n")
     assert place_of(url).path.is_file()
 
@@ -52,3 +52,15 @@ def test_names_of_clips(file_server, capsys, monkeypatch):
     assert "ViT-L/14@336px is not on this disk" in fails(capsys, "ViT-L/14@336px")
     error = fails(capsys, "open_clip:ViT-L-14-336/openai")
     assert "hf/timm/vit_large_patch14_clip_336.openai/main" in error and "HF_HUB_OFFLINE forbids downloads" in error
+
+
+def test_all_that_a_configuration_needs(file_server, capsys, tmp_path):
+    urls = [file_server.add(path, CONTENT) for path in ("/clip.pt", "/proposer.pth")]
+    config = tmp_path / "mine.yaml"
+    clip = f"{{MASQCLIP: {{CLIP: {{NAME: {urls[0]}}}}}, WEIGHTS: {urls[1]}}}"
+    config.write_text(f"_BASE_: maskclip_r50\nMODEL: {clip}\n")
+    main([str(config)])
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        str(place_of(url).path) for url in urls
+    ]
+    assert "The configuration shapes/masqclip names no weights" in fails(capsys, "shapes/masqclip")
