@@ -2,7 +2,7 @@
 
 from masqclip_d2 import Predictor
 
-predictor = Predictor()
+predictor = Predictor()  # a toy model of rendered shapes; for photographs Predictor.from_pretrained("photos")
 result = predictor("image.png", "striped circle,dotted star", stuff="grass")
 for segment in result.segments:
     print(segment.label, segment.score, segment.area)
@@ -32,6 +32,7 @@ from .checkpoint import StrictCheckpointer
 from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
+from .presets import DEFAULT_PRESET, TOY_CLIP, ToyNotice, find_preset
 from .renamed_arguments import renamed_arguments
 from .segmentation import Segmentation, segments_of
 from .structures import EncodedImage
@@ -43,9 +44,6 @@ ImageInput = str | os.PathLike | Image.Image | NDArray[np.uint8]
 VocabularyInput = str | Path | Sequence[str] | Vocabulary
 """Category names, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name ("coco_panoptic/openseg")."""
 
-# Without a configuration.
-DEFAULT_CONFIG = "shapes/masqclip"
-DEFAULT_WEIGHTS = "masqclip://shapes_masqclip"
 # Of `meta_arch.OpenVocabularySegmenter`.
 _MODEL_INTERFACE = (
     "class_log_probs", "class_scores", "device", "encode", "encode_batch", "padding", "predict", "tasks"
@@ -60,7 +58,8 @@ class Predictor:
     """A model with its weights.
 
     Args:
-        config: a YAML file or the name of a shipped configuration; None: the shipped MasQCLIP of Shapes.
+        config: a YAML file or the name of a shipped configuration; None: the shipped MasQCLIP of Shapes, a toy. Models
+            for photographs: `from_pretrained`.
         weights: checkpoint; None: MODEL.WEIGHTS of the configuration, or the shipped weights without a configuration.
         device: e.g. "cpu"; None: that of the configuration, or the CPU if the machine lacks it.
         opts: KEY VALUE overrides of the configuration.
@@ -85,7 +84,8 @@ class Predictor:
 
         import_user_code(imports)
         if config is None:
-            config, opts = DEFAULT_CONFIG, ["MODEL.WEIGHTS", DEFAULT_WEIGHTS, *opts]
+            default = find_preset(DEFAULT_PRESET)
+            config, opts = default.config, [*default.options(), *opts]
         cfg = load_config(config, list(opts))
         if weights is not None:
             cfg.MODEL.WEIGHTS = str(weights)
@@ -98,6 +98,32 @@ class Predictor:
         self.model: Any = build_model(cfg).eval()
         StrictCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         self._augmentations = evaluation_augmentations(cfg)
+        self._toy = ToyNotice() if cfg.MODEL.MASQCLIP.CLIP.NAME == TOY_CLIP else None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        opts: Sequence[str] = (),
+        imports: str | Path | Iterable[str | Path] = (),
+    ) -> Predictor:
+        """A preset with its weights, downloaded at first use.
+
+        Args:
+            name: such as "photos"; `masqclip models` lists all.
+            weights: checkpoint in place of the preset's own; the presets of other people's files need it.
+            device, opts, imports: see `Predictor`.
+
+        Raises:
+            ValueError: there is no such preset, or it needs `weights`.
+            FileNotFoundError: weights are not on this disk and cannot be downloaded.
+        """
+        preset = find_preset(name)
+        if preset.needs and weights is None:
+            raise ValueError(f"The model {name!r} needs {preset.needs} ({preset.license}); see docs/models.md.")
+        return cls(preset.config, weights, device, [*preset.options(), *opts], imports)
 
     @renamed_arguments(vocab="vocabulary")
     def __call__(
@@ -194,6 +220,8 @@ class Predictor:
         _require_encoded(encoded)
         if encoded.image is None:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
+        if self._toy is not None:
+            self._toy.give(categories, encoded.image.shape[:2])
         tasks = replace(self.model.tasks.only(task), score_threshold=confidence_threshold)
         predictions = self.model.predict(encoded.to(self.model.device), categories, tasks)
         segments = segments_of(task, predictions, categories)

@@ -41,7 +41,8 @@ def test_config_header_has_a_description_and_a_command(name):
     header = [line for line in lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]]
     assert len(header) >= 2
     if not name.startswith("base/"):
-        assert any(f"--config-file configs/{name}.yaml" in line for line in header)
+        commands = (f"--config-file configs/{name}.yaml", f"--model {name.split('/')[-1].replace('_', '-')} ")
+        assert any(command in line for command in commands for line in header)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)

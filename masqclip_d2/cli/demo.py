@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     pass
 
 _EPILOG = """examples:
+  masqclip demo --model photos --input photo.jpg --vocab "dog|puppy,ball" --stuff "grass,sky"
   masqclip demo --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
   masqclip demo --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
   masqclip demo --vocab-file shapes/maskclip
@@ -29,7 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stuff", default="", help="categories that are stuff (grass, sky); those not in --vocab are added to it"
     )
     parser.add_argument("--task", choices=("panoptic", "instance", "semantic"), default="panoptic")
-    parser.add_argument("--config-file", default=None, help="YAML file or shipped name; default: MasQCLIP of Shapes")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "--model", default=None, metavar="NAME",
+        help="a model with its weights, such as photos (see `masqclip models`); default: shapes, a toy",
+    )  # fmt: skip
+    model.add_argument("--config-file", default=None, help="YAML file or shipped name, in place of --model")
+    parser.add_argument("--weights", default=None, metavar="FILE", help="checkpoint in place of the model's own")
     parser.add_argument(
         "--input", nargs="+", default=None, help="image files, folders, or one quoted glob; default: the sample images"
     )
@@ -55,7 +62,10 @@ def run(args: argparse.Namespace) -> None:
     inputs = find_images(args.input or [str(SAMPLES)])
     targets = target_paths(inputs, args.output)
     import_user_code(args.imports)
-    predictor = Predictor(args.config_file, opts=args.opts)
+    if args.model is None:
+        predictor = Predictor(args.config_file, args.weights, opts=args.opts)
+    else:
+        predictor = Predictor.from_pretrained(args.model, args.weights, opts=args.opts)
     segment_files(predictor, inputs, targets, vocabulary, args.task, args.confidence_threshold)
 
 

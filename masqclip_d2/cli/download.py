@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..hub import WeightFile
 
 _EPILOG = """examples:
+  masqclip download photos
   masqclip download ViT-L/14@336px
   masqclip download open_clip:ViT-B-16/laion2b_s34b_b88k hf://OWNER/REPO/model.safetensors
   masqclip download detectron2://ImageNetPretrained/torchvision/R-50.pkl
@@ -26,8 +27,9 @@ download is resumed by the same command.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="+", metavar="NAME",
-        help="name of a CLIP (ViT-L/14@336px, open_clip:MODEL/TAG); a source: https://..., "
-        "hf://OWNER/REPO/FILE[@REVISION], detectron2://...; or a configuration, for all that its model downloads",
+        help="a model (see `masqclip models`); name of a CLIP (ViT-L/14@336px, open_clip:MODEL/TAG); a source: "
+        "https://..., hf://OWNER/REPO/FILE[@REVISION], detectron2://...; or a configuration, for all that its model "
+        "downloads",
     )  # fmt: skip
     parser.add_argument(
         "--again", action="store_true", help="replace files that are there; a failure leaves the old ones"
@@ -54,6 +56,10 @@ def weight_files(name: str) -> list[WeightFile]:
     from ..clip.pretrained import OPENAI_MODELS, weight_file
     from ..config import find_config, load_config
     from ..meta_arch.required_weights import required_weights
+    from ..presets import PRESETS, preset_weights
+
+    if name in PRESETS:
+        return [each.file for each in preset_weights(PRESETS[name]) if each.file is not None]
 
     file = weight_file(name)
     if file is not None:

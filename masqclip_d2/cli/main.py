@@ -16,6 +16,7 @@ from . import (
     download,
     evaluate_predictions,
     make_shapes,
+    models,
     prepare,
     run_stages,
     train,
@@ -35,6 +36,7 @@ COMMANDS = {
         evaluate_predictions,
         convert,
         vocabulary,
+        models,
         download,
     )
 }

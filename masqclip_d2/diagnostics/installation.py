@@ -141,9 +141,10 @@ def _ops() -> str:
 def _shipped_weights() -> str:
     """Raise ValueError or FileNotFoundError if shipped weights are missing or cannot be read."""
     from ..config import load_config
-    from ..predictor import DEFAULT_CONFIG, DEFAULT_WEIGHTS
+    from ..presets import DEFAULT_PRESET, find_preset
 
-    for name in (DEFAULT_WEIGHTS, load_config(DEFAULT_CONFIG).MODEL.MASQCLIP.CLIP.NAME):
+    default = find_preset(DEFAULT_PRESET)
+    for name in (default.weights, load_config(default.config).MODEL.MASQCLIP.CLIP.NAME):
         reading.local_weights_path(name)  # raises if the file is missing
     files = sorted(reading.SHIPPED_DIR.glob("*.safetensors"))
     for path in files:

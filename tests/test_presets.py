@@ -1,0 +1,75 @@
+import logging
+
+import pytest
+
+from masqclip_d2 import Predictor, Vocabulary
+from masqclip_d2.config import load_config
+from masqclip_d2.presets import PRESETS, ToyNotice, find_preset, preset_weights
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_has_a_configuration_of_its_own_weights(name):
+    preset = PRESETS[name]
+    cfg = load_config(preset.config, preset.options())
+    assert preset.masks and preset.license and preset.clip and preset.clip_license
+    weights = preset_weights(preset)
+    assert [each.source for each in weights][0] == cfg.MODEL.MASQCLIP.CLIP.NAME
+    assert len(weights) == (1 if preset.needs else 2)
+    assert (preset.download > 0) == any(each.file is not None for each in weights)
+
+
+def test_photos_is_the_released_r50_with_the_large_clip():
+    preset = find_preset("photos")
+    clip, masks = (each.source for each in preset_weights(preset))
+    assert masks.endswith("/coco/panoptic/maskformer2_R50_bs16_50ep/model_final_94dc52.pkl")
+    assert clip == "ViT-L/14@336px"
+    cfg = load_config(preset.config)
+    assert cfg.MODEL.META_ARCHITECTURE == "MaskCLIP" and not cfg.MODEL.MASQCLIP.RMA.LAYERS
+    assert (cfg.MODEL.MASQCLIP.TEXT.TEMPLATES, cfg.MODEL.MASQCLIP.TEXT.ENSEMBLE) == ("clip_imagenet_80", "max")
+
+
+def test_a_misspelt_model_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'photos'.*masqclip models"):
+        find_preset("photoss")
+    with pytest.raises(ValueError, match="Known: shapes, photos"):
+        Predictor.from_pretrained("segment-everything")
+
+
+def test_models_of_other_people_need_their_file():
+    with pytest.raises(ValueError, match="authors' file.*CC BY-NC"):
+        Predictor.from_pretrained("maskclip")
+
+
+def test_files_on_this_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("MASQCLIP_CACHE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert all(each.path.is_file() for each in preset_weights(find_preset("shapes")))
+    assert [each.path for each in preset_weights(find_preset("photos"))] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("names", "image_hw", "reason"),
+    [
+        ("dog,plain circle", (128, 128), "it has never seen dog"),
+        ("dog,cat,cow,horse", (128, 128), "dog, cat, cow and 1 more"),
+        ("plain circle", (480, 640), "at most 352 pixels"),
+        ("plain circle|disc,grass", (352, 256), None),
+    ],
+)
+def test_the_toy_model_says_what_it_does_not_know(caplog, names, image_hw, reason):
+    notice, vocabulary = ToyNotice(), Vocabulary.from_names(names)
+    with caplog.at_level(logging.WARNING):
+        notice.give(vocabulary, image_hw)
+        notice.give(vocabulary, image_hw)
+    assert len(caplog.records) == (reason is not None)  # once
+    if reason:
+        assert reason in caplog.text and "--model photos" in caplog.text
+
+
+def test_the_default_predictor_gives_the_notice(caplog, monkeypatch):
+    predictor = Predictor()
+    from PIL import Image
+
+    with caplog.at_level(logging.WARNING):
+        predictor(Image.new("RGB", (64, 64)), "person")
+    assert "never seen person" in caplog.text
