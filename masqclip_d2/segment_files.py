@@ -16,6 +16,8 @@ from .predictor import Predictor
 from .segmentation import Segmentation
 from .vocabulary import Vocabulary
 
+_MAX_NAMES = 10  # categories in a line about an image without segments
+
 SAMPLES = Path(__file__).resolve().parent / "shapes" / "samples"
 """Folder of images in the categories of Shapes."""
 
@@ -48,11 +50,20 @@ def segment_files(
             failures.append(path)
             print(error_report(error), end="", file=sys.stderr)
         else:
-            labels = ", ".join(dict.fromkeys(segment.label for segment in result.segments)) or "no category found"
-            print(f"{target}: {len(result.segments)} segments ({labels})")
+            print(f"{target}: {_summary(result)}")
     if failures:
         names = ", ".join(str(path) for path in failures)
         raise ValueError(f"{len(failures)} of {len(inputs)} images failed: {names}. The others are done.")
+
+
+def _summary(result: Segmentation) -> str:
+    """One line: the categories found, or those that were looked for."""
+    if result.segments:
+        labels = ", ".join(dict.fromkeys(segment.label for segment in result.segments))
+        return f"{len(result.segments)} segments ({labels})"
+    names = result.vocabulary.names
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"0 segments (none of {', '.join(names[:_MAX_NAMES])}{more} was found)"
 
 
 def find_images(patterns: Sequence[str]) -> list[Path]:

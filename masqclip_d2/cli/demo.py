@@ -15,7 +15,7 @@ _EPILOG = """examples:
   masqclip demo --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
   masqclip demo --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
   masqclip demo --vocab-file shapes/maskclip
-Separate categories by commas and the synonyms of a category by bars (or "cat,kitten;sofa,couch").
+Separate categories by commas and the synonyms of a category by bars (or "cat,kitten;sofa,couch", or "cat . sofa .").
 """
 
 
@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     vocabulary.add_argument("--vocab", help="category names")
     vocabulary.add_argument(
         "--vocab-file", metavar="FILE_OR_NAME",
-        help="a vocabulary file (.yaml, .json), or a shipped one such as coco_panoptic/openseg (docs/vocabularies.md)",
+        help="a vocabulary file (.yaml, .json), a word list (.txt, one category per line), or a shipped vocabulary "
+        "such as coco_panoptic/openseg (docs/vocabularies.md)",
     )  # fmt: skip
     parser.add_argument(
         "--stuff", default="", help="categories that are stuff (grass, sky); those not in --vocab are added to it"
@@ -49,16 +50,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
     from ..predictor import Predictor
     from ..segment_files import SAMPLES, find_images, segment_files, target_paths
     from ..user_code import import_user_code
-    from ..vocabulary import Vocabulary, load_vocabulary
+    from ..vocabulary import Vocabulary, as_vocabulary, load_vocabulary
 
-    if args.vocab_file and args.stuff:
-        raise ValueError("--stuff needs --vocab; a vocabulary file marks its stuff categories itself (isthing).")
+    if args.vocab_file and args.stuff and not args.vocab_file.endswith(".txt"):
+        raise ValueError("--stuff needs --vocab or a word list (.txt); other files mark their stuff (isthing).")
     # A bad vocabulary and wrong files are refused before a model is built.
-    is_file = args.vocab_file is not None
-    vocabulary = load_vocabulary(args.vocab_file) if is_file else Vocabulary.from_names(args.vocab, args.stuff)
+    if args.vocab_file is None:
+        vocabulary = Vocabulary.from_names(args.vocab, args.stuff)
+    elif args.stuff:
+        vocabulary = as_vocabulary(Path(args.vocab_file), args.stuff)
+    else:
+        vocabulary = load_vocabulary(args.vocab_file)
     inputs = find_images(args.input or [str(SAMPLES)])
     targets = target_paths(inputs, args.output)
     import_user_code(args.imports)

@@ -12,7 +12,8 @@
     background_prompts: [shadow, reflection]       # texts that compete and are never predicted
     groups: {base: [striped circle]}      # categories, by name, that get metrics of their own
 
-A file that is a list contains the categories.
+A file that is a list contains the categories. A text file (.txt) has one category per line, "circle | disc" with its
+synonyms; empty lines and lines that start with # are skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from ..files import save_text
 from .shipped import STYLES, shipped_names, shipped_vocabulary
 from .vocabulary import RENAMED_FIELDS, Vocabulary, fold, near_match, refuse_repeated, split_categories
 
-SUFFIXES = (".yaml", ".yml", ".json")
+SUFFIXES = (".yaml", ".yml", ".json", ".txt")
+_WORD_LIST = ".txt"  # of names only, without stuff and templates
 _KEYS = ("categories", "templates", "ensemble", "background_prompts", "groups")
 _CATEGORY_KEYS = ("name", "synonyms", "isthing", "color")
 _SEPARATORS = ",|"  # of synonyms, in a category that is a plain string
@@ -61,6 +63,8 @@ def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
         ValueError: `path` has another suffix than .yaml, .yml or .json.
     """
     path = Path(path).expanduser()
+    if path.suffix == _WORD_LIST:
+        raise ValueError("A word list (.txt) cannot hold all of a vocabulary; save it as .yaml or .json.")
     _check_suffix(path)
     content = _to_content(vocabulary)
     if path.suffix == ".json":
@@ -81,13 +85,15 @@ def as_vocabulary(vocabulary: Vocabulary | str | Path | Sequence[str], stuff: st
     Args:
         vocabulary: a `Vocabulary`; a file or shipped name, see `is_vocabulary_name`; or category names, see
             `Vocabulary.from_names`.
-        stuff: which of the category names are stuff; only with category names.
+        stuff: which of the category names are stuff; only with category names and word lists (.txt).
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: no valid vocabulary, or `stuff` with a vocabulary that defines its own stuff.
     """
     if isinstance(vocabulary, Path) or (isinstance(vocabulary, str) and is_vocabulary_name(vocabulary)):
+        if stuff and Path(vocabulary).suffix == _WORD_LIST:
+            return Vocabulary.from_names(_words_in(Path(vocabulary).expanduser()), stuff)
         loaded = load_vocabulary(vocabulary)
     elif isinstance(vocabulary, Vocabulary):
         loaded = vocabulary
@@ -104,6 +110,8 @@ def _read(path: Path) -> Vocabulary:
     if not path.is_file():
         raise FileNotFoundError(f"There is no vocabulary file {path}.")
     try:
+        if path.suffix == _WORD_LIST:
+            return Vocabulary.from_names(_words_in(path))
         return _from_content(_parsed(path))
     except ValueError as error:
         raise ValueError(f"Vocabulary file {path}: {' '.join(str(error).split())}") from error
@@ -116,6 +124,20 @@ def _parsed(path: Path) -> Any:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}.") from error
+
+
+def _words_in(path: Path) -> list[str]:
+    """The categories of a word list; FileNotFoundError or ValueError if there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no vocabulary file {path}.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Vocabulary file {path} is not UTF-8 text ({error}); save it as UTF-8.") from error
+    words = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not words:
+        raise ValueError(f"Vocabulary file {path} has no words; write one category per line.")
+    return words
 
 
 def _check_suffix(path: Path) -> None:

@@ -92,7 +92,7 @@ class Vocabulary:
         A string separates categories by commas and the synonyms of a category by bars: "cat|kitten,sofa|couch". If it
         has a semicolon, semicolons separate categories, and commas or bars synonyms: "cat,kitten;sofa,couch" is the
         same. In a sequence each item is one category, its synonyms separated by commas or bars. The first synonym is
-        the category's name.
+        the category's name. "cat . dog ." is understood too.
 
         Args:
             names: the categories; things, unless listed in `stuff`.
@@ -244,11 +244,13 @@ def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, .
     if isinstance(names, (bytes, Mapping)) or not isinstance(names, Iterable):
         raise TypeError(f"The {what} is of type {type(names).__name__}; expected 'cat,dog', or a list of names.")
     if isinstance(names, str):
+        given = repr(names)
+        if _separated_by_dots(names):
+            names = ",".join(re.split(r"\.(?:\s+|$)", names.strip().removesuffix(".")))
         separator = ";" if ";" in names else ","
         # A closing semicolon is a terminator: "cat,kitten;" is one category.
         items = names.removesuffix(";").split(separator) if names.strip() else []
         categories = [tuple(re.split(r"[,|]" if separator == ";" else r"\|", item)) for item in items]
-        given = repr(names)
     else:
         items = list(names)
         for item in items:
@@ -266,6 +268,11 @@ def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, .
             f"The {what} {given} has blank names at position {', '.join(map(str, blank))}; remove the extra separators."
         )
     return categories
+
+
+def _separated_by_dots(names: str) -> bool:
+    """Whether a string is of the form "cat . dog ." or "cat. dog."; "St. Bernard" is one category."""
+    return not re.search(r"[,;]", names) and (" . " in names or names.rstrip().endswith("."))
 
 
 def refuse_repeated(categories: Iterable[Sequence[str]], what: str) -> None:

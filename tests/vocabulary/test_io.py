@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from masqclip_d2.vocabulary import Vocabulary, load_vocabulary, save_vocabulary
+from masqclip_d2.vocabulary import Vocabulary, as_vocabulary, load_vocabulary, save_vocabulary
 
 YAML = """
 categories:
@@ -141,8 +141,8 @@ def test_errors_are_one_line_with_the_file_name(read, text, message):
 
 
 def test_other_files_are_refused(tmp_path, read):
-    with pytest.raises(ValueError, match=r"must have the suffix .yaml, .yml, .json; got 'words.txt'"):
-        read("cat", "words.txt")
+    with pytest.raises(ValueError, match=r"must have the suffix .yaml, .yml, .json, .txt; got 'words.md'"):
+        read("cat", "words.md")
     with pytest.raises(ValueError, match="words.json: not valid JSON"):
         read("{categories: [cat]}", "words.json")
     with pytest.raises(ValueError, match="must have the suffix .yaml"):
@@ -152,3 +152,30 @@ def test_other_files_are_refused(tmp_path, read):
     (tmp_path / "latin.yaml").write_bytes(b"- k\xe4tzchen\n")
     with pytest.raises(ValueError, match="latin.yaml: not valid YAML"):
         load_vocabulary(tmp_path / "latin.yaml")
+
+
+def test_a_word_list_has_one_category_per_line(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("\ufeffcat | kitten\n\n# animals end here\n  fire hydrant\r\n猫\n", encoding="utf-8")
+    vocabulary = load_vocabulary(path)
+    assert vocabulary.synonyms == (("cat", "kitten"), ("fire hydrant",), ("猫",)) and all(vocabulary.is_thing)
+    with_stuff = as_vocabulary(str(path), "fire hydrant,grass")
+    assert with_stuff.names == ("cat", "fire hydrant", "猫", "grass")
+    assert with_stuff.is_thing == (True, False, True, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "no words"), (b"# nothing\n", "no words"), ("größe".encode("latin-1"), "not UTF-8")]
+)
+def test_bad_word_lists_are_refused(tmp_path, content, message):
+    path = tmp_path / "words.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"words.txt.*{message}"):
+        load_vocabulary(path)
+    with pytest.raises(ValueError, match=message):
+        as_vocabulary(path, "grass")
+
+
+def test_vocabularies_are_not_saved_as_word_lists(tmp_path):
+    with pytest.raises(ValueError, match="yaml or .json"):
+        save_vocabulary(Vocabulary.from_names("cat"), tmp_path / "words.txt")

@@ -230,3 +230,24 @@ def test_metadata_of_panoptic_datasets():
 def test_metadata_without_category_names(metadata, message):
     with pytest.raises(ValueError, match=message):
         Vocabulary.from_metadata(metadata)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("cat . fire hydrant .", ("cat", "fire hydrant")),
+        ("cat . fire hydrant", ("cat", "fire hydrant")),
+        ("cat. fire hydrant.", ("cat", "fire hydrant")),
+        ("cat|kitten . dog.", ("cat", "dog")),
+        ("St. Bernard", ("St. Bernard",)),
+        ("St. Bernard,Mr. Bean.", ("St. Bernard", "Mr. Bean.")),
+        ("3.5 inch disk", ("3.5 inch disk",)),
+    ],
+)
+def test_categories_separated_by_dots(names, expected):
+    assert Vocabulary.from_names(names).names == expected
+
+
+def test_blank_names_between_dots_are_refused():
+    with pytest.raises(ValueError, match="blank names at position 2"):
+        Vocabulary.from_names("cat . . dog .")
