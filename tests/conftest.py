@@ -12,6 +12,11 @@ from tests.file_server import running_server
 SHAPES_SPEC = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests first: no process is left alone with one when the others have finished."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)

@@ -13,6 +13,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest.mock
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+_starting = threading.Lock()
 _context = multiprocessing.get_context("forkserver")
 # The package, and what it imports when it is used.
 _context.set_forkserver_preload(
@@ -56,8 +58,7 @@ def run_python(
         requests, theirs = _context.Pipe() if fork_children else (None, None)
         arguments = (words, folder, dict(os.environ if env is None else env), *map(str, outputs), theirs)
         process = _context.Process(target=_run_program, args=arguments)
-        with unittest.mock.patch.dict(os.environ, DETECTRON2_DATASETS="datasets"):
-            forkserver.ensure_running()
+        _start_server()
         process.start()
         try:
             _wait(process, requests, timeout)
@@ -81,6 +82,11 @@ def _printed(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProc
     print(done.stdout, end="", flush=True)
     print(done.stderr, end="", file=sys.stderr, flush=True)
     return done
+
+
+def _start_server() -> None:
+    with _starting, unittest.mock.patch.dict(os.environ, DETECTRON2_DATASETS="datasets"):
+        forkserver.ensure_running()
 
 
 def _wait(process: multiprocessing.process.BaseProcess, requests: Connection | None, timeout: float) -> None:

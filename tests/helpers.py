@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import torch
+from detectron2.modeling import build_model
 
 from masqclip_d2.config import load_config
 from masqclip_d2.vocabulary import Vocabulary
@@ -76,6 +77,13 @@ def tiny_config(folder: Path, meta_architecture: str, *opts: str):
             *opts,
         ],
     )
+
+
+def build_without_values(config: str, *opts: str) -> torch.nn.Module:
+    """A model on the CPU whose tensors hold anything: the random ones of a full-size model take seconds."""
+    with torch.device("meta"):
+        model = build_model(load_config(config, [*opts, "MODEL.DEVICE", "meta"]))
+    return model.to_empty(device="cpu")
 
 
 def five_categories() -> Vocabulary:

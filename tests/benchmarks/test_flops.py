@@ -1,7 +1,6 @@
 """benchmarks/flops.py counts every operation once, and fails if it does not."""
 
 import importlib.util
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from masqclip_d2.clip.vision_transformer import ClipVisionTransformer
 from masqclip_d2.visual_encoder import MaskClassTokenEncoder
 from masqclip_d2.visual_encoder.relative_mask_attention import attentions_with_rma
+from tests.forked import run_python
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "flops.py"
 
@@ -94,12 +94,8 @@ def test_a_missing_operation_is_an_error(flops, sizes, operation, monkeypatch):
         count(flops, sizes)
 
 
-def run(*words):
-    return subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
-
-
 def test_the_script_prints_the_table():
-    done = run("--model", "shapes-tiny", "--resolutions", "30", "--num-masks", "3")
+    done = run_python([SCRIPT, "--model", "shapes-tiny", "--resolutions", "30", "--num-masks", "3"])
     assert done.returncode == 0, done.stderr
     assert "shapes-tiny, 3 masks, torch" in done.stdout
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("|")]
@@ -111,5 +107,5 @@ def test_the_script_prints_the_table():
 
 
 def test_a_wrong_model_is_a_short_error():
-    done = run("--model", "ViT-XXL")
+    done = run_python([SCRIPT, "--model", "ViT-XXL"])
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: CLIP architecture 'ViT-XXL'")

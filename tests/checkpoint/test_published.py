@@ -12,8 +12,7 @@ import torch
 from detectron2.modeling import build_model
 
 from masqclip_d2.checkpoint import StrictCheckpointer
-from masqclip_d2.config import load_config
-from tests.helpers import TINY_CLIP, VIT_L_336, published_name, tiny_config
+from tests.helpers import TINY_CLIP, VIT_L_336, build_without_values, published_name, tiny_config
 
 KEYS = json.loads((Path(__file__).parents[1] / "golden" / "checkpoint_keys.json").read_text())
 
@@ -26,7 +25,7 @@ KEYS = json.loads((Path(__file__).parents[1] / "golden" / "checkpoint_keys.json"
 def test_every_published_name_loads_into_the_full_size_model(tmp_path, entry, config):
     (tmp_path / "vit_l.json").write_text(json.dumps(VIT_L_336))
     no_name = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tmp_path / "vit_l.json")]
-    model = build_model(load_config(config, ["MODEL.DEVICE", "cpu", *no_name]))
+    model = build_without_values(config, *no_name)
     entries = KEYS[entry]["entries"]
     value = 0.125
     published = {name: torch.full((), value).expand(shape) for name, shape in entries}

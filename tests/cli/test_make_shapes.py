@@ -1,11 +1,9 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from masqclip_d2.cli.make_shapes import main
+from tests.forked import run_python
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -13,10 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_script_runs_from_any_folder(tmp_path):
     script = ROOT / "datasets" / "make_shapes.py"
     arguments = ["--output", "here", "--num-train", "2", "--num-val", "1", "--num-captions", "1", "--workers", "1"]
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "MASQCLIP_D2")}
-    done = subprocess.run(
-        [sys.executable, script, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = run_python([script, *arguments], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 train, 1 val, 1 captioned, 0 close-up images" in done.stdout
     assert "4/4" in done.stderr  # the progress bar

@@ -5,8 +5,7 @@ import logging
 import os
 import random
 import re
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import create_small_table, log_every_n, log_every_n_seconds, log_first_n, setup_logger
 from detectron2.utils.memory import retry_if_cuda_oom
 from detectron2.utils.registry import Registry
+
+from tests.forked import run_python
 
 
 def test_comm_in_one_process():
@@ -63,17 +64,14 @@ os._exit(0)
 
 
 def test_comm_in_two_processes(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-W", "ignore", "-c", TWO_PROCESSES]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "store")], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(2)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def run(rank):
+        return run_python(["-c", TWO_PROCESSES, str(rank), str(tmp_path / "store")], env=environment, timeout=120)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in pool.map(run, range(2)):
+            assert done.returncode == 0, done.stderr
 
 
 class TestLogger:
