@@ -165,17 +165,29 @@ OWN = Source(
     allow_missing=_CONFIG_BUFFERS,
     allow_unexpected=(*_CONFIG_BUFFERS, *_MASK2FORMER_UNUSED),
 )
+# A user's proposer, trained as a model of its own; its criterion is not needed any more.
+PROPOSER_OF_MODEL = Source(
+    name="proposer of this model",
+    recognised_by=(),
+    renames=((r"^", "proposer."),),
+    allow_unexpected=(r"proposer\.criterion\.",),
+)
 
 
 def source_of(file_names: Iterable[str], model_names: Iterable[str]) -> Source:
-    """Source of a state dict, for a model; `OWN` if the file already uses this model's parameter names."""
+    """Source of a state dict, for a model.
+
+    `PROPOSER_OF_MODEL` if the file has all names of the model's proposer without their prefix, `OWN` if it already uses
+    this model's parameter names.
+    """
     file_names, model_names = list(file_names), list(model_names)
     for source in SOURCES:
         foreign = any(_begins(pattern, model_names) for pattern in source.foreign_to)
         needed = all(_begins(pattern, model_names) for pattern in source.only_for)
         if needed and not foreign and all(_begins(pattern, file_names) for pattern in source.recognised_by):
             return source
-    return OWN
+    of_proposer = {name.removeprefix("proposer.") for name in model_names if name.startswith("proposer.")}
+    return PROPOSER_OF_MODEL if of_proposer and of_proposer <= set(file_names) else OWN
 
 
 def _begins(pattern: str, names: Iterable[str]) -> bool:

@@ -16,6 +16,7 @@ _SHOWN = 6  # names listed per kind of mismatch
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.")
 # Sizes that modules note beside their parameters.
 _NOTED_SIZES = ("out_features", "out_channels", "num_embeddings")
+_PROPOSERS = ("class-agnostic proposer", "Mask R-CNN, as the proposer of another model", "proposer of this model")
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,12 @@ def _mismatch(path, source_name, model, own, renamed, misshapen, missing, left) 
         parts.append(f"{len(missing)} missing: {', '.join(missing[:_SHOWN])}{_more(missing)}")
     if left:
         parts.append(f"{len(left)} unexpected: {', '.join(left[:_SHOWN])}{_more(left)}")
+    hint = "Use the config that the weights were trained with, or other weights."
+    if source_name in _PROPOSERS and not misshapen and not left:
+        hint = f"They have the proposer only: train {type(model).__name__} from them, then evaluate the result."
     return (
         f"Weights {path} (taken as {source_name}) do not fit {type(model).__name__}, which has {len(own)} tensors: "
-        f"{'; '.join(parts)}. Use the config that the weights were trained with, or other weights."
+        f"{'; '.join(parts)}. {hint}"
     )
 
 

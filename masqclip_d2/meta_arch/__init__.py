@@ -1,6 +1,7 @@
 """Meta-architectures: compositions of proposer, visual encoder, vocabulary and fusion. Importing this registers them.
 
-Subclasses of `OpenVocabularySegmenter`, whose `from_config` starts from `open_vocabulary_arguments`, add methods.
+Subclasses of `OpenVocabularySegmenter`, whose `from_config` starts from `open_vocabulary_arguments`, add methods;
+those of `ProposalNetwork` train proposers.
 """
 
 from .build import open_vocabulary_arguments
@@ -11,6 +12,7 @@ from .mask_rcnn_proposal_network import MaskRcnnProposalNetwork
 from .maskclip import MaskCLIP
 from .masqclip import MasQCLIP
 from .open_vocabulary import OpenVocabularySegmenter
+from .proposal_network import ProposalNetwork
 from .value_pooling import ValuePooling
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "MaskProposer",
     "MaskRcnnProposalNetwork",
     "OpenVocabularySegmenter",
+    "ProposalNetwork",
     "ValuePooling",
     "open_vocabulary_arguments",
 ]

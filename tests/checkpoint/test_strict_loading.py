@@ -102,6 +102,29 @@ def test_a_proposer_checkpoint_loads_into_a_composed_model():
     assert torch.equal(model.proposer.backbone.weight, state["backbone.weight"])
 
 
+class OwnProposer(nn.Module):
+    """A stand-in for a user's proposer, whose names are like no other's."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Linear(2, 3)
+
+
+def test_a_users_proposer_loads_into_a_composed_model():
+    model = Composed()
+    model.proposer = OwnProposer()
+    state = {**_state(OwnProposer()), "criterion.weight": torch.ones(2)}
+    load_strict(model, state, "teacher.pth", model.allow_missing)
+    assert torch.equal(model.proposer.network.weight, state["network.weight"])
+    with pytest.raises(ValueError, match="1 unexpected: proposer.extra.weight"):
+        load_strict(model, {**state, "extra.weight": torch.ones(2)}, "teacher.pth", model.allow_missing)
+
+
+def test_a_proposer_checkpoint_for_a_trained_method_says_so():
+    with pytest.raises(ValueError, match=r"2 missing: visual_encoder.*the proposer only: train Composed from them"):
+        load_strict(Composed(), _state(Tiny()), "teacher.pth")
+
+
 def test_parts_loaded_from_elsewhere_may_be_missing_only_if_declared():
     with pytest.raises(ValueError, match="visual_encoder"):
         load_strict(Composed(), _state(Tiny()), "teacher.pth")
