@@ -19,10 +19,9 @@ def find_config(name_or_path: str | Path) -> Path:
     if shipped.is_file():
         return shipped
     names = shipped_configs()
-    near = difflib.get_close_matches(name, names, n=3) or names
-    raise FileNotFoundError(
-        f"Config {str(name_or_path)!r} is neither a file nor a shipped configuration. Did you mean: {', '.join(near)}?"
-    )
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Shipped: {', '.join(names)}."
+    raise FileNotFoundError(f"Config {str(name_or_path)!r} is neither a file nor a shipped configuration. {hint}")
 
 
 def config_dir() -> Path:

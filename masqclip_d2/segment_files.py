@@ -52,6 +52,8 @@ def segment_files(
         else:
             print(f"{target}: {_summary(result)}")
     if failures:
+        if len(failures) == len(inputs):
+            raise ValueError("No image was segmented; see the errors above.")
         names = ", ".join(str(path) for path in failures)
         raise ValueError(f"{len(failures)} of {len(inputs)} images failed: {names}. The others are done.")
 

@@ -17,8 +17,13 @@ def test_shipped_names_have_several_forms(tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_is_refused_with_those_like_it():
-    with pytest.raises(FileNotFoundError, match="Did you mean: shapes/teacher"):
+    with pytest.raises(FileNotFoundError, match="Did you mean shapes/teacher"):
         find_config("shapes/teecher")
+
+
+def test_an_unknown_name_like_no_other_is_refused_with_all():
+    with pytest.raises(FileNotFoundError, match="Shipped: .*shapes/teacher"):
+        find_config("xyz")
 
 
 def test_bases_are_relative_to_their_file_or_shipped(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,9 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        # The reason stands among advice on how to run the file's code.
+        found = re.search(r"WeightsUnpickler error:\s*(.+?)(\.? Please|\n|$)", str(error))
+        reason = found[1] if found else "unknown format"
         raise ValueError(
             f"Checkpoint {path} cannot be read as data alone: it is damaged, or it holds Python objects beside "
             f"tensors, which could run code ({reason}). Save its state dict alone, or use a .safetensors file."

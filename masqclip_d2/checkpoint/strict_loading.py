@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .sources import OWN, Source, rename, source_of
+from .sources import OWN, PROPOSER_OF_MODEL, Source, rename, source_of
 
 _SHOWN = 6  # names listed per kind of mismatch
 # What DDP, torch.compile and the modules of PyTorch Lightning put before the names of a model.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.")
 # Sizes that modules note beside their parameters.
 _NOTED_SIZES = ("out_features", "out_channels", "num_embeddings")
-_PROPOSERS = ("class-agnostic proposer", "Mask R-CNN, as the proposer of another model", "proposer of this model")
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,8 @@ def _model_names(
 def _without_wrappers(file_names: Iterable[str], model_names: Iterable[str]) -> dict[str, str]:
     """{name in the file: the same without the prefixes of wrappers}; losses may stand outside of a wrapper."""
     plain = {name: name for name in file_names}
-    own = tuple(prefix for prefix in _WRAPPERS if any(name.startswith(prefix) for name in model_names))
+    names = [name.removeprefix("proposer.") for name in model_names]
+    own = tuple(prefix for prefix in _WRAPPERS if any(name.startswith(prefix) for name in names))
     while True:
         wrapped = [name for name in plain.values() if not name.startswith("criterion.")]
         found = (one for one in _WRAPPERS if one not in own and all(name.startswith(one) for name in wrapped))
@@ -187,7 +187,7 @@ def _mismatch(path, source_name, model, own, renamed, misshapen, missing, left) 
     if left:
         parts.append(f"{len(left)} unexpected: {', '.join(left[:_SHOWN])}{_more(left)}")
     hint = "Use the config that the weights were trained with, or other weights."
-    if source_name in _PROPOSERS and not misshapen and not left:
+    if source_name.endswith(("proposer of another model", PROPOSER_OF_MODEL.name)) and not misshapen and not left:
         hint = f"They have the proposer only: train {type(model).__name__} from them, then evaluate the result."
     return (
         f"Weights {path} (taken as {source_name}) do not fit {type(model).__name__}, which has {len(own)} tensors: "

@@ -112,6 +112,12 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg):
+        batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+        if batch < 1 or batch % processes:
+            raise ValueError(
+                f"SOLVER.IMS_PER_BATCH is {batch}; expected a multiple of {processes}, the number of processes "
+                "(--num-gpus)."
+            )
         mapper = build_mapper(cfg, is_train=True)
         return build_detection_train_loader(cfg, mapper=mapper)  # pyright: ignore[reportCallIssue]  # @configurable
 

@@ -82,6 +82,13 @@ def test_bad_files_are_named_and_the_others_are_done(tiny, tmp_path, capsys):
     assert (tmp_path / "out" / "good.json").exists()
 
 
+def test_no_image_at_all(tiny, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        _run(tiny, "--input", tmp_path / "missing.png")
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert "missing.png" in errors[-2] and "No image was segmented" in errors[-1]
+
+
 @pytest.mark.parametrize(
     ("vocab", "message"),
     [("", "empty"), ("cat,,dog", "blank"), ("cat,dog,Cat", "duplicate"), (" , ", "blank")],
