@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -57,10 +59,16 @@ class FileServer:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[FileServer]:
+def running_server(certificate: Path | None = None, key: Path | None = None) -> Iterator[FileServer]:
+    """A server in a thread; with a certificate and its key it speaks HTTPS."""
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     httpd.daemon_threads = True
     server = FileServer(httpd.server_address[1])
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
+        server.url = server.url.replace("http:", "https:")
     httpd.file_server = server
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

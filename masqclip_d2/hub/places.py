@@ -25,6 +25,7 @@ HUB_EXAMPLE = "hf://OWNER/REPO/FILE or hf://OWNER/REPO/FILE@REVISION"
 _TORCH_SERVER = "download.pytorch.org"
 _NAMED_BY_SHA256 = (_TORCH_SERVER, "github.com/mlfoundations")
 _SHA256_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+_URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # that an address may contain; others, such as spaces, are encoded
 _UNSAFE = re.compile(r"[^\w.@+=-]", re.ASCII)
 
 
@@ -105,6 +106,7 @@ def place_of(source: str, sha256: str = "") -> Place:
     if not is_remote(source):
         raise ValueError(f"{source!r} is no source of a file; expected one of {', '.join(PREFIXES)}")
     url = ZOO_SERVER + source.removeprefix(ZOO_PREFIX) if source.startswith(ZOO_PREFIX) else source
+    url = quote(url, safe=_URL_CHARACTERS)
     parts = urlsplit(url)
     name = unquote(parts.path.rsplit("/", 1)[-1])
     if not parts.hostname or not name or parts.username:

@@ -6,9 +6,9 @@ size and time of modification is computed again only if a thorough check is requ
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -32,12 +32,15 @@ def record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.record.json")
 
 
-def write_record(path: Path, source: str, sha256: str) -> None:
-    """Write the record of a file; nothing happens if its folder is not writable."""
+def write_record(path: Path, source: str, sha256: str) -> bool:
+    """Write the record of a file; returns whether its folder is writable."""
     status = path.stat()
     content = {"source": source, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
-    with contextlib.suppress(OSError):
+    try:
         save_text(record_path(path), json.dumps(content, indent=1) + "\n")
+    except OSError:
+        return False
+    return True
 
 
 def read_record(path: Path) -> dict:
@@ -56,7 +59,7 @@ def check_stored(path: Path, source: str, sha256: str = "", thorough: bool = Fal
         path: the file.
         source: where it came from, for the record and messages.
         sha256: digits that its sha256 must begin with; "": only what was recorded is known.
-        thorough: compute the sha256 even if size and time are as recorded.
+        thorough: compute the sha256 even if size and time are as recorded, or nothing is known to compare it with.
 
     Raises:
         ValueError: the file is another one, or it was changed, or is no weights. It is left as it is.
@@ -65,8 +68,12 @@ def check_stored(path: Path, source: str, sha256: str = "", thorough: bool = Fal
     unchanged = (record.get("size"), record.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
     if unchanged and not thorough and record["sha256"].startswith(sha256):
         return
-    digest = sha256_of(path)
     again = f"`masqclip download --again {source}` replaces it"
+    if not record and not sha256 and (problem := content_problem(path)):
+        raise ValueError(f"{path} is not usable: {problem}. {again}.")
+    if not (record or sha256 or thorough or os.access(path.parent, os.W_OK)):
+        return  # nothing to compare with, and no place to record it
+    digest = sha256_of(path)
     if not digest.startswith(sha256):
         raise ValueError(f"{path} is damaged or another file: its sha256 is {digest}, expected {sha256}. {again}.")
     if record and digest != record["sha256"]:
@@ -74,10 +81,7 @@ def check_stored(path: Path, source: str, sha256: str = "", thorough: bool = Fal
             f"{path} was changed since it was stored: its sha256 is {digest}, not {record['sha256']}. {again}; "
             f"to keep it, remove {record_path(path)}."
         )
-    if not record and (problem := content_problem(path)):
-        raise ValueError(f"{path} is not usable: {problem}. {again}.")
-    write_record(path, source, digest)
-    if not record and not sha256:
+    if write_record(path, source, digest) and not record and not sha256:
         say_recorded(path, digest)
 
 

@@ -167,7 +167,7 @@ def _locked(path: Path) -> Iterator[None]:
     name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]
     folder = cache_dir() / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(str(folder / f"{name}.lock"))
+    lock = FileLock(str(folder / f"{name}.lock"), mode=0o664)  # a group may share the cache
     try:
         lock.acquire(timeout=1)
     except Timeout:

@@ -32,7 +32,7 @@ def text_cache_dir() -> Path | None:
     """Return the cache folder, which need not exist, or None if the cache is switched off.
 
     Environment variable MASQCLIP_TEXT_CACHE ("off" switches the cache off); else `text` in MASQCLIP_CACHE (the folder
-    of downloaded CLIP weights), if set; else masqclip_d2/text in the user's cache folder (XDG_CACHE_HOME, ~/.cache).
+    of downloaded weights), if set; else masqclip_d2/text in the user's cache folder (XDG_CACHE_HOME, ~/.cache).
     """
     chosen = os.environ.get("MASQCLIP_TEXT_CACHE")
     if chosen:

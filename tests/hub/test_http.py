@@ -1,6 +1,8 @@
 """Connections to servers: parts of files, redirects, tokens, proxies, and the reasons of failures."""
 
+import shutil
 import socket
+import subprocess
 import time
 
 import pytest
@@ -165,3 +167,19 @@ def test_a_server_that_accepts_and_is_silent(own_cache, monkeypatch):
 def test_a_name_that_is_not_known(own_cache):
     with pytest.raises(PlaceError, match="the name of weights.invalid cannot be resolved"):
         open_place(place_of("http://weights.invalid/m.pth"))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with the program openssl")
+def test_certificates(own_cache, tmp_path, monkeypatch):
+    words = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=127.0.0.1"
+    name = "-addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(f"{words} {name}".split(), cwd=tmp_path, check=True, capture_output=True)
+    with running_server(tmp_path / "cert.pem", tmp_path / "key.pem") as server:
+        place = place_of(server.add("/m.pth", CONTENT))
+        assert place.url.startswith("https://")
+        with pytest.raises(
+            PlaceError, match=r"certificate of 127.0.0.1:\d+ is not trusted .*self.signed.*SSL_CERT_FILE"
+        ):
+            open_place(place)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        assert read(place, 10) == (10, CONTENT[10:])

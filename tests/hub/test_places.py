@@ -28,6 +28,7 @@ from masqclip_d2.hub.places import HubFile
             "https://huggingface.co/o/r/resolve/refs%2Fpr%2F1/sub/m.pth",
             "hf/o/r/refs--pr--1/sub/m.pth",
         ),
+        ("http://h/a model-1.pth", "http://h/a%20model-1.pth", "h/a_model-1-8cd93265.pth"),
         ("hf://o/r@v2/m.pth", "https://huggingface.co/o/r/resolve/v2/m.pth", "hf/o/r/v2/m.pth"),
     ],
 )

@@ -86,10 +86,18 @@ def test_a_damaged_record_counts_as_none(stored, content, capsys):
     assert read_record(stored)["sha256"] == SHA256 and "recorded" in capsys.readouterr().err
 
 
-def test_a_record_that_cannot_be_written(stored, monkeypatch):
+def test_a_record_that_cannot_be_written(stored, monkeypatch, capsys):
     def refuse(*arguments):
         raise PermissionError("read-only")
 
     monkeypatch.setattr(records, "save_text", refuse)
     check_stored(stored, "x")
-    assert read_record(stored) == {}
+    assert read_record(stored) == {} and capsys.readouterr().err == ""
+
+
+def test_a_folder_that_is_not_writable(stored, monkeypatch):
+    monkeypatch.setattr(records.os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match="expected 1234"):
+        check_stored(stored, "x", "1234")
+    monkeypatch.setattr(records, "sha256_of", lambda path: pytest.fail("was read in vain"))
+    check_stored(stored, "x")
