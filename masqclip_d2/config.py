@@ -174,6 +174,7 @@ def _add_mask2former_keys(cfg: CN) -> None:
     # models with semantic output only; here the result of a task does not depend on the other tasks).
     former.TEST.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE = True
 
+    _add_swin_keys(cfg)
     head = cfg.MODEL.SEM_SEG_HEAD
     head.MASK_DIM = 256  # C of mask_features
     head.TRANSFORMER_ENC_LAYERS = 6
@@ -181,6 +182,27 @@ def _add_mask2former_keys(cfg: CN) -> None:
     head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES = ["res3", "res4", "res5"]
     head.DEFORMABLE_TRANSFORMER_ENCODER_N_POINTS = 4
     head.DEFORMABLE_TRANSFORMER_ENCODER_N_HEADS = 8
+
+
+def _add_swin_keys(cfg: CN) -> None:
+    """Of TimmSwinTransformer; defaults are Swin-T."""
+    swin = cfg.MODEL.SWIN = CN()
+    swin.PRETRAIN_IMG_SIZE = 224  # unused; accepted for compatibility with Mask2Former configs
+    swin.PATCH_SIZE = 4  # pixels
+    swin.EMBED_DIM = 96  # channels of the first stage
+    swin.DEPTHS = [2, 2, 6, 2]  # blocks of each stage
+    swin.NUM_HEADS = [3, 6, 12, 24]  # of each stage
+    swin.WINDOW_SIZE = 7
+    swin.MLP_RATIO = 4.0
+    swin.QKV_BIAS = True
+    swin.QK_SCALE = None  # only None is supported, as in every published configuration
+    swin.DROP_RATE = 0.0  # only 0.0 is supported
+    swin.ATTN_DROP_RATE = 0.0  # only 0.0 is supported
+    swin.DROP_PATH_RATE = 0.3  # stochastic depth of the last block in training
+    swin.APE = False  # only False is supported
+    swin.PATCH_NORM = True
+    swin.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    swin.USE_CHECKPOINT = False  # only False is supported
 
 
 def _add_masqclip_keys(cfg: CN) -> None:

@@ -50,6 +50,14 @@ TINY_MASK_RCNN = [
     "MODEL.MASQCLIP.PROPOSER.MASK_RCNN.BOX_HEAD_DIM", "32",
     "MODEL.MASQCLIP.PROPOSER.MASK_RCNN.ROIS_PER_IMAGE", "16",
 ]  # fmt: skip
+# A Swin Transformer of the same scale as its backbone.
+TINY_SWIN = [
+    "MODEL.BACKBONE.NAME", "TimmSwinTransformer",
+    "MODEL.SWIN.EMBED_DIM", "16",
+    "MODEL.SWIN.DEPTHS", "[2, 1, 1, 1]",
+    "MODEL.SWIN.NUM_HEADS", "[1, 1, 2, 2]",
+    "MODEL.SWIN.WINDOW_SIZE", "3",
+]  # fmt: skip
 
 
 def tiny_clip_file(folder: Path) -> Path:

@@ -114,6 +114,15 @@ SOURCES = (
         allow_unexpected=(r"backbone\.(fc|stem\.fc)\.",),
     ),
     Source(
+        name="ImageNet Swin Transformer",
+        recognised_by=(r"patch_embed\.proj\.weight", r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table"),
+        only_for=(r"backbone\.patch_embed\.",),
+        renames=((r"^", "backbone."),),
+        # Detection has a norm for each feature, classification one before its head.
+        allow_missing=(r"(?!backbone\.)", r"backbone\.norm\d\."),
+        allow_unexpected=(r"backbone\.(norm|head)\.", r"backbone\..*\.(relative_position_index|attn_mask)"),
+    ),
+    Source(
         name="torchvision ResNet",
         recognised_by=(r"layer1\.0\.conv1\.weight", r"conv1\.weight"),
         renames=(

@@ -4,6 +4,7 @@ from .from_files import FileProposer
 from .ground_truth import GroundTruthProposer
 from .mask2former.head import MaskProposalHead
 from .mask2former.proposer import Mask2FormerProposer
+from .mask2former.swin import TimmSwinTransformer
 from .mask_files import save_masks
 from .mask_rcnn.proposer import MaskRcnnProposer
 from .mask_rcnn.torchvision_resnet import TorchvisionResNet
@@ -19,6 +20,7 @@ __all__ = [
     "MaskRcnnProposer",
     "NetworkProposer",
     "Proposer",
+    "TimmSwinTransformer",
     "TorchvisionResNet",
     "build_proposer",
     "proposer_class",

@@ -1,4 +1,4 @@
-"""Mask2Former's released files: every name and shape of mask2former_zoo.json fits, values reach the right parameters.
+"""Mask2Former's released files: names and shapes of mask2former_zoo.json fit, values reach the right parameters.
 
 The released files are not available to the tests. Names and shapes of full-size models are compared on the meta device,
 values in a small file of the released format, with the released names.
@@ -9,6 +9,7 @@ import pickle
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -17,11 +18,11 @@ from masqclip_d2.checkpoint import StrictCheckpointer
 from masqclip_d2.checkpoint.strict_loading import match_keys
 from masqclip_d2.config import load_config
 from masqclip_d2.proposer.mask2former.proposer import object_scores
-from tests.helpers import random_image, tiny_clip_file, tiny_config
+from tests.helpers import TINY_SWIN, random_image, tiny_clip_file, tiny_config
 
 ZOO = json.loads((Path(__file__).parent / "mask2former_zoo.json").read_text())
 OTHER_FILES = ZOO["other_files"]
-CONFIGS = {"r50_coco_panoptic": ("coco/teacher_r50", "coco/maskclip_worma_r50")}
+CONFIGS = {"r50_coco_panoptic": "base/proposer_r50", "swin_l_coco_panoptic": "base/proposer_swin_large"}
 CLASS_EMBED = "sem_seg_head.predictor.class_embed.weight"
 QUERY_FEAT = "sem_seg_head.predictor.query_feat.weight"
 
@@ -42,10 +43,11 @@ def tensors(file):
     return {name: torch.empty(shape, device="meta") for name, shape in names_and_shapes(file).items()}
 
 
-def meta_model(config, folder):
+def meta_model(config, meta_architecture, folder):
     clip = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(folder))]
     with torch.device("meta"):
-        return build_model(load_config(config, ["MODEL.DEVICE", "meta", *clip]))
+        cfg = load_config(config, ["MODEL.DEVICE", "meta", "MODEL.META_ARCHITECTURE", meta_architecture, *clip])
+        return build_model(cfg)
 
 
 def released_name(name):
@@ -53,19 +55,16 @@ def released_name(name):
     return name.removeprefix("proposer.").replace("predictor.query_feat", "predictor.static_query")
 
 
-FILES = [*CONFIGS, *(file for file in OTHER_FILES if OTHER_FILES[file]["like"] in CONFIGS)]
-
-
-@pytest.mark.parametrize("as_proposer", [False, True])
-@pytest.mark.parametrize("file", FILES)
-def test_every_name_of_a_released_file_fits(tmp_path, file, as_proposer):
-    config = CONFIGS[OTHER_FILES.get(file, {"like": file})["like"]][as_proposer]
-    model, content = meta_model(config, tmp_path), tensors(file)
+@pytest.mark.parametrize("meta_architecture", ["MaskProposer", "MaskCLIP"])
+@pytest.mark.parametrize("file", [*CONFIGS, *OTHER_FILES])
+def test_every_name_of_a_released_file_fits(tmp_path, file, meta_architecture):
+    config = CONFIGS[OTHER_FILES.get(file, {"like": file})["like"]]
+    model, content = meta_model(config, meta_architecture, tmp_path), tensors(file)
     match = match_keys(model, content, file, (r"visual_encoder\.", r"text_classifier\."))
     loaded = {released_name(name): tensor for name, tensor in match.tensors.items()}
-    assert loaded.items() >= {name: tensor for name, tensor in content.items() if is_parameter(name)}.items()
-    assert set(match.left_out) == {name for name in content if not is_parameter(name)}
-    prefix = "proposer." if as_proposer else ""
+    assert loaded == {name: tensor for name, tensor in content.items() if is_parameter(name)}
+    assert {released_name(name) for name in match.left_out} == {name for name in content if not is_parameter(name)}
+    prefix = "proposer." if meta_architecture == "MaskCLIP" else ""
     own = {name for name in model.state_dict() if name.startswith((f"{prefix}backbone.", f"{prefix}sem_seg_head."))}
     assert own == set(match.tensors)
     assert prefix + CLASS_EMBED in match.resized
@@ -75,18 +74,21 @@ def is_parameter(name):
     return not name.startswith("criterion.") and "relative_position_index" not in name
 
 
+@pytest.mark.parametrize("backbone", [[], TINY_SWIN], ids=["convolutions", "swin"])
 @pytest.mark.parametrize("meta_architecture", ["MaskProposer", "MaskCLIP"])
-def test_a_released_file_of_any_number_of_classes_and_queries_works(tmp_path, meta_architecture):
+def test_a_released_file_of_any_number_of_classes_and_queries_works(tmp_path, meta_architecture, backbone):
     """7 classes and 9 queries instead of 1 and 6; the object score is 1 - P(no object)."""
     torch.manual_seed(0)
     sizes = ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "7", "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9")
-    written = build_model(tiny_config(tmp_path, "MaskProposer", *sizes)).eval()
+    written = build_model(tiny_config(tmp_path, "MaskProposer", *backbone, *sizes)).eval()
     torch.nn.init.normal_(written.sem_seg_head.predictor.class_embed.weight, std=0.5)
     content = {released_name(name): tensor.numpy() for name, tensor in written.state_dict().items()}
     assert "sem_seg_head.predictor.static_query.weight" in content and "criterion.empty_weight" in content
+    if backbone:
+        content["backbone.layers.0.blocks.0.attn.relative_position_index"] = np.zeros((9, 9), dtype=np.int64)
     (tmp_path / "released.pkl").write_bytes(pickle.dumps({"model": content, "__author__": "test"}))
 
-    model = build_model(tiny_config(tmp_path, meta_architecture)).eval()
+    model = build_model(tiny_config(tmp_path, meta_architecture, *backbone)).eval()
     model.allow_missing = (r"visual_encoder\.", r"text_classifier\.")  # as with a CLIP by name
     StrictCheckpointer(model).load(str(tmp_path / "released.pkl"))
     proposer = getattr(model, "proposer", model)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from masqclip_d2.checkpoint import StrictCheckpointer, load_strict
+from masqclip_d2.proposer import TimmSwinTransformer
 
 
 class Tiny(nn.Module):
@@ -162,6 +163,25 @@ def _detectron2_name(name):
     for index in (1, 2, 3):
         name = name.replace(f"bn{index}", f"conv{index}.norm")
     return name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+
+
+def test_imagenet_swin_weights():
+    """The official classification weights: norm and head are left out, norms of the features keep their values."""
+    model = nn.Module()
+    model.backbone = TimmSwinTransformer(
+        patch_size=4, embed_dim=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=3
+    )
+    model.sem_seg_head = nn.Linear(2, 2)
+    feature_norms = ("norm0.", "norm1.", "norm2.", "norm3.")
+    state = {n: torch.randn_like(v) for n, v in model.backbone.state_dict().items() if not n.startswith(feature_norms)}
+    others = ("norm.weight", "norm.bias", "head.weight", "head.bias")
+    tables = (f"layers.0.blocks.1.{name}" for name in ("attn_mask", "attn.relative_position_index"))
+    load_strict(model, {**state, **{name: torch.zeros(2) for name in (*others, *tables)}}, "swin.pth")
+    assert all(torch.equal(model.backbone.state_dict()[name], value) for name, value in state.items())
+    assert torch.equal(model.backbone.norm0.weight, torch.ones(8))
+    del state["layers.1.blocks.0.mlp.fc1.bias"]
+    with pytest.raises(ValueError, match="ImageNet Swin.*1 missing: backbone.layers.1.blocks.0.mlp.fc1.bias"):
+        load_strict(model, state, "swin.pth")
 
 
 def test_checkpointer_saves_and_resumes(tmp_path):
