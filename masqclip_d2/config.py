@@ -269,8 +269,9 @@ def _add_masqclip_keys(cfg: CN) -> None:
 def _add_mask_rcnn_keys(proposer: CN) -> None:
     """Mask R-CNN; default sizes of torchvision's maskrcnn_resnet50_fpn, which are those of Detectron2's R50-FPN."""
     rcnn = proposer.MASK_RCNN = CN()
+    rcnn.VERSION = "v1"  # torchvision's maskrcnn_resnet50_fpn; "v2": its maskrcnn_resnet50_fpn_v2
     rcnn.NUM_CLASSES = 2  # in training: background and object. A frozen proposer takes the number from its weights
-    rcnn.FROZEN_BN_EPS = 1e-5  # of TorchvisionResNet; 0.0 for torchvision's weights, as in their training
+    rcnn.FROZEN_BN_EPS = 1e-5  # of TorchvisionResNet; 0.0 for torchvision's v1 weights, as in their training
     rcnn.CHANNELS = 256  # of the feature pyramid, the region proposal network and the mask head
     rcnn.BOX_HEAD_DIM = 1024
     rcnn.ANCHOR_SIZES = [32, 64, 128, 256, 512]  # pixels, one per level of the pyramid: strides 4, 8, 16, 32 and half

@@ -72,6 +72,8 @@ _INTO_SEGMENTER = (
     (r"^(?=visual\.|mask_attentions\.|mask_embeddings$)", "visual_encoder."),
 )
 
+# Counters of batch norms have no effect on the frozen norms of the backbone.
+_MASK_RCNN_UNUSED = (r"(proposer\.)?backbone\.body\..*\.num_batches_tracked",)
 # The checkpoint of torchvision's Mask R-CNN has names of an older torchvision.
 _MASK_RCNN_RENAMES = (
     (r"^rpn\.head\.conv\.(?=weight|bias)", "rpn.head.conv.0.0."),
@@ -100,11 +102,13 @@ SOURCES = (
         recognised_by=(r"backbone\.body\.", r"rpn\.", r"roi_heads\."),
         foreign_to=(r"backbone\.",),
         renames=(*_MASK_RCNN_RENAMES, (r"^", "proposer.")),
+        allow_unexpected=_MASK_RCNN_UNUSED,
     ),
     Source(
         name="Mask R-CNN",
         recognised_by=(r"backbone\.body\.", r"rpn\.", r"roi_heads\."),
         renames=_MASK_RCNN_RENAMES,
+        allow_unexpected=_MASK_RCNN_UNUSED,
     ),
     Source(
         name="ImageNet backbone in Detectron2's names",

@@ -23,16 +23,18 @@ def released_name(name):
     return re.sub(r"mask_head\.(\d)\.0", lambda match: f"mask_head.mask_fcn{int(match[1]) + 1}", name)
 
 
-def full_size_file(path, value=0.125, renamed=True):
+def full_size_file(path, value=0.125, renamed=True, version="v1"):
     """All names and shapes of torchvision's Mask R-CNN with 91 classes; frozen norms have no step counter."""
-    from torchvision.models.detection import maskrcnn_resnet50_fpn
+    from torchvision.models.detection import maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 
+    make = maskrcnn_resnet50_fpn_v2 if version == "v2" else maskrcnn_resnet50_fpn
     with torch.device("meta"):
-        state = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91).state_dict()
-    names = {
-        released_name(name) if renamed else name: t.shape for name, t in state.items() if "num_batches" not in name
-    }
-    torch.save({name: torch.full((), value).expand(shape) for name, shape in names.items()}, path)
+        state = make(weights=None, weights_backbone=None, num_classes=91).state_dict()
+    if version == "v1":
+        state = {released_name(n) if renamed else n: tensor for n, tensor in state.items() if "num_batches" not in n}
+    names = {name: tensor.shape for name, tensor in state.items()}
+    values = {name: torch.full((), value, dtype=state[name].dtype).expand(shape) for name, shape in names.items()}
+    torch.save(values, path)
     assert path.stat().st_size < 2**20
     return names
 
@@ -47,16 +49,19 @@ def test_every_name_of_the_released_file_loads_into_the_proposer(tmp_path, renam
     assert len(model.state_dict()) == len(names)
 
 
-def test_every_name_of_the_released_file_loads_into_maskclip(tmp_path):
-    names = full_size_file(tmp_path / "released.pth")
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_every_name_of_the_released_file_loads_into_maskclip(tmp_path, version):
+    """The second version's backbone has the norm BN in training; here it is frozen, without step counters."""
+    names = full_size_file(tmp_path / "released.pth", version=version)
     clip = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(tmp_path))]
-    layers = ["MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]"]
-    model = build_model(load_config("coco/maskclip_mask_rcnn_r50", ["MODEL.DEVICE", "cpu", *clip, *layers]))
+    opts = ["MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]", "MODEL.MASQCLIP.PROPOSER.MASK_RCNN.VERSION", version]
+    model = build_model(load_config("coco/maskclip_mask_rcnn_r50", ["MODEL.DEVICE", "cpu", *clip, *opts]))
     model.allow_missing = (r"visual_encoder\.visual\.", r"text_classifier\.")  # as with a CLIP by name
     StrictCheckpointer(model, starts_training=True).load(str(tmp_path / "released.pth"))
-    loaded = {name for name, tensor in model.state_dict().items() if (tensor == 0.125).all()}
-    assert loaded == {name for name in model.state_dict() if name.startswith("proposer.")}
-    assert len(loaded) == len(names)
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    loaded = {name for name, tensor in own.items() if (tensor == 0.125).all()}
+    assert loaded == {name for name in own if name.startswith("proposer.")}
+    assert len(loaded) == len([name for name in names if not name.endswith("num_batches_tracked")])
 
 
 def test_class_heads_that_are_trained_keep_their_size(tmp_path):

@@ -16,15 +16,14 @@ from typing import Any
 
 import torch
 from detectron2.config import configurable
-from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
 from ...structures import MaskProposals
 from ..network_proposer import NetworkProposer, build_named_backbone
 from ..registry import PROPOSER_REGISTRY
 from .box_masks import paste_box_masks
+from .network import build_mask_rcnn
 
-_ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height / width of anchors, as in torchvision and Detectron2's R50-FPN
 _SMALLEST_BOX = 1e-2  # pixels; a detection with a shorter side is dropped, as in torchvision
 
 
@@ -59,6 +58,7 @@ class MaskRcnnProposer(NetworkProposer):
         sizes = cfg.MODEL.MASQCLIP.PROPOSER.MASK_RCNN
         network = build_mask_rcnn(
             build_named_backbone(cfg),
+            version=sizes.VERSION,
             num_classes=sizes.NUM_CLASSES,
             channels=sizes.CHANNELS,
             box_head_dim=sizes.BOX_HEAD_DIM,
@@ -132,82 +132,3 @@ class MaskRcnnProposer(NetworkProposer):
         mask_logits = heads.mask_predictor(heads.mask_head(pooled))  # (all Q, K, S, S)
         mask_probs = mask_logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
         return mask_probs.split([len(of_image) for of_image in boxes])
-
-
-def build_mask_rcnn(
-    body: Backbone,
-    *,
-    num_classes: int,
-    channels: int,
-    box_head_dim: int,
-    anchor_sizes: Sequence[int],
-    rois_per_image: int,
-    score_threshold: float,
-    max_proposals: int,
-) -> nn.Module:
-    """torchvision's `MaskRCNN` on a Detectron2 backbone, randomly initialized.
-
-    With `TorchvisionResNet` of depth 50 and torchvision's sizes, names and shapes are those of its
-    `maskrcnn_resnet50_fpn`. Other thresholds and sampling parameters are torchvision's defaults.
-
-    Args:
-        body: backbone with the levels of the pyramid, finest first.
-        num_classes: K, with the background.
-        channels: channels of pyramid, region proposal network and mask head.
-        box_head_dim: width of the box head.
-        anchor_sizes: in pixels, one for each level and one for half the resolution of the coarsest.
-        rois_per_image: regions per image in the losses of the heads.
-        score_threshold: smallest object score of a proposal, in [0, 1].
-        max_proposals: largest Q.
-
-    Raises:
-        ValueError: the number of anchor sizes does not match the levels.
-    """
-    from torchvision.models.detection import MaskRCNN
-    from torchvision.models.detection.anchor_utils import AnchorGenerator
-    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-    from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-    from torchvision.ops import MultiScaleRoIAlign
-
-    backbone = _FeaturePyramid(body, channels)
-    if len(anchor_sizes) != len(backbone.names) + 1:
-        raise ValueError(
-            f"MODEL.MASQCLIP.PROPOSER.MASK_RCNN.ANCHOR_SIZES has {len(anchor_sizes)} sizes; {type(body).__name__} has "
-            f"{len(backbone.names)} levels, which need {len(backbone.names) + 1}."
-        )
-    box_pool, mask_pool = (
-        MultiScaleRoIAlign(featmap_names=backbone.names, output_size=side, sampling_ratio=2) for side in (7, 14)
-    )
-    return MaskRCNN(
-        backbone,
-        rpn_anchor_generator=AnchorGenerator(
-            tuple((size,) for size in anchor_sizes), (_ASPECT_RATIOS,) * len(anchor_sizes)
-        ),
-        box_roi_pool=box_pool,
-        box_head=TwoMLPHead(channels * 7**2, box_head_dim),
-        box_predictor=FastRCNNPredictor(box_head_dim, num_classes),
-        box_batch_size_per_image=rois_per_image,
-        box_score_thresh=score_threshold,
-        box_detections_per_img=max_proposals,
-        mask_roi_pool=mask_pool,
-        mask_head=MaskRCNNHeads(channels, (channels,) * 4, dilation=1),
-        mask_predictor=MaskRCNNPredictor(channels, channels, num_classes),
-    )
-
-
-class _FeaturePyramid(nn.Module):
-    """Detectron2 backbone (`body`) with torchvision's feature pyramid (`fpn`)."""
-
-    def __init__(self, body: Backbone, channels: int) -> None:
-        from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
-
-        super().__init__()
-        shapes = body.output_shape().values()
-        self.body = body
-        self.fpn = FeaturePyramidNetwork([shape.channels or 0 for shape in shapes], channels, LastLevelMaxPool())
-        self.names = [str(index) for index in range(len(shapes))]
-        self.out_channels = channels  # read by torchvision
-
-    def forward(self, batch: Tensor) -> OrderedDict[str, Tensor]:
-        """(B, 3, H, W) -> "0" (B, C, H / 4, W / 4), "1" and so on, then "pool" with half the last resolution."""
-        return self.fpn(OrderedDict(zip(self.names, self.body(batch).values(), strict=True)))

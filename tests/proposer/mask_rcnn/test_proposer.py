@@ -6,7 +6,7 @@ from detectron2.modeling import build_backbone
 
 from masqclip_d2.config import load_config
 from masqclip_d2.proposer import MaskRcnnProposer, TorchvisionResNet
-from masqclip_d2.proposer.mask_rcnn.proposer import build_mask_rcnn
+from masqclip_d2.proposer.mask_rcnn.network import build_mask_rcnn
 from tests.helpers import TINY_MASK_RCNN, TINY_PROPOSER, random_image
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
