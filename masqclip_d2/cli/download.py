@@ -37,18 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    failures = []
+    files: dict[str, WeightFile] = {}
+    failures: dict[str, Exception] = {}
     for name in args.names:
         try:
-            for file in weight_files(name):
-                print(_fetched(file, args.again))
+            files.update((file.name, file) for file in weight_files(name))
+        except (ValueError, FileNotFoundError) as error:
+            failures[name] = error
+    for file in files.values():
+        try:
+            print(_fetched(file, args.again))
         except (ValueError, OSError) as error:
-            if len(args.names) == 1:
-                raise
-            failures.append(name)
-            print(error_report(error), end="", file=sys.stderr)
+            failures[file.name] = error
+    total = len(files) + len(failures.keys() - files.keys())
+    if total == 1 and failures:
+        raise next(iter(failures.values()))
+    for error in failures.values():
+        print(error_report(error), end="", file=sys.stderr)
     if failures:
-        raise ValueError(f"{len(failures)} of {len(args.names)} failed: {', '.join(failures)}. The others are there.")
+        raise ValueError(f"{len(failures)} of {total} failed: {', '.join(failures)}. The others are there.")
 
 
 def weight_files(name: str) -> list[WeightFile]:

@@ -66,7 +66,10 @@ def fetch_required_weights(cfg, training: bool = False, resumes: bool = False) -
     """
     missing = [each for each in required_weights(cfg, training, resumes) if each.path is None]
     if len(missing) > 1 and (problems := _problems(missing)):
-        raise FileNotFoundError(f"Weights are missing on this disk: {'; '.join(problems)}.")
+        raise FileNotFoundError(
+            f"Weights are missing on this disk: {'; '.join(problems)}. `masqclip download NAME` stores those that have "
+            "an address in MASQCLIP_CACHE, which may be copied from another machine."
+        )
     for each in missing:
         _locate(each.key, each.source)
 

@@ -43,7 +43,7 @@ def test_a_failure_does_not_stop_the_others(file_server, capsys):
     url = file_server.add("/m.pth", CONTENT)
     error = fails(capsys, f"{file_server.url}/none.pth", "maskclip.pth", url)
     assert "HTTP 404" in error and "'maskclip.pth' is neither a configuration nor a file on a server" in error
-    assert error.endswith(f"error: 2 of 3 failed: {file_server.url}/none.pth, maskclip.pth. The others are there.\n")
+    assert error.endswith(f"error: 2 of 3 failed: maskclip.pth, {file_server.url}/none.pth. The others are there.\n")
     assert place_of(url).path.is_file()
 
 
@@ -63,4 +63,7 @@ def test_all_that_a_configuration_needs(file_server, capsys, tmp_path):
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         str(place_of(url).path) for url in urls
     ]
+    file_server.files["/clip.pt"].status = 404
+    error = fails(capsys, "--again", str(config))
+    assert f"error: 1 of 2 failed: {urls[0]}. The others are there." in error and place_of(urls[1]).path.is_file()
     assert "The configuration shapes/masqclip names no weights" in fails(capsys, "shapes/masqclip")

@@ -135,14 +135,15 @@ def test_a_process_killed_at_30_percent_is_resumed_by_another(file_server):
 
 
 def test_two_processes_share_one_download(file_server):
-    url = file_server.add("/m.pth", CONTENT, pause=0.1)
-    processes = [start_process(url), start_process(url)]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert [output.strip() for output, _ in outputs] == [str(place_of(url).path)] * 2
+    url = file_server.add("/m.pth", CONTENT, pause=1.0)
+    first = start_process(url)
+    assert first.stderr.readline().startswith("Downloading m.pth (2.0 MB) from ")
+    second = start_process(url)
+    assert second.stderr.readline() == "Waiting for another process that downloads m.pth\n"
+    file_server.files["/m.pth"].pause = 0
+    outputs = [process.communicate(timeout=60)[0] for process in (first, second)]
+    assert outputs == [f"{place_of(url).path}\n"] * 2 and first.returncode == second.returncode == 0
     assert len(file_server.requests) == 1 and file_server.sent == len(CONTENT)
-    errors = sorted((error for _, error in outputs), key=len)
-    assert errors[0] == "Waiting for another process that downloads m.pth\n" and "Downloading" in errors[1]
 
 
 def test_a_file_that_changes_between_two_attempts_starts_over(file_server):
