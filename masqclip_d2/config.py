@@ -208,18 +208,7 @@ def _add_swin_keys(cfg: CN) -> None:
 def _add_masqclip_keys(cfg: CN) -> None:
     own = cfg.MODEL.MASQCLIP = CN()
 
-    own.PROPOSER = CN()
-    # Source of masks: "mask2former", "mask_rcnn", "ground_truth" (MaskCLIP, Table 7), "from_files", or a class name of
-    # masqclip_d2.proposer.PROPOSER_REGISTRY.
-    own.PROPOSER.SOURCE = "mask2former"
-    own.PROPOSER.FILES = CN()  # of "from_files"
-    # Folder with a file or a folder of masks per image, or one JSON file in COCO's results format for all images.
-    own.PROPOSER.FILES.PATH = ""
-    # Name of an image's masks in that folder; fields {stem}, {name}, {parent} (of the image file) and {image_id}. The
-    # suffix (.npz, .json, none for a folder of PNGs) is optional.
-    own.PROPOSER.FILES.PATTERN = "{stem}"
-    own.PROPOSER.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
-    _add_mask_rcnn_keys(own.PROPOSER)
+    _add_proposer_keys(own)
 
     # Padding of the inputs of proposer and CLIP. "image": each image on its own, none for CLIP, so that results do not
     # depend on the batch; "batch": to the largest image of the batch, for CLIP too, as in the published code.
@@ -264,6 +253,24 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # for 847 categories at 1024 x 1024 pixels.
     own.TEST.CLASS_MAPS = False
     _add_stage_keys(own)
+
+
+def _add_proposer_keys(own: CN) -> None:
+    proposer = own.PROPOSER = CN()
+    # Source of masks: "mask2former", "mask_rcnn", "eomt", "ground_truth" (MaskCLIP, Table 7), "from_files", or a class
+    # name of masqclip_d2.proposer.PROPOSER_REGISTRY.
+    proposer.SOURCE = "mask2former"
+    # Of "eomt": a folder with config.json and weights, or OWNER/REPO[@REVISION] of the Hugging Face Hub.
+    proposer.EOMT = CN()
+    proposer.EOMT.NAME = "tue-mps/coco_panoptic_eomt_large_640"
+    proposer.FILES = CN()  # of "from_files"
+    # Folder with a file or a folder of masks per image, or one JSON file in COCO's results format for all images.
+    proposer.FILES.PATH = ""
+    # Name of an image's masks in that folder; fields {stem}, {name}, {parent} (of the image file) and {image_id}. The
+    # suffix (.npz, .json, none for a folder of PNGs) is optional.
+    proposer.FILES.PATTERN = "{stem}"
+    proposer.ENCODER_FFN_DIM = 1024  # feed-forward width of the deformable encoder (1024 in published weights)
+    _add_mask_rcnn_keys(proposer)
 
 
 def _add_mask_rcnn_keys(proposer: CN) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 DEFAULT_PRESET = "shapes"
 TOY_CLIP = "masqclip://shapes_clip"
 """The CLIP of the default preset, which knows the words of Shapes only."""
+_PACKAGES = {"eomt": "transformers"}
+"""Extra of this package -> the package that it installs."""
 _LARGEST_SCENE = 352  # pixels; the longest side of a rendered scene
 
 logger = logging.getLogger(__name__)
@@ -35,7 +38,8 @@ class Preset:
         masks: where its masks come from; license: of these weights.
         clip: its CLIP; clip_license: of these weights.
         download: megabytes of both files, rounded; 0: nothing is downloaded.
-        needs: what the user has to supply or install; "": nothing.
+        needs: what the user has to supply; "": nothing.
+        extra: extra of this package that it needs, a key of `_PACKAGES`; "": none.
     """
 
     name: str
@@ -47,6 +51,13 @@ class Preset:
     download: int
     weights: str = ""
     needs: str = ""
+    extra: str = ""
+
+    @property
+    def to_install(self) -> str:
+        """The command that installs a missing package; "": nothing is missing."""
+        missing = self.extra and importlib.util.find_spec(_PACKAGES[self.extra]) is None
+        return f"pip install 'masqclip_d2[{self.extra}]'" if missing else ""
 
     def options(self) -> list[str]:
         """KEY VALUE overrides of the configuration."""
@@ -81,6 +92,18 @@ PRESETS = {
             license="BSD-3-Clause", clip="OpenAI ViT-L/14@336px", download=1060, **_OPENAI,
         ),
         Preset(
+            "photos-mask-rcnn-v2", "photos/photos_mask_rcnn_v2", masks="torchvision Mask R-CNN R-50 v2, things only",
+            license="BSD-3-Clause", clip="OpenAI ViT-L/14@336px", download=1070, **_OPENAI,
+        ),
+        Preset(
+            "photos-swin", "photos/photos_swin", masks="Mask2Former Swin-L, COCO panoptic",
+            clip="OpenAI ViT-L/14@336px", download=1760, **_M2F, **_OPENAI,
+        ),
+        Preset(
+            "photos-eomt", "photos/photos_eomt", masks="EoMT-L, COCO panoptic", license="MIT",
+            clip="OpenAI ViT-L/14@336px", download=2160, extra="eomt", **_OPENAI,
+        ),
+        Preset(
             "maskclip", "maskclip_r50", masks="MaskCLIP's own file", license="CC BY-NC 4.0",
             clip="OpenAI ViT-L/14@336px", download=890, needs="the authors' file, with --weights PATH", **_OPENAI,
         ),
@@ -102,7 +125,7 @@ def find_preset(name: str) -> Preset:
 
 
 def preset_weights(preset: Preset) -> list[RequiredWeights]:
-    """The files that a preset loads, without those that the user has to supply."""
+    """The files that a preset loads, without those that the user has to supply; ImportError: see `to_install`."""
     from .meta_arch.required_weights import WEIGHTS_KEY, required_weights
 
     needed = required_weights(load_config(preset.config, preset.options()))

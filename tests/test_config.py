@@ -58,7 +58,9 @@ def test_config_builds_its_model(name, monkeypatch):
         return real_load_clip(name, architecture)
 
     from masqclip_d2.clip import registry
+    from masqclip_d2.proposer import eomt
 
+    monkeypatch.setattr(eomt, "load_eomt", lambda name: torch.nn.Linear(1, 1))
     real_load_clip = registry.load_clip
     monkeypatch.setattr(registry, "load_clip", load_clip)
     with torch.device("cpu" if name.startswith("shapes/") else "meta"):

@@ -1,3 +1,4 @@
+import importlib.util
 import logging
 
 import pytest
@@ -8,13 +9,14 @@ from masqclip_d2.presets import PRESETS, ToyNotice, find_preset, preset_weights
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_has_a_configuration_of_its_own_weights(name):
+def test_every_preset_has_a_configuration_of_its_own_weights(name, monkeypatch):
     preset = PRESETS[name]
     cfg = load_config(preset.config, preset.options())
     assert preset.masks and preset.license and preset.clip and preset.clip_license
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: package)  # all extras are installed
     weights = preset_weights(preset)
     assert [each.source for each in weights][0] == cfg.MODEL.MASQCLIP.CLIP.NAME
-    assert len(weights) == (1 if preset.needs else 2)
+    assert len(weights) == (1 if preset.needs else 3 if preset.extra else 2)  # EoMT has a configuration file
     assert (preset.download > 0) == any(each.file is not None for each in weights)
 
 
@@ -26,6 +28,14 @@ def test_photos_is_the_released_r50_with_the_large_clip():
     cfg = load_config(preset.config)
     assert cfg.MODEL.META_ARCHITECTURE == "MaskCLIP" and not cfg.MODEL.MASQCLIP.RMA.LAYERS
     assert (cfg.MODEL.MASQCLIP.TEXT.TEMPLATES, cfg.MODEL.MASQCLIP.TEXT.ENSEMBLE) == ("clip_imagenet_80", "max")
+
+
+def test_an_extra_that_is_not_installed_is_named_before_weights_are_looked_for(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    preset = find_preset("photos-eomt")
+    assert preset.to_install == "pip install 'masqclip_d2[eomt]'" and not find_preset("photos").to_install
+    with pytest.raises(ImportError, match=r"masqclip_d2\[eomt\]"):
+        Predictor.from_pretrained("photos-eomt")
 
 
 def test_a_misspelt_model_names_the_nearest():

@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> None:
 
     rows = []
     for preset in PRESETS.values():
-        files = [each.path for each in preset_weights(preset)]
+        to_install = preset.to_install
+        files = [None] if to_install else [each.path for each in preset_weights(preset)]
         rows.append(
             {
                 "name": preset.name,
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
                 "clip": preset.clip,
                 "clip_license": preset.clip_license,
                 "download_mb": preset.download,
-                "needs": preset.needs,
+                "needs": preset.needs or to_install,
                 "on_this_disk": all(files) and not preset.needs,
                 "missing_files": sum(file is None for file in files),
             }

@@ -65,7 +65,8 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         self.use_object_score = use_object_score
         # The position embedding of mask class tokens starts as CLIP's.
         of_clip = (r"visual_encoder\.visual\.", r"visual_encoder\.mask_embeddings", r"text_classifier\.")
-        self.allow_missing = of_clip if clip_is_loaded else ()
+        of_proposer = (r"proposer\.",) if proposer.has_own_weights else ()
+        self.allow_missing = (*of_proposer, *(of_clip if clip_is_loaded else ()))
         # A proposer without parameters ignores the checkpoint's proposer weights.
         self.allow_unexpected = () if any(True for _ in proposer.parameters()) else (r"proposer\.",)
         self.sized_by_weights = tuple(rf"proposer\.{pattern}" for pattern in proposer.sized_by_weights)

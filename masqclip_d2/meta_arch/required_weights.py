@@ -9,6 +9,7 @@ from ..checkpoint import local_weights_path
 from ..checkpoint.reading import SHIPPED_PREFIX
 from ..clip.pretrained import clip_path, weight_file
 from ..hub import PlaceError, WeightFile, is_offline, is_remote
+from ..proposer import proposer_class
 from .build import model_class
 from .mask_distiller import MaskDistiller
 from .open_vocabulary import OpenVocabularySegmenter
@@ -39,19 +40,23 @@ def required_weights(cfg, training: bool = False, resumes: bool = False) -> list
         resumes: a checkpoint of an interrupted run replaces MODEL.WEIGHTS.
 
     Raises:
-        ValueError: an unknown meta-architecture, a name or source that cannot exist, or a damaged file in the cache.
+        ImportError: the proposer needs a package that is not installed.
+        ValueError: an unknown meta-architecture or proposer, a name or source that cannot exist, or a damaged file in
+            the cache.
     """
     kind, own = model_class(cfg), cfg.MODEL.MASQCLIP
-    sources: dict[str, str] = {}
-    if isinstance(kind, type) and issubclass(kind, OpenVocabularySegmenter) and own.CLIP.BUILDER == "PretrainedClip":
-        sources[CLIP_KEY] = own.CLIP.NAME
+    sources: dict[str, list[str]] = {}
+    if isinstance(kind, type) and issubclass(kind, OpenVocabularySegmenter):
+        if own.CLIP.BUILDER == "PretrainedClip":
+            sources[CLIP_KEY] = [own.CLIP.NAME]
+        sources |= proposer_class(cfg).own_weights(cfg)
     distills = training and isinstance(kind, type) and issubclass(kind, MaskDistiller)
     if not resumes or (distills and not own.DISTILLATION.TEACHER):
-        sources[WEIGHTS_KEY] = cfg.MODEL.WEIGHTS
+        sources[WEIGHTS_KEY] = [cfg.MODEL.WEIGHTS]
     if distills:
-        sources[TEACHER_KEY] = own.DISTILLATION.TEACHER
-    known = {key: source for key, source in sources.items() if source and not _is_other_scheme(source)}
-    return [_look_for(key, source) for key, source in known.items()]
+        sources[TEACHER_KEY] = [own.DISTILLATION.TEACHER]
+    rows = [(key, source) for key, of_key in sources.items() for source in of_key]
+    return [_look_for(key, source) for key, source in rows if source and not _is_other_scheme(source)]
 
 
 def fetch_required_weights(cfg, training: bool = False, resumes: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Class-agnostic mask proposals. Importing this package registers its proposers, heads and backbones."""
 
+from .eomt import EomtProposer
 from .from_files import FileProposer
 from .ground_truth import GroundTruthProposer
 from .mask2former.head import MaskProposalHead
@@ -13,6 +14,7 @@ from .registry import PROPOSER_REGISTRY, Proposer, build_proposer, proposer_clas
 
 __all__ = [
     "PROPOSER_REGISTRY",
+    "EomtProposer",
     "FileProposer",
     "GroundTruthProposer",
     "Mask2FormerProposer",

@@ -20,6 +20,7 @@ SHORT_NAMES = {
     "mask2former": "Mask2FormerProposer",
     "mask_rcnn": "MaskRcnnProposer",
     "ground_truth": "GroundTruthProposer",
+    "eomt": "EomtProposer",
     "from_files": "FileProposer",
 }
 """Values of MODEL.MASQCLIP.PROPOSER.SOURCE besides the registered class names."""
@@ -35,6 +36,9 @@ class Proposer(nn.Module):
     sized_by_weights: ClassVar[tuple[str, ...]] = ()
     """Regular expressions for parameters that take their first size from the weights: classes, queries."""
 
+    has_own_weights: ClassVar[bool] = False
+    """Building it loads its weights, so a checkpoint of a model that it is part of may lack them."""
+
     _device_marker: Tensor
 
     def __init__(self) -> None:
@@ -49,6 +53,11 @@ class Proposer(nn.Module):
         (N, H, W) bool and `proposal_scores` (N,) of the record.
         """
         return None
+
+    @classmethod
+    def own_weights(cls, cfg) -> dict[str, list[str]]:
+        """{key of the configuration: sources of the files that it names}, for weights that building it loads."""
+        return {}
 
     @property
     def device(self) -> torch.device:
