@@ -66,7 +66,7 @@ class _Evil:
 @pytest.mark.parametrize("suffix", [".pkl", ".pth"])
 def test_code_in_a_file_is_refused_and_not_run(tmp_path, capsys, suffix):
     path = tmp_path / f"evil{suffix}"
-    path.write_bytes(pickle.dumps({"model": {"a": np.zeros(2)}, "x": _Evil()}))
+    path.write_bytes(pickle.dumps({"model": {"a": np.zeros(2)}, "x": _Evil()}, protocol=2))  # as torch.save
     with pytest.raises(ValueError, match="evil") as caught:
         read_checkpoint(path)
     assert "weights_only" not in str(caught.value)  # PyTorch's advice to run the file's code

@@ -76,8 +76,8 @@ class DatasetMapper:
         aug_input = T.AugInput(image, sem_seg=sem_seg)
         transforms = self.augmentations(aug_input)
         image_size = aug_input.image.shape[:2]  # (height, width)
-        # A flipped image has negative strides, which torch does not support.
-        dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
+        # A copy: torch supports neither the negative strides of a flipped image nor an array that is read-only.
+        dataset_dict["image"] = torch.from_numpy(np.array(aug_input.image.transpose(2, 0, 1), order="C"))
         if sem_seg is not None:
             dataset_dict["sem_seg"] = torch.from_numpy(np.asarray(aug_input.sem_seg, dtype=np.int64))
         annotations = dataset_dict.pop("annotations", None)
