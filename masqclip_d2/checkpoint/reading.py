@@ -6,7 +6,6 @@ accepts numpy arrays and plain containers only. OpenAI's TorchScript archives: `
 
 from __future__ import annotations
 
-import io
 import pickle
 import re
 import zipfile
@@ -141,7 +140,8 @@ def _read_torch(path: Path) -> Any:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        with path.open("rb") as file:
+            return ArrayUnpickler(file, encoding="latin1").load()
     except (EOFError, pickle.UnpicklingError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ValueError(_unreadable(path, error)) from error
 
