@@ -258,11 +258,11 @@ def test_what_was_learned_serves_any_number_of_proposals(make_method):
     torch.testing.assert_close(first[:1], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_weights_with_another_number_of_queries_are_named(tmp_path):
+def test_weights_of_another_width_are_named(tmp_path):
     torch.save(build_model(tiny_config(tmp_path, "MaskProposer")).state_dict(), tmp_path / "six.pth")
-    other = build_model(tiny_config(tmp_path, "MasQCLIP", "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "9"))
+    other = build_model(tiny_config(tmp_path, "MasQCLIP", "MODEL.MASK_FORMER.DIM_FEEDFORWARD", "48"))
     other.allow_missing = (r"visual_encoder\.", r"text_classifier\.")
-    with pytest.raises(ValueError, match=r"query_feat\.weight \(6, 64\) instead of \(9, 64\).*Use the config"):
+    with pytest.raises(ValueError, match=r"linear1\.weight \(\d+, 64\) instead of \(48, 64\).*Use the config"):
         StrictCheckpointer(other).load(str(tmp_path / "six.pth"))
 
 

@@ -196,8 +196,8 @@ def test_an_interrupted_preparation_names_the_command_that_resumes_it(tmp_path):
 
 
 def test_missing_files_of_shapes_fail_with_the_command_that_renders_them(tmp_path):
-    registration_of_shapes.register_shapes(tmp_path / "shapes", prefix="missing_")
-    ((subject, message),) = failures("missing_shapes_val")
+    registration_of_shapes.register_shapes(tmp_path / "shapes", prefix="lacking_")
+    ((subject, message),) = failures("lacking_shapes_val")
     assert subject == "files" and "panoptic_val.json; render it with: masqclip make-shapes" in message
 
 
