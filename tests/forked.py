@@ -136,11 +136,14 @@ def _replace_starts(requests: Connection) -> None:
 
     run, start = subprocess.run, torch_multiprocessing.start_processes
 
-    def run_elsewhere(words: Sequence[str], *args: Any, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-        if words[0] != sys.executable or args or kwargs not in ({}, {"check": False}):
-            return run(words, *args, **kwargs)
+    def run_elsewhere(words: Sequence[str], *args: Any, check: bool = False, **kwargs: Any) -> Any:
+        if words[0] != sys.executable or args or kwargs:
+            return run(words, *args, check=check, **kwargs)
         requests.send((words[1:], os.getcwd(), dict(os.environ)))
-        return _printed(requests.recv())
+        done = _printed(requests.recv())
+        if check:
+            done.check_returncode()
+        return done
 
     def start_forks(*args: Any, **kwargs: Any) -> Any:
         return start(*args, **{**kwargs, "start_method": "fork"})
