@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from .renamed_arguments import RenamedArgumentError
+
 # Errors that a user can cause (files, data, config, packages); any other is a bug and keeps its traceback.
 _USER_ERRORS = (
     ValueError,
@@ -24,6 +26,7 @@ _USER_ERRORS = (
     NotADirectoryError,
     PermissionError,
     ImportError,
+    RenamedArgumentError,
 )
 _FROM_PROCESS = re.compile(
     r"\s*(Caught \w+ in .+\nOriginal|-- Process \d+ terminated with the following error:\n)\s*Traceback .+:\n  File "

@@ -78,6 +78,15 @@ def test_the_package_called_by_the_user_is_one_sentence(tmp_path):
     assert report.startswith("error: Dataset 'my_val': there is no image folder nowhere") and report.count("\n") == 1
 
 
+def test_a_former_name_of_an_argument_is_one_sentence(tmp_path):
+    path = tmp_path / "my_data.py"
+    path.write_text("import masqclip_d2\nmasqclip_d2.register_semantic('mine', 'a', 'b', 'c', image_ending='.png')\n")
+    error = raised(import_user_code, [path])
+    assert is_user_error(error)
+    expected = "register_semantic: the argument 'image_ending' is now called 'image_suffix'."
+    assert error_report(error) == f"error: {expected}\n"
+
+
 def test_a_library_called_by_the_user_is_the_users_code():
     report = error_report(raised(lambda: Path("nowhere.json").read_text()))
     assert __file__ in report and "nowhere.json" in report.splitlines()[-1]

@@ -9,6 +9,7 @@ import os
 import pkgutil
 import shutil
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -57,7 +58,10 @@ def check_installation(run: bool = True) -> list[CheckResult]:
 def _imports() -> str:
     for name in _MODULES:
         try:
-            importlib.import_module(name)
+            with warnings.catch_warnings():
+                # Of recent versions of torch about decorators of other packages.
+                warnings.filterwarnings("ignore", message=".*torch.jit.*is deprecated.*")
+                importlib.import_module(name)
         except Exception as error:  # a broken binary raises anything
             raise ImportError(f"{name} is installed but cannot be imported ({error}); install it again.") from error
     return ", ".join(_MODULES)

@@ -105,6 +105,16 @@ def test_a_failed_check_sets_the_exit_code(tmp_path, capsys):
     assert f"prepare it with: masqclip prepare pascal_voc --root {tmp_path}" in line
 
 
+def test_images_that_are_rendered_in_training_need_no_files(forget):
+    def register(name, evaluator_type):
+        DatasetCatalog.register(name, lambda: [{"file_name": "", "kind": "photo"}])
+        MetadataCatalog.get(name).set(image_root="", evaluator_type=evaluator_type)
+        return check_dataset(name)
+
+    assert all(result.ok for result in register("my_captions", "masqclip_captions"))
+    assert not all(result.ok for result in register("my_masks", "sem_seg"))
+
+
 def test_an_alias_and_an_unknown_name(capsys):
     with pytest.raises(SystemExit):
         main(["openvocab_pascal_ctx59_sem_seg_val"])
