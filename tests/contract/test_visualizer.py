@@ -83,11 +83,14 @@ def test_black_and_white_mode_grays_the_background(metadata):
     instances.pred_masks = torch.from_numpy(columns(0, 30)[None])
     instances.scores = torch.tensor([0.9])
     instances.pred_classes = torch.tensor([0])
-    visualizer = Visualizer(picture, metadata, instance_mode=ColorMode.IMAGE_BW)
-    image = visualizer.draw_instance_predictions(instances).get_image()
-    outside = corner(image, 75, 100)
-    assert np.ptp(outside) < 8 and 120 < outside.mean() < 150
-    assert np.ptp(corner(image, 75, 15)) > 20
+    spread = []
+    for _ in range(8):  # colors of instances are random; one of them may be gray
+        visualizer = Visualizer(picture, metadata, instance_mode=ColorMode.IMAGE_BW)
+        image = visualizer.draw_instance_predictions(instances).get_image()
+        outside = corner(image, 75, 100)
+        assert np.ptp(outside) < 8 and 120 < outside.mean() < 150
+        spread.append(np.ptp(corner(image, 75, 15)))
+    assert max(spread) > 20
 
 
 def test_panoptic_draws_things_over_stuff_and_leaves_void(metadata):
