@@ -145,6 +145,8 @@ class ToyNotice:
             vocabulary: the categories; those outside Shapes have no name or synonym of it.
             image_hw: (height, width) in pixels.
         """
+        if self._given:
+            return
         known = {fold(category.name) for category in load_categories("shapes")}
         unknown = [names[0] for names in vocabulary.synonyms if not known.intersection(map(fold, names))]
         reasons = []
@@ -153,7 +155,7 @@ class ToyNotice:
             reasons.append(f"it has never seen {', '.join(unknown[:3])}{more}")
         if max(image_hw) > _LARGEST_SCENE:
             reasons.append(f"its scenes have at most {_LARGEST_SCENE} pixels a side")
-        if reasons and not self._given:
+        if reasons:
             self._given = True
             logger.warning(
                 "This toy model knows rendered shapes only: %s. For photographs use --model photos, or "

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from .command import Command, add_import_option
-
-if TYPE_CHECKING:
-    pass
 
 _EPILOG = """examples:
   masqclip demo --model photos --input photo.jpg --vocab "dog|puppy,ball" --stuff "grass,sky"

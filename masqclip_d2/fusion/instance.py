@@ -120,10 +120,10 @@ def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor,
 
 def _reordered(masks: Tensor, order: Tensor) -> Tensor:
     """`masks[order]` for distinct indices, in the memory of `masks` (N, H, W), which may be gigabytes."""
+    if len(order) < len(masks):
+        return masks[order]
     places = order.tolist()
     done = [False] * len(places)
-    if len(places) < len(masks):
-        return masks[order]
     for start in range(len(places)):
         if done[start] or places[start] == start:
             continue

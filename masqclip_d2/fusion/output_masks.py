@@ -74,22 +74,26 @@ class OutputMasks:
         If all fits into one band the masks are those of `masks_to_output`, otherwise equal up to rounding.
         """
         height, width = self.output_hw
-        largest = max(height * width, self.padded_hw[0] * self.padded_hw[1])
-        if len(self) * largest <= self.tile_size or self.mask_logits.shape[-2:] == self.padded_hw == self.output_hw:
-            masks = masks_to_output(self.mask_logits, self.padded_hw, self.image_hw, self.output_hw)
-            step = max(1, self.tile_size // max(1, len(self) * width))
-            for first in range(0, height, step):
-                rows = slice(first, min(first + step, height))
-                yield rows, masks[:, rows]
-            return
-        rows_in_row = math.ceil(self.image_hw[0] / height)
-        step = max(1, self.tile_size // (len(self) * rows_in_row * max(self.image_hw[1], width)))
+        sizes = (self.padded_hw, self.image_hw, self.output_hw)
+        whole = None
+        if self._fits_into_a_band or self.mask_logits.shape[-2:] == self.padded_hw == self.output_hw:
+            whole = masks_to_output(self.mask_logits, *sizes)
+            elements_per_row = len(self) * width
+        else:
+            rows_in_row = math.ceil(self.image_hw[0] / height)
+            elements_per_row = len(self) * rows_in_row * max(self.image_hw[1], width)
+        step = max(1, self.tile_size // max(1, elements_per_row))
         for first in range(0, height, step):
             rows = slice(first, min(first + step, height))
-            band = rows_to_output(
-                self.mask_logits, self.padded_hw, self.image_hw, self.output_hw, (rows.start, rows.stop)
-            )
-            yield rows, band
+            if whole is None:
+                yield rows, rows_to_output(self.mask_logits, *sizes, (rows.start, rows.stop))
+            else:
+                yield rows, whole[:, rows]
+
+    @property
+    def _fits_into_a_band(self) -> bool:
+        largest = max(height * width for height, width in (self.output_hw, self.padded_hw))
+        return len(self) * largest <= self.tile_size
 
     def tiles(self, wanted: Wanted) -> Iterator[tuple[tuple[slice, slice], Tensor, Tensor]]:
         """Tiles of the output, row by row, each with the masks that are wanted in it.
@@ -104,8 +108,7 @@ class OutputMasks:
             For each tile rows and columns, (Q',) int64 index of its masks, and (Q', rows, columns) float32 logits.
         """
         height, width = self.output_hw
-        largest = max(height * width, self.padded_hw[0] * self.padded_hw[1])
-        if self.device.type != "cpu" or len(self) * largest <= self.tile_size:
+        if self.device.type != "cpu" or self._fits_into_a_band:
             everything = torch.arange(len(self), device=self.device)
             for rows, logits in self.bands():
                 yield (rows, slice(0, width)), everything, logits

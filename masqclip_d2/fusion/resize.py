@@ -188,11 +188,7 @@ def resize_band(band: Tensor, first_row: int, height: int, hw: tuple[int, int], 
     Returns:
         (Q, last + 1 - first, W) float32.
     """
-    band = resize_maps(band, (band.shape[1], hw[1]))
-    if height == hw[0]:
-        return band[:, rows[0] - first_row : rows[1] - first_row]
-    above, below, weight = _neighbors(height, hw[0], rows, band.device)
-    return torch.lerp(band.index_select(1, above - first_row), band.index_select(1, below - first_row), weight[:, None])
+    return _resize_axis(resize_maps(band, (band.shape[1], hw[1])), 1, first_row, height, hw[0], rows)
 
 
 def _neighbors(

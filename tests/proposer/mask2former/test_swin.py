@@ -20,7 +20,7 @@ def tiny(window_size=3, **changes):
 
 
 def reference_attention(block, tokens, shift):
-    """Shifted-window attention of one block written out per token: whom it sees is computed from coordinates.
+    """Shifted-window attention of one block written out per token, with its neighbors from coordinates.
 
     A token sees the tokens of its window in the padded map after a cyclic shift; of these, only tokens that come from
     the same side of the border as itself. Padding is seen, with zeros as its normalized features.
