@@ -1,4 +1,4 @@
-"""Image files -> visualizations and JSON, as `masqclip demo` writes them."""
+"""Image files -> visualizations, label maps and JSON, as `masqclip demo` writes them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def target_paths(inputs: Sequence[Path], output: str) -> list[Path]:
             raise ValueError(f"--output {output} is one file, but there are {len(inputs)} inputs; pass a folder.")
         return [folder]
     targets = [folder / f"{path.stem}.png" for path in inputs]
-    duplicates = sorted({target.name for target in targets if targets.count(target) > 1})
+    written = [*targets, *map(label_map_path, targets)]
+    duplicates = sorted({target.name for target in written if written.count(target) > 1})
     if duplicates:
         raise ValueError(
             f"Several inputs would be written to {', '.join(duplicates)} in {output}; run them one at a time."
@@ -109,9 +110,16 @@ def target_paths(inputs: Sequence[Path], output: str) -> list[Path]:
     return targets
 
 
+def label_map_path(target: Path) -> Path:
+    """Where the label map of the output file `target` is written."""
+    return target.with_name(f"{target.stem}_labels.png")
+
+
 def write_result(result: Segmentation, path: Path, target: Path) -> None:
-    """Write the visualization to `target`, and the segments next to it as JSON."""
+    """Write the visualization to `target`, and next to it the label map and the segments as JSON."""
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(result.draw()).save(target)
-    content = {"image": str(path), "visualization": str(target), **result.to_dict()}
+    result.label_image().save(label_map_path(target))
+    files = {"image": str(path), "visualization": str(target), "label_map": str(label_map_path(target))}
+    content = {**files, **result.to_dict()}
     target.with_suffix(".json").write_text(json.dumps(content, indent=1), encoding="utf-8")

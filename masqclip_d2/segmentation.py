@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .coco_masks import run_length
 from .vocabulary import Vocabulary
@@ -87,6 +88,22 @@ class Segmentation:
         for segment in sorted(self.segments, key=lambda found: found.score):
             labels[segment.mask] = segment.category_id
         return labels
+
+    def label_image(self) -> Image.Image:
+        """`label_map` plus 1, so 0 without a segment: 8 bits with a palette, or 16 bits for 256 categories and more.
+
+        Raises:
+            ValueError: there are more categories than 16 bits can number.
+        """
+        labels = self.label_map() + 1
+        if len(self.vocabulary) >= 1 << 16:
+            raise ValueError(f"A label image has at most 65535 categories, got {len(self.vocabulary)}.")
+        if len(self.vocabulary) >= 1 << 8:
+            return Image.fromarray(labels.astype(np.uint16))
+        image = Image.fromarray(labels.astype(np.uint8))
+        colors = category_colors(len(self.vocabulary), self.vocabulary.colors)
+        image.putpalette([0, 0, 0, *(round(255 * value) for color in colors for value in color)])
+        return image
 
     def to_dict(self) -> dict:
         """Plain data for JSON."""

@@ -33,7 +33,7 @@ def _own_text_cache(tmp_path_factory):
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """An empty cache of downloads; those of other programs are empty too."""
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT"):
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT", "MASQCLIP_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "iopath"))

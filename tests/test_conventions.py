@@ -38,6 +38,7 @@ ACROSS_MODULES = {
     "test_golden",
     "test_packaging",
     "test_photographs",
+    "test_released_weights_end_to_end",
     "test_public_names",
     "test_shapes_metrics",
     "test_shipped_weights",

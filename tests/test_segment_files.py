@@ -25,6 +25,8 @@ def test_output_is_a_folder_or_one_file(tmp_path):
         target_paths([a, b], "x.png")
     with pytest.raises(ValueError, match=r"a\.png"):
         target_paths([a, tmp_path / "sub" / "a.jpg"], "out")
+    with pytest.raises(ValueError, match=r"written to a_labels\.png in out"):
+        target_paths([a, tmp_path / "a_labels.jpg"], "out")
 
 
 @pytest.mark.parametrize(

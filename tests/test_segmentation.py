@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Instances
+from PIL import Image
 
 from masqclip_d2.coco_masks import from_run_length
 from masqclip_d2.segmentation import Segment, Segmentation, category_colors, segments_of
@@ -72,6 +73,32 @@ def test_the_best_score_wins_an_overlap_of_the_label_map():
     segments = [Segment("cat", 0, True, 0.9, mask_of([0, 1])), Segment("dog", 1, True, 0.5, mask_of([1, 2]))]
     result = Segmentation(np.zeros((4, 6, 3), dtype=np.uint8), VOCABULARY, "instance", segments)
     assert result.label_map()[0].tolist() == [0, 0, 1, -1, -1, -1] and result.label_map().dtype == np.int32
+
+
+def test_label_image_has_categories_from_1_in_their_colors():
+    segments = [Segment("cat", 0, True, 0.9, mask_of([0, 1])), Segment("grass", 2, False, 0.5, mask_of([3]))]
+    image = Segmentation(np.zeros((4, 6, 3), dtype=np.uint8), VOCABULARY, "panoptic", segments).label_image()
+    assert np.asarray(image)[0].tolist() == [1, 1, 0, 3, 0, 0] and image.mode == "P"
+    red, green, blue = category_colors(3)[2]
+    assert image.convert("RGB").getpixel((3, 0)) == (round(255 * red), round(255 * green), round(255 * blue))
+    assert image.convert("RGB").getpixel((5, 0)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("count", "dtype"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16)])
+def test_label_image_of_many_categories(tmp_path, count, dtype):
+    vocabulary = Vocabulary(tuple(map(str, range(count))), (True,) * count)
+    segments = [Segment("last", count - 1, True, 0.9, mask_of([0]))]
+    Segmentation(np.zeros((4, 6, 3), dtype=np.uint8), vocabulary, "panoptic", segments).label_image().save(
+        tmp_path / "a.png"
+    )
+    labels = np.asarray(Image.open(tmp_path / "a.png"))
+    assert labels.astype(int)[0].tolist() == [count, 0, 0, 0, 0, 0] and labels.dtype == dtype
+
+
+def test_label_image_of_too_many_categories():
+    vocabulary = Vocabulary(tuple(map(str, range(65536))), (True,) * 65536)
+    with pytest.raises(ValueError, match="at most 65535 categories, got 65536"):
+        Segmentation(np.zeros((4, 6, 3), dtype=np.uint8), vocabulary, "panoptic").label_image()
 
 
 def test_colors_of_the_vocabulary_are_drawn():

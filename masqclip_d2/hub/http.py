@@ -118,7 +118,9 @@ def open_place(place: Place, start: int = 0, etag: str = "", end: int | None = N
     Raises:
         PlaceError: there is no connection, no such file, no permission, or it is a web page.
     """
-    request = urllib.request.Request(place.url, headers={"User-Agent": "masqclip_d2", "Accept-Encoding": "identity"})
+    request = urllib.request.Request(
+        place.requested_url, headers={"User-Agent": "masqclip_d2", "Accept-Encoding": "identity"}
+    )
     if start or end is not None:
         request.add_header("Range", f"bytes={start}-{'' if end is None else end}")
     if etag and not etag.startswith("W/"):  # weak tags are not allowed here
@@ -183,7 +185,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def _authorization(place: Place) -> dict[str, str]:
     """The token of the user of the Hugging Face Hub (HF_TOKEN, or as stored by a login), for the Hub only."""
-    if urlsplit(place.url)[:2] != urlsplit(hub_endpoint())[:2]:
+    if urlsplit(place.requested_url)[:2] != urlsplit(hub_endpoint())[:2]:
         return {}
     from huggingface_hub import constants, get_token
 

@@ -4,6 +4,8 @@ Sources:
     https://HOST/PATH, http://HOST/PATH
     hf://OWNER/REPO/FILE[@REVISION]    a model file of the Hugging Face Hub (or of the mirror HF_ENDPOINT)
     detectron2://PATH                  a file of Detectron2's model zoo
+
+With MASQCLIP_MIRROR, all files are requested from that server, which has them under HOST/PATH.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Place:
 
     Args:
         source: the name of the file as users write it.
-        url: its address.
+        url: its address; see `requested_url`.
         cached_as: its path below `cache_dir()`.
         sha256: hexadecimal digits that its sha256 begins with, "" if not known beforehand.
         hub_file: set if the server is the Hugging Face Hub.
@@ -64,8 +66,15 @@ class Place:
         return cache_dir() / self.cached_as
 
     @property
+    def requested_url(self) -> str:
+        """The address that is asked: `url`, or HOST/PATH of it below MASQCLIP_MIRROR."""
+        mirror = os.environ.get("MASQCLIP_MIRROR", "").rstrip("/")
+        return f"{mirror}/{self.url.partition('://')[2]}" if mirror else self.url
+
+    @property
     def host(self) -> str:
-        return urlsplit(self.url).netloc
+        """The server that is asked."""
+        return urlsplit(self.requested_url).netloc
 
 
 def cache_dir() -> Path:

@@ -92,7 +92,7 @@ class WeightFile:
             try:
                 return ask(place)
             except PlaceError as error:
-                reasons.append(f"{place.url}: {error}")
+                reasons.append(f"{place.requested_url}: {error}")
                 if error.unreachable:
                     unreachable.add(place.host)
         raise PlaceError("; ".join(dict.fromkeys(reasons)))

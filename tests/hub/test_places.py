@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from masqclip_d2.hub import cache_dir, is_offline, is_remote, place_of
+from masqclip_d2.hub.http import open_place
 from masqclip_d2.hub.places import HubFile
 
 
@@ -44,6 +45,24 @@ def test_file_of_the_hub(monkeypatch):
     assert place.hub_file == HubFile("owner/repo", "a/b.bin", "abc")
     monkeypatch.setenv("HF_ENDPOINT", "http://mirror.example/")
     assert place_of("hf://o/r/f.pth").url == "http://mirror.example/o/r/resolve/main/f.pth"
+
+
+def test_a_mirror_is_asked_for_every_file(file_server, monkeypatch):
+    monkeypatch.delenv("HF_ENDPOINT")
+    monkeypatch.setenv("MASQCLIP_MIRROR", f"{file_server.url}/weights/")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    for source, path in [
+        ("https://h.example/a/m.pth", "/weights/h.example/a/m.pth"),
+        ("hf://o/r/m.pth", "/weights/huggingface.co/o/r/resolve/main/m.pth"),
+        ("detectron2://a/m.pkl", "/weights/dl.fbaipublicfiles.com/detectron2/a/m.pkl"),
+    ]:
+        place = place_of(source)
+        file_server.add(path, b"\x80 weights")
+        with open_place(place) as answer:
+            assert b"".join(answer.chunks()) == b"\x80 weights"
+        assert "weights" not in str(place.cached_as) and file_server.url not in place.url
+        assert place.host == file_server.url.removeprefix("http://")
+    assert not any("authorization" in headers for _, headers in file_server.requests), "the mirror is not the Hub"
 
 
 @pytest.mark.parametrize(
