@@ -1,7 +1,7 @@
 """ClipModel: both towers and the temperature; load it from any supported source, build it for training, save it.
 
 Weight files use OpenAI's names (`visual.*`, `transformer.*`, `token_embedding.weight`, ..., `logit_scale` as a
-logarithm).
+logarithm); for an EVA those of `EvaVisionTransformer` under `visual.`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import write_safetensors
 from .architecture import ClipArchitecture
+from .eva_transformer import EvaVisionTransformer
 from .preprocessing import ClipPreprocessing
 from .pretrained import ARCHITECTURE_METADATA, OPENAI_MODELS, PREPROCESSING_METADATA, read_clip_weights
 from .text_transformer import ClipTextTransformer
@@ -28,7 +29,7 @@ _INITIAL_TEMPERATURE = 0.07
 
 
 class ClipModel(nn.Module):
-    """CLIP of OpenAI's and open_clip's weights.
+    """CLIP of OpenAI's, open_clip's and EVA-CLIP's weights.
 
     Args:
         architecture: sizes of both towers.
@@ -45,17 +46,7 @@ class ClipModel(nn.Module):
         super().__init__()
         sizes = self.architecture = architecture
         self.pretrained = pretrained
-        self.visual = ClipVisionTransformer(
-            input_resolution=sizes.image_resolution,
-            patch_size=sizes.patch_size,
-            width=sizes.vision_width,
-            layers=sizes.vision_layers,
-            heads=sizes.vision_heads,
-            output_dim=sizes.embed_dim,
-            activation=sizes.activation,
-            mlp_width=sizes.vision_mlp_width,
-            preprocessing=preprocessing,
-        )
+        self.visual = _vision_tower(sizes, preprocessing)
         self.text = ClipTextTransformer(
             context_length=sizes.context_length,
             vocab_size=sizes.vocab_size,
@@ -105,6 +96,23 @@ class ClipModel(nn.Module):
                 tensor.copy_(tensors[name])
 
 
+def _vision_tower(
+    sizes: ClipArchitecture, preprocessing: ClipPreprocessing | None
+) -> ClipVisionTransformer | EvaVisionTransformer:
+    shared = {
+        "input_resolution": sizes.image_resolution,
+        "patch_size": sizes.patch_size,
+        "width": sizes.vision_width,
+        "layers": sizes.vision_layers,
+        "heads": sizes.vision_heads,
+        "output_dim": sizes.embed_dim,
+        "mlp_width": sizes.vision_mlp_width,
+    }
+    if sizes.vision_kind == "vit":
+        return ClipVisionTransformer(**shared, activation=sizes.activation, preprocessing=preprocessing)
+    return EvaVisionTransformer(**shared, kind=sizes.vision_kind, preprocessing=preprocessing)
+
+
 def build_clip(architecture: ClipArchitecture | Mapping[str, Any] | str | Path) -> ClipModel:
     """CLIP with random weights, trainable, for training from scratch.
 
@@ -131,10 +139,11 @@ def load_clip(
     Args:
         name_or_path: one of
             an OpenAI name ("ViT-L/14@336px"): its archive, the checksum verified, or open_clip's copy of the weights;
-            "open_clip:MODEL/TAG" ("open_clip:ViT-B-16/laion2b_s34b_b88k"): VisionTransformers with class-token pooling;
+            "open_clip:MODEL/TAG" ("open_clip:ViT-B-16/laion2b_s34b_b88k"): VisionTransformers with class-token pooling,
+            those of EVA-CLIP ("open_clip:EVA02-L-14-336/merged2b_s6b_b61k") included;
             a file, also on a server (https://..., hf://OWNER/REPO/FILE; see the package `hub`): OpenAI's TorchScript
-            archive (verified by its sha256), a state dict in OpenAI's names (.pt, .pth, .safetensors), or a file of
-            `save_clip`;
+            archive (verified by its sha256), a state dict in OpenAI's, open_clip's or EVA-CLIP's names (.pt, .pth,
+            .safetensors), or a file of `save_clip`;
             "masqclip://NAME": weights shipped with the package.
         architecture: fields of `ClipArchitecture` that do not follow from the weights, for a plain state dict whose
             heads are not 64 wide or whose activation is not QuickGELU. Fields that follow from them are compared.
@@ -146,7 +155,7 @@ def load_clip(
 
     Raises:
         FileNotFoundError: no such name or file, or it cannot be downloaded; the message has the URL.
-        ValueError: the file is damaged, is not a CLIP with a plain ViT, could run code, or disagrees with
+        ValueError: the file is damaged, is not a CLIP with a plain ViT or an EVA, could run code, or disagrees with
             `architecture`.
     """
     if torch.get_default_device().type == "meta" and str(name_or_path) in OPENAI_MODELS:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..checkpoint import local_weights_path, read_checkpoint
 from ..hub import Place, WeightFile, is_remote, place_of, sha256_of
+from .eva_weights import eva_kind, with_eva_names
 from .preprocessing import ClipPreprocessing
 
 # Entries of the metadata of a .safetensors file, JSON: `ClipArchitecture.to_dict()`, `ClipPreprocessing.to_dict()`.
@@ -31,10 +32,10 @@ OPENAI_MODELS: dict[str, dict[str, Any]] = json.loads(
 
 # File of open_clip's model repositories on the Hugging Face Hub: today's name, and the older one.
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-# Buffers of OpenAI's archives that follow from the weights.
-_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-# Supported keys of an open_clip model configuration; any other (pooling, layer scale, other tokenizers, ...) means an
-# architecture that `ClipModel` does not implement.
+# Buffers of OpenAI's archives, and of older files of open_clip, that follow from the weights.
+_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
+# Supported keys of an open_clip model configuration (vision_cfg of an EVA: eva_weights.py); any other (pooling, layer
+# scale, other tokenizers, ...) means an architecture that `ClipModel` does not implement.
 _OPEN_CLIP_KEYS = {
     "": {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"},
     "vision_cfg": {"image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio"},
@@ -45,7 +46,7 @@ _OPEN_CLIP_KEYS = {
 class ClipWeights(NamedTuple):
     """The weights of a CLIP and the facts about it that do not follow from them."""
 
-    tensors: dict[str, Tensor]  # OpenAI's names, on the CPU
+    tensors: dict[str, Tensor]  # OpenAI's names, or those of `EvaVisionTransformer` and OpenAI's text tower; on the CPU
     known_sizes: dict[str, Any]  # fields of `ClipArchitecture` that the source states
     preprocessing: ClipPreprocessing | None  # None: the source states none
 
@@ -63,7 +64,7 @@ def read_clip_weights(name: str) -> ClipWeights:
     path = clip_path(name)
     if is_torchscript(path):
         return ClipWeights(read_openai_archive(path), {}, ClipPreprocessing())
-    tensors = read_checkpoint(path)["model"]
+    tensors = _state_dict(path)
     metadata = _safetensors_metadata(path) if path.suffix == ".safetensors" else {}
     preprocessing = None
     if PREPROCESSING_METADATA in metadata:
@@ -163,9 +164,9 @@ def _read_openai_model(name: str) -> ClipWeights:
     path = openai_file(name).fetch()
     if is_torchscript(path):
         return ClipWeights(read_openai_archive(path), {}, ClipPreprocessing())
-    tensors = read_checkpoint(path)["model"]
+    tensors = _state_dict(path)
     stated = {key: OPENAI_MODELS[name]["architecture"][key] for key in ("vision_heads", "text_heads", "activation")}
-    return ClipWeights(_without_extras(tensors), stated, ClipPreprocessing())
+    return ClipWeights(tensors, stated, ClipPreprocessing())
 
 
 def is_torchscript(path: Path) -> bool:
@@ -195,6 +196,12 @@ def read_openai_archive(path: Path) -> dict[str, Tensor]:
     return _without_extras(tensors)
 
 
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of a file in the names of `ClipWeights`, whatever wraps them."""
+    tensors = read_checkpoint(path)["model"]
+    return _without_extras(with_eva_names({name.removeprefix("module."): each for name, each in tensors.items()}))
+
+
 def _without_extras(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name not in _OPENAI_EXTRAS}
 
@@ -219,18 +226,16 @@ def read_open_clip(name: str) -> ClipWeights:
         {key: weights[key] for key in ("mean", "std", "interpolation") if weights.get(key) is not None}
     )
     quick_gelu = bool(weights.get("quick_gelu", False))
-    vision = config["vision_cfg"]
-    known_sizes = {
-        "vision_heads": vision["width"] // vision.get("head_width", 64),
-        "text_heads": config["text_cfg"]["heads"],
-        "activation": "quick_gelu" if quick_gelu else "gelu",
-    }
+    vision, kind = config["vision_cfg"], eva_kind(config)
+    known_sizes = {"text_heads": config["text_cfg"]["heads"], "activation": "quick_gelu" if quick_gelu else "gelu"}
+    if kind is not None:
+        known_sizes["vision_kind"] = kind
+    else:
+        known_sizes["vision_heads"] = vision["width"] // vision.get("head_width", 64)
     path = file.fetch()
     if is_torchscript(path):  # OpenAI's, which open_clip opens without a check
         return ClipWeights(read_openai_archive(path), known_sizes, preprocessing)
-    # Only the weights are used; force_quick_gelu prevents open_clip's warning about another activation.
-    model = open_clip.create_model(model_name, pretrained=str(path), device="cpu", force_quick_gelu=quick_gelu)
-    return ClipWeights(model.state_dict(), known_sizes, preprocessing)
+    return ClipWeights(_state_dict(path), known_sizes, preprocessing)
 
 
 def _open_clip_config(model_name: str) -> dict[str, Any]:
@@ -245,11 +250,18 @@ def _open_clip_config(model_name: str) -> dict[str, Any]:
 
 
 def _refuse_unsupported(model_name: str, config: dict[str, Any]) -> None:
-    extra = set(config) - _OPEN_CLIP_KEYS[""]
-    for part in ("vision_cfg", "text_cfg"):
+    is_eva = eva_kind(config) is not None
+    extra = set(config) - _OPEN_CLIP_KEYS[""] - ({"custom_text"} if is_eva else set())
+    for part in ("text_cfg",) if is_eva else ("vision_cfg", "text_cfg"):
         extra |= set(config[part]) - _OPEN_CLIP_KEYS[part]
     if isinstance(config["vision_cfg"].get("layers"), list):
         extra.add("a ResNet")
+    if extra and "SigLIP" in model_name:
+        raise ValueError(
+            f"open_clip's {model_name} is not supported: SigLIP has no class token (its image embedding is pooled from "
+            "the patches by a query of its own), so there is nothing that mask class tokens could be copies of. Use "
+            "EVA02-L-14-336 or ViT-L-14."
+        )
     if extra:
         raise ValueError(
             f"open_clip's {model_name} is not supported: only VisionTransformers with class-token pooling and CLIP's "

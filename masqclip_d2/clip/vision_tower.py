@@ -2,8 +2,9 @@
 
 A tower is an `nn.Module`: a vision transformer whose tokens are one class token followed by P = h * w patches, row by
 row, and whose image embedding is a projection of the class token. Parameter names, activation, normalization, layer
-scale, query / key normalization and output projection are up to the tower. `ClipVisionTransformer` is the
-implementation for OpenAI's and open_clip's weights; register others in `CLIP_REGISTRY`.
+scale, query / key normalization, rotary positions and output projection are up to the tower. `ClipVisionTransformer`
+is the implementation for OpenAI's and open_clip's weights, `EvaVisionTransformer` for EVA-CLIP's; register others in
+`CLIP_REGISTRY`.
 
 Shape shorthand: B images, Q mask proposals, P patches, L tokens, D width, N heads, d = D / N, E embedding,
 R resolution.
@@ -46,11 +47,14 @@ class VisionBlock(Protocol):
         ...
 
     def query(self, normed_tokens: Tensor) -> Tensor:
-        """Queries (B, N, L, d) of normed tokens (B, L, D), not divided by sqrt(d)."""
+        """Queries (B, N, L, d) of normed class tokens or mask class tokens (B, L, D), not divided by sqrt(d).
+
+        They have no place in the image, so no rotary positions.
+        """
         ...
 
     def attention_inputs(self, tokens: Tensor) -> AttentionInputs:
-        """First step: normed tokens, queries, keys and values of tokens (B, L, D)."""
+        """First step: normed tokens, queries, keys and values of the CLIP tokens (B, 1 + P, D)."""
         ...
 
     def finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
@@ -62,7 +66,10 @@ class VisionBlock(Protocol):
         ...
 
     def input_projections(self) -> InputProjections:
-        """Initial values for MasQ-Tuning's projections, which have no query or key normalization of their own."""
+        """Initial values for MasQ-Tuning's projections, which have no query or key normalization of their own.
+
+        Keys by a projection of MasQ-Tuning get the rotary positions of a `RotaryBlock`.
+        """
         ...
 
 
@@ -70,7 +77,18 @@ class ProjectingBlock(VisionBlock, Protocol):
     """A block whose output projection can be used alone; value pooling needs it of the last block."""
 
     def project_attended(self, attended: Tensor) -> Tensor:
-        """The output projection of `attended` (B, N, L, d), without residual connection and MLP: (B, L, D)."""
+        """The output projection of `attended` (B, N, L, d), without residual connection and MLP: (B, L, D).
+
+        Norms between attention and residual connection are part of it.
+        """
+        ...
+
+
+class RotaryBlock(VisionBlock, Protocol):
+    """A block whose queries and keys of patches carry rotary positions; new projections of keys need them."""
+
+    def rotate(self, heads: Tensor) -> Tensor:
+        """Queries or keys (B, N, 1 + P, d) of the CLIP tokens with their positions; the class token has none."""
         ...
 
 

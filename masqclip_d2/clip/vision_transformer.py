@@ -90,7 +90,7 @@ class ResidualAttentionBlock(nn.Module):
         return tokens + self.mlp(self.ln_2(tokens))
 
     def attend(self, tokens: Tensor, inputs: AttentionInputs) -> Tensor:
-        return self.finish(tokens, _self_attention(inputs.query, inputs.key, inputs.value))
+        return self.finish(tokens, self_attention(inputs.query, inputs.key, inputs.value))
 
     def input_projections(self) -> InputProjections:
         weights, biases = self.attn.in_proj_weight.chunk(3), self.attn.in_proj_bias.chunk(3)
@@ -239,7 +239,7 @@ class ClipVisionTransformer(nn.Module):
                 nn.init.zeros_(linear.bias)
 
 
-def _self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Plain attention of (B, N, L, d) tokens to each other, scaled by 1 / sqrt(d)."""
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         # Here two batched products are 2 to 4 times faster than torch's fused kernel, forward and backward together

@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 
 from ..checkpoint import local_weights_path, read_checkpoint
 from ..checkpoint.conversion import convert_weights, written
+from ..clip.eva_weights import with_eva_names
 from ..clip.model import load_clip, save_clip
 from ..clip.pretrained import OPEN_CLIP_PREFIX, OPENAI_MODELS, is_torchscript
 from ..clip.registry import PretrainedClip
@@ -19,6 +20,7 @@ from ..meta_arch.build import model_class
 
 # Names that only a CLIP with both towers has.
 _CLIP_NAMES = {"visual.conv1.weight", "token_embedding.weight"}
+_EVA_NAMES = {"visual.patch_embed.proj.weight", "token_embedding.weight"}
 
 
 def convert_checkpoint(
@@ -79,8 +81,10 @@ def _clip_name(weights: str) -> str | None:
     if weights in OPENAI_MODELS or weights.startswith(OPEN_CLIP_PREFIX):
         return weights
     path = local_weights_path(weights)
-    is_clip = is_torchscript(path) or read_checkpoint(path)["model"].keys() >= _CLIP_NAMES
-    return str(path) if is_clip else None
+    if is_torchscript(path):
+        return str(path)
+    names = with_eva_names(read_checkpoint(path)["model"]).keys()
+    return str(path) if names >= _CLIP_NAMES or names >= _EVA_NAMES else None
 
 
 def _convert_clip(name: str, output: Path, cfg: CfgNode | None, dtype: torch.dtype) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ..clip.vision_tower import AttentionInputs, VisionBlock
+from ..clip.vision_tower import AttentionInputs, RotaryBlock, VisionBlock
 from ..ops.masked_attention import masked_attention
 from .mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder, MaskEmbeddings
 
@@ -67,7 +68,11 @@ class MasqAttention(nn.Module):
 
         tokens = normed_mask_class_tokens
         query = block.query(tokens) if query_proj is None else heads(query_proj(tokens))
-        key = clip_inputs.key if key_proj is None else heads(key_proj(clip_inputs.normed_tokens))
+        if key_proj is None:
+            key = clip_inputs.key
+        else:
+            key = heads(key_proj(clip_inputs.normed_tokens))
+            key = cast(RotaryBlock, block).rotate(key) if hasattr(block, "rotate") else key
         value = clip_inputs.value if value_proj is None else heads(value_proj(clip_inputs.normed_tokens))
         return masked_attention(query, key, value, may_attend), mask_logits
 

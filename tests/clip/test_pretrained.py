@@ -1,6 +1,7 @@
 """Sources of CLIP weights, with files made here; nothing is downloaded."""
 
 import hashlib
+import socket
 import time
 
 import open_clip
@@ -148,6 +149,27 @@ def test_offline_is_answered_within_seconds(own_cache, monkeypatch):
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.parametrize(("offline", "hosts"), [(True, 0), (False, 2)], ids=["HF_HUB_OFFLINE", "no network"])
+def test_each_host_is_asked_once_without_a_network(own_cache, monkeypatch, offline, hosts):
+    """The name has three places on two hosts; a host that does not answer takes seconds, so it is not asked again."""
+    attempts = []
+
+    def connect(address, *args, **kwargs):
+        attempts.append(address[0])
+        raise TimeoutError("timed out")
+
+    for proxy in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(proxy, raising=False)
+        monkeypatch.delenv(proxy.upper(), raising=False)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(int(offline)))
+    for name in ("open_clip:ViT-L-14-336/openai", "ViT-L/14@336px"):
+        attempts.clear()
+        with pytest.raises(FileNotFoundError, match="is not on this disk"):
+            load_clip(name)
+        assert len(attempts) == len(set(attempts)) == hosts
+
+
 @pytest.fixture
 def tiny_open_clip(file_server, tmp_path, monkeypatch):
     """open_clip with one small model, whose weights tagged `here` are served."""
@@ -172,6 +194,10 @@ def test_open_clip_model_has_the_same_embeddings(tiny_open_clip):
     assert clip.architecture == ClipArchitecture.from_dict(
         {**SIZES, "vision_heads": 4, "text_heads": 4, "activation": "gelu"}
     )
+    assert_equals_open_clip(clip, reference)
+
+
+def assert_equals_open_clip(clip, reference):
     image, tokens = torch.randn(2, 3, 16, 16), clip.text.tokenize(["striped circle", "cat"])
     torch.testing.assert_close(clip.visual(image), reference.encode_image(image), atol=1e-5, rtol=1e-5)
     padded = torch.nn.functional.pad(tokens, (0, 12 - tokens.shape[1]))
@@ -189,13 +215,41 @@ def test_open_clip_weights_carry_their_preprocessing(tiny_open_clip):
     assert load_clip("open_clip:tiny/here").preprocessing == expected
 
 
-def test_plain_vit_of_open_clip_with_another_normalization(own_cache, monkeypatch):
-    path = pretrained.open_clip_file("ViT-L-14/laion2b_s32b_b82k").places[0].path
+@pytest.mark.parametrize(
+    ("name", "mean", "std", "activation"),
+    [
+        ("ViT-L-14/datacomp_xl_s13b_b90k", "openai", "openai", "gelu"),
+        ("ViT-B-16/datacomp_xl_s13b_b90k", "openai", "openai", "gelu"),
+        ("ViT-L-14/laion2b_s32b_b82k", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "gelu"),
+        ("ViT-B-16/laion2b_s34b_b88k", "openai", "openai", "gelu"),
+        ("ViT-H-14/laion2b_s32b_b79k", "openai", "openai", "gelu"),
+        ("ViT-L-14-336/openai", "openai", "openai", "quick_gelu"),
+        ("ViT-L-14/metaclip_400m", "openai", "openai", "quick_gelu"),
+        ("EVA02-L-14-336/merged2b_s6b_b61k", "openai", "openai", "gelu"),
+    ],
+)
+def test_released_models_have_their_own_normalization_and_activation(name, mean, std, activation, own_cache):
+    """What does not follow from the file: a file of another, tiny CLIP stands in its place."""
+    path = pretrained.open_clip_file(name).places[0].path
     path.parent.mkdir(parents=True)
-    save_file({}, path)
-    monkeypatch.setattr(open_clip, "create_model", lambda *args, **kwargs: torch.nn.Module())
-    weights = pretrained.read_open_clip("ViT-L-14/laion2b_s32b_b82k")
-    assert weights.preprocessing.mean == weights.preprocessing.std == (0.5, 0.5, 0.5)
+    save_file({"logit_scale": torch.zeros(())}, path)
+    weights = pretrained.read_open_clip(name)
+    expected = {
+        "mean": open_clip.OPENAI_DATASET_MEAN if mean == "openai" else mean,
+        "std": open_clip.OPENAI_DATASET_STD if std == "openai" else std,
+    }
+    assert weights.preprocessing == ClipPreprocessing(**expected, interpolation="bicubic")
+    assert weights.known_sizes["activation"] == activation
+
+
+def test_a_file_of_open_clip_is_read_without_building_its_network(tiny_open_clip, file_server, monkeypatch, tmp_path):
+    """Also a checkpoint of open_clip's training, with prefixes and a table that follows from the sizes."""
+    monkeypatch.setattr(open_clip, "create_model", lambda *a, **k: pytest.fail("a second network was built"))
+    tensors = {f"module.{name}": tensor for name, tensor in tiny_open_clip[2].state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": {**tensors, "module.attn_mask": torch.zeros(12, 12)}}, tmp_path / "clip.bin")
+    path = "/someone/tiny/resolve/main/open_clip_pytorch_model.bin"
+    file_server.add(path, (tmp_path / "clip.bin").read_bytes())
+    assert_equals_open_clip(load_clip("open_clip:tiny/here"), tiny_open_clip[2])
 
 
 def test_places_of_open_clips_weights(archive, file_server, tiny_open_clip):
