@@ -100,6 +100,10 @@ PRESETS = {
             clip="OpenAI ViT-L/14@336px", download=1760, **_M2F, **_OPENAI,
         ),
         Preset(
+            "photos-eva", "photos/photos_eva", masks="Mask2Former R-50, COCO panoptic", clip="EVA-02 CLIP L/14@336px",
+            clip_license="MIT", download=1030, **_M2F,
+        ),
+        Preset(
             "photos-eomt", "photos/photos_eomt", masks="EoMT-L, COCO panoptic", license="MIT",
             clip="OpenAI ViT-L/14@336px", download=2160, extra="eomt", **_OPENAI,
         ),

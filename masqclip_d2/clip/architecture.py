@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from .eva_transformer import EVA_KINDS
-from .pretrained import OPENAI_MODELS
+from .pretrained import OPEN_CLIP_PREFIX, OPENAI_MODELS, open_clip_shapes
 from .vision_transformer import ACTIVATIONS
 
 VISION_KINDS = ("vit", *EVA_KINDS)
@@ -109,12 +109,15 @@ class ClipArchitecture:
 
     @classmethod
     def from_name(cls, name_or_path: str | Path) -> ClipArchitecture:
-        """Architecture of an OpenAI name, a JSON file, or a shipped JSON file by name ("shapes-tiny").
+        """Architecture of an OpenAI name, "open_clip:MODEL/TAG", a JSON file, or a shipped JSON file ("shapes-tiny").
 
         Raises:
             FileNotFoundError: the argument is none of these.
-            ValueError: the file is not the JSON of an architecture.
+            ValueError: the file is not the JSON of an architecture, or open_clip has no such model that is supported.
         """
+        if str(name_or_path).startswith(OPEN_CLIP_PREFIX):
+            shapes = open_clip_shapes(str(name_or_path).removeprefix(OPEN_CLIP_PREFIX))
+            return cls.from_state_dict(shapes.tensors, shapes.known_sizes)
         if str(name_or_path) in OPENAI_MODELS:
             return cls.from_dict(OPENAI_MODELS[str(name_or_path)]["architecture"])
         path = Path(name_or_path)

@@ -20,7 +20,13 @@ from ..checkpoint import write_safetensors
 from .architecture import ClipArchitecture
 from .eva_transformer import EvaVisionTransformer
 from .preprocessing import ClipPreprocessing
-from .pretrained import ARCHITECTURE_METADATA, OPENAI_MODELS, PREPROCESSING_METADATA, read_clip_weights
+from .pretrained import (
+    ARCHITECTURE_METADATA,
+    OPEN_CLIP_PREFIX,
+    OPENAI_MODELS,
+    PREPROCESSING_METADATA,
+    read_clip_weights,
+)
 from .text_transformer import ClipTextTransformer
 from .vision_transformer import ClipVisionTransformer
 
@@ -151,17 +157,19 @@ def load_clip(
             source states, else OpenAI's.
 
     Returns:
-        The model; its sizes come from the weights. Under `torch.device("meta")` OpenAI's names need no file.
+        The model; its sizes come from the weights. Under `torch.device("meta")` names of OpenAI and open_clip need no
+        file.
 
     Raises:
         FileNotFoundError: no such name or file, or it cannot be downloaded; the message has the URL.
         ValueError: the file is damaged, is not a CLIP with a plain ViT or an EVA, could run code, or disagrees with
             `architecture`.
     """
-    if torch.get_default_device().type == "meta" and str(name_or_path) in OPENAI_MODELS:
-        model = ClipModel(ClipArchitecture.from_name(name_or_path), pretrained=True)
+    name = str(name_or_path)
+    if torch.get_default_device().type == "meta" and (name in OPENAI_MODELS or name.startswith(OPEN_CLIP_PREFIX)):
+        model = ClipModel(ClipArchitecture.from_name(name), pretrained=True)
         return model.requires_grad_(False).eval()
-    weights = read_clip_weights(str(name_or_path))
+    weights = read_clip_weights(name)
     known_sizes = {**weights.known_sizes, **(architecture or {})}
     try:
         sizes = ClipArchitecture.from_state_dict(weights.tensors, known_sizes)

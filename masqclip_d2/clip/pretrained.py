@@ -216,26 +216,40 @@ def read_open_clip(name: str) -> ClipWeights:
         ValueError: unknown model or tag, or not a plain CLIP with a VisionTransformer.
         FileNotFoundError: it could not be downloaded.
     """
+    path = open_clip_file(name).fetch()
+    known_sizes, preprocessing = _open_clip_facts(name)
+    if is_torchscript(path):  # OpenAI's, which open_clip opens without a check
+        return ClipWeights(read_openai_archive(path), known_sizes, preprocessing)
+    return ClipWeights(_state_dict(path), known_sizes, preprocessing)
+
+
+def open_clip_shapes(name: str) -> ClipWeights:
+    """As `read_open_clip`, without a file: the tensors are those of open_clip's network, on the device "meta"."""
     import open_clip
 
-    file = open_clip_file(name)
+    open_clip_file(name)
+    config = _open_clip_config(name.partition("/")[0])
+    build = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
+    with torch.device("meta"):
+        network = build(**config)
+    return ClipWeights(with_eva_names(network.state_dict()), *_open_clip_facts(name))
+
+
+def _open_clip_facts(name: str) -> tuple[dict[str, Any], ClipPreprocessing]:
+    """`ClipWeights.known_sizes` and the preprocessing of weights of open_clip."""
+    import open_clip
+
     model_name, _, tag = name.partition("/")
-    config = _open_clip_config(model_name)
-    weights = open_clip.get_pretrained_cfg(model_name, tag)
-    preprocessing = ClipPreprocessing.from_dict(
-        {key: weights[key] for key in ("mean", "std", "interpolation") if weights.get(key) is not None}
-    )
-    quick_gelu = bool(weights.get("quick_gelu", False))
+    config, weights = _open_clip_config(model_name), open_clip.get_pretrained_cfg(model_name, tag)
+    activation = "quick_gelu" if weights.get("quick_gelu", False) else "gelu"
+    known_sizes = {"text_heads": config["text_cfg"]["heads"], "activation": activation}
     vision, kind = config["vision_cfg"], eva_kind(config)
-    known_sizes = {"text_heads": config["text_cfg"]["heads"], "activation": "quick_gelu" if quick_gelu else "gelu"}
     if kind is not None:
         known_sizes["vision_kind"] = kind
     else:
         known_sizes["vision_heads"] = vision["width"] // vision.get("head_width", 64)
-    path = file.fetch()
-    if is_torchscript(path):  # OpenAI's, which open_clip opens without a check
-        return ClipWeights(read_openai_archive(path), known_sizes, preprocessing)
-    return ClipWeights(_state_dict(path), known_sizes, preprocessing)
+    preprocessing = {key: weights[key] for key in ("mean", "std", "interpolation") if weights.get(key) is not None}
+    return known_sizes, ClipPreprocessing.from_dict(preprocessing)
 
 
 def _open_clip_config(model_name: str) -> dict[str, Any]:

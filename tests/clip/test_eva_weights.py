@@ -143,20 +143,20 @@ def test_convert_takes_an_eva(model, tmp_path, capsys):
     ],
 )
 def test_released_models_have_our_names_and_shapes(name, tag, sizes, own_cache):
-    """Shapes of the networks that open_clip builds for its names, on no device; and the places of the files."""
+    """Names and shapes of the networks that open_clip builds, on no device; and the places of the files."""
     config = open_clip.get_model_config(name)
     config.pop("custom_text")
     with torch.device("meta"):
         reference = open_clip.CustomTextCLIP(**config)
-        tensors = with_eva_names(reference.state_dict())
-        found = ClipArchitecture.from_state_dict(tensors)
-        own = ClipModel(found).openai_state_dict()
-    assert {key: tensor.shape for key, tensor in own.items()} == {key: t.shape for key, t in tensors.items()}
+        clip = load_clip(f"open_clip:{name}/{tag}")
+    found, tensors = clip.architecture, with_eva_names(reference.state_dict())
+    own = {key: tensor.shape for key, tensor in clip.openai_state_dict().items()}
+    assert own == {key: tensor.shape for key, tensor in tensors.items()}
     of_vision = ("vision_kind", "image_resolution", "patch_size", "vision_width", "vision_layers", "vision_heads")
     assert tuple(getattr(found, field) for field in of_vision) == sizes
-    blocks = reference.visual.trunk.blocks
-    assert blocks[0].attn.num_heads == found.vision_heads
+    assert reference.visual.trunk.blocks[0].attn.num_heads == found.vision_heads
     assert found.text_heads == config["text_cfg"]["heads"] and found.activation == "gelu"
+    assert ClipArchitecture.from_state_dict(tensors) == found  # a file without its name is read alike
     places = pretrained.open_clip_file(f"{name}/{tag}").places
     assert all(re.fullmatch(r"hf://timm/eva\w+\.\w+/open_clip_\w+\.(safetensors|bin)@main", p.source) for p in places)
 

@@ -74,6 +74,9 @@ def test_sizes_of_openai_models_need_no_files(own_cache, monkeypatch):
     assert clip.visual.positional_embedding.shape == (577, 1024) and clip.visual.proj.is_meta
     assert not any(parameter.requires_grad for parameter in clip.parameters())
     for name in pretrained.OPENAI_MODELS:  # open_clip has the same sizes under its own names
+        assert ClipArchitecture.from_name(name) == ClipArchitecture.from_name(
+            f"open_clip:{_open_clip_name(name)}/openai"
+        )
         sizes, config = ClipArchitecture.from_name(name), open_clip.get_model_config(_open_clip_name(name))
         vision, text = config["vision_cfg"], config["text_cfg"]
         assert (sizes.image_resolution, sizes.patch_size) == (vision["image_size"], vision["patch_size"])
