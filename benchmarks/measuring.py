@@ -24,6 +24,19 @@ def measured(run, device):
     return result, time.perf_counter() - start, torch.cuda.max_memory_allocated() - before
 
 
+@torch.no_grad()
+def least_cpu_seconds(rows, repeats):
+    """Least CPU seconds of each call of `rows` (name -> call), which alternate after a warm-up."""
+    seconds = {name: [] for name in rows}
+    for round_ in range(repeats + 1):
+        for name, run in rows.items():
+            start = time.process_time()
+            run()
+            if round_:
+                seconds[name].append(time.process_time() - start)
+    return {name: min(values) for name, values in seconds.items()}
+
+
 class PeakOfProcess:
     """Samples the resident memory of this process every millisecond."""
 

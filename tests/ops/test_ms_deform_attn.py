@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from masqclip_d2.ops.ms_deform_attn import ms_deform_attn
+from masqclip_d2.ops.ms_deform_attn import IMPLEMENTATIONS, fast, ms_deform_attn
 
 LEVELS = [(3, 5), (1, 1), (7, 2)]  # odd sizes, one of a single pixel
 
@@ -70,3 +70,52 @@ def test_disagreeing_shapes_are_refused():
         ms_deform_attn(value, LEVELS, locations, weights[:, 1:])
     with pytest.raises(ValueError, match="images, heads, levels"):
         ms_deform_attn(value[:, :, 1:], LEVELS, locations, weights)
+
+
+@pytest.mark.parametrize("form", [fast.by_embedding_bag, fast.by_grid_sample])
+def test_both_fast_forms_equal_the_reference_with_gradients(form, monkeypatch):
+    """On the CPU, too, where only the first is in use."""
+    monkeypatch.setitem(IMPLEMENTATIONS, "torch", form)
+    inputs = _inputs()
+    for a, e in zip(_output_and_gradients("torch", inputs), _output_and_gradients("reference", inputs), strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-10, atol=1e-10)
+
+
+def test_passes_over_the_queries_change_nothing(monkeypatch):
+    inputs = _inputs(queries=23)
+    with torch.no_grad():
+        at_once = _run("torch", *inputs)
+        monkeypatch.setattr(fast, "_SAMPLES_PER_PASS", 50)  # two queries
+        assert torch.equal(_run("torch", *inputs), at_once)
+
+
+def test_float32_on_the_sizes_of_a_photograph():
+    """Positions of 100 x 152 pixels: parity with the formula in float64 to 1e-5 of the values."""
+    levels = [(3, 5), (50, 76), (100, 152)]
+    value = torch.randn(1, sum(h * w for h, w in levels), 2, 8)
+    locations = torch.rand(1, 300, 2, 3, 4, 2) * 1.2 - 0.1
+    weights = torch.rand(1, 300, 2, 12).softmax(-1).view(1, 300, 2, 3, 4)
+    exact = ms_deform_attn(value.double(), levels, locations.double(), weights.double(), implementation="reference")
+    with torch.no_grad():
+        found = ms_deform_attn(value, levels, locations, weights)
+    assert (found - exact).abs().max() < 1e-5 * value.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_values_are_summed_in_float32(dtype):
+    value, locations, weights = (tensor.float() for tensor in _inputs())
+    found = _run("torch", value.to(dtype), locations, weights)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, _run("torch", value.to(dtype).float(), locations, weights).to(dtype))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_locations_far_away_or_no_numbers_read_nothing_outside(bad):
+    """A diverged network must not crash; other queries are not affected."""
+    value, locations, weights = (tensor.float() for tensor in _inputs())
+    expected = _run("torch", value, locations, weights)
+    locations[:, 4] = bad
+    found = _run("torch", value, locations, weights)
+    others = torch.arange(9) != 4
+    assert torch.equal(found[:, others], expected[:, others])
+    assert found[:, 4].isnan().all() if bad != bad else (found[:, 4] == 0).all()

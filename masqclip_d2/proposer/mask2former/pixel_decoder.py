@@ -74,7 +74,7 @@ class MSDeformAttention(nn.Module):
         query = tokens + positions
         value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (B, S, N, d)
         shape = (batch, size, self.num_heads, self.num_levels, self.num_points)
-        weights = self.attention_weights(query).view(batch, size, self.num_heads, -1).softmax(-1).view(shape)
+        weights = _softmax(self.attention_weights(query).view(batch, size, self.num_heads, -1)).view(shape)
         # Offsets are in pixels of the level they point to. (N, L, P, 2) are kept in one dimension, since broadcasting
         # along a dimension of size 2 is several times slower on a CPU.
         pixel_wh = tokens.new_tensor([(1 / width, 1 / height) for height, width in level_hw])  # (L, 2)
@@ -99,7 +99,7 @@ class DeformableEncoderLayer(nn.Module):
 
     def forward(self, tokens: Tensor, positions: Tensor, pixel_centers: Tensor, level_hw) -> Tensor:
         tokens = self.norm1(tokens + self.self_attn(tokens, positions, pixel_centers, level_hw))
-        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
+        return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens), inplace=True)))
 
 
 class _EncoderLayers(nn.Module):
@@ -221,15 +221,23 @@ class PixelDecoder(nn.Module):
             ]
             multi_scale_maps = self.transformer(projected)
             fine = self.adapter_1(features[self.finest].float())
-            fine = fine + F.interpolate(
-                multi_scale_maps[-1], size=fine.shape[-2:], mode="bilinear", align_corners=False
-            )
+            # The encoder's maps are channels-last; mixed layouts make the next convolution copy its input.
+            encoded = multi_scale_maps[-1].contiguous()
+            fine = fine + F.interpolate(encoded, size=fine.shape[-2:], mode="bilinear", align_corners=False)
             return self.mask_features(self.layer_1(fine)), multi_scale_maps
 
 
 def _zero(bias: Tensor | None) -> None:
     if bias is not None:
         nn.init.zeros_(bias)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over a last dimension of a dozen elements, for which `softmax` takes five times as long on CPUs."""
+    if logits.device.type != "cpu":
+        return logits.softmax(-1)
+    exponentials = (logits - logits.amax(-1, keepdim=True).detach()).exp()
+    return exponentials / exponentials.sum(-1, keepdim=True)
 
 
 def _pixel_centers(height: int, width: int, device: torch.device) -> Tensor:
