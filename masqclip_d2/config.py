@@ -239,6 +239,10 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # "first": the first name of a category (MaskCLIP); "mean": mean of its synonyms (MasQCLIP); "max": the synonym with
     # the largest logit.
     own.TEXT.ENSEMBLE = "first"
+    # Background prompts of vocabularies that have none: "" or "coco_lvis", the names of COCO and LVIS that are no names
+    # of the categories (vocabulary/background.py). What they win is not labelled.
+    own.TEXT.BACKGROUND_PROMPTS = ""
+    own.TEXT.BACKGROUND_TEMPLATES = ""  # template set of all background prompts; "": the templates of the categories
 
     own.TEST = CN()
     # Prompt of an extra class that competes in the softmax at test and is never predicted; "": none (MaskCLIP);
@@ -248,6 +252,12 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # categories of DATASETS.TRAIN and for all others, such as [0.4, 0.8] (FC-CLIP); []: tuned alone.
     own.TEST.UNTUNED_WEIGHTS = []
     own.TEST.OBJECT_SCORE = False  # multiply p_obj into the final score (MasQCLIP: True)
+    # Share of a category in the sum of its probability and that of the best background prompt below which a mask or a
+    # pixel is unknown, in [0, 1]; 0.5: the more probable one wins; 0: background prompts only share the softmax.
+    own.TEST.UNKNOWN_THRESHOLD = 0.5
+    # Instances: below 1, of masks with a higher IoU only the best one is kept, with its best category; 1.0: all are
+    # kept, as published.
+    own.TEST.DUPLICATE_IOU = 1.0
     own.TEST.BASELINE_BATCH_SIZE = 32  # masked images per CLIP pass of the CLIP baseline
     # True: semantic predictions also hold `sem_seg`, (K, H, W) class scores, for Detectron2's SemSegEvaluator; 3.5 GB
     # for 847 categories at 1024 x 1024 pixels.

@@ -34,15 +34,17 @@ from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
 from .presets import DEFAULT_PRESET, TOY_CLIP, ToyNotice, find_preset
 from .renamed_arguments import renamed_arguments
-from .segmentation import Segmentation, segments_of
+from .segmentation import Segmentation, rejected_of, segments_of
 from .structures import EncodedImage
 from .user_code import import_user_code
-from .vocabulary import Vocabulary, as_vocabulary
+from .vocabulary import Vocabulary, as_vocabulary, with_background_prompts
 
 ImageInput = str | os.PathLike | Image.Image | NDArray[np.uint8]
 """A file, a PIL image, or (H, W, 3) uint8 RGB."""
 VocabularyInput = str | Path | Sequence[str] | Vocabulary
 """Category names, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name ("coco_panoptic/openseg")."""
+BackgroundInput = str | Sequence[str] | None
+"""Background prompts: their source ("coco_lvis"), the texts, or None for the default."""
 
 # Of `meta_arch.OpenVocabularySegmenter`.
 _MODEL_INTERFACE = (
@@ -134,10 +136,13 @@ class Predictor:
         task: str = "panoptic",
         confidence_threshold: float = 0.0,
         masks: Any = None,
+        background_prompts: BackgroundInput = None,
+        unknown_threshold: float | None = None,
     ) -> Segmentation:
         """Segment one image: `encode`, then `predict`."""
+        settings = (task, confidence_threshold, background_prompts, unknown_threshold)
         categories = self._checked(vocabulary, stuff, task)
-        return self.predict(self.encode(image, masks), categories, (), task, confidence_threshold)
+        return self.predict(self.encode(image, masks), categories, (), *settings)
 
     @renamed_arguments(vocab="vocabulary")
     def batch(
@@ -148,6 +153,8 @@ class Predictor:
         task: str = "panoptic",
         confidence_threshold: float = 0.0,
         batch_size: int = 8,
+        background_prompts: BackgroundInput = None,
+        unknown_threshold: float | None = None,
     ) -> list[Segmentation]:
         """Segment several images; the same as one call each, but images share passes of the networks.
 
@@ -166,9 +173,10 @@ class Predictor:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
         categories = self._checked(vocabulary, stuff, task)
         images, results = list(images), []
+        settings = (task, confidence_threshold, background_prompts, unknown_threshold)
         for first in range(0, len(images), batch_size):
             encoded = self._encode_batch(images[first : first + batch_size])
-            results += [self.predict(one, categories, (), task, confidence_threshold) for one in encoded]
+            results += [self.predict(one, categories, (), *settings) for one in encoded]
         return results
 
     def encode(self, image: ImageInput, masks: Any = None) -> EncodedImage:
@@ -200,6 +208,8 @@ class Predictor:
         stuff: str | Sequence[str] = (),
         task: str = "panoptic",
         confidence_threshold: float = 0.0,
+        background_prompts: BackgroundInput = None,
+        unknown_threshold: float | None = None,
     ) -> Segmentation:
         """Segment an encoded image; runs neither proposer nor visual encoder.
 
@@ -210,6 +220,10 @@ class Predictor:
             stuff: which of the category names are stuff.
             task: "panoptic", "instance" or "semantic".
             confidence_threshold: segments with a lower score are left out, in [0, 1].
+            background_prompts: texts that compete with the categories; what they win has no label and is listed in
+                `Segmentation.rejected`. "coco_lvis": names of COCO and LVIS that are none of the categories; ():
+                none; None: those of the vocabulary, else those of MODEL.MASQCLIP.TEXT.BACKGROUND_PROMPTS.
+            unknown_threshold: in [0, 1], see `fusion.background`; None: MODEL.MASQCLIP.TEST.UNKNOWN_THRESHOLD.
 
         Raises:
             FileNotFoundError: there is no such vocabulary file.
@@ -222,14 +236,18 @@ class Predictor:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
         if self._toy is not None:
             self._toy.give(categories, encoded.image.shape[:2])
+        categories = self._with_background(categories, background_prompts)
         tasks = replace(self.model.tasks.only(task), score_threshold=confidence_threshold)
+        if unknown_threshold is not None:
+            tasks = replace(tasks, unknown_threshold=unknown_threshold)
         predictions = self.model.predict(encoded.to(self.model.device), categories, tasks)
-        segments = segments_of(task, predictions, categories)
+        segments, rejected = segments_of(task, predictions, categories), rejected_of(task, predictions, categories)
         return Segmentation(
             image=encoded.image,
             vocabulary=categories,
             task=task,
             segments=[segment for segment in segments if segment.score >= confidence_threshold],
+            rejected=[region for region in rejected if region.score >= confidence_threshold],
         )
 
     def class_probs(self, encoded: EncodedImage, vocabulary: VocabularyInput) -> Tensor:
@@ -250,6 +268,14 @@ class Predictor:
         self._require_categories()
         self.model.tasks.only(task)
         return as_vocabulary(vocabulary, stuff)
+
+    def _with_background(self, categories: Vocabulary, background_prompts: BackgroundInput) -> Vocabulary:
+        """The categories with the background prompts of an argument, see `predict`."""
+        if background_prompts is None:
+            return with_background_prompts(categories, self.cfg.MODEL.MASQCLIP.TEXT.BACKGROUND_PROMPTS)
+        if isinstance(background_prompts, str):
+            return with_background_prompts(replace(categories, background_prompts=()), background_prompts)
+        return replace(categories, background_prompts=tuple(background_prompts))
 
     def _require_categories(self) -> None:
         missing = [name for name in _MODEL_INTERFACE if not hasattr(self.model, name)]

@@ -6,7 +6,9 @@ import glob
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -16,7 +18,7 @@ from .predictor import Predictor
 from .segmentation import Segmentation
 from .vocabulary import Vocabulary
 
-_MAX_NAMES = 10  # categories in a line about an image without segments
+_MAX_NAMES = 10  # in a list of names in the line about an image
 
 SAMPLES = Path(__file__).resolve().parent / "shapes" / "samples"
 """Folder of images in the categories of Shapes."""
@@ -28,7 +30,8 @@ def segment_files(
     targets: Sequence[Path],
     vocabulary: Vocabulary,
     task: str = "panoptic",
-    confidence_threshold: float = 0.0,
+    confidence_threshold: float | None = None,
+    **settings: Any,
 ) -> None:
     """Segment each image and print a line about it; a file that cannot be read does not stop the others.
 
@@ -36,7 +39,9 @@ def segment_files(
         predictor: the model.
         inputs: image files.
         targets: output file of each input, see `write_result`.
-        vocabulary, task, confidence_threshold: see `Predictor`.
+        vocabulary, task: see `Predictor`.
+        confidence_threshold: see `Predictor`; None: 0, but instances are drawn from 0.3 on.
+        settings: further arguments of `Predictor.__call__`, such as `unknown_threshold`.
 
     Raises:
         ValueError: after all images, if some of them failed; the errors are printed to stderr as they occur.
@@ -44,13 +49,15 @@ def segment_files(
     failures = []
     for path, target in zip(inputs, targets, strict=True):
         try:
-            result = predictor(path, vocabulary, task=task, confidence_threshold=confidence_threshold)
-            write_result(result, path, target)
+            result = predictor(
+                path, vocabulary, task=task, confidence_threshold=confidence_threshold or 0.0, **settings
+            )
+            write_result(result, path, target, confidence_threshold)
         except (ValueError, OSError, RuntimeError) as error:
             failures.append(path)
             print(error_report(error), end="", file=sys.stderr)
         else:
-            print(f"{target}: {_summary(result)}")
+            print(f"{target}: {_summary(result, confidence_threshold)}")
     if failures:
         if len(failures) == len(inputs):
             raise ValueError("No image was segmented; see the errors above.")
@@ -58,14 +65,25 @@ def segment_files(
         raise ValueError(f"{len(failures)} of {len(inputs)} images failed: {names}. The others are done.")
 
 
-def _summary(result: Segmentation) -> str:
-    """One line: the categories found, or those that were looked for."""
-    if result.segments:
-        labels = ", ".join(dict.fromkeys(segment.label for segment in result.segments))
-        return f"{len(result.segments)} segments ({labels})"
-    names = result.vocabulary.names
+def _summary(result: Segmentation, min_score: float | None) -> str:
+    """One line: the categories found, or those that were looked for, and what background prompts won."""
+    drawn = result.drawn_segments(min_score)
+    labels = ", ".join(dict.fromkeys(segment.label for segment in drawn))
+    if drawn:
+        found = f"{len(drawn)} segments ({labels})"
+    else:
+        found = f"0 segments (none of {_listed(result.vocabulary.names)} was found)"
+    if len(drawn) < len(result.segments):
+        found += f"; {len(result.segments) - len(drawn)} more with lower scores are in the JSON file only"
+    if result.rejected:
+        by_area = sorted(result.rejected, key=lambda region: -region.area)
+        found += f"; without a label: {_listed(list(dict.fromkeys(region.prompt for region in by_area)))}"
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
-    return f"0 segments (none of {', '.join(names[:_MAX_NAMES])}{more} was found)"
+    return f"{', '.join(names[:_MAX_NAMES])}{more}"
 
 
 def find_images(patterns: Sequence[str]) -> list[Path]:
@@ -115,11 +133,18 @@ def label_map_path(target: Path) -> Path:
     return target.with_name(f"{target.stem}_labels.png")
 
 
-def write_result(result: Segmentation, path: Path, target: Path) -> None:
-    """Write the visualization to `target`, and next to it the label map and the segments as JSON."""
+def write_result(result: Segmentation, path: Path, target: Path, min_score: float | None = None) -> None:
+    """Write the visualization of segments from `min_score` on, the label map, and all segments as JSON.
+
+    Args:
+        result: of the image `path`.
+        target: the visualization; the other files stand next to it.
+        min_score: see `Segmentation.drawn_segments`.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(result.draw()).save(target)
-    result.label_image().save(label_map_path(target))
+    shown = replace(result, segments=result.drawn_segments(min_score))
+    Image.fromarray(shown.draw(0.0)).save(target)
+    shown.label_image().save(label_map_path(target))
     files = {"image": str(path), "visualization": str(target), "label_map": str(label_map_path(target))}
     content = {**files, **result.to_dict()}
     target.with_suffix(".json").write_text(json.dumps(content, indent=1), encoding="utf-8")

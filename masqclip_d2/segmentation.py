@@ -15,6 +15,8 @@ from .coco_masks import run_length
 from .vocabulary import Vocabulary
 
 _MIN_DRAWING_SIDE = 480  # pixels, shorter side; smaller images are enlarged, so that labels are legible
+MIN_INSTANCE_SCORE = 0.3
+"""Instances with a lower score are not drawn by default: up to a hundred are ranked per image, most of them wrong."""
 _GOLDEN_RATIO = 0.618034  # step between hues that keeps any number of them apart
 
 
@@ -66,6 +68,27 @@ class Segment:
         }
 
 
+@dataclass(frozen=True)
+class RejectedRegion:
+    """Pixels without a label, since a background prompt wins there.
+
+    Args:
+        prompt: the background prompt.
+        score: its score, in [0, 1].
+        area: number of pixels.
+        box_xyxy: tight box in pixels; x2 and y2 are one past the last pixel.
+    """
+
+    prompt: str
+    score: float
+    area: int
+    box_xyxy: tuple[int, int, int, int]
+
+    def to_dict(self) -> dict:
+        """Plain data: prompt, score, area, box."""
+        return {"prompt": self.prompt, "score": round(self.score, 6), "area": self.area, "box": list(self.box_xyxy)}
+
+
 @dataclass
 class Segmentation:
     """Segments of one image.
@@ -75,12 +98,14 @@ class Segmentation:
         vocabulary: the categories.
         task: "panoptic" or "semantic" (segments do not overlap), or "instance" (they may).
         segments: instances best first, others in the order of the model.
+        rejected: what background prompts won: one entry per prompt; per mask for instances, which may overlap.
     """
 
     image: np.ndarray = field(repr=False)
     vocabulary: Vocabulary = field(repr=False)
     task: str
     segments: list[Segment] = field(default_factory=list)
+    rejected: list[RejectedRegion] = field(default_factory=list)
 
     def label_map(self) -> np.ndarray:
         """(H, W) int32 index into the vocabulary, -1 without a segment; of overlapping segments the best score wins."""
@@ -113,23 +138,35 @@ class Segmentation:
             "task": self.task,
             "vocabulary": list(self.vocabulary.names),
             "segments": [segment.to_dict() for segment in self.segments],
+            "rejected": [region.to_dict() for region in self.rejected],
         }
 
-    def draw(self) -> np.ndarray:
-        """Visualization (H', W', 3) uint8 RGB: the image, enlarged if small, with colored masks, names and scores."""
+    def drawn_segments(self, min_score: float | None = None) -> list[Segment]:
+        """Segments that `draw` draws: with at least this score; None: 0.3 for instances, 0 for others."""
+        if min_score is None:
+            min_score = MIN_INSTANCE_SCORE if self.task == "instance" else 0.0
+        return [segment for segment in self.segments if segment.score >= min_score]
+
+    def draw(self, min_score: float | None = None) -> np.ndarray:
+        """Visualization (H', W', 3) uint8 RGB: the image, enlarged if small, with colored masks, names and scores.
+
+        Args:
+            min_score: see `drawn_segments`.
+        """
         from detectron2.utils.visualizer import ColorMode, Visualizer
 
         shorter = min(self.image.shape[:2])
         scale = max(1.0, _MIN_DRAWING_SIDE / shorter)
         colors = category_colors(len(self.vocabulary), self.vocabulary.colors)
         canvas = Visualizer(self.image, _NO_METADATA, scale=scale, instance_mode=ColorMode.SEGMENTATION)
-        if not self.segments:
+        segments = self.drawn_segments(min_score)
+        if not segments:
             return canvas.output.get_image()
-        labels = [f"{segment.label} {segment.score:.0%}" for segment in self.segments]
+        labels = [f"{segment.label} {segment.score:.0%}" for segment in segments]
         drawing = canvas.overlay_instances(
-            masks=[segment.mask for segment in self.segments],
+            masks=[segment.mask for segment in segments],
             labels=labels,
-            assigned_colors=[colors[segment.category_id] for segment in self.segments],
+            assigned_colors=[colors[segment.category_id] for segment in segments],
             alpha=0.45,
         )
         return drawing.get_image()
@@ -148,6 +185,13 @@ def segments_of(task: str, predictions: Mapping[str, Any], vocabulary: Vocabular
         pixels with confidence 0 belong to none.
     """
     return _SEGMENTS_OF[task](predictions, vocabulary)
+
+
+def rejected_of(task: str, predictions: Mapping[str, Any], vocabulary: Vocabulary) -> list[RejectedRegion]:
+    """What background prompts won in a model's predictions for one image; arguments as of `segments_of`."""
+    found = predictions.get("rejected", {}).get(task, ())
+    prompts = vocabulary.background_prompts
+    return [RejectedRegion(prompts[one.prompt], one.score, one.area, one.box_xyxy) for one in found]
 
 
 def _panoptic_segments(predictions: Mapping[str, Any], vocabulary: Vocabulary) -> list[Segment]:

@@ -111,6 +111,40 @@ def test_masks_of_the_user_become_segments_of_every_task(predictor, image, monke
 
 
 @pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+def test_background_prompts_of_the_argument_the_vocabulary_and_the_configuration(predictor, image, task):
+    encoded = predictor.encode(image, masks=quarters(image))
+    assert not predictor.predict(encoded, "a,b", task=task).rejected  # off by default
+    found = predictor.predict(encoded, "a,b", task=task, background_prompts=("c", "d"), unknown_threshold=0.9)
+    assert found.rejected and {region.prompt for region in found.rejected} <= {"c", "d"}
+    assert sum(region.area for region in found.rejected) == (found.label_map() < 0).sum()
+    assert set(found.to_dict()["rejected"][0]) == {"prompt", "score", "area", "box"}
+    own = Vocabulary(("a", "b"), (True, True), background_prompts=("c", "d"))
+    assert predictor.predict(encoded, own, task=task, unknown_threshold=0.9).to_dict() == found.to_dict()
+    assert not predictor.predict(encoded, own, task=task, background_prompts=()).rejected
+    assert not predictor.predict(encoded, own, task=task, unknown_threshold=0.0).rejected
+    with pytest.raises(ValueError, match="unknown_threshold must lie in"):
+        predictor.predict(encoded, own, task=task, unknown_threshold=2)
+    one_call = predictor(image, own, task=task, masks=quarters(image), unknown_threshold=0.9)
+    assert one_call.to_dict() == found.to_dict()
+
+
+def test_the_configuration_names_the_background_prompts(make_predictor, image, monkeypatch):
+    predictor = make_predictor("MODEL.MASQCLIP.TEXT.BACKGROUND_PROMPTS", "coco_lvis")
+    seen = []
+
+    def predict(encoded, vocabulary, tasks):
+        seen.append(vocabulary.background_prompts)
+        return {"panoptic_seg": (torch.zeros(33, 47, dtype=torch.int32), [])}
+
+    monkeypatch.setattr(predictor.model, "predict", predict)
+    predictor(image, "dog")
+    predictor(image, "dog", background_prompts="")
+    predictor.batch([image], "dog", background_prompts=["a cat"])
+    assert len(seen[0]) > 1000 and "cat" in seen[0] and "dog" not in seen[0]
+    assert seen[1:] == [(), ("a cat",)]
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
 @pytest.mark.parametrize("count", [0, 2])
 def test_pixels_outside_of_the_masks_of_the_user_are_in_no_segment(predictor, image, task, count):
     masks = quarters(image)[:count]

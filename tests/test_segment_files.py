@@ -1,10 +1,12 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from masqclip_d2 import Vocabulary
 from masqclip_d2.segment_files import find_images, segment_files, target_paths
-from masqclip_d2.segmentation import Segmentation
+from masqclip_d2.segmentation import RejectedRegion, Segment, Segmentation
 
 
 def test_inputs_are_files_folders_and_globs(tmp_path):
@@ -42,3 +44,35 @@ def test_words_that_were_asked_for_are_printed_when_none_is_found(tmp_path, caps
 
     segment_files(predictor, [image], [tmp_path / "out.png"], Vocabulary.from_names(names))
     assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("threshold", "drawn", "line"),
+    [(None, 1, "1 segments (dog); 1 more with lower scores are in the JSON file only"), (0.0, 2, "2 segments (dog)")],
+)
+def test_weak_instances_are_in_the_file_only_and_what_was_rejected_is_printed(
+    tmp_path, capsys, monkeypatch, threshold, drawn, line
+):
+    image = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(image)
+    counts = []
+    monkeypatch.setattr(Segmentation, "draw", lambda self, min_score: _count(counts, self.drawn_segments(min_score)))
+
+    def predictor(path, vocabulary, task, confidence_threshold, unknown_threshold):
+        assert unknown_threshold == 0.4 and confidence_threshold == 0.0
+        segments = [Segment("dog", 0, True, score, np.ones((8, 8), bool)) for score in (0.8, 0.2)]
+        rejected = [
+            RejectedRegion(name, 0.5, area, (0, 0, 1, 1)) for name, area in (("sky", 3), ("sea", 5), ("sky", 1))
+        ]
+        return Segmentation(np.zeros((8, 8, 3), np.uint8), vocabulary, task, segments, rejected)
+
+    options = {"unknown_threshold": 0.4}
+    vocabulary = Vocabulary.from_names("dog")
+    segment_files(predictor, [image], [tmp_path / "out.png"], vocabulary, "instance", threshold, **options)
+    assert f"{line}; without a label: sea, sky\n" in capsys.readouterr().out
+    assert counts == [drawn] and len(json.loads((tmp_path / "out.json").read_text())["segments"]) == 2
+
+
+def _count(counts, segments):
+    counts.append(len(segments))
+    return np.zeros((8, 8, 3), np.uint8)

@@ -1,6 +1,8 @@
 """Segments of a model's predictions, and their conversion to JSON, label maps and visualizations."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from detectron2.structures import Instances
 from PIL import Image
 
 from masqclip_d2.coco_masks import from_run_length
-from masqclip_d2.segmentation import Segment, Segmentation, category_colors, segments_of
+from masqclip_d2.segmentation import RejectedRegion, Segment, Segmentation, category_colors, rejected_of, segments_of
 from masqclip_d2.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.from_names("cat,dog", stuff="grass")
@@ -59,9 +61,11 @@ def test_area_and_box():
 
 def test_json_holds_everything_but_the_image():
     segments = [Segment("dog", 1, True, 0.123456789, mask_of([1, 2]))]
-    result = Segmentation(np.zeros((4, 6, 3), dtype=np.uint8), VOCABULARY, "panoptic", segments)
+    rejected = [RejectedRegion("wall", 1 / 3, 4, (0, 0, 1, 4))]
+    result = Segmentation(np.zeros((4, 6, 3), dtype=np.uint8), VOCABULARY, "panoptic", segments, rejected)
     content = json.loads(json.dumps(result.to_dict()))
     [segment] = content.pop("segments")
+    assert content.pop("rejected") == [{"prompt": "wall", "score": 0.333333, "area": 4, "box": [0, 0, 1, 4]}]
     assert content == {"height": 4, "width": 6, "task": "panoptic", "vocabulary": ["cat", "dog", "grass"]}
     assert np.array_equal(from_run_length(segment.pop("rle")), mask_of([1, 2]))
     assert segment == {
@@ -119,8 +123,26 @@ def test_drawings_are_at_least_480_pixels_wide_and_high(hw):
     assert abs(drawing.mean() - 77) < 2
 
 
+def test_instances_are_drawn_from_a_score_of_0_3_on():
+    segments = [Segment("cat", 0, True, score, mask_of([column])) for column, score in enumerate((0.9, 0.3, 0.29))]
+    found = Segmentation(np.zeros((4, 6, 3), np.uint8), VOCABULARY, "instance", segments)
+    assert found.drawn_segments() == segments[:2] and found.drawn_segments(0.0) == segments
+    assert replace(found, task="panoptic").drawn_segments() == segments
+    none_of_them = replace(found, segments=segments[2:])
+    assert np.array_equal(none_of_them.draw(), replace(found, segments=[]).draw())
+    assert not np.array_equal(none_of_them.draw(0.2), none_of_them.draw())
+
+
+def test_rejected_regions_have_the_text_of_their_prompt():
+    vocabulary = replace(VOCABULARY, background_prompts=("wall", "floor"))
+    region = SimpleNamespace(prompt=1, score=0.5, area=3, box_xyxy=(0, 0, 3, 1))
+    predictions = {"rejected": {"panoptic": [region]}}
+    assert rejected_of("panoptic", predictions, vocabulary) == [RejectedRegion("floor", 0.5, 3, (0, 0, 3, 1))]
+    assert rejected_of("semantic", predictions, vocabulary) == rejected_of("semantic", {}, vocabulary) == []
+
+
 def test_the_printed_form_has_no_pixels():
     segment = Segment("cat", 0, True, 0.5, mask_of([0], (400, 600)))
     found = Segmentation(np.zeros((400, 600, 3), np.uint8), VOCABULARY, "panoptic", [segment])
     expected = "Segment(label='cat', category_id=0, isthing=True, score=0.5)"
-    assert repr(found) == f"Segmentation(task='panoptic', segments=[{expected}])"
+    assert repr(found) == f"Segmentation(task='panoptic', segments=[{expected}], rejected=[])"

@@ -48,6 +48,11 @@ class Category:
     synonyms: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def natural_name(self) -> str:
+        """The name, or the first synonym for an artificial name of COCO: "building" for "building-other-merged"."""
+        return self.synonyms[0] if "-" in self.name and self.name not in self.synonyms else self.name
+
 
 _COLUMNS = ("id", "name", "isthing", "color", "novel", "synonyms")
 

@@ -40,7 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s"
     )
-    parser.add_argument("--confidence-threshold", type=float, default=0.0, help="drop segments with a lower score")
+    parser.add_argument(
+        "--confidence-threshold", type=float, default=None, metavar="SCORE",
+        help="drop segments with a lower score; default: none, but instances below 0.3 are not drawn",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-background-prompts", action="store_true",
+        help="let no other names than those given compete; the models for photographs use those of COCO and LVIS",
+    )  # fmt: skip
+    parser.add_argument(
+        "--unknown-threshold", type=float, default=None, metavar="SHARE",
+        help="label a mask or pixel if its category has at least this share of the probability of category and best "
+        "background prompt; default: 0.5, the more probable wins; 0: nothing is left without a label",
+    )  # fmt: skip
     add_import_option(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
 
@@ -69,7 +81,10 @@ def run(args: argparse.Namespace) -> None:
         predictor = Predictor(args.config_file, args.weights, opts=args.opts)
     else:
         predictor = Predictor.from_pretrained(args.model, args.weights, opts=args.opts)
-    segment_files(predictor, inputs, targets, vocabulary, args.task, args.confidence_threshold)
+    settings = {"unknown_threshold": args.unknown_threshold}
+    if args.no_background_prompts:
+        settings["background_prompts"] = ()
+    segment_files(predictor, inputs, targets, vocabulary, args.task, args.confidence_threshold, **settings)
 
 
 main = Command("demo", "Segment images by any category names.", add_arguments, run, _EPILOG)

@@ -32,7 +32,7 @@ from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
 from ..evaluation import SemanticEvaluator, build_evaluator, report_results, tasks_with_ground_truth
 from ..meta_arch.build import model_class
-from ..vocabulary import check_vocabulary_option
+from ..vocabulary import check_vocabulary_option, with_background_prompts
 from .best_checkpoint import BestCheckpoint
 from .console import MetricPrinter
 from .cpu_amp import CpuAMPTrainer, bfloat16_is_native
@@ -186,7 +186,9 @@ class Trainer(DefaultTrainer):
         loader = cls.build_test_loader(cfg, dataset_name)  # reads the set, which completes its metadata
         vocabulary = None
         if isinstance(model, HasVocabulary):
-            vocabulary = vocabulary_of(dataset_name, cfg.MODEL.MASQCLIP.TEXT.VOCABULARY)
+            text = cfg.MODEL.MASQCLIP.TEXT
+            vocabulary = vocabulary_of(dataset_name, text.VOCABULARY)
+            vocabulary = with_background_prompts(vocabulary, text.BACKGROUND_PROMPTS)
             model.set_vocabulary(vocabulary)
         if isinstance(model, HasDetectionLimit):
             model.set_detections_per_image(_detections_per_image(cfg, dataset_name))

@@ -42,6 +42,7 @@ def instance_inference(
     is_thing: Sequence[bool] | None = None,
     topk: int = 100,
     score_threshold: float = 0.0,
+    duplicate_iou: float = 1.0,
 ) -> InstancePredictions:
     """Take the best entries of the proposal x category table (the rules of Mask2Former, which both papers use).
 
@@ -57,6 +58,9 @@ def instance_inference(
         topk: number of table entries to take, at least 1.
         score_threshold: instances with a lower score are left out. Those with a lower class probability, which cannot
             reach it, cost nothing.
+        duplicate_iou: below 1, a proposal occurs once, with its best category, and of two instances whose masks have
+            a higher IoU, at the resolution of the mask logits, the one with the higher score is kept, whatever their
+            categories. 1: nothing is left out, as published.
 
     Returns:
         `InstancePredictions` with N <= min(topk, Q * K).
@@ -71,34 +75,80 @@ def instance_inference(
         raise ValueError(f"is_thing has {len(is_thing)} entries, but class_probs has {num_categories} columns.")
     if topk < 1:
         raise ValueError(f"topk must be at least 1, got {topk}.")
-    table = class_probs.float().flatten()
-    entry_scores, entries = table.topk(min(topk, len(table)))
-    if is_thing is not None:
-        things = torch.tensor(is_thing, dtype=torch.bool, device=entries.device)
-        kept = things[entries % num_categories]
-        entry_scores, entries = entry_scores[kept], entries[kept]
+    entry_scores, entries = _best_entries(class_probs.float(), is_thing, topk, duplicate_iou < 1)
     reachable = entry_scores >= score_threshold
     entry_scores, entries = entry_scores[reachable], entries[reachable]
     queries, classes = entries // max(num_categories, 1), entries % max(num_categories, 1)
 
     # Mask by mask work is done once per proposal, not once per table entry.
     used, position = queries.unique(return_inverse=True)
-    masks, mean_probs, boxes = _binary_masks(output_masks.select(used), position)
+    used_masks = output_masks.select(used)
+    masks, mean_probs, boxes, _ = _binary_masks(used_masks, position)
     scores, order = (entry_scores * mean_probs[position]).sort(descending=True, stable=True)
-    order = order[scores >= score_threshold]
-    scores = scores[: len(order)]
+    kept = scores >= score_threshold
+    if duplicate_iou < 1:
+        kept &= _without_duplicates(_overlaps(used_masks)[position[order]][:, position[order]], duplicate_iou)
+    order, scores = order[kept], scores[kept]
     return InstancePredictions(scores, classes[order], _reordered(masks, order), boxes[position][order])
 
 
-def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Masks of N instances, with the mean of sigmoid(logit) over each mask's pixels and the boxes of U proposals.
+def _best_entries(
+    class_probs: Tensor, is_thing: Sequence[bool] | None, topk: int, one_per_proposal: bool
+) -> tuple[Tensor, Tensor]:
+    """Scores, decreasing, and flat indices of at most `topk` entries of the table `class_probs` (Q, K)."""
+    num_queries, num_categories = class_probs.shape
+    things = None if is_thing is None else torch.tensor(is_thing, dtype=torch.bool, device=class_probs.device)
+    if one_per_proposal and num_categories:
+        allowed = class_probs if things is None else class_probs.masked_fill(~things, -1.0)
+        best, category = allowed.max(dim=1)
+        entries = torch.arange(num_queries, device=best.device) * num_categories + category
+        scores, order = best.topk(min(topk, num_queries))
+        return scores[scores >= 0], entries[order][scores >= 0]
+    table = class_probs.flatten()
+    scores, entries = table.topk(min(topk, len(table)))
+    if things is None:
+        return scores, entries
+    kept = things[entries % num_categories]
+    return scores[kept], entries[kept]
+
+
+def _overlaps(masks: OutputMasks) -> Tensor:
+    """IoU (Q, Q) of the binary masks at the resolution of their logits; 0 with an empty mask."""
+    logits = masks.mask_logits
+    intersections = torch.zeros(len(masks), len(masks), device=masks.device)
+    step = max(1, masks.tile_size // max(1, len(masks) * logits.shape[2]))
+    for first in range(0, logits.shape[1], step):
+        inside = (logits[:, first : first + step] > 0).flatten(1).float()
+        intersections += inside @ inside.T
+    areas = intersections.diagonal()
+    return intersections / (areas[:, None] + areas - intersections).clamp_min(1.0)
+
+
+def _without_duplicates(overlaps: Tensor, limit: float) -> Tensor:
+    """(N,) bool: instances, best first, whose IoU (N, N) with all kept ones before them is at most `limit`."""
+    too_close = (overlaps > limit).cpu()
+    kept = torch.ones(len(overlaps), dtype=torch.bool)
+    for index in range(len(overlaps)):
+        kept[index] = not (too_close[index, :index] & kept[:index]).any()
+    return kept.to(overlaps.device)
+
+
+def measured(masks: OutputMasks) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of sigmoid(logit) over the pixels of each mask (Q,), its area in pixels (Q,) and its box (Q, 4)."""
+    nothing = torch.zeros(0, dtype=torch.int64, device=masks.device)
+    _, mean_probs, boxes, areas = _binary_masks(masks, nothing)
+    return mean_probs, areas.long(), boxes
+
+
+def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Masks of N instances, with the mean of sigmoid(logit) over each mask's pixels, boxes and areas of U proposals.
 
     Args:
         masks: of the U proposals.
         position: (N,) index of each instance's proposal.
 
     Returns:
-        (N, H, W) bool; (U,) float32, 0 for an empty mask; (U, 4) float32, see `boxes_from_masks`.
+        (N, H, W) bool; (U,) float32, 0 for an empty mask; (U, 4) float32, see `boxes_from_masks`; (U,) float32 pixels.
     """
     height, width = masks.output_hw
     device = masks.device
@@ -115,7 +165,8 @@ def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor,
         areas[index] += inside.flatten(1).sum(1)
         rows_occupied[index, rows] |= inside.any(dim=2)
         columns_occupied[index, columns] |= inside.any(dim=1)
-    return binary, sums / (areas + 1e-6), _boxes(rows_occupied, columns_occupied)  # 1e-6 is the published guard
+    means = sums / (areas + 1e-6)  # the published guard
+    return binary, means, _boxes(rows_occupied, columns_occupied), areas
 
 
 def _reordered(masks: Tensor, order: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """Class scores of mask proposals: CLIP's classification, optionally multiplied by the proposer's object score.
 
 In: class logits from visual encoder and text classifier, object scores from the proposer. Out: `ClassScores`, which
-panoptic inference takes; semantic and instance inference take its `probs`.
+panoptic inference takes; semantic and instance inference take its `probs`. Background prompts: `background`.
 
-Shape shorthand: Q mask proposals, K categories, C columns of class logits (categories, background prompts, extra
-class).
+Shape shorthand: Q mask proposals, K categories, N background prompts, C columns of class logits (categories, background
+prompts, extra class).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ class ClassScores:
 
     Args:
         probs: (Q, K) float in [0, 1], one column per category of the vocabulary.
-        reject_probs: (Q,) float in [0, 1], probability of the best alternative that is not a category. Panoptic
-            inference discards a proposal for which it exceeds all of `probs`. None: no proposal is rejected.
+        reject_probs: (Q,) float in [0, 1], probability of the extra class. Panoptic inference discards a proposal for
+            which it exceeds all of `probs`. None: no proposal is discarded.
+        background_probs: (Q, N) float in [0, 1], one column per background prompt; None: there are none.
 
     Raises:
         ValueError: shapes disagree.
@@ -30,6 +31,7 @@ class ClassScores:
 
     probs: Tensor
     reject_probs: Tensor | None = None
+    background_probs: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.probs.dim() != 2:
@@ -39,27 +41,39 @@ class ClassScores:
                 f"reject_probs must have shape ({len(self.probs)},) to go with probs of shape "
                 f"{tuple(self.probs.shape)}, got {tuple(self.reject_probs.shape)}."
             )
+        if self.background_probs is not None and self.background_probs.shape[:-1] != self.probs.shape[:1]:
+            raise ValueError(
+                f"background_probs must have shape ({len(self.probs)}, N) to go with probs of shape "
+                f"{tuple(self.probs.shape)}, got {tuple(self.background_probs.shape)}."
+            )
 
     @classmethod
-    def from_log_probs(cls, log_probs: Tensor, num_categories: int, num_rejecting: int = 0) -> ClassScores:
+    def from_log_probs(
+        cls, log_probs: Tensor, num_categories: int, num_rejecting: int = 0, num_background: int = 0
+    ) -> ClassScores:
         """Split the columns of `class_log_probs`.
 
         Args:
-            log_probs: (Q, C) float; categories come first.
+            log_probs: (Q, C) float: categories, background prompts, columns that reject, further columns, which only
+                take their share of the softmax.
             num_categories: K.
-            num_rejecting: columns after the categories that can reject a proposal; the largest of them counts. Later
-                columns only take their share of the softmax.
+            num_rejecting: columns after the background prompts that can reject a proposal; the largest of them counts.
+            num_background: N.
 
         Raises:
             ValueError: there are no categories, or too few columns.
         """
-        if num_categories < 1 or num_categories + num_rejecting > log_probs.shape[-1]:
+        first = num_categories + num_background
+        if num_categories < 1 or first + num_rejecting > log_probs.shape[-1]:
             raise ValueError(
-                f"Expected at least one category and at least {num_categories} + {num_rejecting} columns, got "
+                f"Expected at least one category and at least {first} + {num_rejecting} columns, got "
                 f"{log_probs.shape[-1]} columns and {num_categories} categories."
             )
-        rejecting = log_probs[:, num_categories : num_categories + num_rejecting]
-        return cls(log_probs[:, :num_categories].exp(), rejecting.amax(dim=1).exp() if num_rejecting else None)
+        return cls(
+            log_probs[:, :num_categories].exp(),
+            log_probs[:, first : first + num_rejecting].amax(dim=1).exp() if num_rejecting else None,
+            log_probs[:, num_categories:first].exp() if num_background else None,
+        )
 
 
 def class_log_probs(class_logits: Tensor, object_scores: Tensor | None = None) -> Tensor:

@@ -24,6 +24,9 @@ from .resize import (
     source_rows,
 )
 
+Labels = tuple[Tensor, Tensor]
+"""A column of weights and its score at each pixel; in the order that the function documents."""
+
 
 @dataclass(frozen=True)
 class MaskView:
@@ -34,9 +37,10 @@ class MaskView:
         mask_logits: (Q, h, w) float, covering `padded_hw`.
         padded_hw, image_hw: (height, width) in pixels of the padded input and of the image in its top left corner.
         flipped: the view is flipped left to right.
+        background_probs: (Q, N) in [0, 1] of N background prompts; None: there are none.
 
     Raises:
-        ValueError: Q of the first two disagree, or K = 0.
+        ValueError: Q of probabilities and masks disagree, or K = 0.
     """
 
     class_probs: Tensor
@@ -44,9 +48,12 @@ class MaskView:
     padded_hw: tuple[int, int]
     image_hw: tuple[int, int]
     flipped: bool = False
+    background_probs: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_same_queries(self.class_probs, self.mask_logits)
+        if self.background_probs is not None:
+            check_same_queries(self.background_probs, self.mask_logits)
         if self.class_probs.shape[1] == 0:
             raise ValueError("Semantic inference needs at least one category, got class_probs with 0 columns.")
 
@@ -124,17 +131,68 @@ def semantic_labels(
         labels: (H, W) int64 in [0, K); the lowest category if all scores are equal, such as without proposals.
         scores: (H, W) float32, the score of that category; 0 without proposals.
     """
+    weights = [view.class_probs for view in views]
+    [best] = _best_columns(views, [weights], output_hw, resize_masks_first, tile_size)
+    return best
+
+
+@torch.no_grad()
+def semantic_labels_and_background(
+    views: Sequence[MaskView],
+    output_hw: tuple[int, int],
+    resize_masks_first: bool = True,
+    tile_size: int = TILE_SIZE,
+) -> tuple[Labels, Labels]:
+    """`semantic_labels`, and the same for the background prompts.
+
+    Only background prompts compete that are the best of a proposal, at most as many as there are proposals.
+
+    Args:
+        views: all with `background_probs`, of the same prompts.
+        output_hw, resize_masks_first, tile_size: see `semantic_labels`.
+
+    Returns:
+        (labels, scores) of the categories, and (labels (H, W) int32 in [0, N), scores) of the background prompts.
+    """
+    background = [view.background_probs for view in views if view.background_probs is not None]
+    if len(background) != len(views):
+        raise ValueError("A view of semantic inference has no background_probs.")
+    candidates = torch.cat(background).argmax(dim=1).unique()  # (J,), none without proposals
+    if len(candidates) == 0:
+        candidates = candidates.new_zeros(1)
+    weights = [[view.class_probs for view in views], [probs[:, candidates] for probs in background]]
+    best, (labels, scores) = _best_columns(views, weights, output_hw, resize_masks_first, tile_size)
+    labels = labels.int()
+    return best, (labels.copy_(candidates[labels]), scores)
+
+
+def _best_columns(
+    views: Sequence[MaskView],
+    groups: Sequence[Sequence[Tensor]],
+    output_hw: tuple[int, int],
+    resize_masks_first: bool,
+    tile_size: int,
+) -> list[Labels]:
+    """The best column of each group at each pixel, with its score.
+
+    Args:
+        groups: weights of the masks, for each group and view (Q, columns).
+        views, output_hw, resize_masks_first, tile_size: see `semantic_labels`.
+    """
     step = max(1, tile_size // sum(_elements_per_row(view, output_hw) for view in views))
     best_of_band = _best_of_masks if resize_masks_first else _best_of_maps
     device = views[0].mask_logits.device
-    labels = torch.empty(output_hw, dtype=torch.int64, device=device)
-    scores = torch.empty(output_hw, dtype=torch.float32, device=device)
+    found = [
+        (torch.empty(output_hw, dtype=torch.int64, device=device), torch.empty(output_hw, device=device))
+        for _ in groups
+    ]
     with without_autocast(device):
         for first in range(0, output_hw[0], step):
             rows = (first, min(first + step, output_hw[0]))
-            band = slice(*rows)
-            scores[band], labels[band] = best_of_band(views, output_hw, rows, tile_size)
-    return labels, scores
+            best = best_of_band(views, groups, output_hw, rows, tile_size)
+            for (labels, scores), of_band in zip(found, best, strict=True):
+                scores[rows[0] : rows[1]], labels[rows[0] : rows[1]] = of_band
+    return found
 
 
 def check_same_queries(class_probs: Tensor, mask_logits: Tensor) -> None:
@@ -153,15 +211,25 @@ def _elements_per_row(view: MaskView, output_hw: tuple[int, int]) -> int:
 
 
 def _best_of_masks(
-    views: Sequence[MaskView], output_hw: tuple[int, int], rows: tuple[int, int], tile_size: int
-) -> tuple[Tensor, Tensor]:
-    """Best score and its category, (rows, W), from masks at output size: weighted sums, a few pixels at a time."""
+    views: Sequence[MaskView],
+    groups: Sequence[Sequence[Tensor]],
+    output_hw: tuple[int, int],
+    rows: tuple[int, int],
+    tile_size: int,
+) -> list[Labels]:
+    """Best score and its column for each group, (rows, W), from masks at output size."""
     probs = [
         view.unflip(rows_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw, rows)).sigmoid()
         for view in views
     ]
     pixels = torch.cat(probs).flatten(1).T  # (H * W, Q), Q of all views
-    weights = torch.cat([view.class_probs for view in views]).float() / len(views)  # (Q, K)
+    hw = probs[0].shape[-2:]
+    found = [_best_of_pixels(pixels, torch.cat(list(group)).float() / len(views), tile_size) for group in groups]
+    return [(values.view(hw), labels.view(hw)) for values, labels in found]
+
+
+def _best_of_pixels(pixels: Tensor, weights: Tensor, tile_size: int) -> Labels:
+    """Best score and its column, (P,), of pixels (P, Q) and weights (Q, K): weighted sums, a few pixels at a time."""
     step = max(1, tile_size // weights.shape[1])
     # Categories are the last dimension, along which the maximum is twice as fast. One tile is reused for all pixels,
     # since repeated allocation between small results fragments CPU memory.
@@ -171,33 +239,40 @@ def _best_of_masks(
         some = slice(first, min(first + step, len(pixels)))
         scores = torch.mm(pixels[some], weights, out=tile[: some.stop - some.start])
         torch.max(scores, dim=1, out=(values[some], labels[some]))
-    return values.view(probs[0].shape[-2:]), labels.view(probs[0].shape[-2:])
+    return values, labels
 
 
 def _best_of_maps(
-    views: Sequence[MaskView], output_hw: tuple[int, int], rows: tuple[int, int], tile_size: int
-) -> tuple[Tensor, Tensor]:
-    """Best score and its category, (rows, W), from class maps resized after the sum, a few maps at a time."""
+    views: Sequence[MaskView],
+    groups: Sequence[Sequence[Tensor]],
+    output_hw: tuple[int, int],
+    rows: tuple[int, int],
+    tile_size: int,
+) -> list[Labels]:
+    """Best score and its column for each group, (rows, W), from class maps resized after the sum, a few at a time."""
     bands = [source_rows(view.image_hw[0], output_hw[0], rows) for view in views]
     probs = [
         rows_of_image(view.mask_logits, view.padded_hw, view.image_hw, band).sigmoid()
         for view, band in zip(views, bands, strict=True)
     ]
 
-    def scores_of(first: int, stop: int) -> Tensor:
-        """(stop - first, rows, W)"""
+    def scores_of(weights: Sequence[Tensor]) -> Tensor:
+        """(columns, rows, W) of weights (Q, columns) of each view."""
         maps_of_views = []
-        for view, band, masks in zip(views, bands, probs, strict=True):
-            maps = torch.einsum("qk,qhw->khw", view.class_probs[:, first:stop].float() / len(views), masks)
+        for view, band, masks, of_view in zip(views, bands, probs, weights, strict=True):
+            maps = torch.einsum("qk,qhw->khw", of_view.float() / len(views), masks)
             maps_of_views.append(view.unflip(resize_band(maps, band[0], view.image_hw[0], output_hw, rows)))
         return sum(maps_of_views[1:], start=maps_of_views[0])
 
-    num_categories = views[0].class_probs.shape[1]
     pixels = max((rows[1] - rows[0]) * output_hw[1], *(masks.shape[-2] * masks.shape[-1] for masks in probs))
     step = max(1, tile_size // pixels)
-    values, labels = scores_of(0, step).max(dim=0)
-    for first in range(step, num_categories, step):
-        new_values, new_labels = scores_of(first, first + step).max(dim=0)
-        labels = torch.where(new_values > values, new_labels + first, labels)  # of equal scores, the lower category
-        values = torch.maximum(values, new_values)
-    return values, labels
+
+    def best_of(group: Sequence[Tensor]) -> Labels:
+        values, labels = scores_of([weights[:, :step] for weights in group]).max(dim=0)
+        for first in range(step, group[0].shape[1], step):
+            new_values, new_labels = scores_of([weights[:, first : first + step] for weights in group]).max(dim=0)
+            labels = torch.where(new_values > values, new_labels + first, labels)  # of equal scores, the lower one
+            values = torch.maximum(values, new_values)
+        return values, labels
+
+    return [best_of(group) for group in groups]

@@ -31,7 +31,11 @@ def open_vocabulary_arguments(cfg) -> tuple[dict, VisionTower]:
     arguments = {
         "proposer": build_proposer(cfg),
         "text_classifier": TextClassifier(
-            clip.text, clip.logit_scale, templates=ours.TEXT.TEMPLATES, ensemble=ours.TEXT.ENSEMBLE
+            clip.text,
+            clip.logit_scale,
+            templates=ours.TEXT.TEMPLATES,
+            ensemble=ours.TEXT.ENSEMBLE,
+            background_templates=ours.TEXT.BACKGROUND_TEMPLATES,
         ),
         "tasks": Tasks.from_config(cfg),
         "extra_class": ours.TEST.EXTRA_CLASS or None,

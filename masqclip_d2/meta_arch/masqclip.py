@@ -111,7 +111,7 @@ class MasQCLIP(OpenVocabularySegmenter):
 
     def class_scores(self, log_probs: Tensor, vocabulary: Vocabulary) -> ClassScores:
         """Scores of (Q, C) log probabilities; the extra class takes its share of the softmax and rejects nothing."""
-        return ClassScores.from_log_probs(log_probs, len(vocabulary), len(vocabulary.background_prompts))
+        return ClassScores.from_log_probs(log_probs, len(vocabulary), 0, len(vocabulary.background_prompts))
 
     def losses(self, batched_inputs: list[dict], vocabulary: Vocabulary) -> dict[str, Tensor]:
         """{"loss_ce": scalar}, see `losses.masq_tuning`; masks are compared at the encoder's resolution."""

@@ -152,10 +152,11 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         encoded = self.encode({"image": image.flip(-1) if mirrored else image})
         found = encoded.proposals
         log_probs = self.class_log_probs(encoded.mask_embeddings, found.object_scores, vocabulary)
-        probs = self.class_scores(log_probs, vocabulary).probs
-        return MaskView(probs, found.mask_logits, found.padded_hw, found.image_hw, mirrored)
+        scores = self.class_scores(log_probs, vocabulary)
+        sizes = (found.padded_hw, found.image_hw)
+        return MaskView(scores.probs, found.mask_logits, *sizes, mirrored, scores.background_probs)
 
-    def semantic_predictions(self, views: Sequence[MaskView], output_hw: tuple[int, int]) -> dict[str, Tensor]:
+    def semantic_predictions(self, views: Sequence[MaskView], output_hw: tuple[int, int]) -> dict[str, Any]:
         """Semantic predictions of one image averaged over its views."""
         return semantic_predictions(views, output_hw, self.tasks)
 
@@ -167,7 +168,9 @@ class OpenVocabularySegmenter(ImageEncodingModel):
 
     def class_scores(self, log_probs: Tensor, vocabulary: Vocabulary) -> ClassScores:
         """Scores of (Q, C) log probabilities; background prompts and the extra class can reject a proposal."""
-        return ClassScores.from_log_probs(log_probs, len(vocabulary), log_probs.shape[1] - len(vocabulary))
+        num_background = len(vocabulary.background_prompts)
+        num_rejecting = log_probs.shape[1] - len(vocabulary) - num_background
+        return ClassScores.from_log_probs(log_probs, len(vocabulary), num_rejecting, num_background)
 
     def training_class_logits(self, embeddings: Tensor, vocabulary: Vocabulary, extra_class: str) -> Tensor:
         """(..., K + 1) class logits of mask embeddings (..., E): the categories, and "none of them" as the last."""

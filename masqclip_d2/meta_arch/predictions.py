@@ -8,6 +8,8 @@ Keys of the result, according to the tasks that are on:
                         are the labels; Detectron2's own SemSegEvaluator reads it
     panoptic_seg        ((height, width) int32 segment ids, list of segments: id, category_id, isthing, score, area)
     instances           Instances: pred_masks (N, height, width) bool, pred_boxes, scores, pred_classes
+    rejected            only with background prompts: {task: list of `fusion.Rejected`}. What a background prompt wins
+                        is in no segment and no instance, and has `sem_seg_confidence` 0
 
 Shape shorthand: Q mask proposals, K categories.
 """
@@ -17,17 +19,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..fusion import (
     ClassScores,
+    InstancePredictions,
     MaskView,
     OutputMasks,
+    Rejected,
     instance_inference,
+    instances_without_background,
     panoptic_inference,
+    panoptic_without_background,
     semantic_labels,
     semantic_scores,
+    semantic_without_background,
 )
 from ..structures import MaskProposals
 from .tasks import Tasks
@@ -46,37 +54,72 @@ def fuse(
         tasks: which predictions.
     """
     predictions: dict[str, Any] = {}
-    if tasks.semantic:
-        view = MaskView(scores.probs, proposals.mask_logits, proposals.padded_hw, proposals.image_hw)
-        predictions.update(semantic_predictions([view], output_hw, tasks))
-    if not (tasks.panoptic or tasks.instance or proposals.certain):
-        return predictions
+    rejected: dict[str, list[Rejected]] = {}
+    background = scores.background_probs
     masks = OutputMasks(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, output_hw)
-    if tasks.semantic and proposals.certain:
-        for rows, logits in masks.bands():
-            predictions["sem_seg_confidence"][rows] *= (logits > 0).any(dim=0)
+    if tasks.semantic:
+        sizes = (proposals.padded_hw, proposals.image_hw)
+        view = MaskView(scores.probs, proposals.mask_logits, *sizes, background_probs=background)
+        covered = _covered(masks) if proposals.certain else None
+        predictions.update(semantic_predictions([view], output_hw, tasks, covered))
+        rejected.update(predictions.pop("rejected", {}))
     if tasks.panoptic:
-        predictions["panoptic_seg"] = panoptic_inference(
-            scores, masks, is_thing, tasks.object_threshold, tasks.overlap_threshold
-        )
+        thresholds = (tasks.object_threshold, tasks.overlap_threshold)
+        if background is None:
+            predictions["panoptic_seg"] = panoptic_inference(scores, masks, is_thing, *thresholds)
+        else:
+            *segments, rejected["panoptic"] = panoptic_without_background(
+                scores, masks, is_thing, *thresholds, tasks.unknown_threshold
+            )
+            predictions["panoptic_seg"] = tuple(segments)
     if tasks.instance:
-        predictions["instances"] = _instances(scores.probs, masks, is_thing, tasks)
-    return predictions
+        settings = (tasks.topk, tasks.score_threshold, tasks.duplicate_iou)
+        if background is None:
+            found = instance_inference(scores.probs, masks, is_thing, *settings)
+        else:
+            found, rejected["instance"] = instances_without_background(
+                scores, masks, is_thing, *settings, tasks.unknown_threshold
+            )
+        predictions["instances"] = _instances(found, output_hw)
+    return predictions | ({"rejected": rejected} if background is not None else {})
 
 
-def semantic_predictions(views: Sequence[MaskView], output_hw: tuple[int, int], tasks: Tasks) -> dict[str, Tensor]:
-    """Semantic predictions of one image from one or several views of it, see the module docstring."""
-    labels, confidence = semantic_labels(views, output_hw, tasks.resize_masks_first)
-    predictions = {"sem_seg_labels": labels, "sem_seg_confidence": confidence}
+def semantic_predictions(
+    views: Sequence[MaskView], output_hw: tuple[int, int], tasks: Tasks, covered: Tensor | None = None
+) -> dict[str, Any]:
+    """Semantic predictions of one image from one or several views of it, see the module docstring.
+
+    Args:
+        views, output_hw, tasks: see `fuse` and `semantic_labels`.
+        covered: (height, width) bool, pixels that can have a category; None: all.
+    """
+    predictions: dict[str, Any] = {}
+    if views[0].background_probs is None:
+        labels, confidence = semantic_labels(views, output_hw, tasks.resize_masks_first)
+    else:
+        labels, confidence, rejected = semantic_without_background(
+            views, output_hw, tasks.resize_masks_first, tasks.unknown_threshold, covered
+        )
+        predictions["rejected"] = {"semantic": rejected}
+    if covered is not None:
+        confidence *= covered
+    predictions |= {"sem_seg_labels": labels, "sem_seg_confidence": confidence}
     if tasks.class_maps:
         predictions["sem_seg"] = semantic_scores(views, output_hw, tasks.resize_masks_first)
     return predictions
 
 
-def _instances(class_probs: Tensor, masks: OutputMasks, is_thing: Sequence[bool], tasks: Tasks) -> Instances:
-    found = instance_inference(class_probs, masks, is_thing, tasks.topk, tasks.score_threshold)
+def _covered(masks: OutputMasks) -> Tensor:
+    """(height, width) bool: in at least one of the masks."""
+    covered = torch.zeros(masks.output_hw, dtype=torch.bool, device=masks.device)
+    for rows, logits in masks.bands():
+        covered[rows] = (logits > 0).any(dim=0)
+    return covered
+
+
+def _instances(found: InstancePredictions, output_hw: tuple[int, int]) -> Instances:
     return Instances(
-        masks.output_hw,
+        output_hw,
         pred_masks=found.masks,
         pred_boxes=Boxes(found.boxes_xyxy),
         scores=found.scores,

@@ -23,7 +23,15 @@ class Tasks:
     score_threshold: float = 0.0  # instance: score below which an instance is left out, in [0, 1]
     # semantic: resize masks, then sum them; False: resize class maps (published for models with semantic output only)
     resize_masks_first: bool = True
+    duplicate_iou: float = 1.0  # instance: IoU above which the mask of a better instance is a duplicate, in [0, 1]
+    unknown_threshold: float = 0.5  # of background prompts, in [0, 1], see `fusion.background`
     class_maps: bool = False  # semantic: besides labels also `sem_seg`, which takes K floats per pixel
+
+    def __post_init__(self) -> None:
+        for name in ("duplicate_iou", "unknown_threshold"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {value}.")
 
     @classmethod
     def from_config(cls, cfg) -> Tasks:
@@ -36,6 +44,8 @@ class Tasks:
             overlap_threshold=test.OVERLAP_THRESHOLD,
             topk=cfg.TEST.DETECTIONS_PER_IMAGE,
             resize_masks_first=test.SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE,
+            duplicate_iou=cfg.MODEL.MASQCLIP.TEST.DUPLICATE_IOU,
+            unknown_threshold=cfg.MODEL.MASQCLIP.TEST.UNKNOWN_THRESHOLD,
             class_maps=cfg.MODEL.MASQCLIP.TEST.CLASS_MAPS,
         )
 

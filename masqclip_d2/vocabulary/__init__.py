@@ -1,5 +1,6 @@
 """Vocabularies: category names -> prompts -> text embeddings -> class logits."""
 
+from .background import BACKGROUND_SOURCES, with_background_prompts
 from .dataset_vocabulary import check_vocabulary_option, resolve_vocabulary
 from .io import as_vocabulary, is_vocabulary_name, load_vocabulary, save_vocabulary
 from .shipped import STYLES, in_style, shipped_names
@@ -8,6 +9,7 @@ from .text_classifier import TextClassifier, class_logits
 from .vocabulary import ENSEMBLES, Vocabulary
 
 __all__ = [
+    "BACKGROUND_SOURCES",
     "ENSEMBLES",
     "STYLES",
     "TextClassifier",
@@ -22,4 +24,5 @@ __all__ = [
     "save_vocabulary",
     "shipped_names",
     "text_cache_dir",
+    "with_background_prompts",
 ]

@@ -3,8 +3,10 @@
 | style | prompts of a category | templates | ensemble |
 | --- | --- | --- | --- |
 | maskclip | its name as registered, "sofa, couch" included | none | first |
-| masqclip | its synonyms; natural names for those of COCO that are none, such as "floor-wood" | none | mean |
+| masqclip | its synonyms; natural ones for artificial names of COCO, such as "floor-wood" | none | mean |
 | openseg | OpenSeg's synonyms; LVIS' own synonyms; for Shapes the names | vild_14 | max |
+
+The last two, whose names are labels only, have natural names for COCO: "building" for "building-other-merged".
 
 OpenSeg has no list for PASCAL VOC; its categories take their synonyms from Pascal Context's 59.
 """
@@ -61,7 +63,7 @@ def shipped_vocabulary(list_name: str, style: str) -> Vocabulary:
         synonyms = _openseg_synonyms(list_name, categories)
     groups = base_novel_groups(categories)
     return Vocabulary(
-        tuple(row.name for row in categories),
+        tuple(row.name if style == "maskclip" else row.natural_name for row in categories),
         tuple(row.isthing for row in categories),
         tuple(synonyms),
         groups if all(groups.values()) else {},

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..clip.text_tower import TextTower
 from . import text_cache
+from .background import BACKGROUND_SOURCES, background_pool
 from .prompts import TEMPLATES
 from .vocabulary import ENSEMBLES, Vocabulary, near_match
 
@@ -47,6 +48,7 @@ class TextClassifier(nn.Module):
         templates: name of a set of `prompts.TEMPLATES`. "name": the bare category name, as in both methods.
         ensemble: "first": a category's name alone (MaskCLIP); "mean": all its synonyms (MasQCLIP); "max": the synonym
             with the largest logit.
+        background_templates: name of a set for background prompts; "": that of the categories.
 
     `templates` and `ensemble` are the defaults for vocabularies that have none.
 
@@ -68,13 +70,14 @@ class TextClassifier(nn.Module):
         logit_scale: Tensor | float,
         templates: str = "name",
         ensemble: str = "first",
+        background_templates: str = "",
     ) -> None:
         super().__init__()
-        if templates not in TEMPLATES:
-            raise ValueError(
-                f"No prompt templates named {templates!r}; known: {', '.join(TEMPLATES)}."
-                f"{near_match(templates, TEMPLATES)}"
-            )
+        for name in (templates, background_templates or templates):
+            if name not in TEMPLATES:
+                raise ValueError(
+                    f"No prompt templates named {name!r}; known: {', '.join(TEMPLATES)}.{near_match(name, TEMPLATES)}"
+                )
         if ensemble not in ENSEMBLES:
             raise ValueError(f"ensemble must be one of {', '.join(ENSEMBLES)}; got {ensemble!r}.")
         self.text_encoder = text_encoder
@@ -82,6 +85,7 @@ class TextClassifier(nn.Module):
         self.register_buffer("logit_scale", scale)  # in checkpoints, as it belongs to the text tower
         self.templates = templates
         self.ensemble = ensemble
+        self.background_templates = background_templates
         self._cache: OrderedDict[tuple, tuple[Tensor, Tensor | None]] = OrderedDict()
         self._digest: tuple[tuple, str] | None = None
 
@@ -134,40 +138,68 @@ class TextClassifier(nn.Module):
         texts = self._texts(vocabulary, extra_class)
         text_embeddings, column_of_row = self._embedded(texts)
         logits = class_logits(embeddings, text_embeddings, self.logit_scale)  # (..., T)
-        return logits if column_of_row is None else _largest_of_columns(logits, column_of_row, len(texts.columns))
+        return logits if column_of_row is None else _largest_of_columns(logits, column_of_row, texts.num_columns)
 
     def _texts(self, vocabulary: Vocabulary, extra_class: str | None) -> _Texts:
         ensemble = vocabulary.ensemble or self.ensemble
         templates = vocabulary.templates or self.templates
         columns = tuple((name,) for name in vocabulary.names) if ensemble == "first" else vocabulary.synonyms
-        columns += tuple((prompt,) for prompt in vocabulary.background_prompts)
-        if extra_class:
-            columns += ((extra_class,),)
-        templates = TEMPLATES[templates] if isinstance(templates, str) else templates
-        return _Texts(columns, templates, row_per_synonym=ensemble == "max")
+        chosen = TEMPLATES[templates] if isinstance(templates, str) else templates
+        return _Texts(
+            columns,
+            chosen,
+            row_per_synonym=ensemble == "max",
+            background=vocabulary.background_prompts,
+            background_templates=TEMPLATES[self.background_templates] if self.background_templates else chosen,
+            extra=((extra_class,),) if extra_class else (),
+        )
 
     def _embedded(self, texts: _Texts) -> tuple[Tensor, Tensor | None]:
         """Text embeddings (T, E), and the column of each row (T,) int64, or None if each column has one row."""
         # Versions change when weights are loaded or trained, pointers when the module moves to a device.
         weights = tuple((p.data_ptr(), p._version) for p in self.text_encoder.parameters())
         key = (texts, weights)
-        found = self._cache.pop(key, None)  # added again as the newest; between the two, another thread computes it too
+        found = self._remembered(key)
         if found is None:
             # Tensors created in inference mode cannot be used in training later.
             with torch.inference_mode(False), torch.no_grad():
                 device = self.logit_scale.device
-                rows = self._rows(texts, weights).to(device)
+                rows = self._rows(texts.prompts_of_rows(), texts.templates, weights).to(device)
+                if texts.background:
+                    further = self._background_rows(texts, weights).to(device)
+                    before_extra = len(rows) - len(texts.extra)
+                    rows = torch.cat([rows[:before_extra], further, rows[before_extra:]])
                 column_of_row = texts.column_of_row()
                 is_plain = column_of_row == list(range(len(rows)))
                 found = (rows, None if is_plain else torch.tensor(column_of_row, device=device))
+        self._remember(key, found)
+        return found
+
+    def _remembered(self, key: tuple) -> tuple[Tensor, Tensor | None] | None:
+        return self._cache.pop(key, None)  # added again as the newest; in between, another thread computes it too
+
+    def _remember(self, key: tuple, found: tuple[Tensor, Tensor | None]) -> None:
         self._cache[key] = found
         if len(self._cache) > _CACHE_SIZE:
             self._cache.popitem(last=False)
-        return found
 
-    def _rows(self, texts: _Texts, weights: tuple) -> Tensor:
-        prompts = texts.prompts_of_rows()
-        unit_first = texts.templates != TEMPLATES["name"]
+    def _background_rows(self, texts: _Texts, weights: tuple) -> Tensor:
+        """Unit rows (N, E); prompts of a pool are embedded with all of it, once for all categories."""
+        prompts, rows_of = texts.background, None
+        pool = {prompt: row for row, prompt in enumerate(background_pool(BACKGROUND_SOURCES[0]))}
+        if len(prompts) >= text_cache.LEAST_TEXTS and pool.keys() >= set(prompts):
+            prompts, rows_of = tuple(pool), [pool[prompt] for prompt in prompts]
+        key = ("background", prompts, texts.background_templates, weights)
+        found = self._remembered(key)
+        if found is None:
+            filled = [[_fill(template, prompt) for template in texts.background_templates] for prompt in prompts]
+            found = (self._rows(filled, texts.background_templates, weights), None)
+        self._remember(key, found)
+        return found[0] if rows_of is None else found[0][rows_of]
+
+    def _rows(self, prompts: list[list[str]], templates: tuple[str, ...], weights: tuple) -> Tensor:
+        """A unit row (E,) for each list of filled templates, on any device."""
+        unit_first = templates != TEMPLATES["name"]
         is_trained = any(parameter.requires_grad for parameter in self.text_encoder.parameters())
         if is_trained or sum(map(len, prompts)) < text_cache.LEAST_TEXTS or text_cache.text_cache_dir() is None:
             return self._embed(prompts, unit_first)
@@ -192,24 +224,32 @@ class TextClassifier(nn.Module):
 
 @dataclass(frozen=True)
 class _Texts:
-    """The synonyms of each column of the class logits, and the prompt templates.
+    """The synonyms of each category, the background prompts and the extra class, with their prompt templates.
 
-    `row_per_synonym`: each synonym has a row of text embeddings; False: the synonyms of a column share one row.
+    `row_per_synonym`: each synonym has a row of text embeddings; False: the synonyms of a category share one row.
     """
 
-    columns: tuple[tuple[str, ...], ...]
+    categories: tuple[tuple[str, ...], ...]
     templates: tuple[str, ...]
     row_per_synonym: bool
+    background: tuple[str, ...]
+    background_templates: tuple[str, ...]
+    extra: tuple[tuple[str, ...], ...]
+
+    @property
+    def num_columns(self) -> int:
+        return len(self.categories) + len(self.background) + len(self.extra)
 
     def prompts_of_rows(self) -> list[list[str]]:
-        if self.row_per_synonym:
-            rows = [(synonym,) for synonyms in self.columns for synonym in synonyms]
-        else:
-            rows = self.columns
+        """The filled templates of each row, without background prompts."""
+        columns = (*self.categories, *self.extra)
+        rows = [(synonym,) for synonyms in columns for synonym in synonyms] if self.row_per_synonym else columns
         return [[_fill(template, name) for name in synonyms for template in self.templates] for synonyms in rows]
 
     def column_of_row(self) -> list[int]:
-        rows_of_column = [len(synonyms) if self.row_per_synonym else 1 for synonyms in self.columns]
+        """Column of each row: categories, background prompts, the extra class."""
+        rows_of_column = [len(synonyms) if self.row_per_synonym else 1 for synonyms in self.categories]
+        rows_of_column += [1] * (len(self.background) + len(self.extra))
         return [column for column, count in enumerate(rows_of_column) for _ in range(count)]
 
 

@@ -116,6 +116,21 @@ def test_a_vocabulary_file_has_names_things_and_colors(tiny, tmp_path):
     }.items()
 
 
+def test_background_prompts_and_their_threshold(tiny, tmp_path):
+    file = tmp_path / "vocabulary.yaml"
+    file.write_text("categories: [striped circle]\nbackground_prompts: [shadow, wall]\n")
+    _image(tmp_path / "a.png")
+    head, tail = tiny
+    rejected = {}
+    for options in (["--unknown-threshold", "0.99"], ["--unknown-threshold", "0"], ["--no-background-prompts"]):
+        given = ["--vocab-file", str(file), "--input", str(tmp_path / "a.png"), "--task", "semantic"]
+        main([*given, *head, *options, *tail])
+        rejected[options[-1]] = json.loads((tmp_path / "out" / "a.json").read_text())["rejected"]
+    assert rejected["0"] == rejected["--no-background-prompts"] == []
+    assert {region["prompt"] for region in rejected["0.99"]} <= {"shadow", "wall"}
+    assert sum(region["area"] for region in rejected["0.99"]) == 30 * 40
+
+
 def test_a_shipped_vocabulary(tiny, tmp_path):
     _image(tmp_path / "a.png")
     head, tail = tiny

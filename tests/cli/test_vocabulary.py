@@ -16,7 +16,7 @@ def test_lists_the_shipped_vocabularies(capsys):
 def test_shows_and_writes_one(tmp_path, capsys):
     main(["coco_panoptic/masqclip"])
     shown = capsys.readouterr().out.splitlines()
-    assert len(shown) == 133 and shown[0] == "person" and "tree-merged: tree, trees, palm tree, bushes" in shown
+    assert len(shown) == 133 and shown[0] == "person" and "tree: tree, trees, palm tree, bushes" in shown
     path = tmp_path / "words.yaml"
     main(["coco_panoptic/openseg", str(path)])
     assert load_vocabulary(path) == load_vocabulary("coco_panoptic/openseg")

@@ -47,12 +47,52 @@ def test_permuting_proposals_changes_nothing():
     torch.testing.assert_close(found.scores, permuted.scores)
 
 
+def boxes_of(*columns):
+    """Masks of 4 x 20 pixels that cover these ranges of columns."""
+    mask_logits = torch.full((len(columns), 4, 20), -CONFIDENT)
+    for mask, (first, stop) in zip(mask_logits, columns, strict=True):
+        mask[:, first:stop] = CONFIDENT
+    return mask_logits
+
+
+def test_of_duplicates_the_best_is_kept():
+    """The second mask is 9/10 of the first, the third half of it."""
+    masks = boxes_of((0, 10), (0, 9), (0, 5), (0, 8))
+    probs = torch.tensor([[0.3, 0.6], [0.7, 0.2], [0.5, 0.1], [0.1, 0.4]])
+    # IoU of masks 1 and 2: 0.9, of 2 and 4: 0.89, of 1 and 4: 0.8
+    kept = instance_inference(probs, masks, duplicate_iou=0.85)
+    assert kept.classes.tolist() == [0, 0] and kept.masks.sum((1, 2)).tolist() == [36, 20]
+    torch.testing.assert_close(kept.scores, torch.tensor([0.7, 0.5]))
+    best_of_each = instance_inference(probs, masks, duplicate_iou=0.95)
+    assert best_of_each.classes.tolist() == [0, 1, 0, 1]  # a proposal occurs once, with its best category
+    assert len(instance_inference(probs, masks)) == 8
+    things = instance_inference(probs, masks, [False, True], duplicate_iou=0.95)
+    assert things.classes.tolist() == [1, 1, 1, 1]
+    torch.testing.assert_close(things.scores, torch.tensor([0.6, 0.4, 0.2, 0.1]))
+    assert len(instance_inference(probs, masks, [False, False], duplicate_iou=0.95)) == 0
+
+
+def test_duplicates_of_random_masks_are_those_of_every_pair():
+    torch.manual_seed(3)
+    masks = torch.randn(5, 1, 9, 11).add(torch.randn(5, 4, 9, 11) * 0.3).flatten(0, 1)  # five groups of similar masks
+    probs = torch.rand(20, 3)
+    found = instance_inference(probs, masks, duplicate_iou=0.6)
+    inside = found.masks.flatten(1).float()
+    overlap = inside @ inside.T
+    areas = inside.sum(1)
+    iou = overlap / (areas[:, None] + areas - overlap)
+    assert 5 <= len(found) < 20 and (iou - torch.eye(len(found))).max() <= 0.6
+    every = instance_inference(probs, masks, duplicate_iou=0.999)
+    assert len(every) == 20 and set(found.scores.tolist()) <= set(every.scores.tolist())
+
+
 @pytest.mark.parametrize("num_queries, num_categories", [(0, 3), (0, 1), (4, 1)])
 def test_no_proposals_and_one_category(num_queries, num_categories):
     probs, mask_logits = torch.rand(num_queries, num_categories), torch.randn(num_queries, 3, 5)
     for is_thing in (None, [True] * num_categories):
         found = instance_inference(probs, mask_logits, is_thing, topk=100)
         assert len(found) == num_queries
+        assert len(instance_inference(probs, mask_logits, is_thing, duplicate_iou=0.999)) == num_queries
         assert found.masks.shape == (num_queries, 3, 5) and found.masks.dtype == torch.bool
         assert found.boxes_xyxy.shape == (num_queries, 4)
 

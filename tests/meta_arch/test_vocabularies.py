@@ -44,13 +44,13 @@ def make(tmp_path, monkeypatch):
     return make
 
 
-def predict(model, vocabulary):
+def predict(model, vocabulary, tasks=None):
     """Predictions for an image of four quarters, each of which is a mask."""
     masks = torch.zeros(4, 8, 8, dtype=torch.bool)
     for index in range(4):
         masks[index, 4 * (index // 2) :, 4 * (index % 2) :][:4, :4] = True
     encoded = model.encode({"image": random_image(8, 8)}, MaskProposals.from_binary_masks(masks))
-    return model.predict(encoded, vocabulary)
+    return model.predict(encoded, vocabulary, tasks)
 
 
 @pytest.mark.parametrize("name", ["MaskCLIP", "MasQCLIP", "ClipBaseline"])
@@ -62,9 +62,53 @@ def test_background_prompts_take_their_share_of_the_softmax(make, name, extra):
     all_probs = LOGITS[:, : 5 if extra else 4].softmax(1)
     torch.testing.assert_close(scores, all_probs[:, :2])
     found = predict(model, vocabulary)
-    assert found["sem_seg_labels"].max() <= 1 and found["instances"].pred_classes.tolist() == [0] * 4
-    expected = all_probs[:, 0].sort(descending=True).values
+    assert found["sem_seg_labels"].max() <= 1 and found["instances"].pred_classes.tolist() == [0] * 2
+    expected = all_probs[[0, 2], 0].sort(descending=True).values  # the second mask is a shadow, the fourth a hand
     torch.testing.assert_close(found["instances"].scores.sort(descending=True).values, expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
+def test_what_background_prompts_win_is_unlabelled_and_listed_in_every_task(make, task):
+    model, vocabulary = make("MaskCLIP")
+    found = predict(model, vocabulary, replace(model.tasks.only(task), score_threshold=0.01))
+    rejected = {(one.prompt, one.box_xyxy) for one in found["rejected"][task]}
+    assert rejected == {(0, (4, 0, 8, 4)), (1, (4, 4, 8, 8))} and set(found["rejected"]) == {task}
+    assert all(one.area == 16 for one in found["rejected"][task])
+    probs = LOGITS[:, :4].softmax(1)
+    scores = {one.prompt: one.score for one in found["rejected"][task]}
+    assert scores == {0: pytest.approx(probs[1, 2].item(), abs=2e-3), 1: pytest.approx(probs[3, 3].item(), abs=2e-3)}
+    if task == "semantic":
+        labelled = found["sem_seg_confidence"] > 0
+    elif task == "panoptic":
+        labelled = found["panoptic_seg"][0] > 0
+    else:
+        labelled = found["instances"].pred_masks.any(dim=0)
+    assert labelled[:, :4].all() and not labelled[:, 4:].any()
+
+
+@pytest.mark.parametrize("task", ["panoptic", "semantic", "instance"])
+@pytest.mark.parametrize(("threshold", "expected"), [(0.0, 0), (0.25, 1), (0.5, 2), (0.99, 4)])
+def test_the_unknown_threshold_says_how_sure_a_category_must_be(make, task, threshold, expected):
+    """Shares of the category: 0.95, 0.27, 0.88 and 0.12."""
+    model, vocabulary = make("MaskCLIP")
+    tasks = replace(model.tasks.only(task), unknown_threshold=threshold)
+    found = predict(model, vocabulary, tasks)["rejected"][task]
+    assert sum(one.area for one in found) == 16 * expected
+
+
+def test_a_rejected_mask_keeps_its_pixels_from_masks_behind_it(make):
+    """Quarter 2 is a shadow; a weaker mask of a cat that covers everything does not get it."""
+    model, vocabulary = make("MaskCLIP")
+    masks = torch.ones(2, 8, 8, dtype=torch.bool)
+    masks[1, 4:] = False
+    encoded = model.encode({"image": random_image(8, 8)}, MaskProposals.from_binary_masks(masks))
+    probs = torch.tensor([[0.4, 0.1, 0.1, 0.1], [0.1, 0.1, 0.7, 0.1]])
+    model.class_log_probs = lambda *_arguments: probs.log()
+    found = model.predict(encoded, vocabulary)
+    ids, [cat] = found["panoptic_seg"]
+    assert cat["area"] == 32 and cat["id"] == 1 and not ids[:4].any() and (ids[4:] == 1).all()
+    assert [(one.prompt, one.area) for one in found["rejected"]["panoptic"]] == [(0, 32)]
+    assert torch.equal(found["sem_seg_confidence"] > 0, ids > 0)
 
 
 def kept(model, vocabulary):
@@ -93,7 +137,11 @@ def test_background_prompts_reject_panoptic_segments(make, name, extra, backgrou
 def test_no_masks(make):
     model, vocabulary = make("MasQCLIP", "background")
     scores = model.class_scores(model.class_log_probs(torch.zeros(0, 16), torch.ones(0), vocabulary), vocabulary)
-    assert scores.probs.shape == (0, 2) and scores.reject_probs.shape == (0,)
+    assert scores.probs.shape == (0, 2) and scores.background_probs.shape == (0, 2) and scores.reject_probs is None
+    encoded = model.encode({"image": random_image(8, 8)}, MaskProposals.from_binary_masks(torch.zeros(0, 8, 8) > 0))
+    found = model.predict(encoded, vocabulary)
+    assert found["rejected"] == {"semantic": [], "panoptic": [], "instance": []}
+    assert not found["sem_seg_confidence"].any()
 
 
 def test_background_prompts_in_training_count_as_none(make):

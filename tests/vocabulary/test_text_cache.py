@@ -1,11 +1,14 @@
 import logging
 import os
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from masqclip_d2.vocabulary import TextClassifier, Vocabulary, text_cache, text_cache_dir
+from masqclip_d2.vocabulary import TextClassifier, Vocabulary, text_cache, text_cache_dir, with_background_prompts
+from masqclip_d2.vocabulary.background import background_pool
 
 MANY = Vocabulary.from_names([f"word {index}|thing {index}" for index in range(text_cache.LEAST_TEXTS)])
 
@@ -157,3 +160,51 @@ def test_cache_folder(monkeypatch, environment, expected):
 
 def test_tests_do_not_use_the_users_cache():
     assert not text_cache_dir().is_relative_to(Path.home())
+
+
+class CountingTower(nn.Module):
+    """A `TextTower` for texts of any length; counts them in `embedded`."""
+
+    output_dim = 24
+
+    def __init__(self):
+        super().__init__()
+        self.embedded = []
+
+    def encode(self, texts):
+        self.embedded.append(len(texts))
+        rows = [torch.randn(24, generator=torch.Generator().manual_seed(zlib.crc32(text.encode()))) for text in texts]
+        return torch.stack(rows)
+
+    def content_digest(self):
+        return "counting"
+
+
+def test_background_prompts_of_the_pool_are_embedded_once_for_all_categories(folder):
+    """With one template, whatever that of the categories is; the categories do not change their file."""
+    tower = CountingTower()
+    two, other = (with_background_prompts(Vocabulary.from_names(names), "coco_lvis") for names in ("dog,ball", "sofa"))
+    pool = len(background_pool("coco_lvis"))
+    options = {"templates": "vild_14", "background_templates": "single"}
+    first = TextClassifier(tower, 100.0, **options)
+    rows = first.text_embeddings(two, "other")
+    assert tower.embedded == [3 * 14, pool] and len(files(folder)) == 1  # few texts of categories are not cached
+    first.text_embeddings(other)
+    assert tower.embedded == [3 * 14, pool, 14]
+    again = start(tower, two, **options)
+    assert tower.embedded == [3 * 14, pool, 14, 2 * 14] and torch.equal(again[2:], rows[2:-1])
+    some = [0, 7, len(two.background_prompts) - 1]
+    plain = Vocabulary.from_names([f"a photo of a {two.background_prompts[index]}." for index in some])
+    expected = TextClassifier(tower, 100.0, ensemble="mean").text_embeddings(plain)
+    torch.testing.assert_close(rows[2:-1][some], expected)
+    assert len(rows) == 2 + len(two.background_prompts) + 1
+
+
+def test_background_prompts_have_the_templates_of_the_categories_by_default(tower):
+    vocabulary = Vocabulary(("dog",), (True,), background_prompts=("a wall",))
+    plain = Vocabulary.from_names("dog,a wall")
+    for templates in ("single", "name"):
+        own = TextClassifier(tower, 100.0, templates=templates)
+        torch.testing.assert_close(own.text_embeddings(vocabulary), own.text_embeddings(plain))
+    with pytest.raises(ValueError, match="No prompt templates named 'singel'.*Did you mean"):
+        TextClassifier(tower, 100.0, background_templates="singel")
