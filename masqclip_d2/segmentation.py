@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from .coco_masks import run_length
+from .label_fonts import fonts_of_characters, use_fonts
 from .vocabulary import Vocabulary
 
 _MIN_DRAWING_SIDE = 480  # pixels, shorter side; smaller images are enlarged, so that labels are legible
@@ -163,12 +164,18 @@ class Segmentation:
         if not segments:
             return canvas.output.get_image()
         labels = [f"{segment.label} {segment.score:.0%}" for segment in segments]
-        drawing = canvas.overlay_instances(
+        has_own_fonts = hasattr(canvas, "font_of_character")  # not in the real Detectron2, which uses matplotlib
+        fonts = fonts_of_characters(labels, bitmaps=has_own_fonts)
+        if has_own_fonts:
+            canvas.font_of_character = fonts
+        drawing: Any = canvas.overlay_instances(
             masks=[segment.mask for segment in segments],
             labels=labels,
             assigned_colors=[colors[segment.category_id] for segment in segments],
             alpha=0.45,
         )
+        if fonts and not has_own_fonts:
+            use_fonts(drawing.ax.texts, fonts.values())
         return drawing.get_image()
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import colorsys
-import functools
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFont
+from PIL import Image
 
 from .file_io import PathManager
 
@@ -75,14 +73,6 @@ def rgb_255(color: Color) -> tuple[int, int, int]:
         color = to_rgb(color)
     red, green, blue = (round(float(value) * 255) for value in color)
     return red, green, blue
-
-
-@functools.lru_cache
-def font_of_height(pixels: int) -> ImageFont.FreeTypeFont:
-    # Category names are free text: this font, part of matplotlib, has more letters than Pillow's default.
-    import matplotlib
-
-    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), pixels)
 
 
 def read_array(path: str) -> np.ndarray:

@@ -6,7 +6,7 @@ metadata colors are RGB in 0..255.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, unique
 from typing import Any
 
@@ -17,7 +17,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ._drawing import (
     Color,
-    font_of_height,
     largest_first,
     own_color,
     place_inside,
@@ -26,6 +25,7 @@ from ._drawing import (
     text_labels,
     to_numpy,
 )
+from ._text_line import TextLine
 
 __all__ = ["ColorMode", "VisImage", "Visualizer"]
 
@@ -77,6 +77,9 @@ class Visualizer:
         metadata: of the dataset; thing_classes, thing_colors, stuff_classes, stuff_colors are used if present.
         scale: scale factor of the output.
         font_size_scale: factor of the size of all labels.
+
+    `font_of_character` may be set to font files of characters that the default font, DejaVu Sans, lacks; the real
+    Detectron2 does not have it.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Visualizer:
         self._instance_mode = instance_mode
         pixels = np.sqrt(self.output.height * self.output.width)
         self._font_pixels = max(pixels / _PIXELS_PER_FONT_PIXEL, _MIN_FONT_PIXELS) * font_size_scale
+        self.font_of_character: Mapping[str, str] = {}
         self._label_boxes: list[tuple[float, float, float, float]] = []
 
     def draw_instance_predictions(self, predictions: Instances) -> VisImage:
@@ -310,20 +314,18 @@ class Visualizer:
             color: text color, lightened for contrast.
         """
         pixels = self._font_pixels if font_size is None else font_size * self.output.scale
-        font = font_of_height(max(1, round(pixels)))
-        left, top, right, bottom = font.getbbox(text)
+        line = TextLine(text, max(1, round(pixels)), self.font_of_character)
         pad = max(1, round(pixels / 8))
-        width, height = right - left + 2 * pad, bottom - top + 2 * pad
+        width, height = (side + 2 * pad for side in line.size)
         x, y = (float(value) * self.output.scale for value in position)
         if horizontal_alignment == "center":
             x -= width / 2
         x = min(max(x, 0), max(self.output.width - width, 0))
         y = self._free_height(x, min(max(y, 0), max(self.output.height - height, 0)), width, height)
         self._label_boxes.append((x, y, x + width, y + height))
-        draw = self._draw()
-        draw.rectangle([x, y, x + width - 1, y + height - 1], fill=_LABEL_BACKGROUND)
+        self._draw().rectangle([x, y, x + width - 1, y + height - 1], fill=_LABEL_BACKGROUND)
         light = tuple(160 + value * 95 // 255 for value in rgb_255(color))
-        draw.text((x + pad - left, y + pad - top), text, font=font, fill=light)
+        line.draw(self.output.canvas, x + pad, y + pad, light)
         return self.output
 
     def _label_mask(self, text: str, mask: np.ndarray, color: Color) -> None:
