@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from .checkpoint import StrictCheckpointer
+from .checkpoint import build_with_weights
 from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
@@ -97,8 +97,7 @@ class Predictor:
         cfg.freeze()
         fetch_required_weights(cfg)
         self.cfg = cfg
-        self.model: Any = build_model(cfg).eval()
-        StrictCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        self.model: Any = build_with_weights(lambda: build_model(cfg).eval(), cfg.MODEL.WEIGHTS)
         self._augmentations = evaluation_augmentations(cfg)
         self._toy = ToyNotice() if cfg.MODEL.MASQCLIP.CLIP.NAME == TOY_CLIP else None
 

@@ -107,11 +107,17 @@ def _state_dict_entry(content: Any) -> str | None:
 
 
 def _read_safetensors(path: Path) -> dict:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+        tensors = {}
+        for name in names:
+            # A tensor is a view of the mapped file. With a mapping of its own its memory is free once it is copied.
+            with safe_open(path, framework="pt") as file:
+                tensors[name] = file.get_tensor(name)
+        return tensors
     except SafetensorError as error:
         raise ValueError(_unreadable(path, error)) from error
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import write_safetensors
+from ..checkpoint import SkippedInitialization, write_safetensors
 from .architecture import ClipArchitecture
 from .eva_transformer import EvaVisionTransformer
 from .preprocessing import ClipPreprocessing
@@ -79,8 +79,10 @@ class ClipModel(nn.Module):
         visual = {f"visual.{name}": tensor for name, tensor in self.visual.state_dict().items()}
         return {**visual, **self.text.state_dict(), "logit_scale": self.log_logit_scale.detach()}
 
-    def load_openai_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy all weights from `tensors` in OpenAI's names, any floating dtype.
+    def load_openai_state_dict(self, tensors: MutableMapping[str, Tensor]) -> None:
+        """Move all weights out of `tensors`, in OpenAI's names and of any floating dtype.
+
+        `tensors` is empty afterwards: the weights are never in memory twice.
 
         Raises:
             ValueError: a name is missing or unexpected, or a shape differs.
@@ -99,7 +101,7 @@ class ClipModel(nn.Module):
             )
         with torch.no_grad():
             for name, tensor in own.items():
-                tensor.copy_(tensors[name])
+                tensor.copy_(tensors.pop(name))
 
 
 def _vision_tower(
@@ -173,7 +175,8 @@ def load_clip(
     known_sizes = {**weights.known_sizes, **(architecture or {})}
     try:
         sizes = ClipArchitecture.from_state_dict(weights.tensors, known_sizes)
-        model = ClipModel(sizes, preprocessing or weights.preprocessing, pretrained=True)
+        with SkippedInitialization(writes_zeros=False):  # loading is strict, so nothing stays without values
+            model = ClipModel(sizes, preprocessing or weights.preprocessing, pretrained=True)
         model.load_openai_state_dict(weights.tensors)
     except ValueError as error:
         raise ValueError(f"CLIP weights {name_or_path}: {error}") from error

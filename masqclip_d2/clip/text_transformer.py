@@ -6,12 +6,15 @@ Shape shorthand: T texts, L context length, D width, E embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .text_tower import module_digest
-from .tokenizer import ClipTokenizer
+from .tokenizer import TOKENIZER_VERSION, ClipTokenizer
+from .vision_transformer import ResidualAttentionBlock, Transformer
 
 
 class ClipTextTransformer(nn.Module):
@@ -27,8 +30,6 @@ class ClipTextTransformer(nn.Module):
         activation: "quick_gelu" (OpenAI's weights) or "gelu".
     """
 
-    causal_mask: Tensor  # (L, L) float, added to the attention scores
-
     def __init__(
         self,
         *,
@@ -41,28 +42,19 @@ class ClipTextTransformer(nn.Module):
         activation: str = "quick_gelu",
     ) -> None:
         super().__init__()
-        from open_clip.transformer import QuickGELU, TextTransformer
-
-        tower = TextTransformer(
-            context_length=context_length,
-            vocab_size=vocab_size,
-            width=width,
-            heads=heads,
-            layers=layers,
-            output_dim=output_dim,
-            act_layer={"quick_gelu": QuickGELU, "gelu": nn.GELU}[activation],
-        )
         self.tokenizer = ClipTokenizer(vocab_size, context_length)
         self.heads = heads
         self.activation = activation
         self.output_dim = output_dim
-        # The parts are attributes of this module, so that their names are OpenAI's, without a prefix "tower.".
-        self.token_embedding = tower.token_embedding
-        self.positional_embedding = tower.positional_embedding
-        self.transformer = tower.transformer
-        self.ln_final = tower.ln_final
-        self.text_projection = tower.text_projection
-        self.register_buffer("causal_mask", tower.attn_mask, persistent=False)
+        self.token_embedding = nn.Embedding(vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(context_length, width))
+        self.transformer = Transformer(width, layers, heads, 4 * width, activation)
+        self.ln_final = nn.LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.empty(width, output_dim))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.text_projection, std=width**-0.5)
+        self.transformer.reset_parameters((2 * width) ** -0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embed tokenized texts.
@@ -76,7 +68,8 @@ class ClipTextTransformer(nn.Module):
         """
         length = tokens.shape[1]
         hidden = self.token_embedding(tokens) + self.positional_embedding[:length]  # (T, L', D)
-        hidden = self.transformer(hidden, attn_mask=self.causal_mask[:length, :length])
+        for block in self.transformer.resblocks:
+            hidden = _causal(cast("ResidualAttentionBlock", block), hidden)
         end = tokens.argmax(dim=-1)  # the end-of-text token has the largest id
         hidden = hidden[torch.arange(len(tokens), device=tokens.device), end]  # (T, D)
         return self.ln_final(hidden) @ self.text_projection
@@ -98,6 +91,10 @@ class ClipTextTransformer(nn.Module):
 
     def content_digest(self) -> str:
         """Hash of weights, sizes and tokenizer."""
-        import open_clip
+        return module_digest(self, self.tokenizer.vocab_size, self.heads, self.activation, TOKENIZER_VERSION)
 
-        return module_digest(self, self.tokenizer.vocab_size, self.heads, self.activation, open_clip.__version__)
+
+def _causal(block: ResidualAttentionBlock, hidden: Tensor) -> Tensor:
+    """A block in which no token attends to later ones."""
+    inputs = block.attention_inputs(hidden)
+    return block.finish(hidden, F.scaled_dot_product_attention(*inputs[1:], is_causal=True))

@@ -1,4 +1,4 @@
-"""CLIP's byte-pair tokenizer (open_clip's SimpleTokenizer), with a smaller vocabulary for small text towers.
+"""CLIP's byte-pair tokenizer, with a smaller vocabulary for small text towers.
 
 Shape shorthand: T texts, L context length.
 """
@@ -6,20 +6,22 @@ Shape shorthand: T texts, L context length.
 from __future__ import annotations
 
 import gzip
-import io
+import html
+import importlib.util
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from open_clip.tokenizer import SimpleTokenizer
-
+TOKENIZER_VERSION = 1
+"""Part of the key of cached text embeddings; to be raised when token ids change."""
+_END_OF_WORD = "</w>"
 # Tokens that are not merges: 256 bytes, the same 256 at the end of a word, start of text and end of text.
 _TOKENS_WITHOUT_MERGES = 514
-_FULL_VOCAB_SIZE = 49_408  # of published weights; open_clip's tokenizer has no more
+_FULL_VOCAB_SIZE = 49_408  # of published weights; the file of merges has more
 
 
 class ClipTokenizer:
@@ -66,22 +68,95 @@ class ClipTokenizer:
         return len(self._encode(text))
 
     def _encode(self, text: str) -> list[int]:
-        tokenizer = _simple_tokenizer(self.vocab_size)
-        return [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
+        encoding = _encoding(self.vocab_size)
+        return [encoding.start_id, *encoding.encode(text), encoding.end_id]
+
+
+class BytePairEncoding:
+    """Text -> ids of byte pairs, with the merges that belong to CLIP (Sennrich et al., 2016, on bytes).
+
+    Ids are: 256 bytes, 256 bytes at the end of a word, merges in their order, start of text, end of text.
+
+    Args:
+        merges: pairs of symbols, most frequent first.
+    """
+
+    def __init__(self, merges: Sequence[tuple[str, str]]) -> None:
+        import regex
+
+        self._symbol_of_byte = _printable_bytes()
+        symbols = [*self._symbol_of_byte.values()]
+        symbols += [symbol + _END_OF_WORD for symbol in symbols]
+        symbols += ["".join(pair) for pair in merges]
+        self._ids = {symbol: index for index, symbol in enumerate(symbols)}
+        self._rank = {pair: rank for rank, pair in enumerate(merges)}
+        self.start_id, self.end_id = len(symbols), len(symbols) + 1
+        special = {"<start_of_text>": self.start_id, "<end_of_text>": self.end_id}
+        self._ids_of_word: dict[str, list[int]] = {text: [index] for text, index in special.items()}
+        # Contractions, letters, single digits, and anything else between spaces.
+        words = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+        self._words = regex.compile("|".join([*special, words]), regex.IGNORECASE)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text without start and end."""
+        return [index for word in self._words.findall(_cleaned(text)) for index in self._encode_word(word)]
+
+    def _encode_word(self, word: str) -> list[int]:
+        if word not in self._ids_of_word:
+            symbols = [self._symbol_of_byte[byte] for byte in word.encode("utf-8")]
+            symbols[-1] += _END_OF_WORD
+            while len(symbols) > 1:
+                best = min(pairwise(symbols), key=lambda pair: self._rank.get(pair, len(self._rank)))
+                if best not in self._rank:
+                    break
+                symbols = _merged(symbols, best)
+            self._ids_of_word[word] = [self._ids[symbol] for symbol in symbols]
+        return self._ids_of_word[word]
+
+
+def _merged(symbols: Sequence[str], pair: tuple[str, str]) -> list[str]:
+    """`symbols` with each occurrence of `pair`, from the left, as one symbol."""
+    result, index = [], 0
+    while index < len(symbols):
+        found = tuple(symbols[index : index + 2]) == pair
+        result.append("".join(pair) if found else symbols[index])
+        index += 2 if found else 1
+    return result
+
+
+def _printable_bytes() -> dict[int, str]:
+    """A printable character for each byte, in the order of their ids: printable bytes, then the others from 256 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + index) for index, byte in enumerate(others)}
+
+
+def _cleaned(text: str) -> str:
+    """Lower case, with repaired encoding, without HTML entities and repeated spaces, as in CLIP's training."""
+    import ftfy
+
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
 
 
 @lru_cache(maxsize=4)
-def _simple_tokenizer(vocab_size: int) -> SimpleTokenizer:
-    """open_clip's tokenizer with as many of CLIP's merges as fit into `vocab_size`. Shared, so that models pickle."""
-    from open_clip.tokenizer import SimpleTokenizer, default_bpe
-
+def _encoding(vocab_size: int) -> BytePairEncoding:
+    """CLIP's encoding with as many of its merges as fit into `vocab_size`. Shared, so that models pickle."""
     if not _TOKENS_WITHOUT_MERGES <= vocab_size <= _FULL_VOCAB_SIZE:
         raise ValueError(
             f"vocab_size must be between {_TOKENS_WITHOUT_MERGES} and {_FULL_VOCAB_SIZE} for CLIP's tokenizer, got "
             f"{vocab_size}."
         )
-    with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
+    with gzip.open(_merges_file(), "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")  # one comment, then one merge per line, most frequent first
     num_merges = vocab_size - _TOKENS_WITHOUT_MERGES
-    merges = io.BytesIO(gzip.compress("\n".join(lines[: 1 + num_merges]).encode("utf-8")))
-    return SimpleTokenizer(bpe_path=merges)  # pyright: ignore[reportArgumentType] (gzip.open takes files, too)
+    merges = [(left, right) for left, right in (line.split() for line in lines[1 : 1 + num_merges])]
+    return BytePairEncoding(merges)
+
+
+def _merges_file() -> Path:
+    """The file of CLIP's merges that open_clip is distributed with; importing open_clip would take seconds."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise ImportError("CLIP's tokenizer needs the package open_clip: pip install open_clip_torch")
+    return Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz"

@@ -108,6 +108,23 @@ class Transformer(nn.Module):
         blocks = (ResidualAttentionBlock(width, heads, mlp_width, activation) for _ in range(layers))
         self.resblocks = nn.ModuleList(blocks)
 
+    def reset_parameters(self, mlp_scale: float) -> None:
+        """Random weights as in CLIP; residual branches are scaled down by their number.
+
+        Args:
+            mlp_scale: standard deviation of the first map of each MLP; the vision tower here has D^-0.5.
+        """
+        for block in cast("list[ResidualAttentionBlock]", list(self.resblocks)):
+            scale = block.attn.in_proj_weight.shape[1] ** -0.5
+            residual_scale = scale * (2 * len(self.resblocks)) ** -0.5
+            mlp_in, mlp_out = (layer for layer in block.mlp if isinstance(layer, nn.Linear))
+            nn.init.normal_(block.attn.in_proj_weight, std=scale)
+            nn.init.normal_(block.attn.out_proj.weight, std=residual_scale)
+            nn.init.normal_(mlp_in.weight, std=mlp_scale)
+            nn.init.normal_(mlp_out.weight, std=residual_scale)
+            for linear in (block.attn.out_proj, mlp_in, mlp_out):
+                nn.init.zeros_(linear.bias)
+
     def forward(self, tokens: Tensor) -> Tensor:
         for block in self.resblocks:
             tokens = block(tokens)
@@ -223,20 +240,12 @@ class ClipVisionTransformer(nn.Module):
         return self.ln_post(tokens) @ self.proj
 
     def _reset_parameters(self) -> None:
-        """Keep unit variance through each map; scale residual branches down by their number, as in CLIP."""
+        """Keep unit variance through each map, as in CLIP."""
         scale = self.width**-0.5
-        residual_scale = scale * (2 * self.layers) ** -0.5
         nn.init.normal_(self.class_embedding, std=scale)
         nn.init.normal_(self.positional_embedding, std=scale)
         nn.init.normal_(self.proj, std=scale)
-        for block in self.blocks:
-            mlp_in, mlp_out = (layer for layer in block.mlp if isinstance(layer, nn.Linear))
-            nn.init.normal_(block.attn.in_proj_weight, std=scale)
-            nn.init.normal_(block.attn.out_proj.weight, std=residual_scale)
-            nn.init.normal_(mlp_in.weight, std=scale)
-            nn.init.normal_(mlp_out.weight, std=residual_scale)
-            for linear in (block.attn.out_proj, mlp_in, mlp_out):
-                nn.init.zeros_(linear.bias)
+        self.transformer.reset_parameters(scale)
 
 
 def self_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -1,9 +1,11 @@
 import pickle
+import random
 
 import open_clip
 import pytest
 import torch
 
+from masqclip_d2.categories import load_categories
 from masqclip_d2.clip import ClipTokenizer
 
 
@@ -49,3 +51,26 @@ def test_can_be_pickled():
 def test_impossible_vocabulary_size(vocab_size):
     with pytest.raises(ValueError, match=f"vocab_size must be between 514 and .* got {vocab_size}"):
         ClipTokenizer(vocab_size, 16)(["cat"])
+
+
+def test_equals_open_clip_on_odd_texts():
+    """Scripts, combining characters, entities, contractions, digits, broken encodings, special tokens, long words."""
+    texts = [
+        "\u732b \u304b\u3082 \U0001f600!!", "e\u0301te\u0301 na\u00efve \u00df \u0130", "a&amp;amp;b &lt;tag&gt;",
+        "They'RE 'quoted' we'd've", "12345 3.14 \u0663\u0664", "caf\u00c3\u00a9 \u00e2\u0080\u0099", "\t new\nline  ",
+        "<start_of_text> <END_OF_TEXT>x", "antidisestablishmentarianism" * 3, "aaaaaaaa banana ananas", "_-_ #$%~ @@",
+        "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \u0928\u092e\u0938\u094d\u0924\u0947",
+    ]  # fmt: skip
+    tokens = ClipTokenizer(49408, 77)(texts, truncate=True)
+    assert torch.equal(tokens, open_clip.tokenize(texts)[:, : tokens.shape[1]])
+    generator = random.Random(0)
+    letters = "abcdefgh ijklmnop  qrstuvwxyz'-0123 \u00e9\u4e2d"
+    texts = ["".join(generator.choices(letters, k=generator.randrange(40))) for _ in range(300)]
+    tokens = ClipTokenizer(49408, 77)(texts)
+    assert torch.equal(tokens, open_clip.tokenize(texts)[:, : tokens.shape[1]])
+
+
+def test_all_names_of_lvis_equal_open_clip():
+    texts = [f"a photo of a {category.name}." for category in load_categories("lvis_v1")]
+    tokens = ClipTokenizer(49408, 77)(texts)
+    assert torch.equal(tokens, open_clip.tokenize(texts)[:, : tokens.shape[1]])
