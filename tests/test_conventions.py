@@ -29,6 +29,7 @@ ACROSS_MODULES = {
     "meta_arch/test_copies",
     "meta_arch/test_extension",
     "meta_arch/test_vocabularies",
+    "ops/test_kernels",
     "proposer/mask2former/test_timm_backbone",
     "test_bad_input_methods",
     "test_conventions",
@@ -152,6 +153,7 @@ def test_tests_are_where_their_module_is():
         if relative.parts[0] == "contract" or name in ACROSS_MODULES:
             continue
         folder = (ROOT if relative.parts[0] in ("benchmarks", "projects") else PACKAGE) / relative.parent
+        folder = folder.parent if folder.name == "interpreted" else folder
         module = path.stem.removeprefix("test_")
         if not any((folder / each).exists() for each in (f"{module}.py", f"_{module}.py", module)):
             lost.append(name)

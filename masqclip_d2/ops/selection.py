@@ -1,7 +1,7 @@
 """Choice of an op's implementation: the caller's argument, else the environment variable MASQCLIP_OPS, else the device.
 
 An op has up to three implementations: `reference` (the formula, written to be read), `torch` (fast, plain PyTorch, any
-device) and `triton` (CUDA). `auto` selects triton on CUDA if the op has it, else torch.
+device) and `triton` (kernels for CUDA). `auto` selects triton on CUDA where it can compute what is asked, else torch.
 """
 
 from __future__ import annotations
@@ -11,16 +11,26 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from .triton_support import triton_problem
+
 
 def select_implementation(
-    op: str, implementations: Mapping[str, Callable], device: torch.device, choice: str | None = None
+    op: str,
+    implementations: Mapping[str, Callable],
+    device: torch.device,
+    choice: str | None = None,
+    unsupported: str = "",
 ) -> Callable:
     """Return the function that computes `op` on `device`; arguments and errors as in `implementation_name`."""
-    return implementations[implementation_name(op, implementations, device, choice)]
+    return implementations[implementation_name(op, implementations, device, choice, unsupported)]
 
 
 def implementation_name(
-    op: str, implementations: Mapping[str, Callable], device: torch.device, choice: str | None = None
+    op: str,
+    implementations: Mapping[str, Callable],
+    device: torch.device,
+    choice: str | None = None,
+    unsupported: str = "",
 ) -> str:
     """Return the name of the implementation that computes `op` on `device`.
 
@@ -29,16 +39,33 @@ def implementation_name(
         implementations: the op's functions by name: "reference", "torch" and, if it has one, "triton".
         device: device of the tensors.
         choice: "auto" or a key of `implementations`; None: the environment variable MASQCLIP_OPS, by default "auto".
+        unsupported: why the kernels cannot compute what is asked, a clause; "": they can.
 
     Raises:
-        ValueError: `op` has no implementation of the chosen name.
+        ValueError: `op` has no implementation of the chosen name, or its kernels are chosen where they cannot run.
     """
     source = "implementation" if choice is not None else "the environment variable MASQCLIP_OPS"
     choice = choice or os.environ.get("MASQCLIP_OPS") or "auto"
     if choice == "auto":
-        choice = "triton" if device.type == "cuda" and "triton" in implementations else "torch"
+        usable = device.type == "cuda" and "triton" in implementations and not unsupported
+        return "triton" if usable and not triton_problem(device) else "torch"
     if choice not in implementations:
         raise ValueError(
             f"{source} is {choice!r}, but {op} has no such implementation; expected auto, {', '.join(implementations)}."
         )
+    if choice == "triton" and (problem := triton_problem(device) or unsupported):
+        raise ValueError(f"{source} is 'triton', but {op} cannot use it: {problem}. Use auto, torch or reference.")
     return choice
+
+
+def deterministic_problem(*differentiable: torch.Tensor | None) -> str:
+    """Why kernels whose gradients are sums by atomics cannot be used, a clause for `unsupported`; "" if they can.
+
+    Args:
+        differentiable: the inputs whose gradients are summed so.
+    """
+    if not torch.are_deterministic_algorithms_enabled() or not torch.is_grad_enabled():
+        return ""
+    if not any(tensor is not None and tensor.requires_grad for tensor in differentiable):
+        return ""
+    return "deterministic algorithms are on, and the order of its sums varies"

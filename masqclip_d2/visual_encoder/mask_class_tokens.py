@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clip.vision_tower import AttentionInputs, VisionBlock, VisionTower
-from ..ops.masked_attention import masked_attention
+from ..ops.masked_attention import AttendBits, masked_attention, pack_attend_mask
 from .attend_mask import attend_mask
 
 
@@ -43,7 +43,7 @@ class MaskClassAttention(nn.Module):
         block: VisionBlock,
         normed_mask_class_tokens: Tensor,
         clip_inputs: AttentionInputs,
-        may_attend: Tensor,
+        may_attend: Tensor | AttendBits,
         mask_logits: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Attend to the CLIP tokens.
@@ -52,7 +52,7 @@ class MaskClassAttention(nn.Module):
             block: CLIP's block.
             normed_mask_class_tokens: (B, Q, D) after `block.norm`.
             clip_inputs: normed tokens, queries, keys and values of the class token and the patches.
-            may_attend: (B, Q, 1 + P) bool, from `mask_logits`.
+            may_attend: (B, Q, 1 + P) bool, from `mask_logits`, or its bits.
             mask_logits: (B, Q, R, R), the masks before this block.
 
         Returns:
@@ -140,8 +140,8 @@ class MaskClassTokenEncoder(nn.Module):
             refined_mask_logits=refined,
         )
 
-    def _may_attend(self, mask_logits: Tensor) -> Tensor:
-        return attend_mask(mask_logits.detach(), self.visual.patch_size, self.zero_is_inside)
+    def _may_attend(self, mask_logits: Tensor) -> Tensor | AttendBits:
+        return pack_attend_mask(attend_mask(mask_logits.detach(), self.visual.patch_size, self.zero_is_inside))
 
 
 def _check_tower(method: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clip.vision_tower import AttentionInputs, RotaryBlock, VisionBlock
-from ..ops.masked_attention import masked_attention
+from ..ops.masked_attention import AttendBits, masked_attention
 from .mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder, MaskEmbeddings
 
 PROJECTIONS = ("query", "key", "value")  # in the order of `VisionBlock.input_projections`
@@ -56,7 +56,7 @@ class MasqAttention(nn.Module):
         block: VisionBlock,
         normed_mask_class_tokens: Tensor,
         clip_inputs: AttentionInputs,
-        may_attend: Tensor,
+        may_attend: Tensor | AttendBits,
         mask_logits: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """See `MaskClassAttention.forward`."""
@@ -88,7 +88,7 @@ class TunedAndUntunedAttention(MasqAttention):
         block: VisionBlock,
         normed_mask_class_tokens: Tensor,
         clip_inputs: AttentionInputs,
-        may_attend: Tensor,
+        may_attend: Tensor | AttendBits,
         mask_logits: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """See `MaskClassAttention.forward`; all arguments have 2 Q mask class tokens."""

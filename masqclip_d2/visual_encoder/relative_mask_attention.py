@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..clip.vision_tower import AttentionInputs, VisionBlock, VisionTower
 from ..ops.mask_refinement import mask_refinement
-from ..ops.masked_attention import masked_attention
+from ..ops.masked_attention import AttendBits, masked_attention
 from ..ops.relative_scores import relative_scores
 from .mask_class_tokens import MaskClassAttention
 
@@ -76,7 +76,7 @@ class RelativeMaskAttention(nn.Module):
         block: VisionBlock,
         normed_mask_class_tokens: Tensor,
         clip_inputs: AttentionInputs,
-        may_attend: Tensor,
+        may_attend: Tensor | AttendBits,
         mask_logits: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """See `MaskClassAttention.forward`."""

@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from masqclip_d2.ops.masked_attention import masked_attention, masked_attention_reference
+from masqclip_d2.ops.masked_attention import (
+    AttendBits,
+    masked_attention,
+    masked_attention_reference,
+    pack_attend_mask,
+    predicted_attend_mask,
+)
 
 SIZES = [  # B, N, Q, 1 + P, d
     pytest.param((2, 3, 7, 36, 48), id="odd"),
@@ -99,7 +105,7 @@ def test_bias_of_no_queries_and_of_another_shape(implementation):
     assert result.shape == (2, 2, 0, 4)
     for gradient in torch.autograd.grad(result.sum(), (query, key, value, bias)):
         assert (gradient == 0).all()
-    with pytest.raises(ValueError, match=r"bias must be \(B, N, Q, 1 \+ P\) = \(2, 2, 3, 5\), got \(2, 1, 3, 5\)"):
+    with pytest.raises(ValueError, match=r"bias must be \(B, N, Q, L\) = \(2, 2, 3, 5\), got \(2, 1, 3, 5\)"):
         masked_attention(query, key, value, allowed, bias[:, :1], implementation)
 
 
@@ -140,8 +146,8 @@ def test_full_mask_is_plain_attention_and_no_queries_work(implementation):
 
 def test_environment_chooses_and_argument_wins(monkeypatch):
     inputs = random_inputs((1, 1, 2, 3, 4))
-    monkeypatch.setenv("MASQCLIP_OPS", "triton")
-    with pytest.raises(ValueError, match="MASQCLIP_OPS is 'triton', but masked_attention has no such implementation"):
+    monkeypatch.setenv("MASQCLIP_OPS", "cuda")
+    with pytest.raises(ValueError, match="MASQCLIP_OPS is 'cuda', but masked_attention has no such implementation"):
         masked_attention(*inputs)
     assert masked_attention(*inputs, implementation="reference").shape == (1, 1, 2, 4)
 
@@ -153,5 +159,47 @@ def test_environment_chooses_and_argument_wins(monkeypatch):
 )
 def test_other_masks_are_refused(attend_mask):
     query, key, value, _ = random_inputs((2, 2, 3, 5, 4))
-    with pytest.raises(ValueError, match=r"attend_mask must be bool of shape \(B, Q, 1 \+ P\) = \(2, 3, 5\)"):
+    with pytest.raises(ValueError, match=r"attend_mask must be bool of shape \(B, Q, L\) = \(2, 3, 5\)"):
         masked_attention(query, key, value, attend_mask)
+
+
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_rows_without_true_may_attend_everywhere(implementation):
+    query, key, value, allowed = random_inputs((2, 2, 3, 5, 4))
+    allowed[0, 1] = False
+    result = masked_attention(query, key, value, allowed, None, implementation, "everywhere")
+    allowed[0, 1] = True
+    torch.testing.assert_close(result, masked_attention(query, key, value, allowed, None, implementation))
+    with pytest.raises(ValueError, match="empty_rows is 'zeros' or, without a bias, 'everywhere'; got 'ones'"):
+        masked_attention(query, key, value, allowed, empty_rows="ones")
+    with pytest.raises(ValueError, match="without a bias"):
+        masked_attention(query, key, value, allowed, torch.zeros(2, 2, 3, 5), empty_rows="everywhere")
+
+
+def test_predicted_masks():
+    features = torch.tensor([[[1.0, -1.0, 0.0]]])  # (B, C, L): logits of an embedding of 1
+    attend_mask = predicted_attend_mask(torch.tensor([[[1.0], [-1.0], [2.0]]]), features)
+    assert attend_mask.tolist() == [[[True, False, True], [False, True, True], [True, False, True]]]
+    with pytest.raises(ValueError, match=r"embedding \(1, 3, 2\) and features \(1, 1, 3\) do not fit"):
+        predicted_attend_mask(torch.zeros(1, 3, 2), features)
+
+
+def test_bits_are_unpacked_where_no_kernel_reads_them():
+    words = torch.tensor([[[5, 1]], [[-(2**63), 0]]])  # keys 0, 2 and 64; key 63
+    bits = AttendBits(words, torch.ones(2, 1, dtype=torch.int32), 66)
+    expected = torch.zeros(2, 1, 66, dtype=torch.bool)
+    expected[0, 0, [0, 2, 64]] = True
+    expected[1, 0, 63] = True
+    assert torch.equal(bits.unpack(), expected) and bits.shape == (2, 1, 66)
+    query, key, value, _ = random_inputs((2, 2, 1, 66, 4))
+    result = masked_attention(query, key, value, bits)
+    torch.testing.assert_close(result, masked_attention(query, key, value, expected))
+    first, second = AttendBits(words.expand(2, 4, 2), bits.anywhere.expand(2, 4), 66).chunk(2, dim=1)
+    assert first.shape == second.shape == (2, 2, 66)
+    with pytest.raises(ValueError, match="dimension 1, not 0"):
+        bits.chunk(2, dim=0)
+
+
+def test_masks_are_packed_only_for_kernels():
+    mask = torch.rand(1, 2, 3) > 0.5
+    assert pack_attend_mask(mask) is mask

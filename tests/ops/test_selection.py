@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from masqclip_d2.ops.selection import select_implementation
+from masqclip_d2.ops import selection
+from masqclip_d2.ops.selection import deterministic_problem, select_implementation
 
 IMPLEMENTATIONS = {"reference": min, "torch": max}
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -13,11 +14,41 @@ def test_auto_is_torch_where_there_is_no_kernel(monkeypatch):
     assert select_implementation("op", IMPLEMENTATIONS, CUDA) is max
 
 
-def test_auto_is_triton_on_cuda_only(monkeypatch):
+WITH_KERNELS = {**IMPLEMENTATIONS, "triton": sum}
+
+
+@pytest.fixture
+def recent_gpu(monkeypatch):
+    """Kernels can run on CUDA devices."""
+    monkeypatch.setattr(selection, "triton_problem", lambda device: "" if device == CUDA else "there is no GPU")
     monkeypatch.delenv("MASQCLIP_OPS", raising=False)
-    implementations = {**IMPLEMENTATIONS, "triton": sum}
-    assert select_implementation("op", implementations, CUDA) is sum
-    assert select_implementation("op", implementations, CPU) is max
+
+
+def test_auto_is_triton_on_cuda_only(recent_gpu):
+    assert select_implementation("op", WITH_KERNELS, CUDA) is sum
+    assert select_implementation("op", WITH_KERNELS, CPU) is max
+    assert select_implementation("op", WITH_KERNELS, CUDA, unsupported="too large") is max
+
+
+def test_kernels_that_cannot_run_are_an_error_with_the_reason(recent_gpu, monkeypatch):
+    with pytest.raises(ValueError, match="implementation is 'triton', but op cannot use it: there is no GPU. Use auto"):
+        select_implementation("op", WITH_KERNELS, CPU, "triton")
+    monkeypatch.setenv("MASQCLIP_OPS", "triton")
+    with pytest.raises(ValueError, match="MASQCLIP_OPS is 'triton', but op cannot use it: too large"):
+        select_implementation("op", WITH_KERNELS, CUDA, unsupported="too large")
+
+
+def test_deterministic_algorithms_exclude_sums_by_atomics():
+    weight = torch.ones(1, requires_grad=True)
+    assert deterministic_problem(weight) == ""
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert "deterministic algorithms are on" in deterministic_problem(None, weight)
+        assert deterministic_problem(None, weight.detach()) == ""
+        with torch.no_grad():
+            assert deterministic_problem(weight) == ""
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_argument_beats_environment(monkeypatch):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...ops.masked_attention import AttendBits, masked_attention, predicted_attend_mask
 from .position_encoding import sine_position_map
 
 
@@ -32,23 +33,27 @@ class PackedAttention(nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor | AttendBits | None = None
+    ) -> Tensor:
         """Attend from (B, Q, C) to (B, L, C).
 
         Args:
-            attend_mask: (B, Q, L) bool, True = may attend, shared by all heads; each row needs a True.
+            attend_mask: see `masked_attention`; a query whose row has no True attends everywhere.
 
         Returns:
             (B, Q, C).
         """
-        projected = [
+        query, key, value = (
             F.linear(x, weight, bias).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, N, Q or L, d)
             for x, weight, bias in zip(
                 (query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True
             )
-        ]
-        mask = None if attend_mask is None else attend_mask[:, None]
-        attended = F.scaled_dot_product_attention(*projected, attn_mask=mask)
+        )
+        if attend_mask is None:
+            attended = F.scaled_dot_product_attention(query, key, value)
+        else:
+            attended = masked_attention(query, key, value, attend_mask, empty_rows="everywhere")
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
@@ -60,7 +65,9 @@ class CrossAttentionLayer(nn.Module):
         self.multihead_attn = PackedAttention(width, num_heads)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, queries: Tensor, query_position: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor):
+    def forward(
+        self, queries: Tensor, query_position: Tensor, key: Tensor, value: Tensor, attend_mask: Tensor | AttendBits
+    ) -> Tensor:
         return self.norm(queries + self.multihead_attn(queries + query_position, key, value, attend_mask))
 
 
@@ -177,7 +184,7 @@ class MaskDecoder(nn.Module):
         )
         for i, (cross_attention, self_attention, feed_forward) in enumerate(layers):
             level = i % len(keys)
-            attend_mask = _attend_mask(mask_embeddings[-1], level_features[level])
+            attend_mask = predicted_attend_mask(mask_embeddings[-1], level_features[level])
             queries = cross_attention(queries, query_position, keys[level], values[level], attend_mask)
             queries = feed_forward(self_attention(queries, query_position))
             normed.append(self.decoder_norm(queries))
@@ -210,10 +217,3 @@ class MaskDecoder(nn.Module):
         if self.training:
             final["aux_outputs"] = outputs
         return final
-
-
-@torch.no_grad()
-def _attend_mask(mask_embedding: Tensor, level_features: Tensor) -> Tensor:
-    """(B, Q, L) bool, True inside the predicted mask (logit >= 0), and everywhere for an empty mask."""
-    inside = mask_embedding @ level_features >= 0
-    return inside | ~inside.any(-1, keepdim=True)

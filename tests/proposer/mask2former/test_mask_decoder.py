@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from masqclip_d2.proposer.mask2former.mask_decoder import MaskDecoder, PackedAttention, _attend_mask
+from masqclip_d2.proposer.mask2former.mask_decoder import MaskDecoder, PackedAttention
 
 
 def _decoder(num_queries=6, num_classes=1):
@@ -64,12 +64,14 @@ def test_without_classes():
     assert decoder(*_inputs())["pred_logits"] is None
 
 
-def test_attend_mask_is_the_predicted_mask_and_never_empty():
-    features = torch.tensor([[[1.0, -1.0, 0.0]]])  # (B, mask_dim, L): logits of an embedding of 1
-    attend = _attend_mask(torch.tensor([[[1.0], [-1.0], [2.0]]]), features)
-    assert attend.tolist() == [[[True, False, True], [False, True, True], [True, False, True]]]
-    nothing = _attend_mask(torch.tensor([[[-1.0]]]), torch.ones(1, 1, 3))
-    assert nothing.all()
+def test_a_query_with_an_empty_mask_attends_everywhere():
+    attention = PackedAttention(8, 2)
+    query, key = torch.randn(1, 2, 8), torch.randn(1, 5, 8)
+    attend_mask = torch.tensor([[[True, False, True, False, False], [False] * 5]])
+    everywhere = attention(query, key, key, torch.ones_like(attend_mask))
+    attended = attention(query, key, key, attend_mask)
+    torch.testing.assert_close(attended[:, 1], everywhere[:, 1])
+    assert not torch.allclose(attended[:, 0], everywhere[:, 0])
 
 
 def test_packed_attention_equals_torch_multihead_attention():

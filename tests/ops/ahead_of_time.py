@@ -1,0 +1,129 @@
+"""Compiles the Triton kernels for GPUs that are not there, and reads from the machine code what they need.
+
+    python -m tests.ops.ahead_of_time [NAME ...]
+
+prints a JSON line per row of `ROWS` whose name contains one of the words. Another version of Triton can be tried by
+PYTHONPATH. TRITON_INTERPRET must not be set.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from masqclip_d2.ops.masked_attention import kernels as masked_attention
+
+ARCHITECTURES = {80: 163 * 1024, 90: 227 * 1024}  # compute capability * 10 -> bytes of shared memory for a program
+_TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+class Row(NamedTuple):
+    """A kernel at one size.
+
+    Args:
+        name: unique.
+        kernel: the `triton.jit` function.
+        arguments: type ("*bf16", "fp32") or value of a constexpr by name; those left out are "i32".
+        tensor_cores: matrix products are done by tensor cores (half precision).
+        num_warps: of a program.
+    """
+
+    name: str
+    kernel: Any
+    arguments: dict[str, Any]
+    tensor_cores: bool
+    num_warps: int = 4
+
+
+def _attention(kernel, dtype: str, head_width: int, block_q: int, bias: bool) -> Row:
+    tensors = dict.fromkeys(("query", "key", "value", "bias", "output", "grad_output"), f"*{dtype}")
+    tensors |= dict.fromkeys(("grad_key", "grad_value", "grad_bias"), f"*{dtype}")
+    tensors |= {"words": "*i64", "anywhere": "*i32", "lse": "*fp32", "delta": "*fp32", "grad_query": "*fp32"}
+    constants = {"HAS_BIAS": bias, "EVERYWHERE": not bias, "D": head_width, "BLOCK_D": head_width, "BLOCK_Q": block_q}
+    name = f"masked_attention{kernel.fn.__name__} {dtype} d {head_width} tile {block_q}{' bias' * bias}"
+    return Row(name, kernel, {**tensors, **constants, "scale": "fp32"}, dtype != "fp32", 8 if dtype == "fp32" else 4)
+
+
+_FORWARD, _OF_QUERY, _OF_KEY = (
+    masked_attention._forward_kernel,
+    masked_attention._query_gradient_kernel,
+    masked_attention._key_gradient_kernel,
+)
+ROWS = [
+    Row("pack_bits", masked_attention._pack_bits_kernel,
+        {"mask": "*u8", "words": "*i64", "anywhere": "*i32", "BLOCK_W": 8}, False),
+    *(Row(f"predicted_bits {dtype}", masked_attention._predicted_bits_kernel,
+          {"embedding": f"*{dtype}", "features": f"*{dtype}", "words": "*i64", "anywhere": "*i32",
+           "BLOCK_Q": 64, "BLOCK_C": 32}, dtype != "fp32", 8 if dtype == "fp32" else 4) for dtype in ("bf16", "fp32")),
+    # Mask class tokens: 577 keys, small tiles. Mask decoder: thousands of keys, all 100 queries in a tile.
+    *(_attention(_FORWARD, dtype, 64, 32, bias) for dtype in ("bf16", "fp16") for bias in (False, True)),
+    _attention(_FORWARD, "fp32", 64, 16, True),
+    _attention(_FORWARD, "bf16", 64, 64, False),
+    _attention(_FORWARD, "bf16", 32, 128, False),
+    _attention(_FORWARD, "fp32", 32, 64, False),
+    *(_attention(_OF_QUERY, "bf16", 64, 32, bias) for bias in (False, True)),
+    *(_attention(_OF_KEY, "bf16", 64, 16, bias) for bias in (False, True)),
+    *(_attention(kernel, "bf16", 32, 64, False) for kernel in (_OF_QUERY, _OF_KEY)),
+    *(_attention(kernel, "fp32", 64, 16, True) for kernel in (_OF_QUERY, _OF_KEY)),
+    *(_attention(kernel, "fp32", 32, 32, False) for kernel in (_OF_QUERY, _OF_KEY)),
+    Row("combine", masked_attention._combine_kernel,
+        {"part_output": "*fp32", "part_lse": "*fp32", "output": "*bf16", "lse": "*fp32",
+         "SPLITS": 16, "BLOCK_S": 16, "D": 64, "BLOCK_D": 64, "BLOCK_R": 16}, False),
+]  # fmt: skip
+
+
+def compile_row(row: Row, architecture: int) -> dict[str, Any]:
+    """Registers, spilled bytes, shared memory and numbers of instructions of a row."""
+    names = row.kernel.arg_names
+    constant_names = {parameter.name for parameter in row.kernel.params if parameter.is_constexpr}
+    values = {name: row.arguments.get(name, "i32") for name in names}
+    signature = {name: "constexpr" if name in constant_names else values[name] for name in names}
+    constants = {(names.index(name),): values[name] for name in constant_names}
+    aligned = {
+        (names.index(name),): [["tt.divisibility", 16]]
+        for name in names
+        if str(signature[name]).startswith("*") or (name.startswith("stride") and not name.endswith("bq"))
+    }
+    source = ASTSource(fn=row.kernel, signature=signature, constexprs=constants, attrs=aligned)
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": row.num_warps})
+    return {"name": row.name, "architecture": architecture, **_resources(compiled)}
+
+
+def _resources(compiled) -> dict[str, int]:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        usage = _run("cuobjdump", "-res-usage", file.name)
+        code = _run("nvdisasm", "-c", file.name)
+    found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    return {
+        "registers": found["REG"],
+        "spills": len(re.findall(r"\b(?:LDL|STL)\b", code)),
+        "shared": compiled.metadata.shared,
+        "tensor_core": len(re.findall(r"\b(?:HMMA|HGMMA)\b", code)),
+        "copies": len(re.findall(r"\bLDGSTS\b", code)),
+    }
+
+
+def _run(tool: str, *words: str) -> str:
+    return subprocess.run([_TOOLS / tool, *words], capture_output=True, text=True, check=True).stdout
+
+
+def main(words: list[str]) -> None:
+    for row in ROWS:
+        if not words or any(word in row.name for word in words):
+            for architecture in ARCHITECTURES:
+                print(json.dumps({**compile_row(row, architecture), "expects": row.tensor_cores}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
