@@ -32,6 +32,7 @@ from .checkpoint import build_with_weights
 from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
+from .precision import inference_dtype, set_inference_dtype
 from .presets import DEFAULT_PRESET, TOY_CLIP, ToyNotice, find_preset
 from .renamed_arguments import renamed_arguments
 from .segmentation import Segmentation, rejected_of, segments_of
@@ -66,6 +67,7 @@ class Predictor:
         device: e.g. "cpu"; None: that of the configuration, or the CPU if the machine lacks it.
         opts: KEY VALUE overrides of the configuration.
         imports: Python files or modules to import first, which register proposers, backbones or models.
+        dtype: of the networks that run on images: "fp32", "bf16" or "fp16" (autocast); see `inference_dtype`.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: see `load_config`, `fetch_required_weights`, `StrictCheckpointer`.
@@ -78,6 +80,7 @@ class Predictor:
         device: str | None = None,
         opts: Sequence[str] = (),
         imports: str | Path | Iterable[str | Path] = (),
+        dtype: str = "fp32",
     ) -> None:
         from detectron2.modeling import build_model
 
@@ -95,9 +98,11 @@ class Predictor:
             cfg.MODEL.DEVICE = device
         adapt_to_machine(cfg)
         cfg.freeze()
+        self._dtype = inference_dtype(dtype, torch.device(cfg.MODEL.DEVICE))
         fetch_required_weights(cfg)
         self.cfg = cfg
         self.model: Any = build_with_weights(lambda: build_model(cfg).eval(), cfg.MODEL.WEIGHTS)
+        set_inference_dtype(self.model, self._dtype)
         self._augmentations = evaluation_augmentations(cfg)
         self._toy = ToyNotice() if cfg.MODEL.MASQCLIP.CLIP.NAME == TOY_CLIP else None
 
@@ -109,13 +114,14 @@ class Predictor:
         device: str | None = None,
         opts: Sequence[str] = (),
         imports: str | Path | Iterable[str | Path] = (),
+        dtype: str = "fp32",
     ) -> Predictor:
         """A preset with its weights, downloaded at first use.
 
         Args:
             name: such as "photos"; `masqclip models` lists all.
             weights: checkpoint in place of the preset's own; the presets of other people's files need it.
-            device, opts, imports: see `Predictor`.
+            device, opts, imports, dtype: see `Predictor`.
 
         Raises:
             ValueError: there is no such preset, or it needs `weights`.
@@ -124,7 +130,7 @@ class Predictor:
         preset = find_preset(name)
         if preset.needs and weights is None:
             raise ValueError(f"The model {name!r} needs {preset.needs} ({preset.license}); see docs/models.md.")
-        return cls(preset.config, weights, device, [*preset.options(), *opts], imports)
+        return cls(preset.config, weights, device, [*preset.options(), *opts], imports, dtype)
 
     @renamed_arguments(vocab="vocabulary")
     def __call__(
@@ -197,7 +203,9 @@ class Predictor:
         pixels = image_pixels(image)
         proposals = as_mask_proposals(masks, pixels.shape[:2]).to(self.model.device)
         record = {"image": _to_tensor(pixels), **_origin(image)}
-        return replace(self.model.encode(record, proposals), image=pixels)
+        with self._autocast():
+            encoded = self.model.encode(record, proposals)
+        return replace(encoded.float(), image=pixels)
 
     @renamed_arguments(vocab="vocabulary")
     def predict(
@@ -290,9 +298,14 @@ class Predictor:
         records = [self._record(*row) for row in zip(pixels, images, strict=True)]
         encoded: dict[int, EncodedImage] = {}
         for members in self._groups(records):
-            found = self.model.encode_batch([records[index] for index in members])
+            with self._autocast():
+                found = self.model.encode_batch([records[index] for index in members])
             encoded.update(zip(members, found, strict=True))
-        return [replace(encoded[index], image=pixels[index]) for index in range(len(images))]
+        return [replace(encoded[index].float(), image=pixels[index]) for index in range(len(images))]
+
+    def _autocast(self) -> torch.autocast:
+        """Context of the networks; categories are classified and masks fused in float32."""
+        return torch.autocast(self.model.device.type, self._dtype, enabled=self._dtype != torch.float32)
 
     def _groups(self, records: Sequence[dict]) -> list[list[int]]:
         """Indices of records whose results do not depend on each other in a batch."""

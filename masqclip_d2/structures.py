@@ -164,6 +164,16 @@ class EncodedImage:
         """(Q, E) float32 unit rows."""
         return F.normalize(self.mask_embeddings.float(), dim=-1)
 
+    def float(self) -> EncodedImage:
+        """The same in float32, for networks that run in half precision."""
+        found = self.proposals
+        if self.mask_embeddings.dtype == found.mask_logits.dtype == torch.float32:
+            return self
+        masks = MaskProposals(
+            found.mask_logits.float(), found.object_scores.float(), found.image_hw, found.padded_hw, found.certain
+        )
+        return replace(self, mask_embeddings=self.mask_embeddings.float(), proposals=masks)
+
     def to(self, device: torch.device | str) -> EncodedImage:
         """Copy with all tensors on another device."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}

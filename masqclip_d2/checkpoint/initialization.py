@@ -45,7 +45,8 @@ class SkippedInitialization(TorchFunctionMode):
         result = function(*args, **kwargs)
         if not self._without_values:
             return result
-        if name in _OVERWRITING and self._is_without_values(filled) and _is_whole(filled):
+        overwrites = name in _OVERWRITING and isinstance(filled, Tensor) and _is_whole(filled)
+        if overwrites and self._is_without_values(filled):
             self._without_values.discard(filled.untyped_storage())
             args = args[1:]
         results = [tensor for tensor in _tensors(result) if _has_memory(tensor)]

@@ -41,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s"
     )
     parser.add_argument(
+        "--dtype", choices=("fp32", "bf16", "fp16"), default="fp32",
+        help="precision of the networks; half precision where the machine has it; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
         "--confidence-threshold", type=float, default=None, metavar="SCORE",
         help="drop segments with a lower score; default: none, but instances below 0.3 are not drawn",
     )  # fmt: skip
@@ -78,9 +82,9 @@ def run(args: argparse.Namespace) -> None:
     targets = target_paths(inputs, args.output)
     import_user_code(args.imports)
     if args.model is None:
-        predictor = Predictor(args.config_file, args.weights, opts=args.opts)
+        predictor = Predictor(args.config_file, args.weights, opts=args.opts, dtype=args.dtype)
     else:
-        predictor = Predictor.from_pretrained(args.model, args.weights, opts=args.opts)
+        predictor = Predictor.from_pretrained(args.model, args.weights, opts=args.opts, dtype=args.dtype)
     settings = {"unknown_threshold": args.unknown_threshold}
     if args.no_background_prompts:
         settings["background_prompts"] = ()

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import torch
 from detectron2.engine import SimpleTrainer
 from torch import nn
-
-
-def bfloat16_is_native() -> bool:
-    """False on x86 CPUs without bfloat16 instructions (AVX512-BF16, AMX), where products in bfloat16 are emulated."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return True
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    found = [getattr(torch.cpu, name)() for name in checks if hasattr(torch.cpu, name)]
-    return any(found) or not found  # a torch that cannot tell gets what was asked for
 
 
 class CpuAMPTrainer(SimpleTrainer):

@@ -32,10 +32,11 @@ from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
 from ..evaluation import SemanticEvaluator, build_evaluator, report_results, tasks_with_ground_truth
 from ..meta_arch.build import model_class
+from ..precision import bfloat16_is_native
 from ..vocabulary import check_vocabulary_option, with_background_prompts
 from .best_checkpoint import BestCheckpoint
 from .console import MetricPrinter
-from .cpu_amp import CpuAMPTrainer, bfloat16_is_native
+from .cpu_amp import CpuAMPTrainer
 from .hook_registry import build_registered_hooks
 from .optimizer import build_lr_scheduler, build_optimizer, check_optimizer_state
 from .prediction_images import PredictionImages

@@ -9,6 +9,7 @@ Shape shorthand: B images, C channels, S = sum of h * w over the L levels, coars
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -17,6 +18,7 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...ops.autocast import without_autocast
 from ...ops.ms_deform_attn import ms_deform_attn
 from .position_encoding import sine_position_map
 
@@ -71,16 +73,18 @@ class MSDeformAttention(nn.Module):
             (B, S, C).
         """
         batch, size, _ = tokens.shape
-        query = tokens + positions
         value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))  # (B, S, N, d)
         shape = (batch, size, self.num_heads, self.num_levels, self.num_points)
-        weights = _softmax(self.attention_weights(query).view(batch, size, self.num_heads, -1)).view(shape)
+        with without_autocast(tokens.device):  # positions need float32
+            query = tokens + positions
+            weights = _softmax(self.attention_weights(query).view(batch, size, self.num_heads, -1)).view(shape)
+            offsets = self.sampling_offsets(query)
         # Offsets are in pixels of the level they point to. (N, L, P, 2) are kept in one dimension, since broadcasting
         # along a dimension of size 2 is several times slower on a CPU.
         pixel_wh = tokens.new_tensor([(1 / width, 1 / height) for height, width in level_hw])  # (L, 2)
         pixel_wh = pixel_wh[:, None].expand(self.num_heads, -1, self.num_points, -1).flatten()
         centers = pixel_centers.repeat(1, len(pixel_wh) // 2)  # (S, N * L * P * 2)
-        locations = torch.addcmul(centers, self.sampling_offsets(query), pixel_wh).view(*shape, 2)
+        locations = torch.addcmul(centers, offsets, pixel_wh).view(*shape, 2)
         return self.output_proj(ms_deform_attn(value, level_hw, locations, weights))
 
 
@@ -123,7 +127,8 @@ class DeformableEncoder(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """(B, C, h, w) of each level -> maps of the same shapes."""
         level_hw = [(level.shape[-2], level.shape[-1]) for level in maps]
-        tokens = torch.cat([level.flatten(2) for level in maps], -1).transpose(1, 2).contiguous()  # (B, S, C)
+        # The residual stream is float32 under autocast, too.
+        tokens = torch.cat([level.flatten(2) for level in maps], -1).float().transpose(1, 2).contiguous()  # (B, S, C)
         positions = torch.cat(
             [
                 sine_position_map(height, width, tokens.shape[-1], tokens.device).flatten(1).T + embed
@@ -142,6 +147,9 @@ class DeformableEncoder(nn.Module):
 
 class PixelDecoder(nn.Module):
     """Backbone features -> `mask_features` at stride 4 and the encoded coarse levels.
+
+    `follows_autocast` (False, as published) is for inference in half precision; sampling positions, attention weights
+    and the residual stream stay in float32.
 
     Args:
         input_shape: name -> ShapeSpec with channels and stride of each backbone feature in use.
@@ -184,6 +192,7 @@ class PixelDecoder(nn.Module):
                 f"{_NUM_GROUPS} of at least {2 * _NUM_GROUPS}, since GroupNorm has {_NUM_GROUPS} groups, and with one "
                 "channel per group a one-pixel map would become zero."
             )
+        self.follows_autocast = False
         self.encoder_levels = coarse[::-1]  # coarsest first
         channels = {name: shape.channels or 0 for name, shape in input_shape.items()}
         projections = [nn.Conv2d(channels[name], conv_dim, 1) for name in self.encoder_levels]
@@ -206,7 +215,7 @@ class PixelDecoder(nn.Module):
             _zero(conv.bias)
 
     def forward(self, features: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Decode, in float32 also under autocast, since sampling positions need that precision (as published).
+        """Decode, in float32 also under autocast (as published) unless `follows_autocast`.
 
         Args:
             features: name -> (B, C_name, H / stride, W / stride) float.
@@ -214,7 +223,8 @@ class PixelDecoder(nn.Module):
         Returns:
             mask_features (B, mask_dim, H / 4, W / 4), and the encoder's maps (B, conv_dim, h, w), coarsest first.
         """
-        with torch.autocast(features[self.finest].device.type, enabled=False):
+        device = features[self.finest].device
+        with contextlib.nullcontext() if self.follows_autocast else without_autocast(device):
             projected = [
                 project(features[name].float())
                 for name, project in zip(self.encoder_levels, self.input_proj, strict=True)

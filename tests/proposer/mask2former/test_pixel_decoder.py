@@ -65,3 +65,22 @@ def test_deformable_attention_of_a_constant_map_is_the_projected_value():
     output = attention(token.expand(1, 81, -1), torch.zeros(81, 32), centers, [(height, width)])
     expected = attention.output_proj(attention.value_proj(token))
     torch.testing.assert_close(output[0, 40], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_under_autocast_it_is_float32_unless_it_follows():
+    decoder = _pixel_decoder().eval()
+    torch.nn.init.normal_(decoder.transformer.encoder.layers[0].self_attn.sampling_offsets.weight, std=0.05)
+    features = {name: torch.randn(2, 16, 64 // spec.stride, 64 // spec.stride) for name, spec in SHAPES.items()}
+    with torch.no_grad():
+        expected, expected_maps = decoder(features)
+        with torch.autocast("cpu", torch.bfloat16):
+            unchanged, _ = decoder(features)
+            decoder.follows_autocast = True
+            found, found_maps = decoder(features)
+    assert torch.equal(unchanged, expected)
+    assert found.dtype == torch.bfloat16  # the products are
+    error, size = (found.float() - expected).square().mean().sqrt(), expected.square().mean().sqrt()
+    assert 0 < error < 0.02 * size
+    for level, expected_level in zip(found_maps, expected_maps, strict=True):
+        assert level.dtype == torch.float32
+        torch.testing.assert_close(level, expected_level, atol=0.1, rtol=0)
