@@ -8,9 +8,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 WORKERS ?= 2
 ALL := -m "not gpu and not weights and not datasets" -n $(WORKERS) --dist worksteal
 export DETECTRON2_DATASETS ?= datasets
-# Category names for the sample images of the demo; some of them are novel.
-VOCABULARY := plain cross,plain square,ringed square,ringed circle,ringed triangle,zigzag circle,dotted circle,dotted star,checkered circle,checkered triangle,striped cross,ringed crescent
-STUFF := grass,sand
+# Category names of the sample images of the demo, as `python -m projects.figures.samples` prints them; some are novel.
+VOCABULARY := dotted cross,dotted square,checkered square,ringed star,striped crescent,zigzag triangle,checkered star,plain cross,ringed cross,ringed square,dotted circle
+STUFF := water,brick,sand,grass,wood
 
 .PHONY: demo figures test test-fast test-real lint golden clean
 

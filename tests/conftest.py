@@ -9,7 +9,7 @@ from masqclip_d2.config import get_masqclip_cfg
 from masqclip_d2.shapes.rendering import ShapesSpec, write_shapes
 from tests.file_server import running_server
 
-SHAPES_SPEC = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
+SHAPES_SPEC = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8, scale=1)
 
 
 def pytest_collection_modifyitems(items):
@@ -58,7 +58,7 @@ def shapes_root(tmp_path_factory):
     It is datasets/shapes in a folder of its own, in which commands find it.
     """
     datasets = tmp_path_factory.mktemp("shapes") / "datasets"
-    write_shapes(datasets / "shapes", ShapesSpec(8, 6, 16, seed=5, num_closeups=16), num_workers=1)
+    write_shapes(datasets / "shapes", ShapesSpec(8, 6, 16, seed=5, num_closeups=16, scale=1), num_workers=1)
     return datasets / "shapes"
 
 

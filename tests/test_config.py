@@ -48,7 +48,12 @@ def test_config_header_has_a_description_and_a_command(name):
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_config_builds_its_model(name, monkeypatch):
     cfg = load_config(name, ["MODEL.DEVICE", "meta"])
-    known = {"output/shapes/clip_closeups/clip.safetensors": "shapes-tiny", "ViT-L/14@336px": VIT_L_336}
+    known = {
+        "output/shapes/clip_closeups/clip.safetensors": "shapes-tiny",
+        "output/shapes/clip_pictures/clip.safetensors": "shapes-tiny-256",
+        "output/shapes_quick/clip/clip.safetensors": "shapes-quick",
+        "ViT-L/14@336px": VIT_L_336,
+    }
 
     def load_clip(name, architecture=None):
         if name in known and name.startswith("output"):

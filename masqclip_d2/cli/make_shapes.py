@@ -7,6 +7,8 @@ import os
 
 from .command import Command
 
+_DEFAULT_SCALE = 2  # that of shapes.rendering, which --help does not import
+
 _EPILOG = """examples:
   masqclip make-shapes --output datasets/shapes --num-train 2000 --num-val 300 --num-captions 4000
   masqclip make-shapes --output /tmp/shapes --num-train 0 --num-val 50 --num-captions 0 --workers 1
@@ -28,9 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale",
         type=int,
-        default=1,
+        default=_DEFAULT_SCALE,
         help="pixels per unit; scenes have 128 to 176 units a side; default: %(default)s",
     )
+    parser.add_argument("--easy", action="store_true", help="the easy world of configs/shapes/quick")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: all cores")
     parser.add_argument("--exist-ok", action="store_true", help="keep a finished folder that has all of this already")
 
@@ -41,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
     from ..shapes.rendering import ShapesSpec, write_shapes
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    spec = ShapesSpec(args.num_train, args.num_val, args.num_captions, args.seed, args.num_closeups, args.scale)
+    numbers = (args.num_train, args.num_val, args.num_captions, args.seed, args.num_closeups, args.scale)
+    spec = ShapesSpec(*numbers, easy=args.easy)
     folder = write_shapes(args.output, spec, num_workers=args.workers, exist_ok=args.exist_ok)
     counts = f"{spec.num_train} train, {spec.num_val} val, {spec.num_captions} captioned, {spec.num_closeups} close-up"
     print(f"Shapes: {counts} images in {folder}")

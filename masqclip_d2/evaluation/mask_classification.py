@@ -19,10 +19,7 @@ from torch import Tensor
 
 from ..fusion import boxes_from_masks
 from ..vocabulary import Vocabulary
-from .dataset_metadata import category_groups
-
-DEFAULT_SIDE_LIMITS = (24, 48)
-"""Pixels. Objects of at least 24 pixels are large enough for the patches of a small CLIP."""
+from .dataset_metadata import area_limits, category_groups
 
 
 class MaskClassificationEvaluator(DatasetEvaluator):
@@ -38,17 +35,18 @@ class MaskClassificationEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: a registered dataset with a vocabulary and, for base and novel, its groups.
-        side_limits: pixels, increasing; bounds of the accuracies by object size.
+        side_limits: pixels, increasing; bounds of the accuracies by object size; None: the sides of squares of the
+            metadata `area_limits`.
     """
 
-    def __init__(self, dataset_name: str, side_limits: Sequence[float] = DEFAULT_SIDE_LIMITS) -> None:
+    def __init__(self, dataset_name: str, side_limits: Sequence[float] | None = None) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         vocabulary = Vocabulary.from_metadata(metadata)
         self._dataset_name = dataset_name
         self._num_categories = len(vocabulary.names)
         self._is_thing = np.array(vocabulary.is_thing, dtype=bool)
         self._groups = category_groups(metadata)
-        self._side_limits = tuple(side_limits)
+        self._side_limits = tuple(side_limits or (math.sqrt(area) for area in area_limits(metadata)))
         self.reset()
 
     def reset(self) -> None:
@@ -85,7 +83,7 @@ class MaskClassificationEvaluator(DatasetEvaluator):
         """{"mask_classification": metrics}; None on processes other than the first.
 
         Keys: top1, top5 over all masks; top1_per_category (mean over categories); top1_things, top1_stuff,
-        top1_<group>; for things by size top1_lt24, top1_24to48, top1_ge48, top1_ge24 (pixels; by the limits given).
+        top1_<group>; for things by size top1_lt48, top1_48to96, top1_ge96, top1_ge48 (pixels; by the limits).
         nan if there is no such mask.
         """
         comm.synchronize()
@@ -114,11 +112,11 @@ class MaskClassificationEvaluator(DatasetEvaluator):
     def _size_ranges(self) -> Iterator[tuple[str, float, float]]:
         """Yield name, smallest side and first side above, in pixels."""
         limits = self._side_limits
-        yield f"lt{limits[0]}", 0, limits[0]
+        yield f"lt{limits[0]:g}", 0, limits[0]
         for low, high in zip(limits[:-1], limits[1:], strict=True):
-            yield f"{low}to{high}", low, high
+            yield f"{low:g}to{high:g}", low, high
         for limit in reversed(limits):
-            yield f"ge{limit}", limit, math.inf
+            yield f"ge{limit:g}", limit, math.inf
 
 
 def _sides(record: dict, prediction: dict) -> Tensor:

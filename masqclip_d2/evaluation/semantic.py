@@ -74,7 +74,7 @@ def semantic_metrics(
             mIoU, mIoU_gt_or_pred: see the module docstring
             fwIoU: IoU weighted by the category's share of the ground truth
             mACC: mean recall of the categories in the ground truth; pACC: share of correct pixels
-            mIoU_<group>, mACC_<group>: over the categories of a group
+            mIoU_<group>, mACC_<group>: over the categories of a group; of a dataset also th (things) and st (stuff)
             IoU-<name>, ACC-<name>: of one category
     """
     num_categories = len(names)
@@ -103,6 +103,15 @@ def semantic_metrics(
     return {key: 100 * value for key, value in fractions.items()}
 
 
+def _things_and_stuff(vocabulary: Vocabulary) -> dict[str, list[int]]:
+    """Groups "th" and "st"; {} if there is only one kind."""
+    kinds = {
+        name: [index for index, is_thing in enumerate(vocabulary.is_thing) if is_thing is kind]
+        for name, kind in (("th", True), ("st", False))
+    }
+    return kinds if all(kinds.values()) else {}
+
+
 def predicted_labels(output: Mapping[str, Any]) -> np.ndarray:
     """(H, W) integers: the label map in a model's output for one image.
 
@@ -129,8 +138,9 @@ class SemanticEvaluator(DatasetEvaluator):
     def __init__(self, dataset_name: str) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         self._dataset_name = dataset_name
-        self._names = Vocabulary.from_metadata(metadata).names
-        self._groups = category_groups(metadata)
+        vocabulary = Vocabulary.from_metadata(metadata)
+        self._names = vocabulary.names
+        self._groups = {**_things_and_stuff(vocabulary), **category_groups(metadata)}
         self._ignore_label = int(getattr(metadata, "ignore_label", _DEFAULT_IGNORE_LABEL))
         if self._ignore_label < len(self._names):
             raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from ..data.label_maps import IGNORE_LABEL
 from ..data.registration.common import LABEL_DIVISOR, Record, category_metadata, datasets_root, register_once
 from ..data.registration.image_folders import ImageFolder
 from ..data.registration.records import image_fields, instance_records, panoptic_records
-from .rendering import read_manifest
+from .rendering import DEFAULT_SCALE, WORLD_VERSION, read_manifest
 
-SHAPES_AREA_LIMITS = (24**2, 48**2)  # pixels: things are small up to the first, large from the second
+SIDE_LIMITS = (24, 48)  # units; a thing is small up to the square of the first, large from that of the second
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ _SHAPES_SETS = {
     "shapes_captions": _ShapesSet("captions", "captions_images", "pretrain"),
     "shapes_closeups": _ShapesSet("captions", "closeups_images", "closeups"),
 }
-# Pictures that PictureMapper renders in each pass over masqclip_shapes_pictures, by kind.
+# Pictures that PictureMapper renders in each pass over a dataset of pictures, by kind.
 _NUM_PICTURES = {"closeup": 64, "collage": 10, "canvas": 9, "scene": 3}
+_NUM_EASY_PICTURES = {"closeup": 96, "canvas": 8}
 _EVALUATORS = {"panoptic": "coco_panoptic_seg", "instances": "coco", "captions": "masqclip_captions"}
 
 
@@ -68,14 +69,21 @@ def register_shapes(root: str | os.PathLike | None = None, prefix: str = "masqcl
         ValueError: a name is registered for another folder or dataset.
     """
     root = datasets_root() / "shapes" if root is None else Path(root)
+    scale = _scale(root)
     names = [prefix + name for name in _SHAPES_SETS]
     for name, shapes_set in zip(names, _SHAPES_SETS.values(), strict=True):
-        metadata = _shapes_metadata(root, shapes_set)
+        metadata = _shapes_metadata(root, shapes_set, scale)
         register_once(name, functools.partial(_LOADERS[shapes_set.kind], root, metadata), metadata)
     return names
 
 
-def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
+def _scale(root: Path) -> int:
+    """Pixels per unit of a folder; of one that does not exist yet: the default."""
+    manifest = read_manifest(root) or {"spec": {}}
+    return manifest["spec"].get("scale", DEFAULT_SCALE)
+
+
+def _shapes_metadata(root: Path, shapes_set: _ShapesSet, scale: int) -> dict[str, Any]:
     # In training on base labels, novel names must not occur, not even as other categories.
     base = "_base" if shapes_set.labels == _BASE_LABELS else ""
     instances = "_instances" if shapes_set.kind == "instances" else ""
@@ -88,7 +96,7 @@ def _shapes_metadata(root: Path, shapes_set: _ShapesSet) -> dict[str, Any]:
         "json_file": str(annotations / f"instances_{shapes_set.labels}.json"),
         "ignore_label": IGNORE_LABEL,
         "label_divisor": LABEL_DIVISOR,
-        "area_limits": SHAPES_AREA_LIMITS,
+        "area_limits": tuple((side * scale) ** 2 for side in SIDE_LIMITS),
     }
     if shapes_set.kind == "panoptic":
         metadata |= {
@@ -133,11 +141,21 @@ _LOADERS: dict[str, Callable[[Path, dict[str, Any]], list[Record]]] = {
 
 
 def _require_finished(root: Path, path: str) -> None:
-    """Raise FileNotFoundError, with the command to run, if the folder is unfinished or lacks the file."""
+    """Check that the folder has this version of the world and is finished.
+
+    Raises:
+        ValueError: it has another version, in which other categories are novel.
+        FileNotFoundError: it is unfinished or lacks the file; the message has the command to run.
+    """
     command = f"masqclip make-shapes --output {root}"
     manifest = read_manifest(root)
+    if manifest is not None and manifest["world_version"] != WORLD_VERSION:
+        raise ValueError(
+            f"The Shapes folder {root} has version {manifest['world_version']} of the world, with other novel "
+            f"categories than version {WORLD_VERSION}; delete it and render it again with: {command}"
+        )
     if manifest is not None and not manifest["complete"]:
-        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in manifest["spec"].items())
+        options = " ".join(_options(manifest["spec"]))
         raise FileNotFoundError(f"The Shapes folder {root} is unfinished; resume it with: {command} {options}")
     if not os.path.isfile(path):
         raise FileNotFoundError(
@@ -145,14 +163,23 @@ def _require_finished(root: Path, path: str) -> None:
         )
 
 
-def _register_pictures() -> None:
-    """Register the pictures for CLIP, which are rendered while it trains: records {"kind"} without files."""
-    kinds = [kind for kind, count in _NUM_PICTURES.items() for _ in range(count)]
-    records = [{"image_id": index, "file_name": "", "kind": kind} for index, kind in enumerate(kinds)]
-    register_once(
-        "masqclip_shapes_pictures", lambda: records, {"image_root": "", "evaluator_type": "masqclip_captions"}
-    )
+def _options(spec: dict[str, Any]) -> Iterator[str]:
+    """Command line of make-shapes for a spec."""
+    for name, value in spec.items():
+        if value is True:
+            yield f"--{name}"
+        elif value is not False:
+            yield f"--{name.replace('_', '-')} {value}"
 
 
-_register_pictures()
+def _register_pictures(name: str, counts: dict[str, int], easy: bool) -> None:
+    """Register the pictures for CLIP, which are rendered while it trains: records {"kind", "easy"} without files."""
+    kinds = [kind for kind, count in counts.items() for _ in range(count)]
+    records = [{"image_id": index, "file_name": "", "kind": kind, "easy": easy} for index, kind in enumerate(kinds)]
+    register_once(name, lambda: records, {"image_root": "", "evaluator_type": "masqclip_captions"})
+
+
+_register_pictures("masqclip_shapes_pictures", _NUM_PICTURES, easy=False)
+_register_pictures("masqclip_easy_shapes_pictures", _NUM_EASY_PICTURES, easy=True)
 register_shapes()
+register_shapes(datasets_root() / "shapes_easy", prefix="masqclip_easy_")  # of configs/shapes/quick

@@ -25,6 +25,7 @@ from projects.figures.scenes import first_scenes, record, scenes, segment_masks,
 _FOUND_IOU = 0.5  # a mask with a larger IoU finds the object
 _LIGHT = (255, 255, 255)
 _MIN_OBJECT = 24  # pixels, longer side; the IoU of smaller objects depends on a few pixels
+_MIN_NOVEL = 2  # things, of a scene that shows pseudo masks
 _NUM_SCENES = 50  # from which a figure chooses, and over which it counts
 _MARGIN = 1.5  # side of a close view, relative to its object's
 
@@ -66,8 +67,9 @@ def draw_proposals(proposer: nn.Module, path: Path, columns: int = 4, best: int 
 def draw_pseudo_masks(teacher: nn.Module, rules: PseudoMaskRules, path: Path, columns: int = 4) -> None:
     """Draw the masks of Progressive Distillation: training scenes with base masks and the teacher's pseudo masks.
 
-    Of the first `_NUM_SCENES` scenes those with the most pseudo masks are shown. A pseudo mask is labelled with the
-    category of the novel segment that it finds; teacher and student do not use it.
+    The first scenes with at least `_MIN_NOVEL` novel things of `_MIN_OBJECT` pixels or more are shown; the numbers are
+    those of the first `_NUM_SCENES` scenes. A pseudo mask is labelled with the category of the novel segment that it
+    finds; teacher and student do not use it.
 
     Args:
         teacher: a `MaskProposer` in eval mode.
@@ -79,7 +81,7 @@ def draw_pseudo_masks(teacher: nn.Module, rules: PseudoMaskRules, path: Path, co
     found = [(scene, *_pseudo_masks(teacher, rules, scene)) for scene in islice(scenes("train"), _NUM_SCENES)]
     num_novel = sum(segment.category.novel for scene, *_ in found for segment in scene.segments)
     names = [name for *_, names_of_scene in found for name in names_of_scene]
-    shown = sorted(found, key=lambda one: -len(one[2]))[:columns]  # stable: the earlier of equals
+    shown = [one for one in found if _num_large_novel(one[0]) >= _MIN_NOVEL][:columns]
     images, drawn = [], []
     for scene, base, pseudo, names_of_scene in shown:
         color = Colors()
@@ -91,12 +93,17 @@ def draw_pseudo_masks(teacher: nn.Module, rules: PseudoMaskRules, path: Path, co
         images.append(panel(scene.image, [], side))
         drawn.append(panel(scene.image, marks, side))
     titles = [
-        f"Training scenes: the {columns} of {_NUM_SCENES} with the most pseudo masks",
+        f"Training scenes: the first with at least {_MIN_NOVEL} large novel things",
         f"Base masks (white) and the teacher's pseudo masks (colored). Of {len(names)} pseudo masks in all "
         f"{_NUM_SCENES} scenes {sum(map(bool, names))} find one of {num_novel} novel segments (IoU above {_FOUND_IOU}) "
         "and are labelled with its category; the others: ?",
     ]
     write_png(sheet([images, drawn], titles), path)
+
+
+def _num_large_novel(scene: Scene) -> int:
+    novel = [segment for segment in scene.segments if segment.category.novel]
+    return sum(segment.object_size >= _MIN_OBJECT for segment in novel)
 
 
 @torch.no_grad()

@@ -14,20 +14,29 @@ from masqclip_d2.categories import Category, load_categories
 from masqclip_d2.shapes.rendering import Scene, render_image
 from masqclip_d2.vocabulary import Vocabulary
 
-SEED = 0  # of the rendering; the scenes are those of the default Shapes folder
+SEED = 0  # of the rendering
+SCALE = 1  # pixels per unit; the shipped weights were trained at this scale
 
 
-def scenes(split: str, condition: Callable[[Scene], bool] = lambda scene: True) -> Iterator[Scene]:
+def scenes(
+    split: str, condition: Callable[[Scene], bool] = lambda scene: True, seed: int = SEED, scale: int = SCALE
+) -> Iterator[Scene]:
     """Scenes of "train" or "val" that meet a condition, in order, without end."""
     for index in count():
-        scene, _ = render_image(split, index, SEED)
+        scene, _ = render_image(split, index, seed, scale)
         if condition(scene):
             yield scene
 
 
-def first_scenes(number: int, split: str, condition: Callable[[Scene], bool] = lambda scene: True) -> list[Scene]:
+def first_scenes(
+    number: int,
+    split: str,
+    condition: Callable[[Scene], bool] = lambda scene: True,
+    seed: int = SEED,
+    scale: int = SCALE,
+) -> list[Scene]:
     """The first ones of `scenes`."""
-    return list(islice(scenes(split, condition), number))
+    return list(islice(scenes(split, condition, seed, scale), number))
 
 
 def things(scene: Scene) -> list[Category]:

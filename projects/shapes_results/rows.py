@@ -80,13 +80,23 @@ ROWS = (
     Row("masqclip_no_tuning", "MasQCLIP without MasQ-Tuning", "shapes/masqclip_no_tuning", _STUDENT, train=False),
     Row("masqclip_key", "MasQCLIP, keys tuned instead of queries", "shapes/masqclip_key", _STUDENT),
     Row("masqclip_value", "MasQCLIP, values tuned instead of queries", "shapes/masqclip_value", _STUDENT),
+    Row(
+        "masqclip_untuned_scores",
+        "MasQCLIP, tuned and untuned scores mixed",
+        "shapes/masqclip_untuned_scores",
+        (*_STUDENT, "masqclip.yaml"),
+        train=False,
+    ),
+    Row("masqclip_gt_masks", "MasQCLIP, tuned on ground-truth masks", "shapes/masqclip_gt_masks", _STUDENT),
+    Row("value_pooling", "Values of the last block pooled by masks", "shapes/value_pooling", _TEACHER, train=False),
+    Row("maskclip_worma_tiles", "MaskCLIP w/o RMA, in tiles", "shapes/maskclip_worma_tiles", _TEACHER, train=False),
 )
 
 SHORT_ROWS = (
     "clip_baseline", "maskclip_worma", "maskclip_no_refinement", "maskclip", "maskclip_gt", "masqclip_rounds_0",
     "masqclip", "masqclip_no_object_score", "masqclip_no_tuning", "masqclip_value",
 )  # fmt: skip
-SHORT_METRICS = ("PQ_base", "PQ_novel", "SQ_all", "mIoU_all", "AP50_novel", "AP50_all")
+SHORT_METRICS = ("PQ_things", "PQ_stuff", "PQ_base", "PQ_novel", "PQ_all", "mIoU_all", "AP50_novel")
 """Rows and metrics of the short table."""
 
 
@@ -163,5 +173,25 @@ ORDERINGS = (
         "Tuning queries generalises better than tuning keys or values",
         "MasQCLIP, MasQ-Tuning: new query projections keep the result in the row space of CLIP's values",
         _all("masqclip", ("masqclip_key", "masqclip_value"), "AP50_novel", "PQ_novel"),
+    ),
+    Ordering(
+        "Tuned and untuned scores mixed > tuned scores alone",
+        "FC-CLIP: a geometric mean with one weight for training categories and one for others",
+        _all("masqclip_untuned_scores", "masqclip", "PQ_all", "PQ_novel"),
+    ),
+    Ordering(
+        "Tuning on ground-truth masks > on proposals",
+        "MaskCLIP++",
+        _all("masqclip_gt_masks", "masqclip", "PQ_all", "mIoU_all"),
+    ),
+    Ordering(
+        "Values of the last block pooled by masks > mask class tokens without RMA",
+        "TextRegion, CorrCLIP",
+        _all("value_pooling", "maskclip_worma", "PQ_all", "mIoU_all"),
+    ),
+    Ordering(
+        "Image in tiles > in one piece",
+        "training-free methods that slide a window, such as CorrCLIP",
+        _all("maskclip_worma_tiles", "maskclip_worma", "PQ_all", "mIoU_all"),
     ),
 )

@@ -1,14 +1,14 @@
 """Metrics of several seeds: mean and deviation per row, verdicts on orderings, and the Markdown page with the tables.
 
-Metrics are named METRIC_SUBSET, such as PQ_novel: those of `METRICS`, each for base, novel and all categories. They are
-in percent; None if not measured or undefined.
+Metrics are named METRIC_SUBSET, such as PQ_novel: those of `METRICS`, each for the subsets of categories of `SUBSETS`.
+They are in percent; None if not measured or undefined.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from projects.shapes_results.rows import SHORT_METRICS, SHORT_ROWS, Comparison, Ordering
@@ -20,17 +20,25 @@ METRICS = {
     "mIoU": ("sem_seg", "mIoU"),
     "AP": ("segm", "AP"),
     "AP50": ("segm", "AP50"),
+    "top1": ("mask_classification", "top1"),
     "AR@10": ("proposals", "AR@10"),
     "AR@100": ("proposals", "AR@100"),
 }
 """Metric -> its task and key in the results of an evaluation; AR@n is that of the proposals, before classification."""
 
-SUBSETS = {"base": "_base", "novel": "_novel", "all": ""}
-"""Subset of categories -> suffix of its keys."""
+SUBSETS = {
+    "things": ("_th", "_things"),
+    "stuff": ("_st", "_stuff"),
+    "base": ("_base",),
+    "novel": ("_novel",),
+    "all": ("",),
+}
+"""Subset of categories -> suffixes of its keys; a task has one of them."""
 
-HOLDS, FAILS, UNKNOWN = "holds", "does not hold", "not measured"
-SETTLED_FROM = 2.0
-"""A mean gap of at least so many standard deviations of the gaps of single seeds is taken as settled."""
+_ONLY_THINGS = ("segm", "proposals")  # tasks whose metrics of all categories are those of things
+
+HOLDS, FAILS, UNSETTLED, UNKNOWN = "holds", "does not hold", "not settled", "not measured"
+CONFIDENCE = 0.95
 
 Metrics = Mapping[str, float | None]
 
@@ -38,10 +46,18 @@ Metrics = Mapping[str, float | None]
 def read_metrics(tasks: Mapping[str, Metrics]) -> dict[str, float | None]:
     """Select the metrics of the table from the results of one dataset: task -> key -> value."""
     return {
-        f"{metric}_{subset}": tasks.get(task, {}).get(key + suffix)
-        for subset, suffix in SUBSETS.items()
+        f"{metric}_{subset}": _value(tasks.get(task, {}), key, "all" if _is_all(task, subset) else subset)
+        for subset in SUBSETS
         for metric, (task, key) in METRICS.items()
     }
+
+
+def _is_all(task: str, subset: str) -> bool:
+    return subset == "things" and task in _ONLY_THINGS
+
+
+def _value(metrics: Metrics, key: str, subset: str) -> float | None:
+    return next((metrics[key + suffix] for suffix in SUBSETS[subset] if key + suffix in metrics), None)
 
 
 def over_seeds(by_seed: Mapping[int, Metrics]) -> dict[str, dict[str, float | None]]:
@@ -57,39 +73,39 @@ def over_seeds(by_seed: Mapping[int, Metrics]) -> dict[str, dict[str, float | No
     }
 
 
+def interval(values: Sequence[float]) -> float | None:
+    """Half the width of the 95 % interval of the mean by Student's t distribution; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values)))
+
+
 def judge(ordering: Ordering, measured: Mapping[str, Mapping[int, Metrics]]) -> dict[str, Any]:
     """Check whether an ordering holds.
 
     Args:
-        ordering: it holds if each of its comparisons does.
+        ordering: it holds if each of its comparisons does, and does not if one does not.
         measured: row -> seed -> metrics.
 
     Returns:
-        claim, source, verdict ("holds", "does not hold", "not measured"), settled, and the comparisons, one result of
-        `compare` each. An ordering that holds is settled if all of its comparisons are; one that does not hold, if one
-        of its failing comparisons is. None if a deviation is unknown.
+        claim, source, verdict ("holds", "does not hold", "not settled", "not measured"), and the comparisons, one
+        result of `compare` each.
     """
     comparisons = [compare(comparison, measured) for comparison in ordering.comparisons]
     verdicts = {comparison["verdict"] for comparison in comparisons}
-    verdict = next(verdict for verdict in (FAILS, UNKNOWN, HOLDS) if verdict in verdicts)
-    decisive = [comparison["settled"] for comparison in comparisons if comparison["verdict"] == verdict]
-    settled = None if None in decisive else (any if verdict == FAILS else all)(decisive)
-    return {
-        "claim": ordering.claim,
-        "source": ordering.source,
-        "verdict": verdict,
-        "settled": settled,
-        "comparisons": comparisons,
-    }
+    verdict = next(verdict for verdict in (FAILS, UNKNOWN, UNSETTLED, HOLDS) if verdict in verdicts)
+    return {"claim": ordering.claim, "source": ordering.source, "verdict": verdict, "comparisons": comparisons}
 
 
 def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Metrics]]) -> dict[str, Any]:
     """Compare two rows by one metric, over the seeds that both have.
 
     Returns:
-        better, worse, metric, verdict; values (means of the two rows), gap (their difference), gap_deviation (sample
-        standard deviation of the gaps of single seeds), row_deviation (root mean square of the deviations of the two
-        rows), settled (whether the gap is at least `SETTLED_FROM` of its deviations); None if undefined.
+        better, worse, metric, seeds (their number); verdict ("not settled" if the interval of the gap contains 0, or
+        there is one seed only); values (means of the two rows), gap (mean of the gaps of single seeds), gap_interval
+        (see `interval`); None if undefined.
     """
     rows = [measured.get(key, {}) for key in (comparison.better, comparison.worse)]
     better, worse = (
@@ -99,24 +115,15 @@ def compare(comparison: Comparison, measured: Mapping[str, Mapping[int, Metrics]
     seeds = [seed for seed in better if seed in worse]
     summary = {"better": comparison.better, "worse": comparison.worse, "metric": comparison.metric, "seeds": len(seeds)}
     if not seeds:
-        return summary | {
-            "verdict": UNKNOWN, "settled": None, "values": None, "gap": None, "gap_deviation": None,
-            "row_deviation": None,
-        }  # fmt: skip
-    common = [[row[seed] for seed in seeds] for row in (better, worse)]
-    means = [statistics.fmean(row) for row in common]
-    gap = means[0] - means[1]
-    gap_deviation = row_deviation = None
-    if len(seeds) > 1:
-        gap_deviation = statistics.stdev(one - other for one, other in zip(*common, strict=True))
-        row_deviation = math.sqrt(statistics.fmean(statistics.variance(row) for row in common))
+        return summary | {"verdict": UNKNOWN, "values": None, "gap": None, "gap_interval": None}
+    gaps = [better[seed] - worse[seed] for seed in seeds]
+    gap, half_width = statistics.fmean(gaps), interval(gaps)
+    settled = half_width is not None and abs(gap) > half_width
     return summary | {
-        "verdict": HOLDS if gap > 0 else FAILS,
-        "settled": abs(gap) >= SETTLED_FROM * gap_deviation if gap_deviation is not None else None,
-        "values": means,
+        "verdict": (HOLDS if gap > 0 else FAILS) if settled else UNSETTLED,
+        "values": [statistics.fmean(row[seed] for seed in seeds) for row in (better, worse)],
         "gap": gap,
-        "gap_deviation": gap_deviation,
-        "row_deviation": row_deviation,
+        "gap_interval": half_width,
     }
 
 
@@ -138,8 +145,10 @@ def page(document: Mapping[str, Any]) -> str:
         "",
         summary(document),
     ]
-    for subset in SUBSETS:
-        parts += ["", f"## {subset.capitalize()} categories", "", *_table(document["rows"], subset)]
+    for metric in METRICS:
+        table = _table(document["rows"], metric)
+        if table:
+            parts += ["", f"## {metric}", "", *table]
     parts += ["", "## Orderings the papers report", "", *_orderings(document)]
     parts += ["", "## Commands", "", *_commands(document)]
     return "\n".join(parts) + "\n"
@@ -148,10 +157,11 @@ def page(document: Mapping[str, Any]) -> str:
 def summary(document: Mapping[str, Any]) -> str:
     """A short table of rows and metrics, and the orderings with their verdicts."""
     named = [row for row in document["rows"] if row["key"] in SHORT_ROWS]
-    lines = [_line(["row", *(name.replace("_", " ") for name in SHORT_METRICS)])]
-    lines.append(_line(["---"] * (len(SHORT_METRICS) + 1)))
+    metrics = [name for name in SHORT_METRICS if any(row["mean"].get(name) is not None for row in named)]
+    lines = [_line(["row", *(name.replace("_", " ") for name in metrics)])]
+    lines.append(_line(["---"] * (len(metrics) + 1)))
     for row in named:
-        cells = [_cell(row["mean"].get(name), row["deviation"].get(name), digits=1) for name in SHORT_METRICS]
+        cells = [_cell(row["mean"].get(name), row["deviation"].get(name), digits=1) for name in metrics]
         lines.append(_line([row["title"], *cells]))
     verdicts = [f"- {one['claim']}: {_verdict_by_metrics(one)}." for one in document["orderings"]]
     return "\n".join([*lines, "", "What the papers report:", "", *verdicts])
@@ -168,7 +178,9 @@ def _facts(document: Mapping[str, Any]) -> list[str]:
     return [
         f"- Metrics in percent: mean over seeds {seeds}, in brackets the sample standard deviation. `-`: not measured.",
         f"- Validation: {document['num_images']} images of `{document['dataset']}`. Shapes: {world}.",
-        "- AR@10, AR@100: class-agnostic mask recall of the row's best 10 or 100 proposals, before classification.",
+        "- things, stuff, base, novel, all: the categories that a metric is the mean of. AP, AR are metrics of things.",
+        "- top1: right categories of ground-truth masks. AR@10, AR@100: class-agnostic recall of the best 10 or 100 "
+        "proposals, before classification.",
         f"- CLIP: {document['clip']}, the same for every row and seed, as the papers share OpenAI's.",
         f"- Time: {document['hours']:.2f} hours; stages that rows share are counted once, killed attempts are not "
         "counted.",
@@ -176,58 +188,60 @@ def _facts(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _table(rows: Iterable[Mapping[str, Any]], subset: str) -> list[str]:
-    shown = [metric for metric in METRICS if metric != "AP50"]
-    lines = [_line(["row", *shown, "seeds"]), _line(["---"] * (len(shown) + 2))]
+def _table(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
+    """One metric by rows and subsets; without subsets and rows that nothing was measured of; [] if none was."""
+    subsets = [subset for subset in SUBSETS if any(_measured(row, metric, subset) for row in rows)]
+    rows = [row for row in rows if any(_measured(row, metric, subset) for subset in subsets)]
+    if not rows:
+        return []
+    lines = [_line(["row", *subsets, "seeds"]), _line(["---"] * (len(subsets) + 2))]
     for row in rows:
-        names = [f"{metric}_{subset}" for metric in shown]
+        names = [f"{metric}_{subset}" for subset in subsets]
         cells = [_cell(row["mean"].get(name), row["deviation"].get(name)) for name in names]
         lines.append(_line([row["title"], *cells, str(len(row["seeds"]))]))
     return lines
 
 
+def _measured(row: Mapping[str, Any], metric: str, subset: str) -> bool:
+    return row["mean"].get(f"{metric}_{subset}") is not None
+
+
 def _orderings(document: Mapping[str, Any]) -> list[str]:
     titles = {row["key"]: row["title"] for row in document["rows"]}
     lines = [_line(["ordering", "published", "here"]), _line(["---"] * 3)]
-    lines += [_line([one["claim"], one["source"], _verdict(one)]) for one in document["orderings"]]
+    lines += [_line([one["claim"], one["source"], one["verdict"]]) for one in document["orderings"]]
     lines += [
         "",
-        "An ordering holds if each of its comparisons below does. Gap: difference of the two rows' means over the",
-        "seeds that both have, in brackets the standard deviation of the gaps of single seeds; rows' deviation: root",
-        "mean square of the deviations of both rows, which is larger, since the rows of a seed share its teacher.",
-        f"A gap of less than {SETTLED_FROM:g} of its deviations is not settled by these seeds.",
-        "[shapes_training.md](shapes_training.md) explains those that do not hold.",
+        "An ordering holds if each of its comparisons below does, and does not hold if one of them does not. Gap: mean",
+        "over the seeds that both rows have of the difference between them, in brackets half the width of its 95 %",
+        "interval (Student's t; the rows of a seed share its teacher). A comparison whose interval contains 0 is not",
+        "settled by these seeds; nor is one of a single seed. [shapes_training.md](shapes_training.md) explains the",
+        "orderings that do not hold.",
         "",
-        _line(["rows", "metric", "values", "gap", "rows' deviation", "here", "seeds"]),
-        _line(["---"] * 7),
+        _line(["rows", "metric", "values", "gap", "here", "seeds"]),
+        _line(["---"] * 6),
     ]
     for one in (comparison for ordering in document["orderings"] for comparison in ordering["comparisons"]):
-        rows = f"{titles[one['better']]} > {titles[one['worse']]}"
+        rows = f"{titles.get(one['better'], one['better'])} > {titles.get(one['worse'], one['worse'])}"
         values = " / ".join(_format(value) for value in one["values"] or (None, None))
-        cells = [_cell(one["gap"], one["gap_deviation"]), _format(one["row_deviation"])]
-        lines.append(_line([rows, one["metric"].replace("_", " "), values, *cells, _verdict(one), str(one["seeds"])]))
+        gap = _cell(one["gap"], one["gap_interval"])
+        lines.append(_line([rows, one["metric"].replace("_", " "), values, gap, one["verdict"], str(one["seeds"])]))
     return lines
 
 
-def _verdict(judged: Mapping[str, Any]) -> str:
-    return judged["verdict"] + _doubt(judged)
-
-
-def _doubt(judged: Mapping[str, Any]) -> str:
-    return ", not settled" if judged["settled"] is False else ""
-
-
 def _verdict_by_metrics(ordering: Mapping[str, Any]) -> str:
-    """The verdict; if only some comparisons hold, also their metrics, or their number if they compare several rows."""
+    """The verdict; if the comparisons differ, also their metrics, or their numbers if they compare several rows."""
     comparisons = ordering["comparisons"]
-    holding = [one for one in comparisons if one["verdict"] == HOLDS]
-    if ordering["verdict"] != FAILS or not holding:
-        return _verdict(ordering)
+    verdicts = [verdict for verdict in (HOLDS, FAILS, UNSETTLED) if verdict in {one["verdict"] for one in comparisons}]
+    if ordering["verdict"] == UNKNOWN or len(verdicts) < 2:
+        return ordering["verdict"]
+    groups = {verdict: [one for one in comparisons if one["verdict"] == verdict] for verdict in verdicts}
     if len({(one["better"], one["worse"]) for one in comparisons}) > 1:
-        return f"{_verdict(ordering)} ({HOLDS} in {len(holding)} of {len(comparisons)} comparisons)"
-    others = [one for one in comparisons if one["verdict"] != HOLDS]
-    by, not_by = (", ".join(one["metric"].replace("_", " ") for one in some) for some in (holding, others))
-    return f"{HOLDS} by {by}; {FAILS} by {not_by}{_doubt(ordering)}"
+        counts = ", ".join(f"{verdict} in {len(some)}" for verdict, some in groups.items())
+        return f"{ordering['verdict']} ({counts} of {len(comparisons)} comparisons)"
+    return "; ".join(
+        f"{verdict} by {', '.join(one['metric'].replace('_', ' ') for one in some)}" for verdict, some in groups.items()
+    )
 
 
 def _commands(document: Mapping[str, Any]) -> list[str]:

@@ -20,22 +20,16 @@ def test_shapes_stuff_are_the_textures():
 
 
 def test_novel_categories():
+    """Novel: two whole shapes, one whole pattern, two of six kinds of stuff; all that is left is base."""
     categories = load_categories("shapes")
-    things = [category for category in categories if category.isthing]
-    for category in things:
-        if category.attributes["shape"] == "crescent" or category.attributes["pattern"] == "zigzag":
-            assert category.novel
-    held_out = [
-        c for c in things if c.novel and c.attributes["shape"] != "crescent" and c.attributes["pattern"] != "zigzag"
-    ]
-    base = [category for category in things if not category.novel]
-    assert len(held_out) == 4
-    assert len(base) == 21
-    # What is held out as a pair is seen apart: its shape with other patterns, its pattern on other shapes.
-    for category in held_out:
-        assert category.attributes["shape"] in {c.attributes["shape"] for c in base}
-        assert category.attributes["pattern"] in {c.attributes["pattern"] for c in base}
-    assert [c.name for c in categories if c.novel and not c.isthing] == ["water", "wood"]
+    for category in categories:
+        shape, pattern = (category.attributes.get(key) for key in ("shape", "pattern"))
+        of_a_new_kind = shape in ("cross", "crescent") or pattern == "zigzag" or category.name in ("water", "wood")
+        assert category.novel == of_a_new_kind, category.name
+    assert sum(category.novel for category in categories) == 18
+    base = [category for category in categories if category.isthing and not category.novel]
+    assert {category.attributes["shape"] for category in base} == {"circle", "square", "triangle", "star"}
+    assert len({category.attributes["pattern"] for category in base}) == 5 and len(base) == 20
 
 
 def test_ids_ascend_with_gaps_and_colors_differ():

@@ -18,10 +18,10 @@ from masqclip_d2.categories.lists import CATEGORY_LISTS, category_list
         ("pascal_voc_20", 20, 20, 0),
         ("pascal_voc_21", 21, 20, 0),
         ("lvis_v1", 1203, 1203, 337),
-        ("shapes", 42, 36, 17),
-        ("shapes_base", 25, 21, 0),
-        ("shapes_instances", 36, 36, 15),
-        ("shapes_base_instances", 21, 21, 0),
+        ("shapes", 42, 36, 18),
+        ("shapes_base", 24, 20, 0),
+        ("shapes_instances", 36, 36, 16),
+        ("shapes_base_instances", 20, 20, 0),
     ],
 )
 def test_lists(name, count, things, novel):

@@ -15,7 +15,7 @@ def prediction(classes, predicted, sides):
 
 
 def test_accuracies_by_hand(tiny_dataset):
-    evaluator = MaskClassificationEvaluator(tiny_dataset.name)
+    evaluator = MaskClassificationEvaluator(tiny_dataset.name, side_limits=(24, 48))
     # cat right (10 px), cat wrong (30), dog right (60), dog right (24), sky wrong
     evaluator.process(
         [{}, {}],
@@ -86,3 +86,13 @@ def test_another_vocabulary_and_classes_out_of_range_are_named(tiny_dataset):
         evaluator.process(
             [{"file_name": "x.jpg"}], [{"mask_classification": {**output, "gt_classes": torch.tensor([4])}}]
         )
+
+
+@pytest.mark.parametrize(
+    "area_limits, names", [((48**2, 96**2), ("lt48", "48to96", "ge96", "ge48")), (None, ("lt32", "ge96"))]
+)
+def test_side_limits_are_those_of_the_area_limits(tiny_dataset, area_limits, names):
+    if area_limits:
+        tiny_dataset.metadata.area_limits = area_limits  # else COCO's
+    metrics = MaskClassificationEvaluator(tiny_dataset.name).evaluate()["mask_classification"]
+    assert {f"top1_{name}" for name in names} <= set(metrics)

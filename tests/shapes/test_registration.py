@@ -11,6 +11,7 @@ from masqclip_d2.categories import load_categories
 from masqclip_d2.evaluation.dataset_metadata import category_groups
 from masqclip_d2.shapes import registration
 from masqclip_d2.shapes.registration import register_shapes
+from masqclip_d2.shapes.rendering import ShapesSpec, write_shapes
 from masqclip_d2.vocabulary import Vocabulary
 
 NAMES = ["shapes_train", "shapes_train_all", "shapes_val", "shapes_train_instances", "shapes_val_instances"]
@@ -46,15 +47,15 @@ def test_train_has_base_categories_and_train_all_has_all(shapes_datasets):
         MetadataCatalog.get(shapes_datasets[name]).stuff_classes for name in ("shapes_train", "shapes_train_all")
     )
     novel = {category.name for category in load_categories("shapes") if category.novel}
-    assert len(names) == 25 and not set(names) & novel and len(all_names) == 42
+    assert len(names) == 24 and not set(names) & novel and len(all_names) == 42
     used = {info["category_id"] for record in base for info in record["segments_info"]}
     used_all = {info["category_id"] for record in everything for info in record["segments_info"]}
-    assert max(used) < 25 and {all_names[i] for i in used_all} & novel
+    assert max(used) < 24 and {all_names[i] for i in used_all} & novel
     # The same segment has the same name in both, but another id.
     by_id = {(r["image_id"], s["id"]): all_names[s["category_id"]] for r in everything for s in r["segments_info"]}
     assert all(by_id[r["image_id"], s["id"]] == names[s["category_id"]] for r in base for s in r["segments_info"])
     instances = DatasetCatalog.get(shapes_datasets["shapes_train_instances"])
-    assert max(a["category_id"] for record in instances for a in record["annotations"]) < 21
+    assert max(a["category_id"] for record in instances for a in record["annotations"]) < 20
 
 
 @pytest.mark.parametrize("name", ["shapes_train_all", "shapes_val"])
@@ -66,7 +67,7 @@ def test_panoptic_metadata(shapes_datasets, name):
     assert sorted(metadata.stuff_dataset_id_to_contiguous_id.values()) == list(range(42))
     assert sorted(metadata.thing_dataset_id_to_contiguous_id.values()) == list(range(36))
     assert sorted(category_groups(metadata)["base"] + category_groups(metadata)["novel"]) == list(range(42))
-    assert len(category_groups(metadata)["novel"]) == 17
+    assert len(category_groups(metadata)["novel"]) == 18
     assert metadata.evaluator_type == "coco_panoptic_seg"
     assert (metadata.ignore_label, metadata.label_divisor) == (255, 1000)
 
@@ -78,7 +79,7 @@ def test_vocabulary_comes_from_metadata(shapes_datasets, name, count):
     assert len(vocabulary) == count
     assert list(vocabulary.names) == metadata.stuff_classes
     assert sum(vocabulary.is_thing) == 36
-    assert vocabulary.names[vocabulary.groups["novel"][0]] == "checkered circle"
+    assert vocabulary.names[vocabulary.groups["novel"][0]] == "zigzag circle"
 
 
 def test_instance_records_equal_those_of_detectron2s_reader(shapes_datasets):
@@ -127,9 +128,39 @@ def test_an_unfinished_folder_is_reported_with_the_command_to_resume(tmp_path, s
     (folder / "manifest.json").write_text(json.dumps({**manifest, "complete": False}))
     register_shapes(folder, prefix="half_")
     with pytest.raises(
-        FileNotFoundError, match="unfinished.*--num-train 40 --num-val 8 --num-captions 8 --seed 3 --num-closeups 8"
+        FileNotFoundError,
+        match="unfinished.*--num-train 40 --num-val 8 --num-captions 8 --seed 3 --num-closeups 8 --scale 1$",
     ):
         DatasetCatalog.get("half_shapes_val")
+
+
+def test_the_command_of_an_easy_world_has_its_flag(tmp_path, forget):
+    write_shapes(tmp_path / "easy", ShapesSpec(1, 1, 0, easy=True), progress=False)
+    manifest = json.loads((tmp_path / "easy" / "manifest.json").read_text())
+    (tmp_path / "easy" / "manifest.json").write_text(json.dumps({**manifest, "complete": False}))
+    register_shapes(tmp_path / "easy", prefix="easy_")
+    with pytest.raises(FileNotFoundError, match="--scale 2 --easy$"):
+        DatasetCatalog.get("easy_shapes_val")
+
+
+def test_another_version_of_the_world_is_refused_in_one_sentence(tmp_path, shapes_folder, forget):
+    folder = shutil.copytree(shapes_folder, tmp_path / "old")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "world_version": 3}))
+    register_shapes(folder, prefix="old_")
+    for name in NAMES:
+        with pytest.raises(ValueError, match="version 3 of the world.*version 4; .*masqclip make-shapes") as caught:
+            DatasetCatalog.get(f"old_{name}")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scale, limits", [(1, (24**2, 48**2)), (2, (48**2, 96**2))])
+def test_area_limits_are_the_same_lengths_in_units_at_each_scale(tmp_path, scale, limits, forget):
+    write_shapes(tmp_path / "world", ShapesSpec(1, 1, 0, scale=scale), progress=False)
+    register_shapes(tmp_path / "world", prefix="scaled_")
+    assert MetadataCatalog.get("scaled_shapes_val").area_limits == limits
+    register_shapes(tmp_path / "none", prefix="later_")  # a folder that does not exist yet
+    assert MetadataCatalog.get("later_shapes_val").area_limits == (48**2, 96**2)
 
 
 def test_missing_captions_are_reported_with_the_command(tmp_path, shapes_folder, forget):

@@ -52,12 +52,14 @@ class PictureRenderer:
     Args:
         scale: pixels per unit.
         seed: of all randomness.
+        easy: pictures of the easy world: every close-up is a portrait, every scene is clear.
     """
 
     KINDS = ("closeup", "scene", "collage", "canvas")
 
-    def __init__(self, scale: int, seed: int) -> None:
+    def __init__(self, scale: int, seed: int, easy: bool = False) -> None:
         self._scale = scale
+        self._easy = easy
         self._rng = np.random.default_rng(seed)
         self._closeups: deque[CaptionedPicture] = deque(maxlen=_RECENT_CLOSEUPS)
         self._grounds: deque[CaptionedPicture] = deque(maxlen=_RECENT_GROUNDS)
@@ -71,7 +73,10 @@ class PictureRenderer:
     def _closeup(self) -> CaptionedPicture:
         """64 x 64 units: split "closeups" of `render_image`, or a portrait on one color."""
         rng = self._rng
-        if rng.random() >= _UNIFORM_SHARE:
+        if self._easy:
+            rendered = render_portrait(rng, Frame(_CLOSEUP_SIDE, _CLOSEUP_SIDE, self._scale), easy=True)
+            caption = describe(rng, rendered, name_share=_UNIFORM_NAME_SHARE)
+        elif rng.random() >= _UNIFORM_SHARE:
             index, seed = (int(value) for value in rng.integers(2**31, size=2))
             rendered, caption = render_image("closeups", index, seed, self._scale)
         else:

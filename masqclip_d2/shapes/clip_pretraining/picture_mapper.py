@@ -39,7 +39,8 @@ class PictureMapper:
     def __call__(self, record: Record) -> Record:
         require_keys(record, "kind")
         if self._renderer is None:
-            self._renderer = PictureRenderer(self.scale, seed=int(np.random.randint(2**31)))
+            seed = int(np.random.randint(2**31))
+            self._renderer = PictureRenderer(self.scale, seed, easy=record.get("easy", False))
         picture = self._renderer.render(record["kind"])
         mapped = {**record, "image": channels_first(picture.image), "captions": picture.captions}
         if picture.regions is not None:

@@ -2,11 +2,12 @@
 
 from .canvas import Segment
 from .captions import describe
-from .dataset import WORLD_VERSION, ShapesSpec, read_manifest, render_image, write_shapes
+from .dataset import DEFAULT_SCALE, WORLD_VERSION, ShapesSpec, read_manifest, render_image, write_shapes
 from .frame import Frame
 from .scene import Scene, render_portrait, render_scene
 
 __all__ = [
+    "DEFAULT_SCALE",
     "WORLD_VERSION",
     "Frame",
     "Scene",

@@ -32,7 +32,8 @@ from .frame import Frame
 from .objects import CLEAR_SIZES, CLOSEUP_SIZES, SCENE_SIZES
 from .scene import Scene, render_portrait, render_scene
 
-WORLD_VERSION = 3  # increase it when the same seed renders other images or labels
+WORLD_VERSION = 4  # increase it when the same seed renders other images or labels
+DEFAULT_SCALE = 2  # pixels per unit: scenes have 256 pixels and more on the shorter side
 MANIFEST = "manifest.json"
 
 _WORLD_NAME = "masqclip_d2 shapes"
@@ -55,7 +56,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ShapesSpec:
-    """Content of a Shapes folder: numbers of images, seed, and pixels per unit of length.
+    """Content of a Shapes folder: numbers of images, seed, pixels per unit of length, difficulty.
+
+    Args:
+        easy: train and val have the scenes of the class-room recipe, see `render_image`.
 
     Raises:
         ValueError: a number is negative, all are 0, or the scale is not from 1 to 8.
@@ -66,7 +70,8 @@ class ShapesSpec:
     num_captions: int
     seed: int = 0
     num_closeups: int = 0
-    scale: int = 1
+    scale: int = DEFAULT_SCALE
+    easy: bool = False
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -88,16 +93,19 @@ class ShapesSpec:
 
     def includes(self, other: ShapesSpec) -> bool:
         """Return True if this spec contains all images of `other`."""
-        same_world = (self.seed, self.scale) == (other.seed, other.scale)
+        same_world = (self.seed, self.scale, self.easy) == (other.seed, other.scale, other.easy)
         return same_world and all(self.counts[split] >= n for split, n in other.counts.items())
 
 
-def render_image(split: str, index: int, seed: int, scale: int = 1) -> tuple[Scene, str]:
+def render_image(split: str, index: int, seed: int, scale: int = 1, easy: bool = False) -> tuple[Scene, str]:
     """Render image `index` (from 0) of a split, and its caption.
 
     "train" and "val": scenes with sides of 128 to 176 units and 1 to 8 things. "captions": 128 x 128 units, mostly 1
     to 3 things of at least 20 units in clear colors, otherwise 0 to 3 things as in scenes. "closeups": 64 x 64 units,
     mostly a portrait of one thing, otherwise 0 to 2 things of 14 to 72 units. A unit is `scale` pixels.
+
+    Easy scenes ("train" and "val") have 128 x 128 units, 1 to 4 things of at least 20 units, upright and light with a
+    dark second color, 1 or 2 kinds of stuff and no distractors.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, _SPLIT_CODES[split], index]))
     object_sizes = SCENE_SIZES
@@ -120,6 +128,11 @@ def render_image(split: str, index: int, seed: int, scale: int = 1) -> tuple[Sce
         num_things = rng.choice(4, p=(0.08, 0.64, 0.18, 0.10))
         num_stuff = 1 + rng.choice(3, p=(0.70, 0.25, 0.05))
         num_distractors = rng.integers(0, 3)
+    elif easy:
+        num_things, num_stuff = 1 + rng.choice(4), 1 + rng.choice(2)
+        frame = Frame(_CAPTION_SIDE, _CAPTION_SIDE, scale)
+        scene = render_scene(rng, frame, int(num_things), int(num_stuff), 0, CLEAR_SIZES, easy=True)
+        return scene, describe(rng, scene)
     else:
         frame = Frame(int(rng.choice(_SCENE_SIDES)), int(rng.choice(_SCENE_SIDES)), scale)
         num_things = rng.integers(1, 9)
@@ -154,9 +167,7 @@ def write_shapes(
         return output
     save_json(output / MANIFEST, _manifest(spec, complete=False))
     chunks = {
-        split: in_chunks(
-            partial(_write_image, output, split, spec.seed, spec.scale), range(count), output / _PARTS, split
-        )
+        split: in_chunks(partial(_write_image, output, split, spec), range(count), output / _PARTS, split)
         for split, count in spec.counts.items()
     }
     run_chunks(sum(chunks.values(), []), "shapes", num_workers=num_workers, progress=progress)
@@ -214,8 +225,8 @@ def _manifest(spec: ShapesSpec, complete: bool) -> dict[str, Any]:
     return {"name": _WORLD_NAME, "world_version": WORLD_VERSION, "spec": asdict(spec), "complete": complete}
 
 
-def _write_image(output: Path, split: str, seed: int, scale: int, index: int) -> dict[str, Any]:
-    scene, caption = render_image(split, index, seed, scale)
+def _write_image(output: Path, split: str, spec: ShapesSpec, index: int) -> dict[str, Any]:
+    scene, caption = render_image(split, index, spec.seed, spec.scale, spec.easy)
     height, width = scene.segment_map.shape
     image_id = index + 1
     file_name = f"{image_id:012d}.png"

@@ -36,8 +36,11 @@ def random_object_size(rng: Generator, ranges: SizeRanges) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def patterned_object(rng: Generator, shape: str, pattern: str, size: float) -> Membership:
-    """Draw the pose of an object. Its longer side is `size` units before rotation."""
+def patterned_object(rng: Generator, shape: str, pattern: str, size: float, upright: bool = False) -> Membership:
+    """Draw the pose of an object. Its longer side is `size` units before rotation.
+
+    `upright`: the object and its pattern are neither rotated nor squeezed.
+    """
     half = np.float32(size / 2)
     turn = np.deg2rad(rng.uniform(-MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES))
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
@@ -48,6 +51,9 @@ def patterned_object(rng: Generator, shape: str, pattern: str, size: float) -> M
     pattern_turn = rng.uniform(0, np.pi)
     pattern_cos, pattern_sin = np.float32(np.cos(pattern_turn)), np.float32(np.sin(pattern_turn))
     phase_u, phase_v = (0.0, 0.0) if pattern in CENTRED_PATTERNS else rng.random(2)
+    if upright:
+        cos = pattern_cos = stretch_x = stretch_y = np.float32(1)
+        sin = pattern_sin = np.float32(0)
     outline, second = OUTLINES[shape], PATTERNS[pattern]
 
     def membership(dx, dy):
@@ -84,6 +90,12 @@ def clear_colors(rng: Generator, behind: Color) -> tuple[Color, Color]:
     """Draw two colours that are far from each other, the first also far from `behind`."""
     first = _color_beyond(rng, behind, _CLEAR_CONTRAST)
     return first, _color_beyond(rng, first, _CLEAR_CONTRAST)
+
+
+def light_and_dark_colors(rng: Generator) -> tuple[Color, Color]:
+    """Draw a light and a dark color."""
+    light, dark = rng.uniform(0.65, 0.97, 3), rng.uniform(0.03, 0.35, 3)
+    return light.astype(np.float32), dark.astype(np.float32)
 
 
 def _color_at_distance(rng: Generator, color: Color, distance: float) -> Color:

@@ -24,6 +24,7 @@ from .objects import (
     SizeRanges,
     clear_colors,
     full_area,
+    light_and_dark_colors,
     line,
     object_colors,
     patterned_object,
@@ -63,6 +64,7 @@ def render_scene(
     num_distractors: int,
     object_sizes: SizeRanges = SCENE_SIZES,
     clear: bool = False,
+    easy: bool = False,
 ) -> Scene:
     """Render a scene.
 
@@ -74,6 +76,7 @@ def render_scene(
         num_distractors: specks and lines without a label, behind the things.
         object_sizes: ranges of the things' longer sides in units.
         clear: draw things in colours far from each other and from their background.
+        easy: draw things upright, light with a dark second color.
     """
     canvas = Canvas(frame, *_draw_stuff(rng, frame, num_stuff))
     for _ in range(num_distractors):
@@ -81,16 +84,17 @@ def render_scene(
     things = [category for category in load_categories("shapes") if category.isthing]
     for _ in range(num_things):
         category = things[rng.integers(len(things))]
-        _draw_thing(rng, canvas, category, random_object_size(rng, object_sizes), clear)
+        _draw_thing(rng, canvas, category, random_object_size(rng, object_sizes), clear, easy)
     return _finished(rng, canvas)
 
 
-def render_portrait(rng: Generator, frame: Frame, ground: Color | None = None) -> Scene:
+def render_portrait(rng: Generator, frame: Frame, ground: Color | None = None, easy: bool = False) -> Scene:
     """Render one large thing in the middle, in clear colors on one kind of stuff, like web images of one object.
 
     Args:
         rng, frame: as for `render_scene`.
         ground: one color behind the thing, void, in place of stuff.
+        easy: as for `render_scene`.
     """
     if ground is None:
         canvas = Canvas(frame, *_draw_stuff(rng, frame, 1))
@@ -101,9 +105,10 @@ def render_portrait(rng: Generator, frame: Frame, ground: Color | None = None) -
     category = things[rng.integers(len(things))]
     size = min(frame.height, frame.width) * rng.uniform(*_PORTRAIT_SIZE)
     x, y = (side * (0.5 + rng.uniform(-_PORTRAIT_SHIFT, _PORTRAIT_SHIFT)) for side in (frame.width, frame.height))
-    membership = patterned_object(rng, category.attributes["shape"], category.attributes["pattern"], size)
+    membership = patterned_object(rng, category.attributes["shape"], category.attributes["pattern"], size, easy)
     patch = Patch(canvas.frame, x, y, size / 2 * np.sqrt(2), membership)
-    first, second = clear_colors(rng, canvas.mean_color_around(x, y, size / 2))
+    behind = canvas.mean_color_around(x, y, size / 2)
+    first, second = light_and_dark_colors(rng) if easy else clear_colors(rng, behind)
     patch.paint(canvas, first, second, rng.uniform(-_MAX_SHADING, _MAX_SHADING, 2) / (size / 2))
     canvas.add(patch, Segment(category, size))
     return _finished(rng, canvas)
@@ -141,10 +146,10 @@ def _wavy_regions(rng: Generator, frame: Frame, count: int) -> NDArray[np.uint8]
     return np.digitize(height, np.quantile(height, cuts)).astype(np.uint8)
 
 
-def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float, clear: bool) -> None:
+def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float, clear: bool, easy: bool) -> None:
     """Draw a thing where it is visible and no earlier thing becomes too occluded; skip it if no such place is found."""
     pattern = category.attributes["pattern"]
-    membership = patterned_object(rng, category.attributes["shape"], pattern, size)
+    membership = patterned_object(rng, category.attributes["shape"], pattern, size, easy)
     unit = canvas.frame.scale**2  # pixels per square unit
     min_area = max(MIN_VISIBLE_AREA, MIN_VISIBLE_FRACTION * full_area(membership, size)) * unit
     for _ in range(_PLACEMENT_TRIES):
@@ -153,7 +158,10 @@ def _draw_thing(rng: Generator, canvas: Canvas, category: Category, size: float,
         if patch.mask.sum() < min_area or not _leaves_others_visible(canvas, patch):
             continue
         behind = canvas.mean_color_around(x, y, size / 2)
-        first, second = clear_colors(rng, behind) if clear else object_colors(rng, behind, pattern == "plain")
+        if easy:
+            first, second = light_and_dark_colors(rng)
+        else:
+            first, second = clear_colors(rng, behind) if clear else object_colors(rng, behind, pattern == "plain")
         shade = rng.uniform(-_MAX_SHADING, _MAX_SHADING, 2) / (size / 2)
         patch.paint(canvas, first, second, shade)
         canvas.add(patch, Segment(category, size))

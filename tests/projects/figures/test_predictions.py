@@ -35,6 +35,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(predictions, "panel", watched_panel)
     monkeypatch.setattr(predictions, "sheet", watched_sheet)
     monkeypatch.setattr(predictions, "_NUM_SCENES", 6)
+    monkeypatch.setattr(predictions, "_MIN_NOVEL", 1)
     return seen
 
 
@@ -109,8 +110,8 @@ def test_panoptic_shows_ground_truth_and_prediction_with_novel_categories_marked
     by_label = [{(m.label, m.color, m.emphasis) for m in marks} for marks in (ground_truth, prediction)]
     assert by_label[0] == by_label[1] and {emphasis for *_, emphasis in by_label[0]} == {True, False}
     assert drawn.titles[1].startswith("A method, with all 42 categories")
-    draw_panoptic(perfect_predictor(lambda name: "plain cross"), "Wrong", tmp_path / "panoptic.png", columns=1)
-    assert {(mark.label, mark.emphasis) for mark in drawn.marks[-1]} == {("plain cross", False)}
+    draw_panoptic(perfect_predictor(lambda name: "plain circle"), "Wrong", tmp_path / "panoptic.png", columns=1)
+    assert {(mark.label, mark.emphasis) for mark in drawn.marks[-1]} == {("plain circle", False)}
 
 
 def test_demo_has_a_column_per_image(tmp_path, drawn):

@@ -118,40 +118,41 @@ def test_finished_folder(shapes_folder):
         "seed": 3,
         "num_closeups": 8,
         "scale": 1,
+        "easy": False,
     }
     assert not list(shapes_folder.rglob("*.tmp"))
     assert not (shapes_folder / ".parts").exists()
 
 
 def test_two_processes_write_what_one_writes(tmp_path, shapes_folder):
-    spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
+    spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8, scale=1)
     assert _files(write_shapes(tmp_path / "two", spec, num_workers=2, progress=False)) == _files(shapes_folder)
 
 
 def test_a_smaller_set_has_the_same_first_images_and_grows(tmp_path, shapes_folder):
-    folder = write_shapes(tmp_path / "small", ShapesSpec(5, 0, 0, seed=3), progress=False)
+    folder = write_shapes(tmp_path / "small", ShapesSpec(5, 0, 0, seed=3, scale=1), progress=False)
     for name, content in _files(folder / "train").items():
         assert content == (shapes_folder / "train" / name).read_bytes()
-    write_shapes(folder, ShapesSpec(40, 8, 8, seed=3, num_closeups=8), progress=False)
+    write_shapes(folder, ShapesSpec(40, 8, 8, seed=3, num_closeups=8, scale=1), progress=False)
     assert _files(folder) == _files(shapes_folder)
 
 
 def test_another_seed_renders_other_images(tmp_path, shapes_folder):
-    folder = write_shapes(tmp_path / "other", ShapesSpec(1, 0, 0, seed=4), progress=False)
+    folder = write_shapes(tmp_path / "other", ShapesSpec(1, 0, 0, seed=4, scale=1), progress=False)
     name = "000000000001.png"
     assert (folder / "train" / name).read_bytes() != (shapes_folder / "train" / name).read_bytes()
 
 
 def test_an_interrupted_run_is_resumed(tmp_path, shapes_folder, monkeypatch):
-    spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8)
+    spec = ShapesSpec(num_train=40, num_val=8, num_captions=8, seed=3, num_closeups=8, scale=1)
     rendered = []
     original = dataset.render_image
 
-    def stops_in_the_second_chunk(split, index, seed, scale):
+    def stops_in_the_second_chunk(split, index, *world):
         if len(rendered) == 35:
             raise KeyboardInterrupt
         rendered.append((split, index))
-        return original(split, index, seed, scale)
+        return original(split, index, *world)
 
     monkeypatch.setattr(dataset, "render_image", stops_in_the_second_chunk)
     with pytest.raises(KeyboardInterrupt):
@@ -197,14 +198,20 @@ class TestFoldersOfOtherTools:
 class TestExistingShapesFolders:
     def test_finished_is_an_error_unless_exist_ok(self, shapes_folder):
         before = _files(shapes_folder)
-        spec = ShapesSpec(num_train=20, num_val=8, num_captions=0, seed=3)
+        spec = ShapesSpec(num_train=20, num_val=8, num_captions=0, seed=3, scale=1)
         with pytest.raises(FileExistsError, match="already exists.*--exist-ok"):
             write_shapes(shapes_folder, spec, progress=False)
         assert write_shapes(shapes_folder, spec, exist_ok=True, progress=False) == shapes_folder
         assert _files(shapes_folder) == before
 
     @pytest.mark.parametrize(
-        "spec", [ShapesSpec(40, 8, 8, seed=4), ShapesSpec(50, 0, 8, seed=3), ShapesSpec(40, 8, 8, 3, 8, scale=2)]
+        "spec",
+        [
+            ShapesSpec(40, 8, 8, seed=4, scale=1),
+            ShapesSpec(50, 0, 8, seed=3, scale=1),
+            ShapesSpec(40, 8, 8, 3, 8),
+            ShapesSpec(40, 8, 8, 3, 8, scale=1, easy=True),
+        ],
     )
     def test_existing_images_are_not_deleted(self, shapes_folder, spec):
         with pytest.raises(FileExistsError, match="does not include"):
@@ -214,7 +221,7 @@ class TestExistingShapesFolders:
         folder = shutil.copytree(shapes_folder, tmp_path / "copy")
         monkeypatch.setattr(dataset, "WORLD_VERSION", dataset.WORLD_VERSION + 1)
         with pytest.raises(FileExistsError, match="version"):
-            write_shapes(folder, ShapesSpec(40, 8, 8, seed=3, num_closeups=8), exist_ok=True, progress=False)
+            write_shapes(folder, ShapesSpec(40, 8, 8, seed=3, num_closeups=8, scale=1), exist_ok=True, progress=False)
 
 
 @pytest.mark.parametrize(

@@ -218,3 +218,12 @@ def test_portraits_on_one_color_have_no_stuff():
     assert thing.category.isthing
     outside = scene.image[scene.segment_map == 0].astype(float) / 255
     assert np.abs(outside.mean(axis=0) / outside.mean() - ground / ground.mean()).max() < 0.15  # but for a color cast
+
+
+def test_easy_scenes_have_large_things_in_clear_colors_and_no_distractors():
+    scenes = [render_image("val", index, seed=0, easy=True)[0] for index in range(40)]
+    assert {scene.segment_map.shape for scene in scenes} == {(128, 128)}
+    things = [[s for s in scene.segments if s.category.isthing] for scene in scenes]
+    assert {len(some) for some in things} <= {1, 2, 3, 4} and len({len(some) for some in things}) > 2
+    assert min(segment.object_size for some in things for segment in some) >= 20
+    assert all((scene.segment_map > 0).all() for scene in scenes)
