@@ -2,7 +2,8 @@
 
 published_rows.json has the values as printed; they were not measured here. A run is compared with a row only if its
 model, training set and test-time image sizes are those of the row's configuration. Weights and the thresholds of
-panoptic output (which depend on the dataset) are not compared: report them with the results.
+panoptic output (which depend on the dataset) are not compared: report them with the results. Other methods of the same
+file: `other_methods`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ...clip.pretrained import OPENAI_MODELS
 from ...config import flat_items, load_config
 from ...data.registration.aliases import canonical_name
 
-_FILE = Path(__file__).with_name("published_rows.json")
+PUBLISHED_FILE = Path(__file__).with_name("published_rows.json")
 # Keys that may differ within a row: weights, device, settings of a dataset.
 _NOT_COMPARED = (
     "MODEL.WEIGHTS",
@@ -82,7 +83,7 @@ class Published:
 @functools.cache
 def tables() -> tuple[Table, ...]:
     """The tables of both papers, in their order."""
-    content = json.loads(_FILE.read_text(encoding="utf-8"))
+    content = json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
     return tuple(
         Table(
             content["papers"][table["paper"]],
@@ -153,20 +154,22 @@ def side_by_side(results: Mapping[str, Mapping[str, Mapping[str, float]]], confi
 def _format_table(table: Table, results: Mapping) -> str:
     from tabulate import tabulate
 
-    rows = [[f"{method} (published)", *_cells(values, "g")] for method, (_, values) in table.rows.items()]
+    rows = [[f"{method} (published)", *cells(values, "g")] for method, (_, values) in table.rows.items()]
     for definition in _BOTH_DEFINITIONS if any(column.metric == "mIoU" for column in table.columns) else ("",):
-        values = [_measured(column, results, definition or column.metric) for column in table.columns]
-        rows.append([f"this run, {definition}" if definition else "this run", *_cells(values, ".2f")])
+        values = [measured(column, results, definition or column.metric) for column in table.columns]
+        rows.append([f"this run, {definition}" if definition else "this run", *cells(values, ".2f")])
     headers = ("method", *(column.name for column in table.columns))
     text = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
     return f"{table.paper}, {table.name}. {table.note}".rstrip() + f"\n{text}"
 
 
-def _cells(values: Iterable[float | None], format_spec: str) -> list[str]:
+def cells(values: Iterable[float | None], format_spec: str) -> list[str]:
+    """Values as text, "-" for None."""
     return ["-" if value is None else format(value, format_spec) for value in values]
 
 
-def _measured(column: Column, results: Mapping, metric: str) -> float | None:
+def measured(column: Column, results: Mapping, metric: str) -> float | None:
+    """The value of a run in a column, by a definition of mIoU if the column has mIoU; None: not measured."""
     metric = metric if column.metric == "mIoU" else column.metric
     for dataset in results:
         value = (
@@ -179,7 +182,7 @@ def _measured(column: Column, results: Mapping, metric: str) -> float | None:
 
 def _is_measured(table: Table, results: Mapping, config: str) -> bool:
     return any(of == config for of, _ in table.rows.values()) and any(
-        _measured(column, results, column.metric) is not None for column in table.columns
+        measured(column, results, column.metric) is not None for column in table.columns
     )
 
 

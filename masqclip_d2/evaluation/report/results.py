@@ -16,6 +16,7 @@ from typing import Any
 
 from ...files import save_text
 from ..prediction_recorder import Origin
+from .other_methods import other_methods_text
 from .published_rows import has_published_values, published_value, row_of, side_by_side
 
 logger = logging.getLogger(__name__)
@@ -57,9 +58,9 @@ def report_results(results: Results, cfg: Any) -> None:
         logger.warning("The evaluators returned no metrics; %s has none.", path)
         return
     logger.info("Results, also in %s with those of single categories:\n%s", path, results_table(results, row))
-    comparison = comparison_text(results, row, difference)
-    if comparison:
-        logger.info("%s", comparison)
+    for comparison in (comparison_text(results, row, difference), other_methods_text(results)):
+        if comparison:
+            logger.info("%s", comparison)
 
 
 def results_table(results: Results, row: str | None = None) -> str:
