@@ -225,8 +225,11 @@ def _add_masqclip_keys(cfg: CN) -> None:
     own.CLIP.ARCHITECTURE = ""
     # Tiles along each axis, besides the whole image: each mask is embedded in the tile that contains it, at a higher
     # resolution, or in the whole image. 1: no tiles. A tile covers 2 / (TILES + 1) of each side; with 2 tiles CLIP runs
-    # five times per image. Masks are not refined then.
+    # five times per image. Masks are not refined then. A tile has the shape of the image.
     own.CLIP.TILES = 1
+    # True: tiles are about square, TILES along the shorter side and more along the longer one, so that an oblong image
+    # is not squashed into CLIP's square input; with TILES 1 images of more than 5 : 4 have tiles, others none.
+    own.CLIP.SQUARE_TILES = False
     own.CLIP.ANTIALIAS = False  # when an image is resized for CLIP; published weights were trained without
 
     own.TEXT = CN()

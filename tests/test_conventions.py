@@ -34,6 +34,7 @@ ACROSS_MODULES = {
     "test_bad_input_methods",
     "test_conventions",
     "test_documentation",
+    "test_encoding_choices",
     "test_end_to_end",
     "test_forked",
     "test_golden",

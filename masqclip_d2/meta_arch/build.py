@@ -43,6 +43,7 @@ def open_vocabulary_arguments(cfg) -> tuple[dict, VisionTower]:
         "padding": ours.PADDING,
         "padding_rgb": tuple(cfg.MODEL.PIXEL_MEAN),  # the mean color, as published for MaskCLIP
         "tiles": ours.CLIP.TILES,
+        "square_tiles": ours.CLIP.SQUARE_TILES,
         "clip_is_loaded": clip.pretrained,
     }
     return arguments, clip.visual

@@ -24,10 +24,11 @@ class ImageEncodingModel(nn.Module):
         visual_encoder: an `nn.Module` with the interface of `encoding.VisualEncoder`.
         padding: "image" or "batch", see MODEL.MASQCLIP.PADDING.
         padding_rgb: color (0..255) of the padding that CLIP gets to see if `padding` is "batch".
-        tiles: at test, along each axis of an image, see `tiles`; 1: none.
+        tiles: at test, along each axis of an image, see `tiles`; 1: none, unless they are square.
+        square_tiles: they are about square, whatever the image's shape.
 
     Raises:
-        ValueError: `tiles` is below 1, or above 1 with padding "batch".
+        ValueError: `tiles` is below 1, or there are tiles with padding "batch".
     """
 
     padding_rgb: Tensor
@@ -40,13 +41,16 @@ class ImageEncodingModel(nn.Module):
         padding: str = "image",
         padding_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0),
         tiles: int = 1,
+        square_tiles: bool = False,
     ) -> None:
         super().__init__()
-        if tiles < 1 or (tiles > 1 and padding == "batch"):
+        if tiles < 1 or ((tiles > 1 or square_tiles) and padding == "batch"):
             raise ValueError(
-                f"MODEL.MASQCLIP.CLIP.TILES must be 1 or more, and 1 with MODEL.MASQCLIP.PADDING 'batch', got {tiles}."
+                f"MODEL.MASQCLIP.CLIP.TILES must be 1 or more, got {tiles}; with MODEL.MASQCLIP.PADDING 'batch' it is "
+                "1, and SQUARE_TILES False."
             )
         self.tiles = tiles
+        self.square_tiles = square_tiles
         self.proposer = proposer
         self.visual_encoder = visual_encoder
         self.padding = padding
@@ -108,9 +112,10 @@ class ImageEncodingModel(nn.Module):
     def _encode(self, records: Sequence[dict], proposals: Sequence[MaskProposals]) -> list[EncodedImage]:
         images = [record["image"] for record in records]
         rows = list(zip(images, proposals, strict=True))
-        if self.tiles > 1:
+        if self.tiles > 1 or self.square_tiles:
+            how = (self.tiles, self.square_tiles)
             found = [
-                (encode_in_tiles(self.visual_encoder, image.to(self.device), masks, self.tiles), masks)
+                (encode_in_tiles(self.visual_encoder, image.to(self.device), masks, *how), masks)
                 for image, masks in rows
             ]
         else:

@@ -39,10 +39,10 @@ class MaskCLIP(OpenVocabularySegmenter):
     def from_config(cls, cfg) -> dict:
         arguments, visual = open_vocabulary_arguments(cfg)
         rma = cfg.MODEL.MASQCLIP.RMA
-        if rma.LAYERS and rma.REFINE_MASKS and cfg.MODEL.MASQCLIP.CLIP.TILES > 1:
+        if rma.LAYERS and rma.REFINE_MASKS and (arguments["tiles"] > 1 or arguments["square_tiles"]):
             raise ValueError(
-                "With MODEL.MASQCLIP.CLIP.TILES above 1 masks cannot be refined; set MODEL.MASQCLIP.RMA.REFINE_MASKS "
-                "False."
+                "With MODEL.MASQCLIP.CLIP.TILES above 1 or SQUARE_TILES masks cannot be refined; set "
+                "MODEL.MASQCLIP.RMA.REFINE_MASKS False."
             )
         return {
             **arguments,

@@ -1,4 +1,5 @@
-"""Mask embeddings from tiles of the image: small things reach CLIP at a higher resolution (MODEL.MASQCLIP.CLIP.TILES).
+"""Mask embeddings from tiles of the image: small things reach CLIP at a higher resolution (MODEL.MASQCLIP.CLIP.TILES),
+and oblong images in their own proportions (CLIP.SQUARE_TILES).
 
 Each mask is embedded once: in the tile that contains it, or in the whole image if no tile does.
 
@@ -18,15 +19,19 @@ _MIN_SHARE_INSIDE = 0.95  # of a mask's pixels, for a tile to contain it
 Window = tuple[int, int, int, int]  # top, left, bottom, right, in pixels
 
 
-def windows(hw: tuple[int, int], tiles: int) -> list[Window]:
-    """The whole image, then `tiles` x `tiles` tiles row by row; neighbors share half of a tile.
+def windows(hw: tuple[int, int], tiles: int, square: bool = False) -> list[Window]:
+    """The whole image, then its tiles row by row; neighbors share half of a tile. A single tile is the whole image.
 
     Args:
         hw: (height, width) of the image in pixels.
-        tiles: along each axis, at least 2.
+        tiles: along each axis; along the shorter one if `square`.
+        square: as many tiles along the longer side that they are about square; False: they have the image's shape.
     """
-    (tops, height), (lefts, width) = (_starts(side, tiles) for side in hw)
-    return [(0, 0, *hw)] + [(top, left, top + height, left + width) for top in tops for left in lefts]
+    side = 2 * min(hw) / (tiles + 1)  # of a square tile
+    counts = [max(tiles, round(2 * length / side) - 1) if square else tiles for length in hw]
+    (tops, height), (lefts, width) = (_starts(length, count) for length, count in zip(hw, counts, strict=True))
+    found = [(top, left, top + height, left + width) for top in tops for left in lefts]
+    return [(0, 0, *hw)] + (found if len(found) > 1 else [])
 
 
 def _starts(side: int, tiles: int) -> tuple[list[int], int]:
@@ -48,8 +53,10 @@ def window_of_masks(inside: Tensor, places: list[Window], hw: tuple[int, int]) -
         hw: (height, width) of the image in pixels.
 
     Returns:
-        (Q,) int64; 0 for empty masks.
+        (Q,) int64; 0 for empty masks, and without tiles.
     """
+    if len(places) == 1:
+        return torch.zeros(len(inside), dtype=torch.int64, device=inside.device)
     weights = inside.float()
     ys, xs = (
         (torch.arange(size, device=inside.device) + 0.5) / size * side
@@ -68,14 +75,16 @@ def window_of_masks(inside: Tensor, places: list[Window], hw: tuple[int, int]) -
     return torch.where(best >= 0, index + 1, 0)
 
 
-def encode_in_tiles(visual_encoder: VisualEncoder, image: Tensor, proposals: MaskProposals, tiles: int) -> Tensor:
+def encode_in_tiles(
+    visual_encoder: VisualEncoder, image: Tensor, proposals: MaskProposals, tiles: int, square: bool = False
+) -> Tensor:
     """Embed the masks of one image, each in its window.
 
     Args:
         visual_encoder: does not refine masks.
         image: (3, H, W) RGB 0..255, without padding.
         proposals: Q masks of it.
-        tiles: see `windows`.
+        tiles, square: see `windows`.
 
     Returns:
         (Q, E) float, not unit length.
@@ -83,7 +92,7 @@ def encode_in_tiles(visual_encoder: VisualEncoder, image: Tensor, proposals: Mas
     visual = visual_encoder.visual
     resolution = (visual.input_resolution, visual.input_resolution)
     hw = (image.shape[-2], image.shape[-1])
-    places = windows(hw, tiles)
+    places = windows(hw, tiles, square)
     chosen = window_of_masks(proposals.resized(resolution) > 0, places, hw)
     parts = []
     for index, (top, left, bottom, right) in enumerate(places):
