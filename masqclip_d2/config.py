@@ -214,23 +214,7 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # depend on the batch; "batch": to the largest image of the batch, for CLIP too, as in the published code.
     own.PADDING = "image"
 
-    own.CLIP = CN()
-    # A builder in CLIP_REGISTRY (clip/registry.py). "PretrainedClip" uses the keys below; your own may ignore them.
-    own.CLIP.BUILDER = "PretrainedClip"
-    # OpenAI name ("ViT-L/14@336px"), a file, "open_clip:..." or "masqclip://..." (shipped). "": a CLIP of ARCHITECTURE,
-    # whose weights come from MODEL.WEIGHTS or from training.
-    own.CLIP.NAME = "ViT-L/14@336px"
-    # A JSON file or shipped name such as "shapes-tiny". With a NAME: supplies what the weights do not determine (heads
-    # that are not 64 wide, GELU instead of QuickGELU); all other values must agree with the weights.
-    own.CLIP.ARCHITECTURE = ""
-    # Tiles along each axis, besides the whole image: each mask is embedded in the tile that contains it, at a higher
-    # resolution, or in the whole image. 1: no tiles. A tile covers 2 / (TILES + 1) of each side; with 2 tiles CLIP runs
-    # five times per image. Masks are not refined then. A tile has the shape of the image.
-    own.CLIP.TILES = 1
-    # True: tiles are about square, TILES along the shorter side and more along the longer one, so that an oblong image
-    # is not squashed into CLIP's square input; with TILES 1 images of more than 5 : 4 have tiles, others none.
-    own.CLIP.SQUARE_TILES = False
-    own.CLIP.ANTIALIAS = False  # when an image is resized for CLIP; published weights were trained without
+    _add_clip_keys(own)
 
     own.TEXT = CN()
     # Vocabulary of every test set. "": the set's own; "maskclip", "masqclip" or "openseg": its categories in that style
@@ -266,6 +250,26 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # for 847 categories at 1024 x 1024 pixels.
     own.TEST.CLASS_MAPS = False
     _add_stage_keys(own)
+
+
+def _add_clip_keys(own: CN) -> None:
+    own.CLIP = CN()
+    # A builder in CLIP_REGISTRY (clip/registry.py). "PretrainedClip" uses the keys below; your own may ignore them.
+    own.CLIP.BUILDER = "PretrainedClip"
+    # OpenAI name ("ViT-L/14@336px"), a file, "open_clip:..." or "masqclip://..." (shipped). "": a CLIP of ARCHITECTURE,
+    # whose weights come from MODEL.WEIGHTS or from training.
+    own.CLIP.NAME = "ViT-L/14@336px"
+    # A JSON file or shipped name such as "shapes-tiny". With a NAME: supplies what the weights do not determine (heads
+    # that are not 64 wide, GELU instead of QuickGELU); all other values must agree with the weights.
+    own.CLIP.ARCHITECTURE = ""
+    # Tiles along each axis, besides the whole image: each mask is embedded in the tile that contains it, at a higher
+    # resolution, or in the whole image. 1: no tiles. A tile covers 2 / (TILES + 1) of each side; with 2 tiles CLIP runs
+    # five times per image. Masks are not refined then. A tile has the shape of the image.
+    own.CLIP.TILES = 1
+    # True: tiles are about square, TILES along the shorter side and more along the longer one, so that an oblong image
+    # is not squashed into CLIP's square input; with TILES 1 images of more than 5 : 4 have tiles, others none.
+    own.CLIP.SQUARE_TILES = False
+    own.CLIP.ANTIALIAS = False  # when an image is resized for CLIP; published weights were trained without
 
 
 def _add_proposer_keys(own: CN) -> None:
