@@ -13,6 +13,8 @@ import torch
 
 from .triton_support import triton_problem
 
+KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
 
 def select_implementation(
     op: str,
@@ -69,3 +71,11 @@ def deterministic_problem(*differentiable: torch.Tensor | None) -> str:
     if not any(tensor is not None and tensor.requires_grad for tensor in differentiable):
         return ""
     return "deterministic algorithms are on, and the order of its sums varies"
+
+
+def dtype_problem(*tensors: torch.Tensor | None) -> str:
+    """Why kernels cannot compute with float tensors of these dtypes, a clause for `unsupported`; "" if they can."""
+    for tensor in tensors:
+        if tensor is not None and tensor.dtype not in KERNEL_DTYPES:
+            return f"its kernels compute with float32, float16 and bfloat16, not with {tensor.dtype}"
+    return ""

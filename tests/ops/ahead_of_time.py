@@ -21,6 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from masqclip_d2.ops.masked_attention import kernels as masked_attention
+from masqclip_d2.ops.ms_deform_attn import kernels as ms_deform_attn
 
 ARCHITECTURES = {80: 163 * 1024, 90: 227 * 1024}  # compute capability * 10 -> bytes of shared memory for a program
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -53,6 +54,13 @@ def _attention(kernel, dtype: str, head_width: int, block_q: int, bias: bool) ->
     return Row(name, kernel, {**tensors, **constants, "scale": "fp32"}, dtype != "fp32", 8 if dtype == "fp32" else 4)
 
 
+def _deformable(kernel, dtype: str) -> Row:
+    tensors = {"value": f"*{dtype}", "output": f"*{dtype}", "grad_output": f"*{dtype}", "levels": "*i32"}
+    tensors |= dict.fromkeys(("locations", "weights", "grad_value", "grad_locations", "grad_weights"), "*fp32")
+    constants = {"LEVELS": 3, "POINTS": 4, "D": 32, "BLOCK_D": 32, "BLOCK_Q": 32}
+    return Row(f"ms_deform_attn{kernel.fn.__name__} {dtype}", kernel, {**tensors, **constants}, False)
+
+
 _FORWARD, _OF_QUERY, _OF_KEY = (
     masked_attention._forward_kernel,
     masked_attention._query_gradient_kernel,
@@ -75,6 +83,8 @@ ROWS = [
     *(_attention(kernel, "bf16", 32, 64, False) for kernel in (_OF_QUERY, _OF_KEY)),
     *(_attention(kernel, "fp32", 64, 16, True) for kernel in (_OF_QUERY, _OF_KEY)),
     *(_attention(kernel, "fp32", 32, 32, False) for kernel in (_OF_QUERY, _OF_KEY)),
+    *(_deformable(kernel, dtype) for kernel in (ms_deform_attn._forward_kernel, ms_deform_attn._backward_kernel)
+      for dtype in ("bf16", "fp32")),
     Row("combine", masked_attention._combine_kernel,
         {"part_output": "*fp32", "part_lse": "*fp32", "output": "*bf16", "lse": "*fp32",
          "SPLITS": 16, "BLOCK_S": 16, "D": 64, "BLOCK_D": 64, "BLOCK_R": 16}, False),

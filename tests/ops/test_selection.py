@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from masqclip_d2.ops import selection
-from masqclip_d2.ops.selection import deterministic_problem, select_implementation
+from masqclip_d2.ops.selection import deterministic_problem, dtype_problem, select_implementation
 
 IMPLEMENTATIONS = {"reference": min, "torch": max}
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -63,3 +63,8 @@ def test_missing_implementation_is_an_error_that_names_the_others(monkeypatch):
         ValueError, match="MASQCLIP_OPS is 'triton', but op has no such .* expected auto, reference, torch."
     ):
         select_implementation("op", IMPLEMENTATIONS, CPU)
+
+
+def test_kernels_compute_in_float32_and_half_precision():
+    assert dtype_problem(torch.zeros(1), None, torch.zeros(1, dtype=torch.bfloat16)) == ""
+    assert "not with torch.float64" in dtype_problem(torch.zeros(1), torch.zeros(1, dtype=torch.float64))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..selection import select_implementation
+from ..selection import dtype_problem, select_implementation
 from .attend_bits import AttendBits
 from .fast import masked_attention_torch
 from .reference import masked_attention_reference
@@ -79,7 +79,8 @@ def masked_attention(
         raise ValueError(f"bias must be (B, N, Q, L) = {(*query.shape[:3], key.shape[2])}, got {tuple(bias.shape)}.")
     if empty_rows not in EMPTY_ROWS or (empty_rows == "everywhere" and bias is not None):
         raise ValueError(f"empty_rows is 'zeros' or, without a bias, 'everywhere'; got {empty_rows!r}.")
-    compute = select_implementation("masked_attention", IMPLEMENTATIONS, query.device, implementation)
+    unsupported = dtype_problem(query, key, value, bias)
+    compute = select_implementation("masked_attention", IMPLEMENTATIONS, query.device, implementation, unsupported)
     if isinstance(attend_mask, AttendBits) and compute is not _masked_attention_triton:
         attend_mask = attend_mask.unpack()
     return compute(query, key, value, attend_mask, bias, empty_rows == "everywhere")
@@ -125,7 +126,8 @@ def predicted_attend_mask(
     """
     if embedding.dim() != 3 or features.dim() != 3 or features.shape[:2] != embedding.shape[::2]:
         raise ValueError(f"embedding {tuple(embedding.shape)} and features {tuple(features.shape)} do not fit.")
-    compute = select_implementation("masked_attention", IMPLEMENTATIONS, embedding.device, implementation)
+    unsupported = dtype_problem(embedding, features)
+    compute = select_implementation("masked_attention", IMPLEMENTATIONS, embedding.device, implementation, unsupported)
     if compute is not _masked_attention_triton:
         return embedding @ features >= 0
     from .autograd import predicted_attend_mask_triton

@@ -11,13 +11,24 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..selection import select_implementation
+from ..selection import deterministic_problem, dtype_problem, select_implementation
 from .fast import ms_deform_attn_torch
 from .reference import ms_deform_attn_reference
 
 __all__ = ["ms_deform_attn", "ms_deform_attn_reference"]
 
-IMPLEMENTATIONS = {"reference": ms_deform_attn_reference, "torch": ms_deform_attn_torch}
+
+def _ms_deform_attn_triton(*arguments) -> Tensor:
+    from .autograd import ms_deform_attn_triton
+
+    return ms_deform_attn_triton(*arguments)
+
+
+IMPLEMENTATIONS = {
+    "reference": ms_deform_attn_reference,
+    "torch": ms_deform_attn_torch,
+    "triton": _ms_deform_attn_triton,
+}
 
 
 def ms_deform_attn(
@@ -37,7 +48,7 @@ def ms_deform_attn(
         level_hw: (height, width) in pixels of each of the L levels.
         sampling_locations: (B, Lq, N, L, P, 2) float, (x, y), in [0, 1] over the map; may lie outside.
         attention_weights: (B, Lq, N, L, P) float, after the softmax.
-        implementation: "auto", "reference" or "torch"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
+        implementation: "auto", "reference", "torch" or "triton"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
 
     Returns:
         (B, Lq, N * d) in the dtype of `value`, heads concatenated.
@@ -46,7 +57,8 @@ def ms_deform_attn(
         ValueError: shapes disagree, or there is no such implementation.
     """
     _check_arguments(value, level_hw, sampling_locations, attention_weights)
-    function = select_implementation("ms_deform_attn", IMPLEMENTATIONS, value.device, implementation)
+    unsupported = dtype_problem(value, sampling_locations, attention_weights) or deterministic_problem(value)
+    function = select_implementation("ms_deform_attn", IMPLEMENTATIONS, value.device, implementation, unsupported)
     return function(value, level_hw, sampling_locations, attention_weights)
 
 
