@@ -33,7 +33,7 @@ from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
 from .precision import inference_dtype, set_inference_dtype
-from .presets import DEFAULT_PRESET, TOY_CLIP, ToyNotice, find_preset
+from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, TOY_CLIP, ToyNotice, find_preset
 from .renamed_arguments import renamed_arguments
 from .segmentation import Segmentation, rejected_of, segments_of
 from .structures import EncodedImage
@@ -84,7 +84,7 @@ class Predictor:
     ) -> None:
         from detectron2.modeling import build_model
 
-        from .data.augmentation import evaluation_augmentations
+        from .data.augmentation import ShrinkLongestEdge, evaluation_augmentations
         from .meta_arch.required_weights import fetch_required_weights
 
         import_user_code(imports)
@@ -105,6 +105,8 @@ class Predictor:
         set_inference_dtype(self.model, self._dtype)
         self._augmentations = evaluation_augmentations(cfg)
         self._toy = ToyNotice() if cfg.MODEL.MASQCLIP.CLIP.NAME == TOY_CLIP else None
+        if self._toy is not None:
+            self._augmentations.append(ShrinkLongestEdge(LARGEST_TOY_INPUT))
 
     @classmethod
     def from_pretrained(

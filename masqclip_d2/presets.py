@@ -23,6 +23,8 @@ TOY_CLIP = "masqclip://shapes_clip"
 _PACKAGES = {"eomt": "transformers"}
 """Extra of this package -> the package that it installs."""
 _LARGEST_SCENE = 352  # pixels; the longest side of a rendered scene
+LARGEST_TOY_INPUT = 2 * _LARGEST_SCENE
+"""Pixels on the longer side to which larger images are shrunk for the default preset, which gains nothing from more."""
 
 logger = logging.getLogger(__name__)
 

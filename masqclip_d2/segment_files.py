@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from .data.images import FAST_PNG
 from .data.registration.image_folders import IMAGE_SUFFIXES
 from .error_report import error_report
 from .predictor import Predictor
@@ -143,8 +144,8 @@ def write_result(result: Segmentation, path: Path, target: Path, min_score: floa
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     shown = replace(result, segments=result.drawn_segments(min_score))
-    Image.fromarray(shown.draw(0.0)).save(target)
-    shown.label_image().save(label_map_path(target))
+    Image.fromarray(shown.draw(0.0)).save(target, compress_level=FAST_PNG)
+    shown.label_image().save(label_map_path(target), compress_level=FAST_PNG)
     files = {"image": str(path), "visualization": str(target), "label_map": str(label_map_path(target))}
     content = {**files, **result.to_dict()}
     target.with_suffix(".json").write_text(json.dumps(content, indent=1), encoding="utf-8")

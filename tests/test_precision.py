@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from masqclip_d2 import Predictor
 from masqclip_d2.precision import bfloat16_is_native, inference_dtype
+from masqclip_d2.segment_files import SAMPLES
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.cpu, "_is_amx_tile_supported"), reason="this torch does not tell the instructions of a CPU"
@@ -58,3 +60,15 @@ def test_what_a_machine_is_slower_in_is_ignored_in_one_line(
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="dtype is 'float16'; expected one of fp32, bf16, fp16"):
         inference_dtype("float16", CPU)
+
+
+def test_half_precision_changes_little_and_leaves_float32(monkeypatch):
+    """The shipped toy, whose networks are trained; this CPU may emulate bfloat16."""
+    monkeypatch.setattr("masqclip_d2.precision.bfloat16_is_native", lambda: True)
+    sample = SAMPLES / "shapes_1.png"
+    full, half = (Predictor(device="cpu", dtype=dtype).encode(sample) for dtype in ("fp32", "bf16"))
+    assert half.mask_embeddings.dtype == half.proposals.mask_logits.dtype == torch.float32
+    cosine = (full.unit_embeddings * half.unit_embeddings).sum(-1)
+    assert (cosine < 1 - 1e-7).any() and cosine.median() > 0.99
+    agree = ((full.proposals.mask_logits > 0) == (half.proposals.mask_logits > 0)).float().mean()
+    assert agree > 0.98

@@ -11,7 +11,6 @@ from PIL import Image
 
 from masqclip_d2 import Predictor, Vocabulary
 from masqclip_d2.proposer import PROPOSER_REGISTRY
-from masqclip_d2.segment_files import SAMPLES
 from masqclip_d2.structures import EncodedImage
 from masqclip_d2.vocabulary import save_vocabulary
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
@@ -375,17 +374,3 @@ def test_code_of_the_user_is_imported_first(make_predictor, image, tmp_path, pro
     assert "WholeImage" in proposer_registry
     [segment] = predictor(image, "a").segments
     assert segment.mask.all()
-
-
-@pytest.mark.parametrize("own_masks", [False, True])
-def test_half_precision_changes_little_and_leaves_float32(monkeypatch, own_masks):
-    """The shipped toy, whose networks are trained; this CPU may emulate bfloat16."""
-    monkeypatch.setattr("masqclip_d2.precision.bfloat16_is_native", lambda: True)
-    sample = SAMPLES / "shapes_1.png"
-    masks = quarters(np.asarray(Image.open(sample).convert("RGB"))) if own_masks else None
-    full, half = (Predictor(device="cpu", dtype=dtype).encode(sample, masks) for dtype in ("fp32", "bf16"))
-    assert half.mask_embeddings.dtype == half.proposals.mask_logits.dtype == torch.float32
-    cosine = (full.unit_embeddings * half.unit_embeddings).sum(-1)
-    assert (cosine < 1 - 1e-7).any() and cosine.median() > 0.99
-    agree = ((full.proposals.mask_logits > 0) == (half.proposals.mask_logits > 0)).float().mean()
-    assert agree > 0.98

@@ -1,6 +1,7 @@
 import importlib.util
 import logging
 
+import numpy as np
 import pytest
 
 from masqclip_d2 import Predictor, Vocabulary
@@ -13,6 +14,7 @@ def test_every_preset_has_a_configuration_of_its_own_weights(name, monkeypatch):
     preset = PRESETS[name]
     cfg = load_config(preset.config, preset.options())
     assert preset.masks and preset.license and preset.clip and preset.clip_license
+    importlib.import_module("open_clip")  # which uses what is replaced next
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: package)  # all extras are installed
     weights = preset_weights(preset)
     assert [each.source for each in weights][0] == cfg.MODEL.MASQCLIP.CLIP.NAME
@@ -83,3 +85,18 @@ def test_the_default_predictor_gives_the_notice(caplog, monkeypatch):
     with caplog.at_level(logging.WARNING):
         predictor(Image.new("RGB", (64, 64)), "person")
     assert "never seen person" in caplog.text
+
+
+@pytest.mark.parametrize(("size", "seen"), [((1500, 900), (704, 422)), ((3, 4000), (1, 704)), ((300, 352), (300, 352))])
+def test_the_toy_sees_large_images_shrunk(monkeypatch, size, seen):
+    """Its networks gain nothing from more pixels; predictions have the size of the image."""
+    predictor, shapes = Predictor(device="cpu", opts=["INPUT.MIN_SIZE_TEST", "0"]), []
+    propose = predictor.model.proposer.propose
+
+    def spy(records):
+        shapes.extend(tuple(record["image"].shape[-2:]) for record in records)
+        return propose(records)
+
+    monkeypatch.setattr(predictor.model.proposer, "propose", spy)
+    result = predictor(np.full((*size, 3), 90, dtype=np.uint8), "striped circle", stuff="grass")
+    assert shapes == [seen] and result.label_map().shape == size

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from masqclip_d2 import Vocabulary
-from masqclip_d2.segment_files import find_images, segment_files, target_paths
+from masqclip_d2.segment_files import find_images, segment_files, target_paths, write_result
 from masqclip_d2.segmentation import RejectedRegion, Segment, Segmentation
 
 
@@ -76,3 +76,14 @@ def test_weak_instances_are_in_the_file_only_and_what_was_rejected_is_printed(
 def _count(counts, segments):
     counts.append(len(segments))
     return np.zeros((8, 8, 3), np.uint8)
+
+
+def test_pictures_are_written_by_a_fast_level(tmp_path):
+    """The first bytes of the compressed data tell the level: 0x78 0x01 is the fastest."""
+    image = np.zeros((20, 30, 3), dtype=np.uint8)
+    result = Segmentation(image, Vocabulary.from_names("cat"), "panoptic")
+    write_result(result, tmp_path / "in.png", tmp_path / "out.png")
+    for name in ("out.png", "out_labels.png"):
+        content = (tmp_path / name).read_bytes()
+        start = content.index(b"IDAT") + 4
+        assert content[start : start + 2] == b"\x78\x01", name

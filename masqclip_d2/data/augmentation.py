@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import detectron2.data.transforms as T
+import numpy as np
 
 RECIPES = ("shortest_edge", "large_scale_jitter")
 
@@ -41,6 +42,21 @@ def evaluation_augmentations(cfg) -> list[T.Augmentation]:
     if cfg.INPUT.MIN_SIZE_TEST == 0:
         return []
     return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")]
+
+
+class ShrinkLongestEdge(T.Augmentation):
+    """Shrink images whose longer side exceeds `max_size` pixels to it; others keep their size."""
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__()
+        self.max_size = max_size
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        height, width = image.shape[:2]
+        scale = self.max_size / max(height, width)
+        if scale >= 1:
+            return T.NoOpTransform()
+        return T.ResizeTransform(height, width, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def _shortest_edge(cfg) -> list[T.Augmentation]:

@@ -16,6 +16,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from ..data.images import FAST_PNG
 from ..data.label_maps import id2rgb, read_panoptic_png
 from .dataset_metadata import category_groups, required
 from .panoptic_quality import PanopticQuality
@@ -178,4 +179,4 @@ def _write_png(path: Path, segment_ids: np.ndarray) -> None:
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(id2rgb(segment_ids)).save(path)
+    Image.fromarray(id2rgb(segment_ids)).save(path, compress_level=FAST_PNG)

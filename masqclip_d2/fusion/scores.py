@@ -47,6 +47,11 @@ class ClassScores:
                 f"{tuple(self.probs.shape)}, got {tuple(self.background_probs.shape)}."
             )
 
+    def to(self, device: torch.device) -> ClassScores:
+        """The same on another device."""
+        tensors = (self.probs, self.reject_probs, self.background_probs)
+        return ClassScores(*(None if tensor is None else tensor.to(device) for tensor in tensors))
+
     @classmethod
     def from_log_probs(
         cls, log_probs: Tensor, num_categories: int, num_rejecting: int = 0, num_background: int = 0

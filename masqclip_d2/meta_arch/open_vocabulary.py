@@ -27,6 +27,7 @@ from ..structures import EncodedImage
 from ..vocabulary import TextClassifier, Vocabulary
 from .encoding import VisualEncoder
 from .encoding_model import ImageEncodingModel
+from .out_of_memory import on_cpu_if_necessary
 from .predictions import fuse, semantic_predictions
 from .tasks import Tasks
 
@@ -129,10 +130,20 @@ class OpenVocabularySegmenter(ImageEncodingModel):
             encoded: result of `encode`.
             vocabulary: the categories.
             tasks: predictions to make; None: those of the configuration.
+
+        Raises:
+            RuntimeError: memory runs out, that of the CPU too.
         """
         log_probs = self.class_log_probs(encoded.mask_embeddings, encoded.proposals.object_scores, vocabulary)
         scores = self.class_scores(log_probs, vocabulary)
-        predictions = fuse(scores, encoded.proposals, vocabulary.is_thing, encoded.output_hw, tasks or self.tasks)
+        found, tasks = encoded.proposals, tasks or self.tasks
+
+        def fused(device: torch.device) -> dict[str, Any]:
+            here = found if device == found.mask_logits.device else found.to(device)
+            return fuse(scores.to(device), here, vocabulary.is_thing, encoded.output_hw, tasks)
+
+        what = f"{len(found)} masks at {encoded.output_hw[0]} x {encoded.output_hw[1]} pixels"
+        predictions = on_cpu_if_necessary(fused, found.mask_logits.device, what)
         if encoded.gt_classes is not None:
             predictions["mask_classification"] = {
                 "scores": log_probs[:, : len(vocabulary)],  # in log space small probabilities keep their order

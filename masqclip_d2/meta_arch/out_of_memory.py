@@ -1,4 +1,4 @@
-"""One retry in smaller pieces if a GPU runs out of memory, then one clear error message."""
+"""One retry if memory runs out, in smaller pieces or on the CPU, then one clear error message."""
 
 from __future__ import annotations
 
@@ -34,17 +34,60 @@ def in_smaller_pieces(function: Callable[[Items], Sequence[Result]], items: Item
     """
     try:
         return list(function(items))
-    except torch.OutOfMemoryError:
-        pass  # leave the except block first: its traceback keeps the tensors of the failed call alive
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # leave the except block first: its traceback keeps the tensors of the failed call alive
     torch.cuda.empty_cache()  # does nothing where there is no GPU
     logging.getLogger(__name__).warning("Out of memory with %d %s; trying one at a time.", len(items), what)
     results: list[Result] = []
     for index in range(len(items)):
         try:
             results.extend(function(items[index : index + 1]))
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise RuntimeError(
                 f"Out of memory with a single one of {len(items)} {what}. Use smaller images (INPUT.MIN_SIZE_TEST), "
-                f"a smaller model, or the CPU (MODEL.DEVICE cpu). ({str(error).splitlines()[0]})"
+                f"a smaller model, or the CPU (MODEL.DEVICE cpu). ({_first_line(error)})"
             ) from None
     return results
+
+
+def on_cpu_if_necessary(function: Callable[[torch.device], Result], device: torch.device, what: str) -> Result:
+    """`function(device)`; if the memory of a GPU runs out, once more on the CPU.
+
+    Args:
+        function: computes on the device that it is given.
+        device: tried first.
+        what: number and size of what is computed, for messages ("100 masks at 3024 x 4032 pixels").
+
+    Raises:
+        RuntimeError: it does not fit on the CPU either.
+    """
+    if device.type != "cpu":
+        try:
+            return function(device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        torch.cuda.empty_cache()
+        logging.getLogger(__name__).warning("Out of memory with %s on %s; using the CPU.", what, device)
+    try:
+        return function(torch.device("cpu"))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RuntimeError(
+            f"Out of memory with {what}. Use smaller images, or fewer detections per image "
+            f"(TEST.DETECTIONS_PER_IMAGE). ({_first_line(error)})"
+        ) from None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of a GPU or, as far as the operating system tells, of the machine ran out."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

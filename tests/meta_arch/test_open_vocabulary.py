@@ -154,3 +154,12 @@ def test_tasks_of_evaluation_are_those_of_the_configuration(tmp_path):
     cfg.MODEL.MASQCLIP.PROPOSER.SOURCE = "ground_truth"
     assert MaskCLIP.evaluation_tasks(cfg) == ("panoptic", "semantic", "mask_classification")
     assert MaskProposer.evaluation_tasks(cfg) == ("proposals",)
+
+
+def test_fusion_that_does_not_fit_is_one_sentence(model, monkeypatch):
+    def full(*args):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr("masqclip_d2.meta_arch.open_vocabulary.fuse", full)
+    with pytest.raises(RuntimeError, match=r"^Out of memory with \d+ masks at 80 x 72 pixels"):
+        model(_records()[:1])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from masqclip_d2.meta_arch.out_of_memory import in_smaller_pieces
+from masqclip_d2.meta_arch.out_of_memory import in_smaller_pieces, on_cpu_if_necessary
 
 
 def _limited(limit):
@@ -47,3 +47,52 @@ def test_other_errors_are_not_retried():
 def test_tensors_are_pieces_too():
     square, _ = _limited(1)
     assert torch.stack(in_smaller_pieces(square, torch.tensor([2, 3]), "masks")).tolist() == [4, 9]
+
+
+def test_memory_of_the_machine_counts_too():
+    calls = []
+
+    def full(items):
+        calls.append(len(items))
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    with pytest.raises(RuntimeError, match=r"^Out of memory with a single one of 2 images"):
+        in_smaller_pieces(full, [1, 2], "images")
+    assert calls == [2, 1]
+
+
+def _full_on(*devices):
+    """Returns the name of its device, unless that is full."""
+    calls = []
+
+    def run(device):
+        calls.append(device.type)
+        if device.type in devices:
+            raise MemoryError if device.type == "cpu" else torch.OutOfMemoryError("CUDA out of memory. 1.20 GiB\nmore")
+        return device.type
+
+    return run, calls
+
+
+def test_a_full_gpu_is_replaced_by_the_cpu(caplog):
+    run, calls = _full_on("cuda")
+    assert on_cpu_if_necessary(run, torch.device("cuda"), "9 masks at 3 x 4 pixels") == "cpu"
+    assert calls == ["cuda", "cpu"] and "Out of memory with 9 masks at 3 x 4 pixels on cuda" in caplog.text
+    run, calls = _full_on()
+    assert on_cpu_if_necessary(run, torch.device("cuda"), "masks") == "cuda" and calls == ["cuda"]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_full_machine_is_one_sentence(device):
+    run, _ = _full_on("cuda", "cpu")
+    with pytest.raises(RuntimeError, match=r"^Out of memory with 9 masks.*DETECTIONS_PER_IMAGE.*\(MemoryError\)$"):
+        on_cpu_if_necessary(run, torch.device(device), "9 masks at 3 x 4 pixels")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_other_errors_of_a_device_are_not_retried(device):
+    def broken(device):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="^mat1"):
+        on_cpu_if_necessary(broken, torch.device(device), "masks")
