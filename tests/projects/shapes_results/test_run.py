@@ -186,7 +186,7 @@ def test_json_has_metrics_commands_and_minutes(tmp_path, runs):
     assert row["commands"][0].startswith("python train_net.py --config-file configs/shapes/teacher.yaml --num-gpus 0")
     assert rows["maskclip"]["mean"] == {} and rows["maskclip"]["seeds"] == {}
     page = (tmp_path / "docs" / "shapes_results.md").read_text()
-    assert "| MaskCLIP w/o RMA | 8.00 (0.00) |" in page and "| MaskCLIP | - |" in page
+    assert "| MaskCLIP w/o RMA | 12.00 (0.00) | 8.00 (0.00) | 10.00 (0.00) | 2 |" in page and "| MaskCLIP | - |" in page
 
 
 def test_a_training_that_ends_with_its_evaluation_is_not_evaluated_again(tmp_path, runs, monkeypatch):
