@@ -54,10 +54,10 @@ def base(preset):
     return Predictor(name, opts=opts)
 
 
-def with_choice(base, preset, choice) -> Predictor:
+def with_choice(base, preset, choice, dtype="fp32") -> Predictor:
     """The preset with a choice, and the same weights."""
     name, opts = preset
-    other = Predictor(name, opts=[*opts, *choice])
+    other = Predictor(name, opts=[*opts, *choice], dtype=dtype)
     other.model.load_state_dict(base.model.state_dict())
     return other
 
@@ -80,6 +80,20 @@ def test_choices_of_the_image(base, preset, choice):
     assert segmentation.segments and {segment.label for segment in segmentation.segments} <= {
         "dog", "ball", "grass", "sky"
     }  # fmt: skip
+
+
+def test_value_pooling_in_square_tiles_in_half_precision(base, preset, monkeypatch):
+    monkeypatch.setattr("masqclip_d2.precision.bfloat16_is_native", lambda: True)  # slow elsewhere, but it runs
+    masks = torch.zeros(3, 64, 200, dtype=torch.bool)
+    masks[0, 10:40, 5:40], masks[1], masks[2, :, 150:] = True, True, True
+    expected, found = (
+        with_choice(base, preset, OF_IMAGES["value pooling in square tiles"], dtype)
+        .encode(oblong(), masks=masks.numpy())
+        .mask_embeddings
+        for dtype in ("fp32", "bf16")
+    )
+    assert found.dtype == torch.float32 and not torch.equal(found, expected)
+    assert torch.cosine_similarity(found, expected, dim=-1).min() > 0.99
 
 
 @pytest.mark.parametrize("choice", OF_TEXTS.values(), ids=OF_TEXTS)
