@@ -68,13 +68,12 @@ def semantic_without_background(
     if covered is not None:
         unknown &= covered
     scores.masked_fill_(unknown, 0.0)
-    prompts.masked_fill_(~unknown, -1)
     rejected = []
-    for prompt in prompts.unique().tolist():
-        if prompt >= 0:
-            mask = prompts == prompt
-            score = min(1.0, float(background[mask].mean()))
-            rejected.append(Rejected(prompt, score, int(mask.sum()), _box(mask)))
+    areas = prompts[unknown].bincount()
+    for prompt in areas.nonzero().flatten().tolist():
+        mask = (prompts == prompt) & unknown
+        score = min(1.0, float(background[mask].mean()))
+        rejected.append(Rejected(prompt, score, int(areas[prompt]), _box(mask)))
     return labels, scores, rejected
 
 

@@ -132,7 +132,7 @@ def semantic_labels(
         scores: (H, W) float32, the score of that category; 0 without proposals.
     """
     weights = [view.class_probs for view in views]
-    [best] = _best_columns(views, [weights], output_hw, resize_masks_first, tile_size)
+    [best] = _best_columns(views, [weights], (torch.int64,), output_hw, resize_masks_first, tile_size)
     return best
 
 
@@ -161,14 +161,15 @@ def semantic_labels_and_background(
     if len(candidates) == 0:
         candidates = candidates.new_zeros(1)
     weights = [[view.class_probs for view in views], [probs[:, candidates] for probs in background]]
-    best, (labels, scores) = _best_columns(views, weights, output_hw, resize_masks_first, tile_size)
-    labels = labels.int()
-    return best, (labels.copy_(candidates[labels]), scores)
+    dtypes = (torch.int64, torch.int32)
+    best, (labels, scores) = _best_columns(views, weights, dtypes, output_hw, resize_masks_first, tile_size)
+    return best, (candidates.int()[labels], scores)
 
 
 def _best_columns(
     views: Sequence[MaskView],
     groups: Sequence[Sequence[Tensor]],
+    dtypes: Sequence[torch.dtype],
     output_hw: tuple[int, int],
     resize_masks_first: bool,
     tile_size: int,
@@ -177,14 +178,14 @@ def _best_columns(
 
     Args:
         groups: weights of the masks, for each group and view (Q, columns).
+        dtypes: of the columns, for each group.
         views, output_hw, resize_masks_first, tile_size: see `semantic_labels`.
     """
     step = max(1, tile_size // sum(_elements_per_row(view, output_hw) for view in views))
     best_of_band = _best_of_masks if resize_masks_first else _best_of_maps
     device = views[0].mask_logits.device
     found = [
-        (torch.empty(output_hw, dtype=torch.int64, device=device), torch.empty(output_hw, device=device))
-        for _ in groups
+        (torch.empty(output_hw, dtype=dtype, device=device), torch.empty(output_hw, device=device)) for dtype in dtypes
     ]
     with without_autocast(device):
         for first in range(0, output_hw[0], step):
