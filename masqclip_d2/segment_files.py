@@ -75,7 +75,8 @@ def _summary(result: Segmentation, min_score: float | None) -> str:
     else:
         found = f"0 segments (none of {_listed(result.vocabulary.names)} was found)"
     if len(drawn) < len(result.segments):
-        found += f"; {len(result.segments) - len(drawn)} more with lower scores are in the JSON file only"
+        more = "more " if drawn else ""
+        found += f"; {len(result.segments) - len(drawn)} {more}with lower scores are in the JSON file only"
     if result.rejected:
         by_area = sorted(result.rejected, key=lambda region: -region.area)
         found += f"; without a label: {_listed(list(dict.fromkeys(region.prompt for region in by_area)))}"

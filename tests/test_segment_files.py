@@ -48,7 +48,11 @@ def test_words_that_were_asked_for_are_printed_when_none_is_found(tmp_path, caps
 
 @pytest.mark.parametrize(
     ("threshold", "drawn", "line"),
-    [(None, 1, "1 segments (dog); 1 more with lower scores are in the JSON file only"), (0.0, 2, "2 segments (dog)")],
+    [
+        (None, 1, "1 segments (dog); 1 more with lower scores are in the JSON file only"),
+        (0.0, 2, "2 segments (dog)"),
+        (0.9, 0, "0 segments (none of dog was found); 2 with lower scores are in the JSON file only"),
+    ],
 )
 def test_weak_instances_are_in_the_file_only_and_what_was_rejected_is_printed(
     tmp_path, capsys, monkeypatch, threshold, drawn, line
@@ -59,7 +63,7 @@ def test_weak_instances_are_in_the_file_only_and_what_was_rejected_is_printed(
     monkeypatch.setattr(Segmentation, "draw", lambda self, min_score: _count(counts, self.drawn_segments(min_score)))
 
     def predictor(path, vocabulary, task, confidence_threshold, unknown_threshold):
-        assert unknown_threshold == 0.4 and confidence_threshold == 0.0
+        assert unknown_threshold == 0.4 and confidence_threshold == (threshold or 0.0)
         segments = [Segment("dog", 0, True, score, np.ones((8, 8), bool)) for score in (0.8, 0.2)]
         rejected = [
             RejectedRegion(name, 0.5, area, (0, 0, 1, 1)) for name, area in (("sky", 3), ("sea", 5), ("sky", 1))
