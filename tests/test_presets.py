@@ -15,7 +15,8 @@ def test_every_preset_has_a_configuration_of_its_own_weights(name, monkeypatch):
     cfg = load_config(preset.config, preset.options())
     assert preset.masks and preset.license and preset.clip and preset.clip_license
     importlib.import_module("open_clip")  # which uses what is replaced next
-    monkeypatch.setattr(importlib.util, "find_spec", lambda package: package)  # all extras are installed
+    installed = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: installed(package) or package)  # all extras are
     weights = preset_weights(preset)
     assert [each.source for each in weights][0] == cfg.MODEL.MASQCLIP.CLIP.NAME
     assert len(weights) == (1 if preset.needs else 3 if preset.extra else 2)  # EoMT has a configuration file
