@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ from .segmentation import Segmentation, rejected_of, segments_of
 from .structures import EncodedImage
 from .user_code import import_user_code
 from .vocabulary import Vocabulary, as_vocabulary, with_background_prompts
+
+if TYPE_CHECKING:
+    from .meta_arch.tasks import Tasks
 
 ImageInput = str | os.PathLike | Image.Image | NDArray[np.uint8]
 """A file, a PIL image, or (H, W, 3) uint8 RGB."""
@@ -148,7 +151,7 @@ class Predictor:
     ) -> Segmentation:
         """Segment one image: `encode`, then `predict`."""
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
-        categories = self._checked(vocabulary, stuff, task)
+        categories = self._checked(vocabulary, stuff, *settings)
         return self.predict(self.encode(image, masks), categories, (), *settings)
 
     @renamed_arguments(vocab="vocabulary")
@@ -178,9 +181,9 @@ class Predictor:
             raise TypeError("images is a single image; put it into a list, or call the predictor itself.")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
-        categories = self._checked(vocabulary, stuff, task)
-        images, results = list(images), []
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
+        categories = self._checked(vocabulary, stuff, *settings)
+        images, results = list(images), []
         for first in range(0, len(images), batch_size):
             encoded = self._encode_batch(images[first : first + batch_size])
             results += [self.predict(one, categories, (), *settings) for one in encoded]
@@ -239,16 +242,15 @@ class Predictor:
             TypeError: `encoded` is no `EncodedImage`, or the vocabulary of another type.
             ValueError: bad vocabulary, unknown task, or `encoded` is not from `Predictor.encode`.
         """
-        categories = self._checked(vocabulary, stuff, task)
+        settings = (task, confidence_threshold, background_prompts, unknown_threshold)
+        categories = self._checked(vocabulary, stuff, *settings)
         _require_encoded(encoded)
         if encoded.image is None:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
         if self._toy is not None:
             self._toy.give(categories, encoded.image.shape[:2])
         categories = self._with_background(categories, background_prompts)
-        tasks = replace(self.model.tasks.only(task), score_threshold=confidence_threshold)
-        if unknown_threshold is not None:
-            tasks = replace(tasks, unknown_threshold=unknown_threshold)
+        tasks = self._tasks(task, confidence_threshold, unknown_threshold)
         predictions = self.model.predict(encoded.to(self.model.device), categories, tasks)
         segments, rejected = segments_of(task, predictions, categories), rejected_of(task, predictions, categories)
         return Segmentation(
@@ -272,11 +274,25 @@ class Predictor:
         hint = f"; it is now {_RENAMED_METHODS[name]}" if name in _RENAMED_METHODS else ""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}.")
 
-    def _checked(self, vocabulary: VocabularyInput, stuff: str | Sequence[str], task: str) -> Vocabulary:
-        """The vocabulary; ValueError if it, the task or the model does not fit, before networks run."""
+    def _checked(
+        self,
+        vocabulary: VocabularyInput,
+        stuff: str | Sequence[str],
+        task: str,
+        confidence_threshold: float,
+        background_prompts: BackgroundInput,
+        unknown_threshold: float | None,
+    ) -> Vocabulary:
+        """The categories; ValueError if they, a setting or the model does not fit, before networks run."""
         self._require_categories()
-        self.model.tasks.only(task)
-        return as_vocabulary(vocabulary, stuff)
+        self._tasks(task, confidence_threshold, unknown_threshold)
+        categories = as_vocabulary(vocabulary, stuff)
+        self._with_background(categories, background_prompts)
+        return categories
+
+    def _tasks(self, task: str, confidence_threshold: float, unknown_threshold: float | None) -> Tasks:
+        tasks = replace(self.model.tasks.only(task), score_threshold=confidence_threshold)
+        return tasks if unknown_threshold is None else replace(tasks, unknown_threshold=unknown_threshold)
 
     def _with_background(self, categories: Vocabulary, background_prompts: BackgroundInput) -> Vocabulary:
         """The categories with the background prompts of an argument, see `predict`."""

@@ -128,6 +128,21 @@ def test_background_prompts_of_the_argument_the_vocabulary_and_the_configuration
     assert one_call.to_dict() == found.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"unknown_threshold": -0.1}, "unknown_threshold must lie in"),
+        ({"background_prompts": "coco"}, "no background prompts 'coco'; known: coco_lvis"),
+        ({"background_prompts": ["A"]}, "'A' is both a background prompt and a name of category 'a'"),
+    ],
+)
+def test_bad_settings_stop_before_a_network_runs(predictor, image, monkeypatch, settings, message):
+    refuse_networks(predictor, monkeypatch)
+    for call in (lambda: predictor(image, "a", **settings), lambda: predictor.batch([image], "a", **settings)):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_the_configuration_names_the_background_prompts(make_predictor, image, monkeypatch):
     predictor = make_predictor("MODEL.MASQCLIP.TEXT.BACKGROUND_PROMPTS", "coco_lvis")
     seen = []

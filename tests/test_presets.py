@@ -33,6 +33,13 @@ def test_photos_is_the_released_r50_with_the_large_clip():
     assert (cfg.MODEL.MASQCLIP.TEXT.TEMPLATES, cfg.MODEL.MASQCLIP.TEXT.ENSEMBLE) == ("clip_imagenet_80", "max")
 
 
+def test_models_for_photographs_reject_what_is_none_of_the_categories_and_others_do_not():
+    for preset in PRESETS.values():
+        ours = load_config(preset.config).MODEL.MASQCLIP
+        found = (ours.TEXT.BACKGROUND_PROMPTS, ours.TEXT.BACKGROUND_TEMPLATES, ours.TEST.DUPLICATE_IOU)
+        assert found == (("coco_lvis", "single", 0.8) if preset.config.startswith("photos/") else ("", "", 1.0))
+
+
 def test_an_extra_that_is_not_installed_is_named_before_weights_are_looked_for(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     preset = find_preset("photos-eomt")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from ..categories.lists import category_list
@@ -59,8 +59,11 @@ def with_background_prompts(vocabulary: Vocabulary, source: str) -> Vocabulary:
     Raises:
         ValueError: there is no such source.
     """
-    if not source or vocabulary.background_prompts:
-        return vocabulary
+    return vocabulary if not source or vocabulary.background_prompts else _with_source(vocabulary, source)
+
+
+@lru_cache(maxsize=8)  # half a second for a thousand categories, and asked for each image
+def _with_source(vocabulary: Vocabulary, source: str) -> Vocabulary:
     of_categories = {_words(name) for names in (vocabulary.names, *vocabulary.synonyms) for name in names}
     prompts = [
         candidate.prompt
