@@ -197,7 +197,7 @@ def test_masks_of_another_size_are_refused(predictor, image):
 
 @pytest.mark.parametrize("padding", ["image", "batch"])
 def test_a_batch_equals_single_images(make_predictor, monkeypatch, padding):
-    predictor = make_predictor("MODEL.MASQCLIP.PADDING", padding)
+    predictor = make_predictor("MODEL.MASQCLIP.PADDING", padding, "INPUT.MIN_SIZE_TEST", "0")
     images = [random_pixels(*hw, seed) for seed, hw in enumerate([(33, 47), (64, 64), (33, 47), (20, 90), (33, 45)])]
     singles = [predictor(image, "a,b,c", stuff="d") for image in images]
     sizes = []
