@@ -49,8 +49,8 @@ class ClassScores:
 
     def to(self, device: torch.device) -> ClassScores:
         """The same on another device."""
-        tensors = (self.probs, self.reject_probs, self.background_probs)
-        return ClassScores(*(None if tensor is None else tensor.to(device) for tensor in tensors))
+        others = (self.reject_probs, self.background_probs)
+        return ClassScores(self.probs.to(device), *(None if tensor is None else tensor.to(device) for tensor in others))
 
     @classmethod
     def from_log_probs(

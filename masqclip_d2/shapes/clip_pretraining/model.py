@@ -19,7 +19,7 @@ from detectron2.engine import HookBase
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ...clip import ClipModel, clip_from_config
+from ...clip import ClipModel, ClipVisionTransformer, clip_from_config
 from ...visual_encoder import MaskClassTokenEncoder
 from .clip_exporter import CLIP_FILE, ClipExporter
 from .contrastive_loss import contrastive_loss
@@ -58,7 +58,7 @@ class ClipPretraining(nn.Module):
     @classmethod
     def from_config(cls, cfg) -> dict:
         clip = clip_from_config(cfg)
-        if not isinstance(clip, ClipModel):
+        if not isinstance(clip, ClipModel) or not isinstance(clip.visual, ClipVisionTransformer):
             raise ValueError(
                 "ClipPretraining trains the CLIP of MODEL.MASQCLIP.CLIP.BUILDER 'PretrainedClip' only, got "
                 f"{cfg.MODEL.MASQCLIP.CLIP.BUILDER!r}."
@@ -123,6 +123,11 @@ class ClipPretraining(nn.Module):
     def device(self) -> torch.device:
         return self.clip.log_logit_scale.device
 
+    @property
+    def _visual(self) -> ClipVisionTransformer:
+        assert isinstance(self.clip.visual, ClipVisionTransformer)
+        return self.clip.visual
+
     def _images(self, records: list[dict]) -> Tensor:
         """Normalized images (B, 3, S, S) of records of the same size."""
         images = torch.stack([record["image"] for record in records]).to(self.device, torch.float32) / 255
@@ -130,8 +135,7 @@ class ClipPretraining(nn.Module):
 
     def _class_embeddings(self, images: Tensor) -> Tensor:
         """(B, E) of the class tokens."""
-        visual = self.clip.visual
-        positions = None
+        visual, positions = self._visual, None
         if images.shape[-1] < visual.input_resolution:
             window, grid = (side // visual.patch_size for side in (images.shape[-1], visual.input_resolution))
             positions = random_windows(len(images), window, grid, self.device)
@@ -143,5 +147,5 @@ class ClipPretraining(nn.Module):
         counts = torch.tensor([len(record["regions"]) for record in records])
         real = torch.arange(regions.shape[1]) < counts[:, None]  # (B, largest R)
         mask_logits = regions.to(self.device, torch.float32) * 2 - 1
-        encoder = MaskClassTokenEncoder(self.clip.visual)
+        encoder = MaskClassTokenEncoder(self._visual)
         return encoder(self._images(records), mask_logits).mask_embeddings[real.to(self.device)]
