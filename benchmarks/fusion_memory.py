@@ -2,10 +2,11 @@
 """Memory and time of the fusion of a large photograph, for each task, above the masks and scores that go in.
 
     python benchmarks/fusion_memory.py                                # 4032 x 3024 pixels, 100 masks, 133 categories
+    python benchmarks/fusion_memory.py --height 1024 --width 1024 --categories 10 150 1203 10000
     python benchmarks/fusion_memory.py --height 64 --width 48 --masks 10
 
-Discs at stride 4 of an image of 800 pixels on its shorter side, as from a proposer; each task in a fresh
-process. Prints seconds and the peak memory above the inputs, with the size of the result.
+Discs at stride 4 of an image of 800 pixels on its shorter side, as from a proposer; each task and number of categories
+in a fresh process. Prints seconds and the peak memory above the inputs, with the size of the result.
 """
 
 import argparse
@@ -31,17 +32,20 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=3024, help="pixels of the photograph")
     parser.add_argument("--width", type=int, default=4032)
     parser.add_argument("--masks", type=int, default=100, help="Q")
-    parser.add_argument("--categories", type=int, default=133, help="K")
+    parser.add_argument("--categories", type=int, nargs="+", default=[133], help="K; one row for each")
     parser.add_argument("--task", choices=TASK_NAMES, help="one task, in this process; default: each in a process")
     args = parser.parse_args()
-    if args.task:
-        measure(args)
+    if args.task and len(args.categories) == 1:
+        measure(args, args.categories[0])
         return
-    for task in TASK_NAMES:
-        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--task", task], check=True)
+    sizes = ("--height", args.height, "--width", args.width, "--masks", args.masks)
+    for task in (args.task,) if args.task else TASK_NAMES:
+        for number in args.categories:
+            row = map(str, (*sizes, "--task", task, "--categories", number))
+            subprocess.run([sys.executable, __file__, *row], check=True)
 
 
-def measure(args) -> None:
+def measure(args, num_categories: int) -> None:
     """Time and print one task."""
     torch.manual_seed(0)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
@@ -52,12 +56,12 @@ def measure(args) -> None:
     low_hw = tuple(side // STRIDE for side in padded_hw)
     masks = discs(args.masks, low_hw).to(device)
     proposals = MaskProposals(masks, torch.rand(args.masks, device=device), image_hw, padded_hw)
-    probs = (torch.randn(args.masks, args.categories, device=device) * 3).softmax(-1)
-    is_thing = [index % 3 > 0 for index in range(args.categories)]
+    probs = (torch.randn(args.masks, num_categories, device=device) * 3).softmax(-1)
+    is_thing = [index % 3 > 0 for index in range(num_categories)]
     tasks = Tasks().only(args.task)
     found, seconds, peak = measured(lambda: fuse(ClassScores(probs), proposals, is_thing, output_hw, tasks), device)
     size = sum(_bytes(value) for value in found.values())
-    print(f"{args.task:9} {args.height} x {args.width}, {args.masks} masks, {args.categories} categories, {device}: "
+    print(f"{args.task:9} {args.height} x {args.width}, {args.masks} masks, {num_categories:5} categories, {device}: "
           f"{seconds:6.2f} s, {peak / 1e9:6.3f} GB above the inputs, of which {size / 1e9:6.3f} GB result")  # fmt: skip
 
 

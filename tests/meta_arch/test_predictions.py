@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from masqclip_d2.fusion import ClassScores
+from masqclip_d2.fusion.output_masks import TILE_SIZE
 from masqclip_d2.meta_arch.predictions import fuse
 from masqclip_d2.meta_arch.tasks import TASK_NAMES, Tasks
 from masqclip_d2.structures import MaskProposals
@@ -62,3 +65,36 @@ def test_only_the_predictions_of_a_task_are_made(task):
         assert predictions["sem_seg_labels"].shape == (5, 6) and predictions["sem_seg_confidence"].min() > 0
     else:
         assert predictions["instances"].image_size == (5, 6) and len(predictions["instances"]) == 6
+
+
+class _LargestTensor(TorchDispatchMode):
+    """Elements of the largest tensor that any operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        sizes = [tensor.numel() for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor)]
+        self.elements = max(self.elements, *sizes, 0)
+        return result
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_memory_does_not_grow_with_the_number_of_categories(task, background):
+    """Scores apart: they are (Q, K), and no task makes a map per category, which would be 115 million elements here."""
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randn(6, 24, 32, generator=generator) * 5
+    proposals = MaskProposals(masks, torch.ones(6), (96, 128), (96, 128))
+    largest = {}
+    for number in (10, 150, 1_203, 10_000):
+        probs = torch.rand(6, number, generator=generator)
+        scores = ClassScores(probs, background_probs=torch.rand(6, number, generator=generator) if background else None)
+        with _LargestTensor() as seen:
+            fuse(scores, proposals, (True,) * number, (96, 120), replace(Tasks().only(task), topk=5))
+        largest[number] = seen.elements
+    assert largest[10_000] <= max(TILE_SIZE, 2 * 6 * 10_000)
+    if task != "semantic":
+        assert largest[10_000] <= max(largest[10], 2 * 6 * 10_000)
