@@ -35,7 +35,7 @@ class Row(NamedTuple):
         kernel: the `triton.jit` function.
         arguments: type ("*bf16", "fp32") or value of a constexpr by name; those left out are "i32".
         tensor_cores: matrix products are done by tensor cores (half precision).
-        num_warps: of a program.
+        num_warps: of a program; num_stages: steps of a loop that are loaded ahead.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Row(NamedTuple):
     arguments: dict[str, Any]
     tensor_cores: bool
     num_warps: int = 4
+    num_stages: int = 3
 
 
 def _attention(kernel, dtype: str, head_width: int, block_q: int, bias: bool) -> Row:
@@ -77,12 +78,13 @@ ROWS = [
     _attention(_FORWARD, "fp32", 64, 16, True),
     _attention(_FORWARD, "bf16", 64, 64, False),
     _attention(_FORWARD, "bf16", 32, 128, False),
-    _attention(_FORWARD, "fp32", 32, 64, False),
+    _attention(_FORWARD, "fp32", 32, 32, False),
     *(_attention(_OF_QUERY, "bf16", 64, 32, bias) for bias in (False, True)),
-    *(_attention(_OF_KEY, "bf16", 64, 16, bias) for bias in (False, True)),
+    *(_attention(_OF_KEY, "bf16", 64, 16, bias)._replace(num_stages=1) for bias in (False, True)),
     *(_attention(kernel, "bf16", 32, 64, False) for kernel in (_OF_QUERY, _OF_KEY)),
-    *(_attention(kernel, "fp32", 64, 16, True) for kernel in (_OF_QUERY, _OF_KEY)),
-    *(_attention(kernel, "fp32", 32, 32, False) for kernel in (_OF_QUERY, _OF_KEY)),
+    _attention(_OF_QUERY, "fp32", 64, 16, True),
+    _attention(_OF_KEY, "fp32", 64, 16, True)._replace(num_stages=1),
+    *(_attention(kernel, "fp32", 32, 16, False) for kernel in (_OF_QUERY, _OF_KEY)),
     *(_deformable(kernel, dtype) for kernel in (ms_deform_attn._forward_kernel, ms_deform_attn._backward_kernel)
       for dtype in ("bf16", "fp32")),
     Row("combine", masked_attention._combine_kernel,
@@ -104,7 +106,11 @@ def compile_row(row: Row, architecture: int) -> dict[str, Any]:
         if str(signature[name]).startswith("*") or (name.startswith("stride") and not name.endswith("bq"))
     }
     source = ASTSource(fn=row.kernel, signature=signature, constexprs=constants, attrs=aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": row.num_warps})
+    compiled = triton.compile(
+        source,
+        target=GPUTarget("cuda", architecture, 32),
+        options={"num_warps": row.num_warps, "num_stages": row.num_stages},
+    )
     return {"name": row.name, "architecture": architecture, **_resources(compiled)}
 
 

@@ -84,7 +84,7 @@ def _largest_tile(dtype: torch.dtype, head_width: int, num_keys: int, backward: 
     tile = 32 if num_keys <= _FEW_KEYS else 128 if narrow else 64
     if backward:
         tile = min(tile, 64 if narrow else 32)
-    return max(16, tile // 2) if dtype == torch.float32 else tile
+    return max(16, tile // 4) if dtype == torch.float32 else tile
 
 
 @custom_op("masqclip::pack_attend_mask", mutates_args=())
@@ -222,7 +222,7 @@ def _masked_attention_backward(
     )  # fmt: skip
     if of_keys:
         if query.shape[-1] > _NARROW:
-            options["BLOCK_Q"] = 16
+            options |= {"BLOCK_Q": 16, "num_stages": 1}
         kernels._key_gradient_kernel[(words.shape[-1], heads, batch)](
             *tensors, grad_key, grad_value, *sizes, query.shape[-1] ** -0.5, *strides, EVERYWHERE=everywhere, **options
         )
