@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from typing import Any
 
 import torch
 from torch import nn
@@ -49,6 +50,7 @@ def set_inference_dtype(model: nn.Module, dtype: torch.dtype) -> None:
 
     These are modules with an attribute `follows_autocast`, such as Mask2Former's pixel decoder.
     """
+    module: Any
     for module in model.modules():
         if hasattr(module, "follows_autocast"):
             module.follows_autocast = dtype != torch.float32

@@ -41,12 +41,18 @@ class SkippedInitialization(TorchFunctionMode):
         filled = args[0] if args else kwargs.get("tensor")
         if name in _RANDOM_FILLS and isinstance(filled, Tensor) and _has_memory(filled):
             self._without_values.add(filled.untyped_storage())
-            return filled.detach().zero_() if self._writes_zeros else filled
+            if self._writes_zeros:
+                filled.detach().zero_()
+            return filled
         result = function(*args, **kwargs)
         if not self._without_values:
             return result
-        overwrites = name in _OVERWRITING and isinstance(filled, Tensor) and _is_whole(filled)
-        if overwrites and self._is_without_values(filled):
+        if (
+            name in _OVERWRITING
+            and isinstance(filled, Tensor)
+            and self._is_without_values(filled)
+            and _is_whole(filled)
+        ):
             self._without_values.discard(filled.untyped_storage())
             args = args[1:]
         results = [tensor for tensor in _tensors(result) if _has_memory(tensor)]

@@ -103,6 +103,9 @@ def test_values_without_values_are_known():
             model["a"].bias.copy_(model["a"].weight[0])  # from what has no values
     assert skipped.names_without_values(model) == ["a.weight", "a.bias", "b.bias"]
     assert not model["a"].weight.any()  # zeros, not what was in memory
+    with SkippedInitialization():
+        weight = model["b"].weight
+        assert nn.init.normal_(weight) is weight
 
 
 def test_loading_a_clip_draws_no_random_numbers():
