@@ -32,16 +32,16 @@ def save_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def save_json(path: Path, content: Any) -> None:
-    """Write a JSON file atomically."""
-    save_text(path, json.dumps(content))
+def save_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Write a JSON file atomically; `indent` as of `json.dumps`."""
+    save_text(path, json.dumps(content, indent=indent))
 
 
 def save_image(path: Path, pixels: np.ndarray | Image.Image, **options: Any) -> None:
     """Write an image atomically, in the format of its suffix; `options` are those of Pillow's writer."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     with atomic_write(path) as temporary:
-        image.save(temporary, format=Image.registered_extensions()[path.suffix], **options)
+        image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()], **options)
 
 
 def link_or_copy(source: Path, path: Path) -> None:

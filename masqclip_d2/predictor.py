@@ -205,7 +205,7 @@ class Predictor:
         self._require_categories()
         if masks is None:
             return self._encode_batch([image])[0]
-        pixels = image_pixels(image)
+        pixels = self._pixels(image)
         proposals = as_mask_proposals(masks, pixels.shape[:2]).to(self.model.device)
         record = {"image": _to_tensor(pixels), **_origin(image)}
         with self._autocast():
@@ -312,7 +312,7 @@ class Predictor:
             )
 
     def _encode_batch(self, images: Sequence[ImageInput]) -> list[EncodedImage]:
-        pixels = [image_pixels(image) for image in images]
+        pixels = [self._pixels(image) for image in images]
         records = [self._record(*row) for row in zip(pixels, images, strict=True)]
         encoded: dict[int, EncodedImage] = {}
         for members in self._groups(records):
@@ -320,6 +320,9 @@ class Predictor:
                 found = self.model.encode_batch([records[index] for index in members])
             encoded.update(zip(members, found, strict=True))
         return [replace(encoded[index].float(), image=pixels[index]) for index in range(len(images))]
+
+    def _pixels(self, image: ImageInput) -> NDArray[np.uint8]:
+        return image_pixels(image, self.cfg.INPUT.MAX_MEGAPIXELS)
 
     def _autocast(self) -> torch.autocast:
         """Context of the networks; categories are classified and masks fused in float32."""

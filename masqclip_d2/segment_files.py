@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import glob
-import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from .data.images import FAST_PNG
 from .data.registration.image_folders import IMAGE_SUFFIXES
 from .error_report import error_report
+from .files import save_image, save_json
 from .predictor import Predictor
 from .segmentation import Segmentation
 from .vocabulary import Vocabulary
@@ -54,7 +53,7 @@ def segment_files(
                 path, vocabulary, task=task, confidence_threshold=confidence_threshold or 0.0, **settings
             )
             write_result(result, path, target, confidence_threshold)
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
             failures.append(path)
             print(error_report(error), end="", file=sys.stderr)
         else:
@@ -62,7 +61,7 @@ def segment_files(
     if failures:
         if len(failures) == len(inputs):
             raise ValueError("No image was segmented; see the errors above.")
-        names = ", ".join(str(path) for path in failures)
+        names = _listed([str(path) for path in failures])
         raise ValueError(f"{len(failures)} of {len(inputs)} images failed: {names}. The others are done.")
 
 
@@ -98,7 +97,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.is_dir():
-            matches = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            matches = sorted(file for file in path.iterdir() if _is_image(file))
         elif glob.has_magic(pattern) and not path.exists():
             matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if Path(match).is_file()]
         else:
@@ -109,19 +108,29 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
     return found
 
 
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
+
+
 def target_paths(inputs: Sequence[Path], output: str) -> list[Path]:
     """Output file per input: `output` itself if it has an image's suffix, else a file in that folder.
 
     Raises:
-        ValueError: two inputs have the same name, or several inputs have one output file.
+        ValueError: two inputs have the same name, several inputs have one output file, or an input would be
+            overwritten.
     """
     folder = Path(output).expanduser()
     if folder.suffix.lower() in IMAGE_SUFFIXES:
         if len(inputs) > 1:
             raise ValueError(f"--output {output} is one file, but there are {len(inputs)} inputs; pass a folder.")
-        return [folder]
-    targets = [folder / f"{path.stem}.png" for path in inputs]
+        targets = [folder]
+    else:
+        targets = [folder / f"{path.stem}.png" for path in inputs]
     written = [*targets, *map(label_map_path, targets)]
+    sources = {path.expanduser().resolve() for path in inputs}
+    overwritten = [str(target) for target in written if target.resolve() in sources]
+    if overwritten:
+        raise ValueError(f"The output would overwrite the input {_listed(overwritten)}; pass another --output.")
     duplicates = sorted({target.name for target in written if written.count(target) > 1})
     if duplicates:
         raise ValueError(
@@ -130,23 +139,36 @@ def target_paths(inputs: Sequence[Path], output: str) -> list[Path]:
     return targets
 
 
+def create_folders(targets: Sequence[Path]) -> None:
+    """Create the folders of output files.
+
+    Raises:
+        ValueError: a folder cannot be created or written.
+    """
+    for folder in {target.parent for target in targets}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"The output folder {folder} cannot be created: {error.strerror}.") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError(f"The output folder {folder} is not writable.")
+
+
 def label_map_path(target: Path) -> Path:
     """Where the label map of the output file `target` is written."""
     return target.with_name(f"{target.stem}_labels.png")
 
 
 def write_result(result: Segmentation, path: Path, target: Path, min_score: float | None = None) -> None:
-    """Write the visualization of segments from `min_score` on, the label map, and all segments as JSON.
+    """Write the visualization of segments from `min_score` on, the label map, and all segments as JSON, atomically.
 
     Args:
         result: of the image `path`.
         target: the visualization; the other files stand next to it.
         min_score: see `Segmentation.drawn_segments`.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     shown = replace(result, segments=result.drawn_segments(min_score))
-    Image.fromarray(shown.draw(0.0)).save(target, compress_level=FAST_PNG)
-    shown.label_image().save(label_map_path(target), compress_level=FAST_PNG)
+    save_image(target, shown.draw(0.0), compress_level=FAST_PNG)
+    save_image(label_map_path(target), shown.label_image(), compress_level=FAST_PNG)
     files = {"image": str(path), "visualization": str(target), "label_map": str(label_map_path(target))}
-    content = {**files, **result.to_dict()}
-    target.with_suffix(".json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    save_json(target.with_suffix(".json"), {**files, **result.to_dict()}, indent=1)

@@ -15,7 +15,8 @@ from .coco_masks import run_length
 from .label_fonts import fonts_of_characters, use_fonts
 from .vocabulary import Vocabulary
 
-_MIN_DRAWING_SIDE = 480  # pixels, shorter side; smaller images are enlarged, so that labels are legible
+_MIN_DRAWING_SIDE = 480  # pixels, shorter side; smaller images are enlarged, so that labels are legible ...
+_MAX_ENLARGED_SIDE = 4 * _MIN_DRAWING_SIDE  # ... up to this longer side
 MIN_INSTANCE_SCORE = 0.3
 """Instances with a lower score are not drawn by default: up to a hundred are ranked per image, most of them wrong."""
 _GOLDEN_RATIO = 0.618034  # step between hues that keeps any number of them apart
@@ -156,8 +157,8 @@ class Segmentation:
         """
         from detectron2.utils.visualizer import ColorMode, Visualizer
 
-        shorter = min(self.image.shape[:2])
-        scale = max(1.0, _MIN_DRAWING_SIDE / shorter)
+        shorter, longer = sorted(self.image.shape[:2])
+        scale = max(1.0, min(_MIN_DRAWING_SIDE / shorter, _MAX_ENLARGED_SIDE / longer))
         colors = category_colors(len(self.vocabulary), self.vocabulary.colors)
         canvas = Visualizer(self.image, _NO_METADATA, scale=scale, instance_mode=ColorMode.SEGMENTATION)
         segments = self.drawn_segments(min_score)

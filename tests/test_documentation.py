@@ -48,6 +48,8 @@ SHOWN_ONLY = {
 }
 # The same for the beginning of a long command.
 SHOWN_ONLY_FROM = {
+    "python demo/demo.py --model photos --input photo.jpg": "downloads weights; test_released_weights_end_to_end.py "
+    "does the same with a local server",
     "python train_net.py --eval-only --config-file configs/masqclip_r50.yaml": "needs CLIP ViT-L/14@336px; "
     "tests/evaluation/test_protocols.py does the same on miniatures",
 }

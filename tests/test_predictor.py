@@ -230,6 +230,15 @@ def test_files_pil_images_and_arrays_are_the_same(predictor, image, tmp_path):
     assert torch.equal(*embeddings)
 
 
+def test_large_files_need_a_key(make_predictor, image, tmp_path):
+    Image.fromarray(image).save(tmp_path / "a.png")
+    limited = make_predictor("INPUT.MAX_MEGAPIXELS", "0.001")
+    for call in (limited.encode, lambda file: limited.batch([file], "cat")):
+        with pytest.raises(ValueError, match="more than the limit of 0.001"):
+            call(tmp_path / "a.png")
+    limited.encode(image)  # pixels of the caller are not limited
+
+
 def test_records_of_files_carry_the_file_name(predictor, image, tmp_path, monkeypatch):
     Image.fromarray(image).save(tmp_path / "image.png")
     records = []

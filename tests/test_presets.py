@@ -1,5 +1,6 @@
 import importlib.util
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,3 +109,16 @@ def test_the_toy_sees_large_images_shrunk(monkeypatch, size, seen):
     monkeypatch.setattr(predictor.model.proposer, "propose", spy)
     result = predictor(np.full((*size, 3), 90, dtype=np.uint8), "striped circle", stuff="grass")
     assert shapes == [seen] and result.label_map().shape == size
+
+
+def test_the_models_page_has_every_model_with_its_license_and_size():
+    page = (Path(__file__).resolve().parent.parent / "docs/models.md").read_text()
+    table = page.split("## Included")[0]
+    rows = {line.split("`")[1]: line.strip("|").split("|") for line in table.splitlines() if line.startswith("| `")}
+    assert rows.keys() == PRESETS.keys()
+    for name, preset in PRESETS.items():
+        _, masks, clip, download, measured = (cell.strip() for cell in rows[name])
+        assert masks.endswith(f"; {preset.license}"), name
+        assert preset.clip_license.startswith(clip.rpartition("; ")[2].rstrip(")")), name
+        assert download == (f"{preset.download} MB" if preset.download else "none"), name
+        assert measured, name

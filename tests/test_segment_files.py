@@ -1,17 +1,19 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from masqclip_d2 import Vocabulary
-from masqclip_d2.segment_files import find_images, segment_files, target_paths, write_result
+from masqclip_d2.segment_files import create_folders, find_images, segment_files, target_paths, write_result
 from masqclip_d2.segmentation import RejectedRegion, Segment, Segmentation
 
 
 def test_inputs_are_files_folders_and_globs(tmp_path):
     for name in ("b.png", "a.jpg", "notes.txt"):
         (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()  # no image
     assert [path.name for path in find_images([str(tmp_path)])] == ["a.jpg", "b.png"]
     assert [path.name for path in find_images([str(tmp_path / "*.png")])] == ["b.png"]
     assert find_images([str(tmp_path / "missing.png")])[0].name == "missing.png"  # reported when it is read
@@ -29,6 +31,58 @@ def test_output_is_a_folder_or_one_file(tmp_path):
         target_paths([a, tmp_path / "sub" / "a.jpg"], "out")
     with pytest.raises(ValueError, match=r"written to a_labels\.png in out"):
         target_paths([a, tmp_path / "a_labels.jpg"], "out")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [(["a.png", "b.jpg"], "."), (["a.png"], "a.png"), (["a_labels.png"], "a.jpg"), (["sub/../a.png"], "linked")],
+)
+def test_inputs_are_not_overwritten(tmp_path, monkeypatch, inputs, output):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "linked").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match=r"would overwrite the input \S*a\S*\.png; pass another --output"):
+        target_paths([Path(name) for name in inputs], output)
+
+
+def test_folders_of_the_output_are_created_before_anything_else(tmp_path, monkeypatch):
+    create_folders([tmp_path / "new/sub/a.png"])
+    assert (tmp_path / "new/sub").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot be created: Not a directory"):
+        create_folders([tmp_path / "file/sub/a.png"])
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ValueError, match="is not writable"):
+        create_folders([tmp_path / "new/a.png"])
+
+
+@pytest.mark.parametrize("error", [MemoryError("No memory is left."), OSError("disk full"), ValueError("damaged")])
+def test_the_others_are_done_whatever_fails(tmp_path, capsys, error):
+    images = [tmp_path / f"{index}.png" for index in range(13)]
+
+    def predictor(path, vocabulary, task, confidence_threshold):
+        if path.stem != "5":
+            raise error
+        return Segmentation(np.zeros((8, 8, 3), np.uint8), vocabulary, task)
+
+    targets = target_paths(images, str(tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"12 of 13 images failed: .*10\.png and 2 more\. The others are done"):
+        segment_files(predictor, images, targets, Vocabulary.from_names("cat"))
+    assert (tmp_path / "out" / "5.json").is_file() and capsys.readouterr().err.count(str(error)) == 12
+
+
+def test_a_result_survives_a_later_one_that_cannot_be_written(tmp_path, monkeypatch):
+    result = Segmentation(np.zeros((8, 8, 3), np.uint8), Vocabulary.from_names("cat"), "panoptic")
+    write_result(result, tmp_path / "in.png", tmp_path / "out.png")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full_disk(image, file, **_):
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_result(result, tmp_path / "in.png", tmp_path / "out.png")
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,12 @@ def test_drawings_are_at_least_480_pixels_wide_and_high(hw):
     assert abs(drawing.mean() - 77) < 2
 
 
+@pytest.mark.parametrize("hw", [(1, 300), (12000, 100)])
+def test_drawings_of_narrow_images_stay_small(hw):
+    drawing = Segmentation(np.zeros((*hw, 3), dtype=np.uint8), VOCABULARY, "panoptic").draw()
+    assert max(drawing.shape[:2]) == max(1920, *hw)
+
+
 def test_instances_are_drawn_from_a_score_of_0_3_on():
     segments = [Segment("cat", 0, True, score, mask_of([column])) for column, score in enumerate((0.9, 0.3, 0.29))]
     found = Segmentation(np.zeros((4, 6, 3), np.uint8), VOCABULARY, "instance", segments)

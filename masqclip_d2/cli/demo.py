@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let no other names than those given compete; the models for photographs use those of COCO and LVIS",
     )  # fmt: skip
     parser.add_argument(
-        "--unknown-threshold", type=float, default=None, metavar="SHARE",
+        "--unknown-threshold", type=_share, default=None, metavar="SHARE",
         help="label a mask or pixel if its category has at least this share of the probability of category and best "
         "background prompt; default: 0.5, the more probable wins; 0: nothing is left without a label",
     )  # fmt: skip
@@ -61,11 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
 
 
+def _share(text: str) -> float:
+    """A number in [0, 1] of the command line."""
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1]")
+    return share
+
+
 def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from ..predictor import Predictor
-    from ..segment_files import SAMPLES, find_images, segment_files, target_paths
+    from ..segment_files import SAMPLES, create_folders, find_images, segment_files, target_paths
     from ..user_code import import_user_code
     from ..vocabulary import Vocabulary, as_vocabulary, load_vocabulary
 
@@ -80,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
         vocabulary = load_vocabulary(args.vocab_file)
     inputs = find_images(args.input or [str(SAMPLES)])
     targets = target_paths(inputs, args.output)
+    create_folders(targets)
     import_user_code(args.imports)
     if args.model is None:
         predictor = Predictor(args.config_file, args.weights, opts=args.opts, dtype=args.dtype)

@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=2))
         return
     for row in rows:
-        print(f"{row['name']:18} {_state(row)}")
-        print(f"{'':18} masks: {row['masks']}; {row['masks_license']}")
-        print(f"{'':18} CLIP:  {row['clip']}; {row['clip_license']}")
+        print(f"{row['name']:20} {_state(row)}")
+        print(f"{'':20} masks: {row['masks']}; {row['masks_license']}")
+        print(f"{'':20} CLIP:  {row['clip']}; {row['clip_license']}")
 
 
 def _state(row: dict) -> str:

@@ -146,9 +146,12 @@ def test_a_shipped_vocabulary(tiny, tmp_path):
         (["--vocab-file", "shapes/maskclip", "--stuff", "grass"], 1, "error: --stuff needs --vocab"),
         (["--vocab-file", "shapes/maskclip", "--vocab", "cat"], 2, "not allowed with argument"),
         ([], 2, "one of the arguments --vocab --vocab-file is required"),
+        (["--vocab", "cat", "--unknown-threshold", "nan"], 2, "argument --unknown-threshold: nan is not in [0, 1]"),
+        (["--vocab", "cat", "--unknown-threshold", "1.5"], 2, "argument --unknown-threshold: 1.5 is not in [0, 1]"),
+        (["--vocab", "cat", "--output", "/proc/version/out"], 1, "error: The output folder /proc/version/out cannot"),
     ],
 )
-def test_bad_vocabulary_files_stop_before_a_model_is_built(options, code, message, capsys):
+def test_bad_options_stop_before_a_model_is_built(options, code, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*options, "--config-file", "shapes/no_such_config"])
     assert stopped.value.code == code and message in capsys.readouterr().err

@@ -22,4 +22,6 @@ def test_every_model_with_license_and_state(capsys, tmp_path, monkeypatch):
 def test_a_missing_extra_is_what_a_model_needs(capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     main(["models"])
-    assert "photos-eomt        needs pip install 'masqclip_d2[eomt]'; downloads up to 2.2 GB" in capsys.readouterr().out
+    assert (
+        "photos-eomt          needs pip install 'masqclip_d2[eomt]'; downloads up to 2.2 GB" in capsys.readouterr().out
+    )

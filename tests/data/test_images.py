@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -126,3 +128,24 @@ def test_missing_file_and_folder(tmp_path):
         read_image(tmp_path / "absent.png")
     with pytest.raises(ValueError, match="is a folder"):
         read_image(tmp_path)
+
+
+def test_the_limit_of_the_size_counts_before_pixels_are_decoded(tmp_path):
+    content = bytearray(_png_bytes())
+    content[16:24] = struct.pack(">II", 24_000, 8_000)  # the size in the header
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "huge.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"huge.png cannot be read: it has 192 megapixels \(24000 x 8000\).* 178;"):
+        read_image(tmp_path / "huge.png")
+    with pytest.raises(ValueError, match="cannot be read: (?!it has)"):  # read, and found to be damaged
+        read_image(tmp_path / "huge.png", max_megapixels=200)
+    assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's own check is as before
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_limit_is_that_of_the_caller(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    path = _save(Image.new("RGB", (30, 40)), tmp_path / "a.png")
+    assert read_image(path).shape == (40, 30, 3)
+    with pytest.raises(ValueError, match="more than the limit of 0.001"):
+        read_image(path, max_megapixels=0.001)
