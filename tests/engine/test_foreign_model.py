@@ -96,7 +96,7 @@ def test_it_is_trained_and_evaluated(foreign_config):
     assert CountSteps.steps == 4  # its own hook
     assert not torch.equal(trainer.model.colors.weight, before)
     # The training categories return after evaluations.
-    assert trainer.model.vocabulary == vocabulary and len(vocabulary) == 25
+    assert trainer.model.vocabulary == vocabulary and len(vocabulary) == 24
     output = Path(foreign_config.OUTPUT_DIR)
     results = json.loads((output / "results.json").read_text())["results"]["mini_shapes_val"]
     assert 0 <= results["sem_seg"]["mIoU"] <= 100

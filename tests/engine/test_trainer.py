@@ -181,7 +181,7 @@ def test_training_has_its_own_vocabulary_option(tmp_path, mini_shapes):
     )  # fmt: skip
     trainer = Trainer(cfg)
     vocabulary = trainer.model.vocabulary
-    assert len(vocabulary) == 25 and (vocabulary.ensemble, vocabulary.templates) == ("max", "vild_14")
+    assert len(vocabulary) == 24 and (vocabulary.ensemble, vocabulary.templates) == ("max", "vild_14")
     trainer.train()
     cfg.MODEL.MASQCLIP.TEXT.VOCABULARY_TRAIN = "shapes/openseg"
     with pytest.raises(ValueError, match="'shapes/openseg' has 42 categories, but dataset 'mini_shapes_train' has 24"):
