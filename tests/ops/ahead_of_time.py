@@ -20,6 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from masqclip_d2.ops.mask_refinement import kernels as mask_refinement
 from masqclip_d2.ops.masked_attention import kernels as masked_attention
 from masqclip_d2.ops.ms_deform_attn import kernels as ms_deform_attn
 
@@ -62,6 +63,14 @@ def _deformable(kernel, dtype: str) -> Row:
     return Row(f"ms_deform_attn{kernel.fn.__name__} {dtype}", kernel, {**tensors, **constants}, False)
 
 
+def _refinement(kernel, dtype: str, tile: tuple[int, int], num_stages: int) -> Row:
+    tensors = dict.fromkeys(("query", "key", "weight"), f"*{dtype}")
+    tensors |= dict.fromkeys(("masks", "bias", "refined", "grad", "grad_query", "grad_key", "grad_weight"), "*fp32")
+    constants = {"PATCH": 14, "PIXELS": 196, "BLOCK_I": tile[0], "BLOCK_J": tile[1], "BLOCK_K": 32, "BLOCK_C": 256}
+    name = f"mask_refinement{kernel.fn.__name__} {dtype}"
+    return Row(name, kernel, {**tensors, **constants}, dtype != "fp32", 8, num_stages)
+
+
 _FORWARD, _OF_QUERY, _OF_KEY = (
     masked_attention._forward_kernel,
     masked_attention._query_gradient_kernel,
@@ -87,6 +96,10 @@ ROWS = [
     *(_attention(kernel, "fp32", 32, 16, False) for kernel in (_OF_QUERY, _OF_KEY)),
     *(_deformable(kernel, dtype) for kernel in (ms_deform_attn._forward_kernel, ms_deform_attn._backward_kernel)
       for dtype in ("bf16", "fp32")),
+    _refinement(mask_refinement._forward_kernel, "bf16", (4, 32), 3),
+    _refinement(mask_refinement._forward_kernel, "fp32", (2, 32), 3),
+    *(_refinement(kernel, dtype, (4, 16), 1) for dtype in ("bf16", "fp32")
+      for kernel in (mask_refinement._token_gradient_kernel, mask_refinement._weight_gradient_kernel)),
     Row("combine", masked_attention._combine_kernel,
         {"part_output": "*fp32", "part_lse": "*fp32", "output": "*bf16", "lse": "*fp32",
          "SPLITS": 16, "BLOCK_S": 16, "D": 64, "BLOCK_D": 64, "BLOCK_R": 16}, False),

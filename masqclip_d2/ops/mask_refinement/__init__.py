@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..selection import select_implementation
+from ..selection import deterministic_problem, dtype_problem, select_implementation
 from .fast import mask_refinement_torch
 from .reference import mask_refinement_reference
 
 __all__ = ["mask_refinement", "mask_refinement_reference"]
 
-IMPLEMENTATIONS = {"reference": mask_refinement_reference, "torch": mask_refinement_torch}
+
+def _mask_refinement_triton(*arguments) -> Tensor:
+    from .autograd import mask_refinement_triton
+
+    return mask_refinement_triton(*arguments)
+
+
+IMPLEMENTATIONS = {
+    "reference": mask_refinement_reference,
+    "torch": mask_refinement_torch,
+    "triton": _mask_refinement_triton,
+}
 
 
 def mask_refinement(
@@ -32,7 +43,7 @@ def mask_refinement(
         query: (B, Q, D) of the mask class tokens, heads concatenated, divided by sqrt(d).
         key: (B, P, D) of the patches, heads concatenated.
         weight, bias: (p * p, D) and (p * p,), the pixels of a patch row by row.
-        implementation: "auto", "reference" or "torch"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
+        implementation: "auto", "reference", "torch" or "triton"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
 
     Returns:
         (B, Q, R, R) in the dtype of `mask_logits`. Gradients flow to every tensor.
@@ -52,5 +63,6 @@ def mask_refinement(
             f"mask_logits {tuple(mask_logits.shape)} do not fit {query.shape[1]} masks of {key.shape[1]} patches of "
             f"{len(bias)} pixels in each of {len(query)} images."
         )
-    compute = select_implementation("mask_refinement", IMPLEMENTATIONS, query.device, implementation)
+    unsupported = dtype_problem(mask_logits, query, key, weight, bias) or deterministic_problem(query, key)
+    compute = select_implementation("mask_refinement", IMPLEMENTATIONS, query.device, implementation, unsupported)
     return compute(mask_logits, query, key, weight, bias)
