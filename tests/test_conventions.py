@@ -29,6 +29,7 @@ ACROSS_MODULES = {
     "meta_arch/test_copies",
     "meta_arch/test_extension",
     "meta_arch/test_vocabularies",
+    "ops/interpreted/test_golden_sets",
     "ops/test_kernels",
     "proposer/mask2former/test_timm_backbone",
     "test_bad_input_methods",

@@ -23,6 +23,7 @@ from triton.compiler import ASTSource
 from masqclip_d2.ops.mask_refinement import kernels as mask_refinement
 from masqclip_d2.ops.masked_attention import kernels as masked_attention
 from masqclip_d2.ops.ms_deform_attn import kernels as ms_deform_attn
+from masqclip_d2.ops.relative_scores import kernels as relative_scores
 
 ARCHITECTURES = {80: 163 * 1024, 90: 227 * 1024}  # compute capability * 10 -> bytes of shared memory for a program
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -100,6 +101,9 @@ ROWS = [
     _refinement(mask_refinement._forward_kernel, "fp32", (2, 32), 3),
     *(_refinement(kernel, dtype, (4, 16), 1) for dtype in ("bf16", "fp32")
       for kernel in (mask_refinement._token_gradient_kernel, mask_refinement._weight_gradient_kernel)),
+    Row("relative_scores", relative_scores._forward_kernel,
+        {**dict.fromkeys(("masks", "root", "linear", "constant", "scores"), "*fp32"), "eps": "fp32", "PATCH": 14,
+         "PIXELS": 196, "ROWS": 208, "N": 16, "BLOCK_N": 16, "BLOCK_M": 64, "BLOCK_K": 16, "BLOCK_C": 256}, False, 8),
     Row("combine", masked_attention._combine_kernel,
         {"part_output": "*fp32", "part_lse": "*fp32", "output": "*bf16", "lse": "*fp32",
          "SPLITS": 16, "BLOCK_S": 16, "D": 64, "BLOCK_D": 64, "BLOCK_R": 16}, False),

@@ -83,12 +83,8 @@ def _mask_refinement_backward(
     patches = grad.unflatten(-1, (-1, side)).unflatten(-3, (-1, side))  # (B, Q, h, p, w, p)
     grad_bias = patches.sum(dim=(0, 1, 2, 4), dtype=torch.float32).flatten().to(grad.dtype)
     if not grad.numel():
-        return (
-            grad_query[..., :width].to(dtype),
-            grad_key[..., :width].to(dtype),
-            weight.T.new_zeros((pixels, width)),
-            grad_bias,
-        )
+        of_weight = weight.new_zeros((pixels, width))
+        return grad_query[..., :width].to(dtype), grad_key[..., :width].to(dtype), of_weight, grad_bias
     sizes, names = _sizes(grad, query, key, pixels, _BACKWARD_TILE)
     patch_tiles = -(-key.shape[1] // _BACKWARD_TILE[1])
     tiles = patch_tiles * -(-query.shape[1] // _BACKWARD_TILE[0])

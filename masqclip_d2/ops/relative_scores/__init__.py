@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..selection import select_implementation
+from ..selection import dtype_problem, select_implementation
 from .fast import relative_scores_torch
 from .reference import relative_scores_reference
 
 __all__ = ["relative_scores", "relative_scores_reference"]
 
-IMPLEMENTATIONS = {"reference": relative_scores_reference, "torch": relative_scores_torch}
+
+def _relative_scores_triton(*arguments) -> Tensor:
+    from .autograd import relative_scores_triton
+
+    return relative_scores_triton(*arguments)
+
+
+IMPLEMENTATIONS = {
+    "reference": relative_scores_reference,
+    "torch": relative_scores_torch,
+    "triton": _relative_scores_triton,
+}
 
 
 def relative_scores(
@@ -36,7 +47,7 @@ def relative_scores(
         patch_weight, patch_bias: (D, 1, p, p) and (D,), the convolution from mask patches to tokens.
         norm_weight, norm_bias, norm_eps: (D,), (D,) and a number, of the layer norm over all D channels.
         relative_key: (B, N, P, d), phi_Km of the image tokens.
-        implementation: "auto", "reference" or "torch"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
+        implementation: "auto", "reference", "torch" or "triton"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
 
     Returns:
         (B, N, Q, P) float32, not divided by sqrt(d). Gradients flow to every tensor argument.
@@ -57,5 +68,6 @@ def relative_scores(
             f"A mask of {height} x {width} pixels is not made of as many patches of {patch_size} x {patch_size} as "
             f"relative_key has, {num_patches}."
         )
-    compute = select_implementation("relative_scores", IMPLEMENTATIONS, mask_logits.device, implementation)
+    unsupported = dtype_problem(mask_logits, patch_weight, norm_weight, relative_key)
+    compute = select_implementation("relative_scores", IMPLEMENTATIONS, mask_logits.device, implementation, unsupported)
     return compute(mask_logits, patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key)

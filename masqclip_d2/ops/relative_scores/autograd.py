@@ -1,0 +1,111 @@
+"""relative_scores with the kernel of `kernels.py`, as an operator of torch: fake tensors, export, compile.
+
+Gradients are those of the plain implementation, which is run again in the backward pass. Importing this module needs
+triton.
+
+Shape shorthand: B images, Q masks, P patches, p patch side, D width, N heads, d = D / N.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+from ..autocast import without_autocast
+from ..triton_support import power_of_two
+from . import kernels as _kernels
+from .fast import relative_scores_torch
+
+kernels: Any = _kernels  # type checkers do not know how triton.jit changes a function
+
+_STEP = 16  # pixels of a step
+_MASKS = 64  # of a program
+
+
+def relative_scores_triton(
+    mask_logits: Tensor,
+    patch_weight: Tensor,
+    patch_bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    norm_eps: float,
+    relative_key: Tensor,
+) -> Tensor:
+    """See `relative_scores`; computes in float32."""
+    parameters = (patch_weight, patch_bias, norm_weight, norm_bias)
+    return torch.ops.masqclip.relative_scores(mask_logits, *parameters, norm_eps, relative_key)
+
+
+@custom_op("masqclip::relative_scores", mutates_args=())
+def _relative_scores(
+    mask_logits: Tensor,
+    patch_weight: Tensor,
+    patch_bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    norm_eps: float,
+    relative_key: Tensor,
+) -> Tensor:
+    scores = _empty_scores(mask_logits, relative_key)
+    if not scores.numel():
+        return scores
+    batch, heads, num_patches, head_width = relative_key.shape
+    num_masks, (height, width) = mask_logits.shape[1], mask_logits.shape[-2:]
+    patch = patch_weight.shape[-1]
+    pixels = patch * patch
+    rows = -(-(pixels + 1) // _STEP) * _STEP
+    weight = torch.cat([patch_weight.flatten(1), patch_bias[:, None]], dim=1).float()
+    weight = weight - weight.mean(dim=0)
+    key = relative_key.float()
+    scaled_key = key * norm_weight.float().view(heads, 1, head_width)
+    linear = scaled_key.new_zeros((batch, num_patches, rows, power_of_two(heads)))
+    product = scaled_key @ weight.unflatten(0, (heads, head_width))  # (B, N, P, p * p + 1)
+    linear[:, :, : pixels + 1, :heads] = product.permute(0, 2, 3, 1)
+    constant = (key * norm_bias.float().view(heads, 1, head_width)).sum(-1).transpose(1, 2).contiguous()  # (B, P, N)
+    block_m = min(_MASKS, power_of_two(num_masks))
+    kernels._forward_kernel[(num_patches, -(-num_masks // block_m), batch)](
+        mask_logits.contiguous(), _root(weight, rows), linear, constant, scores, num_masks, num_patches, width // patch,
+        width, height * width, norm_eps, PATCH=patch, PIXELS=pixels, ROWS=rows, N=heads, BLOCK_N=linear.shape[-1],
+        BLOCK_M=block_m, BLOCK_K=_STEP, BLOCK_C=power_of_two(pixels + 1), num_warps=8,
+    )  # fmt: skip
+    return scores
+
+
+def _root(weight: Tensor, rows: int) -> Tensor:
+    """Lower triangular root (rows, columns) of weight^T weight / D for (D, p * p + 1), padded with zeros.
+
+    By a QR decomposition, which also accepts weights of a lower rank.
+    """
+    triangle = torch.linalg.qr(weight / len(weight) ** 0.5, mode="r").R.T  # (p * p + 1, min(D, p * p + 1))
+    root = weight.new_zeros((rows, power_of_two(weight.shape[1])))
+    root[: triangle.shape[0], : triangle.shape[1]] = triangle
+    return root
+
+
+@_relative_scores.register_fake
+def _(mask_logits, patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key) -> Tensor:
+    return _empty_scores(mask_logits, relative_key)
+
+
+def _empty_scores(mask_logits: Tensor, relative_key: Tensor) -> Tensor:
+    batch, heads, num_patches, _ = relative_key.shape
+    return mask_logits.new_empty((batch, heads, mask_logits.shape[1], num_patches), dtype=torch.float32)
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    *tensors, ctx.norm_eps, relative_key = inputs
+    ctx.save_for_backward(*tensors, relative_key)
+
+
+def _backward(ctx, grad: Tensor):
+    tensors = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
+    with torch.enable_grad(), without_autocast(grad.device):
+        scores = relative_scores_torch(*tensors[:5], ctx.norm_eps, tensors[5])
+    grads = torch.autograd.grad(scores, tensors, grad)
+    return *grads[:5], None, grads[5]
+
+
+_relative_scores.register_autograd(_backward, setup_context=_setup_context)
