@@ -44,18 +44,24 @@ def is_user_error(error: BaseException) -> bool:
     return _parsed(_message(error))[0] in {each.__name__ for each in _USER_ERRORS}
 
 
-def error_report(error: BaseException) -> str:
-    """Text that a command prints: `error: SENTENCE`, below the traceback of the user's code if that raised it."""
+def error_report(error: BaseException, subject: str = "") -> str:
+    """Text that a command prints: `error: SENTENCE`, below the traceback of the user's code if that raised it.
+
+    Args:
+        error: what was raised.
+        subject: such as the name of a file; it begins the sentence unless the message contains it.
+    """
     if _FROM_PROCESS.match(_message(error)):
         name, message, frames = _parsed(_message(error))
     else:
         name, message = type(error).__name__, _message(error)
         stack = traceback.extract_tb(error.__traceback__)
         frames = [(entry.filename, text) for entry, text in zip(stack, traceback.format_list(stack), strict=True)]
+    about = f"{subject}: " if subject and subject not in message else ""
     own = _own_code(frames)
     if not own:
-        return f"error: {_one_line(message) or name}\n"
-    return "".join(["Traceback of your code:\n", *own, f"error: {name}: {_one_line(message)}\n"])
+        return f"error: {about}{_one_line(message) or name}\n"
+    return "".join(["Traceback of your code:\n", *own, f"error: {about}{name}: {_one_line(message)}\n"])
 
 
 def sentence(error: BaseException) -> str:

@@ -55,7 +55,7 @@ def segment_files(
             write_result(result, path, target, confidence_threshold)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             failures.append(path)
-            print(error_report(error), end="", file=sys.stderr)
+            print(error_report(error, str(path)), end="", file=sys.stderr)
         else:
             print(f"{target}: {_summary(result, confidence_threshold)}")
     if failures:

@@ -57,6 +57,11 @@ def test_an_error_without_message_has_its_name():
     assert error_report(ValueError()) == "error: ValueError\n"
 
 
+def test_the_subject_is_named_once():
+    assert error_report(OSError(28, "No space"), "a.png") == "error: a.png: [Errno 28] No space\n"
+    assert error_report(ValueError("Image a.png is empty."), "a.png") == "error: Image a.png is empty.\n"
+
+
 def test_an_error_of_the_users_code_shows_its_place():
     report = error_report(raised(of_user, {}))
     assert report.startswith("Traceback of your code:\n") and report.endswith("error: KeyError: depth\n")

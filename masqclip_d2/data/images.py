@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # PIL's errors on damaged files; its readers do not catch the errors of their parsers.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, MemoryError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
 _MODES_16_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _MODES_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
@@ -59,7 +62,7 @@ def read_image(path: str | os.PathLike, max_megapixels: float = _MAX_MEGAPIXELS)
     except UnidentifiedImageError:
         raise ValueError(f"Image {path} is damaged, or in a format that Pillow does not support.") from None
     except _DAMAGED as error:
-        reason = str(error).rstrip(".")
+        reason = str(error).rstrip(".") or type(error).__name__
         raise ValueError(f"Image {path} cannot be read: {reason}.") from error
 
 

@@ -110,6 +110,16 @@ def test_unreadable_files_are_named_with_the_reason(tmp_path, content, reason):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("bad image item"), NotImplementedError(), MemoryError()])
+def test_errors_of_pillows_readers_are_named(tmp_path, monkeypatch, error):
+    def fail(_path):
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(ValueError, match=f"bad.png cannot be read: {str(error) or type(error).__name__}"):
+        read_image(_save(Image.new("L", (2, 2)), tmp_path / "bad.png"))
+
+
 def test_truncated_jpeg(tmp_path):
     path = _save(Image.effect_noise((64, 64), 50), tmp_path / "bad.jpg")
     path.write_bytes(path.read_bytes()[:-400])
