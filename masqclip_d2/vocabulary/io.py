@@ -93,7 +93,7 @@ def as_vocabulary(vocabulary: Vocabulary | str | Path | Sequence[str], stuff: st
     """
     if isinstance(vocabulary, Path) or (isinstance(vocabulary, str) and is_vocabulary_name(vocabulary)):
         if stuff and Path(vocabulary).suffix == _WORD_LIST:
-            return Vocabulary.from_names(_words_in(Path(vocabulary).expanduser()), stuff)
+            return _read(Path(vocabulary).expanduser(), stuff)
         loaded = load_vocabulary(vocabulary)
     elif isinstance(vocabulary, Vocabulary):
         loaded = vocabulary
@@ -106,12 +106,13 @@ def as_vocabulary(vocabulary: Vocabulary | str | Path | Sequence[str], stuff: st
     return loaded
 
 
-def _read(path: Path) -> Vocabulary:
+def _read(path: Path, stuff: str | Sequence[str] = ()) -> Vocabulary:
+    """The vocabulary of a file; `stuff` is for word lists."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no vocabulary file {path}.")
     try:
         if path.suffix == _WORD_LIST:
-            return Vocabulary.from_names(_words_in(path))
+            return Vocabulary.from_names(_words_in(path), stuff)
         return _from_content(_parsed(path))
     except ValueError as error:
         raise ValueError(f"Vocabulary file {path}: {' '.join(str(error).split())}") from error
@@ -120,23 +121,21 @@ def _read(path: Path) -> Vocabulary:
 def _parsed(path: Path) -> Any:
     _check_suffix(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}.") from error
 
 
 def _words_in(path: Path) -> list[str]:
-    """The categories of a word list; FileNotFoundError or ValueError if there is none."""
+    """The categories of a word list; ValueError if there is none."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"There is no vocabulary file {path}.") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"Vocabulary file {path} is not UTF-8 text ({error}); save it as UTF-8.") from error
+        raise ValueError(f"it is not UTF-8 text ({error}); save it as UTF-8.") from error
     words = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not words:
-        raise ValueError(f"Vocabulary file {path} has no words; write one category per line.")
+        raise ValueError("it has no words; write one category per line.")
     return words
 
 

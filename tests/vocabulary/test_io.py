@@ -166,15 +166,25 @@ def test_a_word_list_has_one_category_per_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "no words"), (b"# nothing\n", "no words"), ("gr\u00f6\u00dfe".encode("latin-1"), "not UTF-8")],
+    [
+        (b"", "it has no words"),
+        (b"# nothing\n", "it has no words"),
+        ("gr\u00f6\u00dfe".encode("latin-1"), "it is not UTF-8"),
+        (b"cat\nCat\n", "The vocabulary has duplicates"),
+    ],
 )
 def test_bad_word_lists_are_refused(tmp_path, content, message):
     path = tmp_path / "words.txt"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"words.txt.*{message}"):
-        load_vocabulary(path)
-    with pytest.raises(ValueError, match=message):
-        as_vocabulary(path, "grass")
+    for read in (load_vocabulary, lambda file: as_vocabulary(file, "grass")):
+        with pytest.raises(ValueError, match=f"^Vocabulary file \\S*words.txt: {message}"):
+            read(path)
+
+
+def test_a_byte_order_mark_is_ignored(tmp_path):
+    for name in ("words.json", "words.yaml"):
+        (tmp_path / name).write_text('\ufeff["cat", "dog"]', encoding="utf-8")
+        assert load_vocabulary(tmp_path / name).names == ("cat", "dog")
 
 
 def test_vocabularies_are_not_saved_as_word_lists(tmp_path):
