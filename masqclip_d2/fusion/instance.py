@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -67,6 +68,7 @@ def instance_inference(
 
     Raises:
         ValueError: shapes disagree with each other or with `is_thing`, or topk < 1.
+        MemoryError: the masks do not fit into the memory that is available.
     """
     output_masks = OutputMasks.of(mask_logits)
     check_same_queries(class_probs, output_masks.mask_logits)
@@ -152,6 +154,7 @@ def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor,
     """
     height, width = masks.output_hw
     device = masks.device
+    _require_memory(len(position) * height * width, device)
     binary = torch.zeros(len(position), height, width, dtype=torch.bool, device=device)
     instances_of = [(position == proposal).nonzero().flatten() for proposal in range(len(masks))]
     sums, areas = torch.zeros(len(masks), device=device), torch.zeros(len(masks), device=device)
@@ -167,6 +170,23 @@ def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor,
         columns_occupied[index, columns] |= inside.any(dim=1)
     means = sums / (areas + 1e-6)  # the published guard
     return binary, means, _boxes(rows_occupied, columns_occupied), areas
+
+
+def _require_memory(num_bytes: int, device: torch.device) -> None:
+    """MemoryError if the machine has less; without this check Linux would kill the process when it writes to it."""
+    available = _available_memory() if device.type == "cpu" else None
+    if available is not None and num_bytes > available:
+        raise MemoryError(f"the instances take {num_bytes / 1e9:.1f} GB, but {available / 1e9:.1f} GB are available")
+
+
+def _available_memory() -> int | None:
+    """Bytes that processes can still use without swapping; None where the system does not report it."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(kilobytes[0]) if kilobytes else None
 
 
 def _reordered(masks: Tensor, order: Tensor) -> Tensor:

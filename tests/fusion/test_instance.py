@@ -1,9 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from masqclip_d2.fusion import boxes_from_masks, instance_inference
+from masqclip_d2.fusion.instance import _available_memory
 
 CONFIDENT, FAIR = 20.0, math.log(4)  # sigmoid: 1 and 0.8
 
@@ -110,3 +112,23 @@ def test_refuses():
         instance_inference(torch.rand(2, 3), torch.rand(2, 4, 4), [True, False])
     with pytest.raises(ValueError, match="topk"):
         instance_inference(torch.rand(2, 3), torch.rand(2, 4, 4), topk=0)
+
+
+def test_masks_that_do_not_fit_into_memory_are_refused_before_they_are_made(monkeypatch):
+    monkeypatch.setattr("masqclip_d2.fusion.instance._available_memory", lambda: 2 * 4 * 6)
+    assert len(instance_inference(torch.rand(2, 3), masks_of_two(), topk=2)) == 2
+    with pytest.raises(MemoryError, match=r"the instances take 0\.0 GB, but 0\.0 GB are available"):
+        instance_inference(torch.rand(2, 3), masks_of_two(), topk=3)
+    monkeypatch.setattr("masqclip_d2.fusion.instance._available_memory", lambda: None)
+    assert len(instance_inference(torch.rand(2, 3), masks_of_two(), topk=3)) == 3
+
+
+def test_available_memory_is_plausible(monkeypatch):
+    available = _available_memory()
+    assert available is None or 1 << 20 < available < 1 << 50
+    monkeypatch.setattr(Path, "read_text", _not_there)
+    assert _available_memory() is None
+
+
+def _not_there(_path):
+    raise FileNotFoundError

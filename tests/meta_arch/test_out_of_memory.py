@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from masqclip_d2.fusion import instance_inference
 from masqclip_d2.meta_arch.out_of_memory import in_smaller_pieces, on_cpu_if_necessary
 
 
@@ -96,3 +97,11 @@ def test_other_errors_of_a_device_are_not_retried(device):
 
     with pytest.raises(RuntimeError, match="^mat1"):
         on_cpu_if_necessary(broken, torch.device(device), "masks")
+
+
+def test_instances_that_do_not_fit_are_one_sentence(monkeypatch):
+    monkeypatch.setattr("masqclip_d2.fusion.instance._available_memory", lambda: 10)
+    with pytest.raises(RuntimeError, match=r"^Out of memory with 2 masks.*DETECTIONS_PER_IMAGE.*\(the instances take"):
+        on_cpu_if_necessary(
+            lambda _: instance_inference(torch.rand(2, 1), torch.rand(2, 4, 4)), torch.device("cpu"), "2 masks"
+        )
