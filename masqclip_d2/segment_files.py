@@ -88,10 +88,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def find_images(patterns: Sequence[str]) -> list[Path]:
-    """Expand files, folders (their images, sorted) and globs; a plain file name is kept even if it does not exist.
+    """Expand files, folders (their images, sorted) and globs; a missing file is kept if another one exists.
 
     Raises:
-        FileNotFoundError: a folder or a glob has no image.
+        FileNotFoundError: a folder or a glob has no image, or none of the files exists.
     """
     found: list[Path] = []
     for pattern in patterns:
@@ -105,6 +105,8 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
         if not matches:
             raise FileNotFoundError(f"No images match --input {pattern!r}.")
         found += matches
+    if not any(path.exists() for path in found):
+        raise FileNotFoundError(f"There is no image {_listed([str(path) for path in found])}.")
     return found
 
 

@@ -83,10 +83,11 @@ def test_bad_files_are_named_and_the_others_are_done(tiny, tmp_path, capsys):
 
 
 def test_no_image_at_all(tiny, tmp_path, capsys):
+    (tmp_path / "empty.png").touch()
     with pytest.raises(SystemExit):
-        _run(tiny, "--input", tmp_path / "missing.png")
+        _run(tiny, "--input", tmp_path / "empty.png")
     errors = capsys.readouterr().err.strip().splitlines()
-    assert "missing.png" in errors[-2] and "No image was segmented" in errors[-1]
+    assert "empty.png" in errors[-2] and "No image was segmented" in errors[-1]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,7 @@ def test_a_shipped_vocabulary(tiny, tmp_path):
         ([], 2, "one of the arguments --vocab --vocab-file is required"),
         (["--vocab", "cat", "--unknown-threshold", "nan"], 2, "argument --unknown-threshold: nan is not in [0, 1]"),
         (["--vocab", "cat", "--unknown-threshold", "1.5"], 2, "argument --unknown-threshold: 1.5 is not in [0, 1]"),
+        (["--vocab", "cat", "--input", "absent.jpg"], 1, "error: There is no image absent.jpg."),
         (["--vocab", "cat", "--output", "/proc/version/out"], 1, "error: The output folder /proc/version/out cannot"),
     ],
 )
