@@ -37,6 +37,7 @@ SMALL_MODEL = [
 SMALL_MASK_RCNN = [*TINY_MASK_RCNN, "MODEL.BACKBONE.NAME", "TorchvisionResNet"]
 # Commands that are not run -> the reason.
 SHOWN_ONLY = {
+    "masqclip download photos": "downloads weights; tests/cli/test_download.py uses a local server",
     "make test": "this test run",
     "make lint": "needs the tools of a development environment; continuous integration runs it",
     "make figures": "overwrites the figures in docs/; tests/projects/figures draws each of them",
@@ -234,6 +235,8 @@ def run_python_blocks(page: str, clone: Path) -> None:
 def test_there_are_commands_and_no_placeholders():
     assert {"make demo", "make test"} <= set(commands("README.md"))
     assert any(line.startswith("masqclip demo --vocab") for line in commands("README.md"))
+    photographs = 'python demo/demo.py --model photos --input photo.jpg --vocab "dog,ball" --stuff "grass,sky"'
+    assert photographs in commands("README.md")
     for page in PAGES:
         assert not re.search(r"PLACEHOLDER|TODO|NUMBERS$", (ROOT / page).read_text(), flags=re.MULTILINE)
 
