@@ -154,7 +154,7 @@ def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor,
     """
     height, width = masks.output_hw
     device = masks.device
-    _require_memory(len(position) * height * width, device)
+    _require_memory(len(position) * height * width * 3 // 2, device)  # half of them may be copied, see `_reordered`
     binary = torch.zeros(len(position), height, width, dtype=torch.bool, device=device)
     instances_of = [(position == proposal).nonzero().flatten() for proposal in range(len(masks))]
     sums, areas = torch.zeros(len(masks), device=device), torch.zeros(len(masks), device=device)
@@ -176,7 +176,9 @@ def _require_memory(num_bytes: int, device: torch.device) -> None:
     """MemoryError if the machine has less; without this check Linux would kill the process when it writes to it."""
     available = _available_memory() if device.type == "cpu" else None
     if available is not None and num_bytes > available:
-        raise MemoryError(f"the instances take {num_bytes / 1e9:.1f} GB, but {available / 1e9:.1f} GB are available")
+        raise MemoryError(
+            f"the instances need up to {num_bytes / 1e9:.1f} GB, but {available / 1e9:.1f} GB are available"
+        )
 
 
 def _available_memory() -> int | None:
@@ -190,10 +192,14 @@ def _available_memory() -> int | None:
 
 
 def _reordered(masks: Tensor, order: Tensor) -> Tensor:
-    """`masks[order]` for distinct indices, in the memory of `masks` (N, H, W), which may be gigabytes."""
-    if len(order) < len(masks):
+    """`masks[order]` for distinct indices, in the memory of `masks` (N, H, W), which may be gigabytes.
+
+    Only if at most half of them are left it is a copy, so that the others are freed.
+    """
+    if 2 * len(order) <= len(masks):
         return masks[order]
-    places = order.tolist()
+    chosen = order.tolist()
+    places = [*chosen, *sorted(set(range(len(masks))) - set(chosen))]
     done = [False] * len(places)
     for start in range(len(places)):
         if done[start] or places[start] == start:
@@ -203,7 +209,7 @@ def _reordered(masks: Tensor, order: Tensor) -> Tensor:
             masks[here] = masks[places[here]]
             done[here], here = True, places[here]
         masks[here], done[here] = kept, True
-    return masks
+    return masks[: len(chosen)]
 
 
 def boxes_from_masks(masks: Tensor) -> Tensor:

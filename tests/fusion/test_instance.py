@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from masqclip_d2.fusion import boxes_from_masks, instance_inference
-from masqclip_d2.fusion.instance import _available_memory
+from masqclip_d2.fusion.instance import _available_memory, _reordered
 
 CONFIDENT, FAIR = 20.0, math.log(4)  # sigmoid: 1 and 0.8
 
@@ -115,12 +115,22 @@ def test_refuses():
 
 
 def test_masks_that_do_not_fit_into_memory_are_refused_before_they_are_made(monkeypatch):
-    monkeypatch.setattr("masqclip_d2.fusion.instance._available_memory", lambda: 2 * 4 * 6)
+    monkeypatch.setattr("masqclip_d2.fusion.instance._available_memory", lambda: 3 * 4 * 6)
     assert len(instance_inference(torch.rand(2, 3), masks_of_two(), topk=2)) == 2
-    with pytest.raises(MemoryError, match=r"the instances take 0\.0 GB, but 0\.0 GB are available"):
+    with pytest.raises(MemoryError, match=r"the instances need up to 0\.0 GB, but 0\.0 GB are available"):
         instance_inference(torch.rand(2, 3), masks_of_two(), topk=3)
     monkeypatch.setattr("masqclip_d2.fusion.instance._available_memory", lambda: None)
     assert len(instance_inference(torch.rand(2, 3), masks_of_two(), topk=3)) == 3
+
+
+@pytest.mark.parametrize("count", range(7))
+def test_masks_are_reordered_in_their_own_memory(count):
+    masks = torch.rand(6, 3, 4) > 0.5
+    order = torch.randperm(6)[:count]
+    expected, address = masks[order], masks.data_ptr()
+    found = _reordered(masks, order)
+    assert torch.equal(found, expected)
+    assert (found.data_ptr() == address) == (count > 3)
 
 
 def test_available_memory_is_plausible(monkeypatch):

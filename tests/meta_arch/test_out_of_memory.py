@@ -101,7 +101,7 @@ def test_other_errors_of_a_device_are_not_retried(device):
 
 def test_instances_that_do_not_fit_are_one_sentence(monkeypatch):
     monkeypatch.setattr("masqclip_d2.fusion.instance._available_memory", lambda: 10)
-    with pytest.raises(RuntimeError, match=r"^Out of memory with 2 masks.*DETECTIONS_PER_IMAGE.*\(the instances take"):
+    with pytest.raises(RuntimeError, match=r"^Out of memory with 2 masks.*DETECTIONS_PER_IMAGE.*\(the instances need"):
         on_cpu_if_necessary(
             lambda _: instance_inference(torch.rand(2, 1), torch.rand(2, 4, 4)), torch.device("cpu"), "2 masks"
         )
