@@ -102,8 +102,9 @@ def _setup_context(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad: Tensor):
     tensors = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
+    masks, weight, bias, norm_weight, norm_bias, key = tensors
     with torch.enable_grad(), without_autocast(grad.device):
-        scores = relative_scores_torch(*tensors[:5], ctx.norm_eps, tensors[5])
+        scores = relative_scores_torch(masks, weight, bias, norm_weight, norm_bias, ctx.norm_eps, key)
     grads = torch.autograd.grad(scores, tensors, grad)
     return *grads[:5], None, grads[5]
 
