@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .preprocessing import ClipPreprocessing
 from .rotary import RotaryPositions
-from .vision_tower import AttentionInputs, InputProjections
+from .vision_tower import AttentionInputs, InputProjections, check_images, check_tower_sizes
 from .vision_transformer import self_attention
 
 EVA_KINDS = ("eva", "eva02", "eva_post_norm")
@@ -160,11 +160,7 @@ class EvaVisionTransformer(nn.Module):
         super().__init__()
         if kind not in EVA_KINDS:
             raise ValueError(f"Unknown kind of EVA {kind!r}; known: {', '.join(EVA_KINDS)}.")
-        if input_resolution % patch_size or width % heads:
-            raise ValueError(
-                f"input_resolution {input_resolution} must be a multiple of patch_size {patch_size}, and width {width} "
-                f"a multiple of heads {heads}."
-            )
+        check_tower_sizes(input_resolution, patch_size, width, heads)
         self.kind = kind
         self.input_resolution = input_resolution
         self.patch_size = patch_size
@@ -203,12 +199,7 @@ class EvaVisionTransformer(nn.Module):
         Raises:
             ValueError: `image` is not (B, 3, R, R).
         """
-        resolution = self.input_resolution
-        if image.dim() != 4 or tuple(image.shape[1:]) != (3, resolution, resolution):
-            raise ValueError(
-                f"This CLIP takes images of shape (B, 3, {resolution}, {resolution}), got {tuple(image.shape)}; "
-                "make them with visual.preprocessing.image(image, visual.input_resolution)."
-            )
+        check_images(image, self.input_resolution)
         patches = self.patch_embed["proj"](image).flatten(2).transpose(1, 2)  # (B, P, D)
         class_token = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
         return torch.cat([class_token, patches], dim=1) + self.pos_embed

@@ -160,3 +160,21 @@ class VisionTower(Protocol):
     def __call__(self, image: Tensor) -> Tensor:
         """Image embeddings (B, E) of normalized images (B, 3, R, R); `forward` of the module."""
         ...
+
+
+def check_tower_sizes(input_resolution: int, patch_size: int, width: int, heads: int) -> None:
+    """ValueError unless patches fill the input and heads the width."""
+    if input_resolution % patch_size or width % heads:
+        raise ValueError(
+            f"input_resolution {input_resolution} must be a multiple of patch_size {patch_size}, and width {width} "
+            f"a multiple of heads {heads}."
+        )
+
+
+def check_images(image: Tensor, resolution: int) -> None:
+    """ValueError unless images are (B, 3, `resolution`, `resolution`)."""
+    if image.dim() != 4 or tuple(image.shape[1:]) != (3, resolution, resolution):
+        raise ValueError(
+            f"This CLIP takes images of shape (B, 3, {resolution}, {resolution}), got {tuple(image.shape)}; "
+            "make them with visual.preprocessing.image(image, visual.input_resolution)."
+        )

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .preprocessing import ClipPreprocessing
-from .vision_tower import AttentionInputs, InputProjections
+from .vision_tower import AttentionInputs, InputProjections, check_images, check_tower_sizes
 
 
 class QuickGELU(nn.Module):
@@ -163,11 +163,7 @@ class ClipVisionTransformer(nn.Module):
         preprocessing: ClipPreprocessing | None = None,
     ) -> None:
         super().__init__()
-        if input_resolution % patch_size or width % heads:
-            raise ValueError(
-                f"input_resolution {input_resolution} must be a multiple of patch_size {patch_size}, and width {width} "
-                f"a multiple of heads {heads}."
-            )
+        check_tower_sizes(input_resolution, patch_size, width, heads)
         if activation not in ACTIVATIONS:
             raise ValueError(f"Unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}.")
         self.input_resolution = input_resolution
@@ -214,12 +210,7 @@ class ClipVisionTransformer(nn.Module):
         Raises:
             ValueError: `image` is not (B, 3, R, R).
         """
-        resolution = self.input_resolution
-        if image.dim() != 4 or tuple(image.shape[1:]) != (3, resolution, resolution):
-            raise ValueError(
-                f"This CLIP takes images of shape (B, 3, {resolution}, {resolution}), got {tuple(image.shape)}; "
-                "make them with visual.preprocessing.image(image, visual.input_resolution)."
-            )
+        check_images(image, self.input_resolution)
         patches = self.conv1(image).flatten(2).transpose(1, 2) + self.positional_embedding[1:]  # (B, P, D)
         return self.with_class_token(patches)
 

@@ -78,6 +78,21 @@ def _allowed(words, row, live, word, L, free):
 
 
 @triton.jit
+def _free_queries(anywhere, at, live, EVERYWHERE: tl.constexpr, BLOCK_Q: tl.constexpr):
+    """Queries of a tile that attend everywhere since no key is allowed; none without EVERYWHERE."""
+    free = tl.zeros((BLOCK_Q,), tl.int1)
+    if EVERYWHERE:
+        free = live & (tl.load(anywhere + at, mask=live, other=1) == 0)
+    return free
+
+
+@triton.jit
+def _rows(tensor, index, stride, channel, shown):
+    """Rows of one head, (len(index), BLOCK_D); 0 where not `shown`."""
+    return tl.load(tensor + index[:, None] * stride + channel[None, :], mask=shown, other=0.0)
+
+
+@triton.jit
 def _forward_kernel(
     query, key, value, words, anywhere, bias, output, lse,
     Q, L, W, N, words_per_split, scale,
@@ -95,13 +110,8 @@ def _forward_kernel(
     i, c, bit = tile * BLOCK_Q + tl.arange(0, BLOCK_Q), tl.arange(0, BLOCK_D), tl.arange(0, 64)
     live, channel = i < Q, c < D
     row = (b * Q + i) * W
-    free = tl.zeros((BLOCK_Q,), tl.int1)
-    if EVERYWHERE:
-        free = live & (tl.load(anywhere + b * Q + i, mask=live, other=1) == 0)
-    queries = tl.load(
-        query + b * stride_qb + n * stride_qn + i[:, None] * stride_qq + c[None, :],
-        mask=live[:, None] & channel[None, :], other=0.0,
-    )  # fmt: skip
+    free = _free_queries(anywhere, b * Q + i, live, EVERYWHERE, BLOCK_Q)
+    queries = _rows(query + b * stride_qb + n * stride_qn, i, stride_qq, c, live[:, None] & channel[None, :])
     largest = tl.full((BLOCK_Q,), -float("inf"), tl.float32)
     total = tl.zeros((BLOCK_Q,), tl.float32)
     sums = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
@@ -109,12 +119,8 @@ def _forward_kernel(
     for word in range(first, tl.minimum(first + words_per_split, tl.cdiv(L, 64))):
         j = word * 64 + bit
         inside = (j < L)[:, None] & channel[None, :]
-        keys = tl.load(
-            key + b * stride_kb + n * stride_kn + j[:, None] * stride_kl + c[None, :], mask=inside, other=0.0
-        )
-        values = tl.load(
-            value + b * stride_vb + n * stride_vn + j[:, None] * stride_vl + c[None, :], mask=inside, other=0.0
-        )
+        keys = _rows(key + b * stride_kb + n * stride_kn, j, stride_kl, c, inside)
+        values = _rows(value + b * stride_vb + n * stride_vn, j, stride_vl, c, inside)
         scores = dot(queries, tl.trans(keys)) * scale
         if HAS_BIAS:
             scores += tl.load(
@@ -202,10 +208,8 @@ def _query_gradient_kernel(
     live, channel = i < Q, c < D
     both = live[:, None] & channel[None, :]
     row, at = (b * Q + i) * W, (b * N + n) * Q + i
-    free = tl.zeros((BLOCK_Q,), tl.int1)
-    if EVERYWHERE:
-        free = live & (tl.load(anywhere + b * Q + i, mask=live, other=1) == 0)
-    queries = tl.load(query + b * stride_qb + n * stride_qn + i[:, None] * stride_qq + c[None, :], mask=both, other=0.0)
+    free = _free_queries(anywhere, b * Q + i, live, EVERYWHERE, BLOCK_Q)
+    queries = _rows(query + b * stride_qb + n * stride_qn, i, stride_qq, c, both)
     grads = tl.load(grad_output + at[:, None] * D + c[None, :], mask=both, other=0.0)
     row_lse, row_delta = _row_statistics(lse, delta, at, live)
     of_queries = tl.zeros((BLOCK_Q, BLOCK_D), tl.float32)
@@ -213,12 +217,8 @@ def _query_gradient_kernel(
     for word in range(first, tl.minimum(first + words_per_split, tl.cdiv(L, 64))):
         j = word * 64 + bit
         inside = (j < L)[:, None] & channel[None, :]
-        keys = tl.load(
-            key + b * stride_kb + n * stride_kn + j[:, None] * stride_kl + c[None, :], mask=inside, other=0.0
-        )
-        values = tl.load(
-            value + b * stride_vb + n * stride_vn + j[:, None] * stride_vl + c[None, :], mask=inside, other=0.0
-        )
+        keys = _rows(key + b * stride_kb + n * stride_kn, j, stride_kl, c, inside)
+        values = _rows(value + b * stride_vb + n * stride_vn, j, stride_vl, c, inside)
         shown = live[:, None] & (j < L)[None, :]
         _, of_scores = _gradient_of_scores(
             queries, keys, values, grads, bias + b * stride_bb + n * stride_bn,
@@ -245,10 +245,8 @@ def _key_gradient_kernel(
     channel = c < D
     j = word * 64 + tl.arange(0, 64)
     inside = (j < L)[:, None] & channel[None, :]
-    keys = tl.load(key + b * stride_kb + n * stride_kn + j[:, None] * stride_kl + c[None, :], mask=inside, other=0.0)
-    values = tl.load(
-        value + b * stride_vb + n * stride_vn + j[:, None] * stride_vl + c[None, :], mask=inside, other=0.0
-    )
+    keys = _rows(key + b * stride_kb + n * stride_kn, j, stride_kl, c, inside)
+    values = _rows(value + b * stride_vb + n * stride_vn, j, stride_vl, c, inside)
     of_keys = tl.zeros((64, BLOCK_D), tl.float32)
     of_values = tl.zeros((64, BLOCK_D), tl.float32)
     for first in range(0, Q, BLOCK_Q):
@@ -256,12 +254,8 @@ def _key_gradient_kernel(
         live = i < Q
         both = live[:, None] & channel[None, :]
         row, at = (b * Q + i) * W, (b * N + n) * Q + i
-        free = tl.zeros((BLOCK_Q,), tl.int1)
-        if EVERYWHERE:
-            free = live & (tl.load(anywhere + b * Q + i, mask=live, other=1) == 0)
-        queries = tl.load(
-            query + b * stride_qb + n * stride_qn + i[:, None] * stride_qq + c[None, :], mask=both, other=0.0
-        )
+        free = _free_queries(anywhere, b * Q + i, live, EVERYWHERE, BLOCK_Q)
+        queries = _rows(query + b * stride_qb + n * stride_qn, i, stride_qq, c, both)
         grads = tl.load(grad_output + at[:, None] * D + c[None, :], mask=both, other=0.0)
         row_lse, row_delta = _row_statistics(lse, delta, at, live)
         weights, of_scores = _gradient_of_scores(
