@@ -17,7 +17,7 @@ from torch.library import custom_op
 from ..autocast import without_autocast
 from ..triton_support import power_of_two
 from . import kernels as _kernels
-from .fast import relative_scores_torch
+from .fast import centered_terms, relative_scores_torch
 
 kernels: Any = _kernels  # type checkers do not know how triton.jit changes a function
 
@@ -52,19 +52,15 @@ def _relative_scores(
     scores = _empty_scores(mask_logits, relative_key)
     if not scores.numel():
         return scores
-    batch, heads, num_patches, head_width = relative_key.shape
+    batch, heads, num_patches, _ = relative_key.shape
     num_masks, (height, width) = mask_logits.shape[1], mask_logits.shape[-2:]
     patch = patch_weight.shape[-1]
     pixels = patch * patch
     rows = -(-(pixels + 1) // _STEP) * _STEP
-    weight = torch.cat([patch_weight.flatten(1), patch_bias[:, None]], dim=1).float()
-    weight = weight - weight.mean(dim=0)
-    key = relative_key.float()
-    scaled_key = key * norm_weight.float().view(heads, 1, head_width)
-    linear = scaled_key.new_zeros((batch, num_patches, rows, power_of_two(heads)))
-    product = scaled_key @ weight.unflatten(0, (heads, head_width))  # (B, N, P, p * p + 1)
+    weight, product, constant = centered_terms(patch_weight, patch_bias, norm_weight, norm_bias, relative_key)
+    linear = product.new_zeros((batch, num_patches, rows, power_of_two(heads)))
     linear[:, :, : pixels + 1, :heads] = product.permute(0, 2, 3, 1)
-    constant = (key * norm_bias.float().view(heads, 1, head_width)).sum(-1).transpose(1, 2).contiguous()  # (B, P, N)
+    constant = constant.transpose(1, 2).contiguous()  # (B, P, N)
     block_m = min(_MASKS, power_of_two(num_masks))
     kernels._forward_kernel[(num_patches, -(-num_masks // block_m), batch)](
         mask_logits.contiguous(), _root(weight, rows), linear, constant, scores, num_masks, num_patches, width // patch,

@@ -34,19 +34,14 @@ def relative_scores_torch(
 ) -> Tensor:
     """See `relative_scores`; in float32, a few masks at a time, recomputed for the gradient."""
     with without_autocast(mask_logits.device):
-        heads, num_patches, head_width = relative_key.shape[1:]
+        num_patches = relative_key.shape[2]
         patch_size = patch_weight.shape[-1]
-        key = relative_key.float()
-        weight = torch.cat([patch_weight.flatten(1), patch_bias[:, None]], dim=1).float()  # (D, p * p + 1)
-        weight = weight - weight.mean(dim=0)
-        scaled_key = key * norm_weight.float().view(heads, 1, head_width)  # (B, N, P, d)
-        product = scaled_key @ weight.unflatten(0, (heads, head_width))  # (B, N, P, p * p + 1)
+        weight, product, constant = centered_terms(patch_weight, patch_bias, norm_weight, norm_bias, relative_key)
         variance = weight.T @ weight / len(weight)  # (p * p + 1, p * p + 1)
         # Terms linear in the pixels: N columns for the scores, one for the variance.
-        linear = torch.cat([2 * variance[:-1, -1:], variance[-1:, -1:]]).expand(len(key), num_patches, -1, 1)
+        linear = torch.cat([2 * variance[:-1, -1:], variance[-1:, -1:]]).expand(len(mask_logits), num_patches, -1, 1)
         linear = torch.cat([product.permute(0, 2, 3, 1), linear], dim=-1)  # (B, P, p * p + 1, N + 1)
         arguments = (variance[:-1, :-1].contiguous(), linear[:, :, :-1], linear[:, :, -1:], patch_size, norm_eps)
-        constant = (key * norm_bias.float().view(heads, 1, head_width)).sum(-1)  # (B, N, P)
         tile = max(1, _TILE_ELEMENTS // max(1, len(mask_logits) * num_patches * patch_size**2))
         if torch.is_grad_enabled():
             scores = [
@@ -56,6 +51,25 @@ def relative_scores_torch(
         else:
             scores = [_scores_of(part, *arguments) for part in mask_logits.split(tile, dim=1)]
         return torch.cat(scores, dim=2).permute(0, 3, 2, 1) + constant[:, :, None]  # (B, N, Q, P)
+
+
+def centered_terms(
+    patch_weight: Tensor, patch_bias: Tensor, norm_weight: Tensor, norm_bias: Tensor, relative_key: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the scores need of the parameters, in float32.
+
+    Returns:
+        weight: (D, p * p + 1), W and b without their mean over the channels.
+        product: (B, N, P, p * p + 1), W_h^T (gamma k'_j)_h and b_h . (gamma k'_j)_h.
+        constant: (B, N, P), the term of `norm_bias`.
+    """
+    heads, _, head_width = relative_key.shape[1:]
+    key = relative_key.float()
+    weight = torch.cat([patch_weight.flatten(1), patch_bias[:, None]], dim=1).float()
+    weight = weight - weight.mean(dim=0)
+    scaled_key = key * norm_weight.float().view(heads, 1, head_width)  # (B, N, P, d)
+    product = scaled_key @ weight.unflatten(0, (heads, head_width))
+    return weight, product, (key * norm_bias.float().view(heads, 1, head_width)).sum(-1)
 
 
 def _scores_of(
