@@ -36,7 +36,8 @@ def relative_scores_triton(
 ) -> Tensor:
     """See `relative_scores`; computes in float32."""
     parameters = (patch_weight, patch_bias, norm_weight, norm_bias)
-    return torch.ops.masqclip.relative_scores(mask_logits, *parameters, norm_eps, relative_key)
+    with without_autocast(mask_logits.device):  # which would reach the products before the kernel
+        return torch.ops.masqclip.relative_scores(mask_logits, *parameters, norm_eps, relative_key)
 
 
 @custom_op("masqclip::relative_scores", mutates_args=())

@@ -45,6 +45,13 @@ def test_half_precision(dtype):
     compare(compute("triton"), compute("reference"), random_inputs(), dtype)
 
 
+def test_scores_stay_in_float32_under_autocast():
+    inputs = random_inputs()
+    expected = compute("triton")(*inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(compute("triton")(*inputs), expected)
+
+
 def test_a_constant_patch_has_no_negative_variance():
     masks, *others = random_inputs(batch=1)
     weight = torch.ones_like(others[0])  # the variance over channels is that of the bias alone
