@@ -343,6 +343,8 @@ def _add_shapes_keys(cfg: CN) -> None:
     shapes = cfg.MODEL.SHAPES = CN()
     shapes.BACKBONE_WIDTHS = [32, 64, 96, 128]  # channels of res2..res5 of TinyBackbone
     shapes.PATCH_DROPOUT = 0.0  # stage clip_pretraining: share of patches dropped from each image, in [0, 1)
+    # Stage clip_pretraining: a smaller CLIP to start from, named as CLIP.NAME; "": from nothing.
+    shapes.GROW_FROM = ""
     shapes.AVERAGE_DECAY = 0.0  # stage clip_pretraining: decay of the running average of the weights; 0: no average
 
 

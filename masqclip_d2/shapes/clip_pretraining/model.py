@@ -19,10 +19,11 @@ from detectron2.engine import HookBase
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from ...clip import ClipModel, ClipVisionTransformer, clip_from_config
+from ...clip import ClipModel, ClipVisionTransformer, clip_from_config, load_clip
 from ...visual_encoder import MaskClassTokenEncoder
 from .clip_exporter import CLIP_FILE, ClipExporter
 from .contrastive_loss import contrastive_loss
+from .growth import grow_from
 from .initialization import init_for_training
 from .training_embeddings import random_windows, training_embeddings
 from .weight_average import WeightAverageUpdate
@@ -65,6 +66,8 @@ class ClipPretraining(nn.Module):
             )
         if not clip.pretrained:
             init_for_training(clip.visual)
+            if cfg.MODEL.SHAPES.GROW_FROM:
+                grow_from(load_clip(cfg.MODEL.SHAPES.GROW_FROM), clip)
         return {
             "clip": clip.requires_grad_(True).train(),
             "patch_dropout": cfg.MODEL.SHAPES.PATCH_DROPOUT,
