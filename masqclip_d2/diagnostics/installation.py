@@ -21,7 +21,7 @@ from ..checkpoint import reading
 from ..clip.pretrained import OPEN_CLIP_PREFIX, OPENAI_MODELS, open_clip_file, openai_file
 from ..data.registration import datasets_root
 from ..hub import cache_dir
-from ..ops.selection import implementation_name
+from ..ops.selection import Selection, explain_selection
 from ..vocabulary.text_cache import text_cache_dir
 from .check_result import CheckResult, run_check
 from .datasets import is_present
@@ -128,18 +128,18 @@ def _triton() -> CheckResult:
 
 
 def _ops() -> str:
-    """Implementation of each op per device type."""
+    """Implementation of each op, and why, on the default device and on the CPU."""
     lines = []
-    for where in dict.fromkeys((torch.device("cpu").type, _default_device().type)):
-        by_name: dict[str, list[str]] = {}
+    for where in dict.fromkeys((_default_device().type, torch.device("cpu").type)):
+        by_selection: dict[Selection, list[str]] = {}
         for module in pkgutil.iter_modules(ops.__path__):
             if module.ispkg:
                 implementations = importlib.import_module(f"{ops.__name__}.{module.name}").IMPLEMENTATIONS
-                name = implementation_name(module.name, implementations, torch.device(where))
-                by_name.setdefault(name, []).append(module.name)
-        lines.append(f"{where}: " + ", ".join(f"{name} ({', '.join(names)})" for name, names in by_name.items()))
-    choice = os.environ.get("MASQCLIP_OPS")
-    return "; ".join(lines) + (f"; MASQCLIP_OPS={choice}" if choice else "")
+                selection = explain_selection(module.name, implementations, torch.device(where))
+                by_selection.setdefault(selection, []).append(module.name)
+        parts = [f"{name} ({', '.join(names)}), since {reason}" for (name, reason), names in by_selection.items()]
+        lines.append(f"{where}: {', '.join(parts)}")
+    return "; ".join(lines)
 
 
 def _shipped_weights() -> str:

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 
 from .triton_support import triton_problem
 
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class Selection(NamedTuple):
+    """Name of the implementation that computes an op, and the reason for it, a clause."""
+
+    name: str
+    reason: str
 
 
 def select_implementation(
@@ -23,18 +31,18 @@ def select_implementation(
     choice: str | None = None,
     unsupported: str = "",
 ) -> Callable:
-    """Return the function that computes `op` on `device`; arguments and errors as in `implementation_name`."""
-    return implementations[implementation_name(op, implementations, device, choice, unsupported)]
+    """Return the function that computes `op` on `device`; arguments and errors as in `explain_selection`."""
+    return implementations[explain_selection(op, implementations, device, choice, unsupported).name]
 
 
-def implementation_name(
+def explain_selection(
     op: str,
     implementations: Mapping[str, Callable],
     device: torch.device,
     choice: str | None = None,
     unsupported: str = "",
-) -> str:
-    """Return the name of the implementation that computes `op` on `device`.
+) -> Selection:
+    """Return which implementation computes `op` on `device`, and why.
 
     Args:
         op: name of the op, for messages.
@@ -49,15 +57,23 @@ def implementation_name(
     source = "implementation" if choice is not None else "the environment variable MASQCLIP_OPS"
     choice = choice or os.environ.get("MASQCLIP_OPS") or "auto"
     if choice == "auto":
-        usable = device.type == "cuda" and "triton" in implementations and not unsupported
-        return "triton" if usable and not triton_problem(device) else "torch"
+        return _automatic_selection(implementations, device, unsupported)
     if choice not in implementations:
         raise ValueError(
             f"{source} is {choice!r}, but {op} has no such implementation; expected auto, {', '.join(implementations)}."
         )
     if choice == "triton" and (problem := triton_problem(device) or unsupported):
         raise ValueError(f"{source} is 'triton', but {op} cannot use it: {problem}. Use auto, torch or reference.")
-    return choice
+    return Selection(choice, f"{source} is {choice!r}")
+
+
+def _automatic_selection(implementations: Mapping[str, Callable], device: torch.device, unsupported: str) -> Selection:
+    if "triton" not in implementations:
+        return Selection("torch", "it has no kernels")
+    if device.type != "cuda":
+        return Selection("torch", "auto selects kernels on CUDA devices only")
+    problem = triton_problem(device) or unsupported
+    return Selection("torch", problem) if problem else Selection("triton", "auto selects kernels on CUDA devices")
 
 
 def deterministic_problem(*differentiable: torch.Tensor | None) -> str:

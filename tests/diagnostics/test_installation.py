@@ -11,6 +11,7 @@ from masqclip_d2.cli.doctor import main
 from masqclip_d2.diagnostics import installation
 from masqclip_d2.diagnostics.check_result import CheckResult, print_results, run_check
 from masqclip_d2.diagnostics.installation import check_installation
+from masqclip_d2.ops import selection
 
 
 def results() -> dict[str, CheckResult]:
@@ -54,11 +55,24 @@ def test_quick_skips_the_run_and_a_failed_check_sets_the_exit_code(capsys, monke
     assert "1 of " in output.splitlines()[-1]
 
 
-def test_implementation_of_each_op(monkeypatch):
+def test_implementation_of_each_op_and_the_reason(monkeypatch):
+    ops = "mask_refinement, masked_attention, ms_deform_attn, relative_scores"
     text = results()["ops"].message
-    assert text.startswith("cpu: torch (mask_refinement, masked_attention, ms_deform_attn, relative_scores)")
+    assert text == f"cpu: torch ({ops}), since auto selects kernels on CUDA devices only"
     monkeypatch.setenv("MASQCLIP_OPS", "reference")
-    assert "cpu: reference (" in results()["ops"].message and "MASQCLIP_OPS=reference" in results()["ops"].message
+    assert (
+        results()["ops"].message
+        == f"cpu: reference ({ops}), since the environment variable MASQCLIP_OPS is 'reference'"
+    )
+
+
+@pytest.mark.parametrize("problem, selected", [("", "triton"), ("the GPU is too old", "torch")])
+def test_implementation_of_each_op_on_a_gpu(monkeypatch, problem, selected):
+    monkeypatch.setattr(installation, "_default_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(selection, "triton_problem", lambda device: problem)
+    on_gpu, on_cpu = results()["ops"].message.split("; ")
+    assert on_gpu.startswith(f"cuda: {selected} (mask_refinement, ") and on_cpu.startswith("cpu: torch (")
+    assert on_gpu.endswith(f"since {problem or 'auto selects kernels on CUDA devices'}")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from masqclip_d2.ops import selection
-from masqclip_d2.ops.selection import deterministic_problem, dtype_problem, select_implementation
+from masqclip_d2.ops.selection import deterministic_problem, dtype_problem, explain_selection, select_implementation
 
 IMPLEMENTATIONS = {"reference": min, "torch": max}
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -28,6 +28,30 @@ def test_auto_is_triton_on_cuda_only(recent_gpu):
     assert select_implementation("op", WITH_KERNELS, CUDA) is sum
     assert select_implementation("op", WITH_KERNELS, CPU) is max
     assert select_implementation("op", WITH_KERNELS, CUDA, unsupported="too large") is max
+
+
+@pytest.mark.parametrize(
+    "implementations, device, unsupported, selection",
+    [
+        (WITH_KERNELS, CUDA, "", ("triton", "auto selects kernels on CUDA devices")),
+        (WITH_KERNELS, CUDA, "too large", ("torch", "too large")),
+        (WITH_KERNELS, CPU, "", ("torch", "auto selects kernels on CUDA devices only")),
+        (IMPLEMENTATIONS, CUDA, "", ("torch", "it has no kernels")),
+    ],
+)
+def test_reason_of_an_automatic_selection(recent_gpu, implementations, device, unsupported, selection):
+    assert explain_selection("op", implementations, device, unsupported=unsupported) == selection
+
+
+def test_reason_of_a_selection_where_kernels_cannot_run(recent_gpu, monkeypatch):
+    monkeypatch.setattr(selection, "triton_problem", lambda device: "the GPU is too old")
+    assert explain_selection("op", WITH_KERNELS, CUDA) == ("torch", "the GPU is too old")
+
+
+def test_reason_of_a_choice(monkeypatch):
+    assert explain_selection("op", WITH_KERNELS, CPU, "reference").reason == "implementation is 'reference'"
+    monkeypatch.setenv("MASQCLIP_OPS", "torch")
+    assert explain_selection("op", WITH_KERNELS, CUDA).reason == "the environment variable MASQCLIP_OPS is 'torch'"
 
 
 def test_kernels_that_cannot_run_are_an_error_with_the_reason(recent_gpu, monkeypatch):
