@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from .transfers import is_asynchronous
+
 CERTAIN_LOGIT = 10.0  # mask logit of a pixel inside a binary mask, -10 outside; sigmoid(-10) = 5e-5
 _SCORE_TOLERANCE = 1e-3  # above 1, for scores in half precision
 
@@ -34,7 +36,7 @@ class MaskProposals:
             predictions for a user.
 
     Raises:
-        ValueError: shapes, dtypes or sizes disagree, a mask logit is NaN, or an object score is outside of [0, 1].
+        ValueError: shapes, dtypes or sizes disagree, or on the CPU see `check_values`.
     """
 
     mask_logits: Tensor
@@ -68,14 +70,28 @@ class MaskProposals:
         self.padded_hw = self.image_hw if padded_hw is None else _checked_hw("padded_hw", padded_hw)
         if self.padded_hw[0] < self.image_hw[0] or self.padded_hw[1] < self.image_hw[1]:
             raise ValueError(f"padded_hw {self.padded_hw} is smaller than image_hw {self.image_hw}.")
-        if torch.isnan(mask_logits).any():
-            bad = torch.isnan(mask_logits).flatten(1).any(1).nonzero().flatten().tolist()
+        if not self.checked_later:
+            self.check_values()
+
+    @property
+    def checked_later(self) -> bool:
+        """Masks on a GPU are checked after the predictions, so that the host does not wait for the GPU in between."""
+        return is_asynchronous(self.mask_logits.device)
+
+    def check_values(self) -> None:
+        """Raise ValueError if a mask logit is NaN or an object score is outside of [0, 1]."""
+        scores = self.object_scores
+        bad_masks = torch.isnan(self.mask_logits).flatten(1).any(1)  # (Q,)
+        bad_scores = ~((scores >= 0) & (scores <= 1 + _SCORE_TOLERANCE))  # NaN too
+        if not torch.cat([bad_masks, bad_scores]).any():
+            return
+        if bad_masks.any():
             raise ValueError(
-                f"mask_logits has NaN in masks {bad}; check the weights that made them: training may have diverged."
+                f"mask_logits has NaN in masks {bad_masks.nonzero().flatten().tolist()}; check the weights that made "
+                "them: training may have diverged."
             )
-        if not ((object_scores >= 0) & (object_scores <= 1 + _SCORE_TOLERANCE)).all():  # NaN too
-            low, high = object_scores.min().item(), object_scores.max().item()
-            raise ValueError(f"object_scores must lie in [0, 1], got {low:g} to {high:g}; logits need a sigmoid first.")
+        low, high = scores.min().item(), scores.max().item()
+        raise ValueError(f"object_scores must lie in [0, 1], got {low:g} to {high:g}; logits need a sigmoid first.")
 
     def __len__(self) -> int:
         return len(self.mask_logits)

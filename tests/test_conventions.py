@@ -45,6 +45,7 @@ ACROSS_MODULES = {
     "test_public_names",
     "test_shapes_metrics",
     "test_shipped_weights",
+    "test_synchronization",
 }
 
 

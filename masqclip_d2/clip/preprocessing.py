@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..transfers import device_constant
+
 INTERPOLATIONS = ("bicubic", "bilinear")
 
 
@@ -83,5 +85,7 @@ class ClipPreprocessing:
 
     def normalize(self, rgb: Tensor) -> Tensor:
         """(rgb - mean) / std of (..., 3, H, W) RGB in 0..1."""
-        mean, std = (rgb.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (
+            device_constant(tuple(values), rgb.dtype, rgb.device)[:, None, None] for values in (self.mean, self.std)
+        )
         return (rgb - mean) / std

@@ -10,7 +10,8 @@ from .background import (
     panoptic_without_background,
     semantic_without_background,
 )
-from .instance import InstancePredictions, boxes_from_masks, instance_inference
+from .boxes import boxes_from_masks
+from .instance import InstancePredictions, instance_inference
 from .output_masks import OutputMasks
 from .panoptic import panoptic_inference
 from .resize import crop_and_resize, masks_to_output, resize_maps, rows_to_output

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .instance import InstancePredictions, boxes_from_masks, instance_inference, measured
+from ..transfers import is_asynchronous, to_host
+from .instance import InstancePredictions, instance_inference, measured
+from .label_regions import label_regions
 from .output_masks import OutputMasks
 from .panoptic import panoptic_inference
 from .scores import ClassScores
@@ -68,13 +70,18 @@ def semantic_without_background(
     if covered is not None:
         unknown &= covered
     scores.masked_fill_(unknown, 0.0)
-    rejected = []
-    areas = prompts[unknown].bincount()
-    for prompt in areas.nonzero().flatten().tolist():
-        mask = (prompts == prompt) & unknown
-        score = min(1.0, float(background[mask].mean()))
-        rejected.append(Rejected(prompt, score, int(areas[prompt]), _box(mask)))
-    return labels, scores, rejected
+    first = views[0].background_probs
+    assert first is not None  # checked by `semantic_labels_and_background`
+    found = label_regions(prompts, unknown, background, first.shape[1])
+    areas, means, boxes = to_host(found.areas, found.mean_scores, found.boxes_xyxy)
+    return (
+        labels,
+        scores,
+        [
+            Rejected(prompt, min(1.0, float(means[prompt])), int(areas[prompt]), _box(boxes[prompt]))
+            for prompt in areas.nonzero().flatten().tolist()
+        ],
+    )
 
 
 def panoptic_without_background(
@@ -98,25 +105,28 @@ def panoptic_without_background(
     assert scores.background_probs is not None  # the caller's condition
     num_categories = scores.probs.shape[1]
     best, prompts, unknown = _rejecting(scores, unknown_threshold)
-    columns, column_of = prompts.unique(return_inverse=True)  # (J,), (Q,)
-    further = best.new_zeros(len(best), len(columns))
-    further.scatter_(1, column_of[:, None], torch.where(unknown, best, 0.0)[:, None])
+    further = torch.zeros_like(scores.background_probs, dtype=torch.float32)  # (Q, N)
+    further.scatter_(1, prompts[:, None], torch.where(unknown, best, 0.0)[:, None])
     known = scores.probs.float().masked_fill(unknown[:, None], 0.0)
     extended = ClassScores(torch.cat([known, further], dim=1), scores.reject_probs)
-    further_things = [*is_thing, *[False] * len(columns)]
+    further_things = [*is_thing, *[False] * further.shape[1]]
     ids, segments = panoptic_inference(extended, masks, further_things, object_threshold, overlap_threshold)
 
     kept: list[dict] = []
-    rejected = []
+    losing = [segment for segment in segments if segment["category_id"] >= num_categories]
     new_ids = torch.zeros(len(segments) + 1, dtype=torch.int32)
     for segment in segments:
         if segment["category_id"] < num_categories:
             kept.append({**segment, "id": len(kept) + 1})
             new_ids[segment["id"]] = len(kept)
-        else:
-            prompt = int(columns[segment["category_id"] - num_categories])
-            rejected.append(Rejected(prompt, segment["score"], segment["area"], _box(ids == segment["id"])))
-    return new_ids.to(ids.device)[ids], kept, rejected
+    if not losing:
+        return ids, kept, []
+    [boxes] = to_host(label_regions(ids, ids > 0, torch.zeros_like(ids), len(segments) + 1).boxes_xyxy)
+    rejected = [
+        Rejected(one["category_id"] - num_categories, one["score"], one["area"], _box(boxes[one["id"]]))
+        for one in losing
+    ]
+    return new_ids.to(ids.device, non_blocking=True)[ids.long()], kept, rejected
 
 
 def instances_without_background(
@@ -140,15 +150,24 @@ def instances_without_background(
         first.
     """
     best, prompts, unknown = _rejecting(scores, unknown_threshold)
-    found = instance_inference(
-        scores.probs[~unknown], masks.select(~unknown), is_thing, topk, score_threshold, duplicate_iou
-    )
+    accepted = scores.probs.float().masked_fill(unknown[:, None], -1.0)  # a negative probability is never chosen
+    found = instance_inference(accepted, masks, is_thing, topk, score_threshold, duplicate_iou)
     reachable = unknown & (best >= score_threshold)
-    mean_probs, areas, boxes = measured(masks.select(reachable))
-    values = (best[reachable] * mean_probs).tolist()
-    rows = zip(prompts[reachable].tolist(), values, areas.tolist(), boxes.int().tolist(), strict=True)
-    rejected = [Rejected(prompt, score, area, tuple(box)) for prompt, score, area, box in rows if area]
-    return found, sorted((one for one in rejected if one.score >= score_threshold), key=lambda one: -one.score)
+    if not is_asynchronous(masks.device):  # elsewhere the host would have to wait for their number
+        best, prompts, masks, reachable = (
+            best[reachable],
+            prompts[reachable],
+            masks.select(reachable),
+            reachable[reachable],
+        )
+    mean_probs, areas, boxes = measured(masks)
+    values = to_host(reachable, prompts, best * mean_probs, areas, boxes)
+    rejected = [
+        Rejected(int(prompt), float(score), int(area), _box(box))
+        for losing, prompt, score, area, box in zip(*values, strict=True)
+        if losing and area and score >= score_threshold
+    ]
+    return found, sorted(rejected, key=lambda one: -one.score)
 
 
 def _rejecting(scores: ClassScores, unknown_threshold: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,6 +177,6 @@ def _rejecting(scores: ClassScores, unknown_threshold: float) -> tuple[Tensor, T
     return best, prompts, is_unknown(scores.probs.float().amax(dim=1), best, unknown_threshold)
 
 
-def _box(mask: Tensor) -> tuple[int, int, int, int]:
-    x1, y1, x2, y2 = boxes_from_masks(mask[None])[0].int().tolist()
+def _box(box_xyxy: Tensor) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = box_xyxy.int().tolist()
     return x1, y1, x2, y2

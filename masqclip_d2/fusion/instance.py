@@ -5,13 +5,15 @@ Shape shorthand: Q mask proposals, K categories, N instances, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..transfers import device_constant, is_asynchronous, to_host
+from .boxes import boxes_of_occupied
 from .output_masks import OutputMasks
 from .semantic import check_same_queries
 
@@ -77,41 +79,60 @@ def instance_inference(
         raise ValueError(f"is_thing has {len(is_thing)} entries, but class_probs has {num_categories} columns.")
     if topk < 1:
         raise ValueError(f"topk must be at least 1, got {topk}.")
-    entry_scores, entries = _best_entries(class_probs.float(), is_thing, topk, duplicate_iou < 1)
-    reachable = entry_scores >= score_threshold
-    entry_scores, entries = entry_scores[reachable], entries[reachable]
+    things = None if is_thing is None else device_constant(tuple(map(bool, is_thing)), torch.bool, class_probs.device)
+    entry_scores, entries = _best_entries(class_probs.float(), things, topk, duplicate_iou < 1)
     queries, classes = entries // max(num_categories, 1), entries % max(num_categories, 1)
-
-    # Mask by mask work is done once per proposal, not once per table entry.
-    used, position = queries.unique(return_inverse=True)
-    used_masks = output_masks.select(used)
-    masks, mean_probs, boxes, _ = _binary_masks(used_masks, position)
-    scores, order = (entry_scores * mean_probs[position]).sort(descending=True, stable=True)
-    kept = scores >= score_threshold
-    if duplicate_iou < 1:
-        kept &= _without_duplicates(_overlaps(used_masks)[position[order]][:, position[order]], duplicate_iou)
-    order, scores = order[kept], scores[kept]
-    return InstancePredictions(scores, classes[order], _reordered(masks, order), boxes[position][order])
+    kept = entry_scores >= max(score_threshold, 0.0)
+    if not is_asynchronous(output_masks.device):  # elsewhere the host would have to wait for the number of kept entries
+        kept_queries, entry_scores, classes = queries[kept], entry_scores[kept], classes[kept]
+        # Mask by mask work is done once per proposal, not once per table entry.
+        used, queries = kept_queries.unique(return_inverse=True)
+        output_masks, kept = output_masks.select(used), kept[kept]
+        masks = _MasksOfInstances(output_masks, queries)
+    else:
+        masks = _MasksOfProposals(output_masks, queries)
+    mean_probs, boxes, _ = _measure(output_masks, masks.write)
+    scores = (entry_scores * mean_probs[queries]).masked_fill(~kept, -1.0)
+    scores, order = scores.sort(descending=True, stable=True)
+    chosen = _chosen(scores >= max(score_threshold, 0.0), output_masks, queries[order], duplicate_iou)
+    order, scores = order[chosen], scores[chosen]
+    return InstancePredictions(scores, classes[order], masks.in_order(order), boxes[queries[order]])
 
 
 def _best_entries(
-    class_probs: Tensor, is_thing: Sequence[bool] | None, topk: int, one_per_proposal: bool
+    class_probs: Tensor, things: Tensor | None, topk: int, one_per_proposal: bool
 ) -> tuple[Tensor, Tensor]:
-    """Scores, decreasing, and flat indices of at most `topk` entries of the table `class_probs` (Q, K)."""
+    """Scores and flat indices of at most `topk` entries of the table `class_probs` (Q, K); -1 for what is no thing."""
     num_queries, num_categories = class_probs.shape
-    things = None if is_thing is None else torch.tensor(is_thing, dtype=torch.bool, device=class_probs.device)
     if one_per_proposal and num_categories:
         allowed = class_probs if things is None else class_probs.masked_fill(~things, -1.0)
         best, category = allowed.max(dim=1)
         entries = torch.arange(num_queries, device=best.device) * num_categories + category
         scores, order = best.topk(min(topk, num_queries))
-        return scores[scores >= 0], entries[order][scores >= 0]
+        return scores, entries[order]
     table = class_probs.flatten()
     scores, entries = table.topk(min(topk, len(table)))
     if things is None:
         return scores, entries
-    kept = things[entries % num_categories]
-    return scores[kept], entries[kept]
+    return scores.masked_fill(~things[entries % num_categories], -1.0), entries
+
+
+def _chosen(kept: Tensor, masks: OutputMasks, queries: Tensor, duplicate_iou: float) -> Tensor:
+    """Indices, on the device, of the instances that remain; the only place where the host waits for the device.
+
+    Args:
+        kept: (N,) bool, instances that score enough, best first.
+        masks: of the proposals.
+        queries: (N,) proposal of each instance.
+        duplicate_iou: see `instance_inference`.
+    """
+    if duplicate_iou < 1:
+        too_close = _overlaps(masks)[queries][:, queries] > duplicate_iou
+        kept, too_close = to_host(kept, too_close)
+        kept &= _without_duplicates(too_close, kept)
+    else:
+        [kept] = to_host(kept)
+    return kept.nonzero().flatten().to(queries.device, non_blocking=True)
 
 
 def _overlaps(masks: OutputMasks) -> Tensor:
@@ -126,55 +147,94 @@ def _overlaps(masks: OutputMasks) -> Tensor:
     return intersections / (areas[:, None] + areas - intersections).clamp_min(1.0)
 
 
-def _without_duplicates(overlaps: Tensor, limit: float) -> Tensor:
-    """(N,) bool: instances, best first, whose IoU (N, N) with all kept ones before them is at most `limit`."""
-    too_close = (overlaps > limit).cpu()
-    kept = torch.ones(len(overlaps), dtype=torch.bool)
-    for index in range(len(overlaps)):
-        kept[index] = not (too_close[index, :index] & kept[:index]).any()
-    return kept.to(overlaps.device)
+def _without_duplicates(too_close: Tensor, candidates: Tensor) -> Tensor:
+    """(N,) bool: candidates (N,), best first, that are too close (N, N) to none of those before them that stay."""
+    stay = candidates.clone()
+    for index in range(len(stay)):
+        stay[index] &= ~(too_close[index, :index] & stay[:index]).any()
+    return stay
 
 
 def measured(masks: OutputMasks) -> tuple[Tensor, Tensor, Tensor]:
     """Mean of sigmoid(logit) over the pixels of each mask (Q,), its area in pixels (Q,) and its box (Q, 4)."""
-    nothing = torch.zeros(0, dtype=torch.int64, device=masks.device)
-    _, mean_probs, boxes, areas = _binary_masks(masks, nothing)
+    mean_probs, boxes, areas = _measure(masks)
     return mean_probs, areas.long(), boxes
 
 
-def _binary_masks(masks: OutputMasks, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Masks of N instances, with the mean of sigmoid(logit) over each mask's pixels, boxes and areas of U proposals.
+_Write = Callable[[tuple[slice, slice], Tensor, Tensor], None]
+"""Gets a window of the output, the index (Q',) of masks, and which pixels of it they cover: (Q', rows, columns)."""
+
+
+def _measure(masks: OutputMasks, write: _Write | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean of sigmoid(logit) over the pixels of each mask, boxes and areas.
 
     Args:
-        masks: of the U proposals.
-        position: (N,) index of each instance's proposal.
+        masks: of U proposals.
+        write: also gets the binary masks, window by window.
 
     Returns:
-        (N, H, W) bool; (U,) float32, 0 for an empty mask; (U, 4) float32, see `boxes_from_masks`; (U,) float32 pixels.
+        (U,) float32, 0 for an empty mask; (U, 4) float32, see `boxes_from_masks`; (U,) float32 pixels.
     """
     height, width = masks.output_hw
     device = masks.device
-    _require_memory(len(position) * height * width * 3 // 2, device)  # half of them may be copied, see `_reordered`
-    binary = torch.zeros(len(position), height, width, dtype=torch.bool, device=device)
-    instances_of = [(position == proposal).nonzero().flatten() for proposal in range(len(masks))]
     sums, areas = torch.zeros(len(masks), device=device), torch.zeros(len(masks), device=device)
     rows_occupied = torch.zeros(len(masks), height, dtype=torch.bool, device=device)
     columns_occupied = torch.zeros(len(masks), width, dtype=torch.bool, device=device)
     for (rows, columns), index, logits in masks.tiles(lambda low, high: high > 0):
         inside = logits > 0
-        for proposal, mask in zip(index.tolist(), inside, strict=True):
-            binary[instances_of[proposal], rows, columns] = mask
+        if write is not None:
+            write((rows, columns), index, inside)
         sums[index] += (logits.sigmoid() * inside).flatten(1).sum(1)
         areas[index] += inside.flatten(1).sum(1)
         rows_occupied[index, rows] |= inside.any(dim=2)
         columns_occupied[index, columns] |= inside.any(dim=1)
-    means = sums / (areas + 1e-6)  # the published guard
-    return binary, means, _boxes(rows_occupied, columns_occupied), areas
+    return sums / (areas + 1e-6), boxes_of_occupied(rows_occupied, columns_occupied), areas  # the published guard
 
 
-def _require_memory(num_bytes: int, device: torch.device) -> None:
+class _MasksOfInstances:
+    """Binary masks of N instances, written where they belong, so that they need no second copy.
+
+    Args:
+        masks: of the proposals.
+        queries: (N,) proposal of each instance.
+
+    Raises:
+        MemoryError: see `instance_inference`.
+    """
+
+    def __init__(self, masks: OutputMasks, queries: Tensor) -> None:
+        height, width = masks.output_hw
+        _require_memory(len(queries) * height * width * 3 // 2)  # half of them may be copied, see `_reordered`
+        self._binary = torch.zeros(len(queries), height, width, dtype=torch.bool)
+        self._instances_of = [(queries == proposal).nonzero().flatten() for proposal in range(len(masks))]
+
+    def write(self, window: tuple[slice, slice], index: Tensor, inside: Tensor) -> None:
+        for proposal, mask in zip(index.tolist(), inside, strict=True):
+            self._binary[(self._instances_of[proposal], *window)] = mask
+
+    def in_order(self, order: Tensor) -> Tensor:
+        """(N', H, W) of N' different instances."""
+        return _reordered(self._binary, order)
+
+
+class _MasksOfProposals:
+    """Binary masks of all proposals, for devices that the host must not wait for; arguments as above."""
+
+    def __init__(self, masks: OutputMasks, queries: Tensor) -> None:
+        self._queries = queries
+        self._binary = torch.zeros(len(masks), *masks.output_hw, dtype=torch.bool, device=masks.device)
+
+    def write(self, window: tuple[slice, slice], index: Tensor, inside: Tensor) -> None:
+        self._binary[(index, *window)] = inside
+
+    def in_order(self, order: Tensor) -> Tensor:
+        """(N', H, W) of N' instances."""
+        return self._binary[self._queries[order]]
+
+
+def _require_memory(num_bytes: int) -> None:
     """MemoryError if the machine has less; without this check Linux would kill the process when it writes to it."""
-    available = _available_memory() if device.type == "cpu" else None
+    available = _available_memory()
     if available is not None and num_bytes > available:
         raise MemoryError(
             f"the instances need up to {num_bytes / 1e9:.1f} GB, but {available / 1e9:.1f} GB are available"
@@ -210,27 +270,3 @@ def _reordered(masks: Tensor, order: Tensor) -> Tensor:
             done[here], here = True, places[here]
         masks[here], done[here] = kept, True
     return masks[: len(chosen)]
-
-
-def boxes_from_masks(masks: Tensor) -> Tensor:
-    """Tight boxes of binary masks.
-
-    Args:
-        masks: (N, H, W) bool.
-
-    Returns:
-        (N, 4) float32, xyxy in pixels, x2 and y2 one past the last pixel; zeros for an empty mask.
-    """
-    return _boxes(masks.any(dim=2), masks.any(dim=1))
-
-
-def _boxes(rows_occupied: Tensor, columns_occupied: Tensor) -> Tensor:
-    """Boxes (N, 4) of `boxes_from_masks` from the occupied rows (N, H) and columns (N, W), bool."""
-    sides = []
-    for occupied in (columns_occupied, rows_occupied):
-        index = torch.arange(occupied.shape[1], device=occupied.device).expand_as(occupied)
-        last = (index + 1).masked_fill(~occupied, 0).amax(dim=1)
-        first = index.masked_fill(~occupied, occupied.shape[1]).amin(dim=1).minimum(last)
-        sides.append((first, last))
-    (x1, x2), (y1, y2) = sides
-    return torch.stack([x1, y1, x2, y2], dim=1).float()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..transfers import device_constant, is_asynchronous, to_host
+from .label_regions import label_areas
 from .output_masks import OutputMasks
 from .scores import ClassScores
 from .semantic import check_same_queries
@@ -58,23 +60,22 @@ def panoptic_inference(
     kept = probs > object_threshold
     if scores.reject_probs is not None:
         kept &= probs >= scores.reject_probs.float()
-    probs, categories = probs[kept], categories[kept]
-    if len(probs) == 0:
-        return nothing, []
+    if not is_asynchronous(masks.device):  # elsewhere the host would have to wait for the number of kept proposals
+        probs, categories, masks, kept = probs[kept], categories[kept], masks.select(kept), kept[kept]
+        if len(probs) == 0:
+            return nothing, []
 
-    winner, won_areas, mask_areas = _winners(probs, masks.select(kept))
-    segment_areas = winner.flatten().bincount(minlength=len(probs) + 1).tolist()
-    areas = [
-        area if area and won / own >= overlap_threshold else 0
-        for area, won, own in zip(segment_areas, won_areas.tolist(), mask_areas.tolist(), strict=False)
-    ]
-    segments, ids = _segments(probs.tolist(), categories.tolist(), areas, is_thing)
-    id_of_query = torch.tensor([*ids, 0], dtype=torch.int32, device=winner.device)
-    return id_of_query[winner], segments
+    winner, won_areas, mask_areas = _winners(probs.masked_fill(~kept, -1.0), masks)
+    areas = label_areas(winner, len(probs) + 1)[:-1]
+    visible = won_areas.double() / mask_areas.clamp_min(1).double() >= overlap_threshold
+    areas = areas.masked_fill(~(kept & visible), 0)
+    things = device_constant(tuple(map(bool, is_thing)), torch.bool, winner.device)
+    ids, members = _segments(probs, categories, areas, things)
+    return torch.cat([ids, ids.new_zeros(1)])[winner.long()], _described(*to_host(*members), is_thing=is_thing)
 
 
 def _winners(probs: Tensor, masks: OutputMasks) -> tuple[Tensor, Tensor, Tensor]:
-    """The winning proposal of each pixel, of Q' kept ones with probabilities `probs`.
+    """The winning proposal of each pixel, of Q' with probabilities `probs`; those with a negative one never win.
 
     Returns:
         winner: (H, W) int32 index of a proposal; Q' where the winner's own mask does not cover the pixel.
@@ -94,30 +95,43 @@ def _winners(probs: Tensor, masks: OutputMasks) -> tuple[Tensor, Tensor, Tensor]
         best = (probs[index, None, None] * mask_probs).argmax(dim=0)  # (rows, columns)
         covered = inside.gather(0, best[None])[0]
         best = index[best]
-        won_areas += best.flatten().bincount(minlength=len(probs))
+        won_areas += label_areas(best, len(probs))
         mask_areas[index] += inside.flatten(1).sum(1)
         winner[window] = torch.where(covered, best, len(probs)).int()
     return winner, won_areas, mask_areas
 
 
-def _segments(
-    probs: Sequence[float], categories: Sequence[int], areas: Sequence[int], is_thing: Sequence[bool]
-) -> tuple[list[dict], list[int]]:
-    """Segments of kept proposals, and the segment id of each proposal: 0 if its area is 0, which makes no segment."""
-    segments: list[dict] = []
-    stuff_segments: dict[int, dict] = {}
-    ids = [0] * len(probs)
-    for query, (score, category, area) in enumerate(zip(probs, categories, areas, strict=True)):
-        if area == 0:
-            continue
-        segment = stuff_segments.get(category)
-        if segment is None:
-            thing = bool(is_thing[category])
-            segment = {"id": len(segments) + 1, "category_id": category, "isthing": thing, "score": score, "area": 0}
-            segments.append(segment)
-            if not thing:
-                stuff_segments[category] = segment
-        segment["score"] = max(segment["score"], score)
-        segment["area"] += area
-        ids[query] = segment["id"]
-    return segments, ids
+def _segments(probs: Tensor, categories: Tensor, areas: Tensor, things: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Segments of Q' proposals; those of one stuff category are one segment.
+
+    Args:
+        probs, categories, areas: (Q',) probability, category and pixels of each proposal; with 0 pixels it makes none.
+        things: (K,) bool.
+
+    Returns:
+        (Q',) int32 segment id of each proposal, 0: none; and of each proposal that is the first of a segment, (Q',)
+        each: whether it is, the segment's largest probability, category, pixels.
+    """
+    number = len(probs)
+    index = torch.arange(number, device=probs.device)
+    real = areas > 0
+    candidates = torch.where(real, index, number)
+    first_of_category = index.new_full(things.shape, number).scatter_reduce(0, categories, candidates, "amin")
+    first = torch.where(things[categories], index, first_of_category[categories])
+    first = torch.where(real, first, index)  # (Q',) the first proposal of the segment that each belongs to
+    is_first = real & (first == index)
+    ids = torch.where(real, is_first.cumsum(0)[first], 0).int()
+    best = torch.zeros_like(probs).scatter_reduce(0, first, torch.where(real, probs, 0.0), "amax")
+    pixels = torch.zeros_like(areas).scatter_add(0, first, areas)
+    return ids, (is_first, best, categories, pixels)
+
+
+def _described(
+    is_first: Tensor, probs: Tensor, categories: Tensor, areas: Tensor, is_thing: Sequence[bool]
+) -> list[dict]:
+    """Segments as dicts, from the tensors of `_segments` on the host."""
+    rows = zip(probs[is_first].tolist(), categories[is_first].tolist(), areas[is_first].tolist(), strict=True)
+    return [
+        {"id": number, "category_id": category, "isthing": bool(is_thing[category]), "score": score, "area": area}
+        for number, (score, category, area) in enumerate(rows, start=1)
+    ]

@@ -91,12 +91,16 @@ class ImageEncodingModel(nn.Module):
         """
         height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
         size = f"images of up to {height} x {width} pixels"
+        batched_inputs = [self._on_device(record) for record in batched_inputs]  # once for both networks
         proposals = in_smaller_pieces(self._propose, batched_inputs, size)
         encoded = self._encode(batched_inputs, proposals)
         if not self.proposer.needs_ground_truth:
             return encoded
         rows = zip(batched_inputs, proposals, encoded, strict=True)
         return [_with_ground_truth(*row) for row in rows]
+
+    def _on_device(self, record: dict) -> dict:
+        return {**record, "image": record["image"].to(self.device, non_blocking=True)}
 
     def _propose(self, batched_inputs: Sequence[dict]) -> list[MaskProposals]:
         """Proposals on the device of the model; checked, as the proposer may be a user's own."""

@@ -133,6 +133,7 @@ class OpenVocabularySegmenter(ImageEncodingModel):
 
         Raises:
             RuntimeError: memory runs out, that of the CPU too.
+            ValueError: masks of a GPU are not valid, see `MaskProposals.check_values`.
         """
         log_probs = self.class_log_probs(encoded.mask_embeddings, encoded.proposals.object_scores, vocabulary)
         scores = self.class_scores(log_probs, vocabulary)
@@ -144,6 +145,8 @@ class OpenVocabularySegmenter(ImageEncodingModel):
 
         what = f"{len(found)} masks at {encoded.output_hw[0]} x {encoded.output_hw[1]} pixels"
         predictions = on_cpu_if_necessary(fused, found.mask_logits.device, what)
+        if found.checked_later:
+            found.check_values()
         if encoded.gt_classes is not None:
             predictions["mask_classification"] = {
                 "scores": log_probs[:, : len(vocabulary)],  # in log space small probabilities keep their order
@@ -162,6 +165,8 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         vocabulary = self.require_vocabulary()
         encoded = self.encode({"image": image.flip(-1) if mirrored else image})
         found = encoded.proposals
+        if found.checked_later:
+            found.check_values()
         log_probs = self.class_log_probs(encoded.mask_embeddings, found.object_scores, vocabulary)
         scores = self.class_scores(log_probs, vocabulary)
         sizes = (found.padded_hw, found.image_hw)

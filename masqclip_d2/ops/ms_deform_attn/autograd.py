@@ -7,7 +7,6 @@ Shape shorthand: B images, S positions of the L levels, Lq queries, N heads, d c
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
+from ...transfers import device_constant
 from ..triton_support import power_of_two
 from . import kernels as _kernels
 
@@ -31,14 +31,13 @@ def ms_deform_attn_triton(
     return torch.ops.masqclip.ms_deform_attn(value, sides, sampling_locations, attention_weights)
 
 
-@functools.lru_cache(maxsize=64)
 def _levels(sides: tuple[int, ...], device: torch.device) -> Tensor:
-    """(L, 3) int32: height, width and first position of each level; kept, so that it is copied to the device once."""
+    """(L, 3) int32: height, width and first position of each level."""
     rows, start = [], 0
     for height, width in zip(sides[::2], sides[1::2], strict=True):
         rows.append((height, width, start))
         start += height * width
-    return torch.tensor(rows, dtype=torch.int32, device=device)
+    return device_constant(tuple(rows), torch.int32, device)
 
 
 def _launch_sizes(value: Tensor, locations: Tensor) -> tuple[tuple, list[int], dict]:

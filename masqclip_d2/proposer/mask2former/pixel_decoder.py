@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ...ops.autocast import without_autocast
 from ...ops.ms_deform_attn import ms_deform_attn
+from ...transfers import device_constant
 from .position_encoding import sine_position_map
 
 _NUM_GROUPS = 32  # groups of GroupNorm, as published and as in detectron2.layers.get_norm("GN", ...)
@@ -81,7 +82,8 @@ class MSDeformAttention(nn.Module):
             offsets = self.sampling_offsets(query)
         # Offsets are in pixels of the level they point to. (N, L, P, 2) are kept in one dimension, since broadcasting
         # along a dimension of size 2 is several times slower on a CPU.
-        pixel_wh = tokens.new_tensor([(1 / width, 1 / height) for height, width in level_hw])  # (L, 2)
+        sizes = tuple((1 / width, 1 / height) for height, width in level_hw)
+        pixel_wh = device_constant(sizes, tokens.dtype, tokens.device)  # (L, 2)
         pixel_wh = pixel_wh[:, None].expand(self.num_heads, -1, self.num_points, -1).flatten()
         centers = pixel_centers.repeat(1, len(pixel_wh) // 2)  # (S, N * L * P * 2)
         locations = torch.addcmul(centers, offsets, pixel_wh).view(*shape, 2)

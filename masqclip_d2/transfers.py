@@ -1,0 +1,49 @@
+"""Copies between the host and a GPU.
+
+A copy to the host waits until the GPU has finished, so that a task makes one only, at its end. A copy to the GPU need
+not wait.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def is_asynchronous(device: torch.device) -> bool:
+    """Whether the host runs ahead of the device, and waits for it if sizes depend on values (`tensor[mask]`)."""
+    return device.type != "cpu"
+
+
+def to_host(*tensors: Tensor) -> list[Tensor]:
+    """The tensors on the CPU, in one copy for those on another device.
+
+    Args:
+        tensors: all on one device, bool, integers below 2^53, or float of at most 64 bits; small, since each becomes
+            float64 on the way.
+    """
+    if tensors[0].device.type == "cpu":
+        return list(tensors)
+    packed = torch.cat([tensor.reshape(-1).double() for tensor in tensors]).cpu()
+    pieces = packed.split([tensor.numel() for tensor in tensors])
+    return [piece.view(tensor.shape).to(tensor.dtype) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+def device_constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A small tensor of numbers on a device, copied to a GPU once; not to be changed.
+
+    Args:
+        values: numbers, or tuples of them for more dimensions.
+    """
+    if device.type == "cpu" or torch.compiler.is_compiling():
+        return torch.tensor(values, dtype=dtype, device=device)
+    return _copied_constant(values, dtype, device)
+
+
+@functools.lru_cache(maxsize=256)
+def _copied_constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # training may use it too
+        return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
