@@ -247,6 +247,11 @@ def _add_masqclip_keys(cfg: CN) -> None:
     # Instances: below 1, of masks with a higher IoU only the best one is kept, with its best category; 1.0: all are
     # kept, as published.
     own.TEST.DUPLICATE_IOU = 1.0
+    # The networks in inference (package `acceleration`): "fp32", "bf16" or "fp16" (autocast); torch.compile; CUDA
+    # graphs for the image sizes that occur again.
+    own.TEST.DTYPE = "fp32"
+    own.TEST.COMPILE = False
+    own.TEST.CUDA_GRAPHS = False
     own.TEST.BASELINE_BATCH_SIZE = 32  # masked images per CLIP pass of the CLIP baseline
     # True: semantic predictions also hold `sem_seg`, (K, H, W) class scores, for Detectron2's SemSegEvaluator; 3.5 GB
     # for 847 categories at 1024 x 1024 pixels.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-from typing import Any
 
 import torch
-from torch import nn
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,12 +43,6 @@ def inference_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def set_inference_dtype(model: nn.Module, dtype: torch.dtype) -> None:
-    """Let the parts of a model that compute in float32 under autocast, for the sake of training, follow it.
-
-    These are modules with an attribute `follows_autocast`, such as Mask2Former's pixel decoder.
-    """
-    module: Any
-    for module in model.modules():
-        if hasattr(module, "follows_autocast"):
-            module.follows_autocast = dtype != torch.float32
+def autocast_to(dtype: torch.dtype, device: torch.device) -> torch.autocast:
+    """Context in which networks run in `dtype`; none for float32."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

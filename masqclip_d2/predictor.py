@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from .acceleration import Acceleration, accelerate
 from .checkpoint import build_with_weights
 from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
-from .precision import inference_dtype, set_inference_dtype
 from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, TOY_CLIP, ToyNotice, find_preset
 from .renamed_arguments import renamed_arguments
 from .segmentation import Segmentation, rejected_of, segments_of
@@ -70,7 +70,8 @@ class Predictor:
         device: e.g. "cpu"; None: that of the configuration, or the CPU if the machine lacks it.
         opts: KEY VALUE overrides of the configuration.
         imports: Python files or modules to import first, which register proposers, backbones or models.
-        dtype: of the networks that run on images: "fp32", "bf16" or "fp16" (autocast); see `inference_dtype`.
+        dtype, compile, cuda_graphs: how the networks run, see `acceleration.Acceleration`; None: as the configuration
+            says.
 
     Raises:
         FileNotFoundError, KeyError, ValueError: see `load_config`, `fetch_required_weights`, `StrictCheckpointer`.
@@ -83,7 +84,9 @@ class Predictor:
         device: str | None = None,
         opts: Sequence[str] = (),
         imports: str | Path | Iterable[str | Path] = (),
-        dtype: str = "fp32",
+        dtype: str | None = None,
+        compile: bool | None = None,
+        cuda_graphs: bool | None = None,
     ) -> None:
         from detectron2.modeling import build_model
 
@@ -99,13 +102,15 @@ class Predictor:
             cfg.MODEL.WEIGHTS = str(weights)
         if device is not None:
             cfg.MODEL.DEVICE = device
+        for key, value in (("DTYPE", dtype), ("COMPILE", compile), ("CUDA_GRAPHS", cuda_graphs)):
+            if value is not None:
+                cfg.MODEL.MASQCLIP.TEST[key] = value
         adapt_to_machine(cfg)
         cfg.freeze()
-        self._dtype = inference_dtype(dtype, torch.device(cfg.MODEL.DEVICE))
         fetch_required_weights(cfg)
         self.cfg = cfg
         self.model: Any = build_with_weights(lambda: build_model(cfg).eval(), cfg.MODEL.WEIGHTS)
-        set_inference_dtype(self.model, self._dtype)
+        accelerate(self.model, Acceleration.from_config(cfg))
         self._augmentations = evaluation_augmentations(cfg)
         self._toy = ToyNotice() if cfg.MODEL.MASQCLIP.CLIP.NAME == TOY_CLIP else None
         if self._toy is not None:
@@ -119,14 +124,16 @@ class Predictor:
         device: str | None = None,
         opts: Sequence[str] = (),
         imports: str | Path | Iterable[str | Path] = (),
-        dtype: str = "fp32",
+        dtype: str | None = None,
+        compile: bool | None = None,
+        cuda_graphs: bool | None = None,
     ) -> Predictor:
         """A preset with its weights, downloaded at first use.
 
         Args:
             name: such as "photos"; `masqclip models` lists all.
             weights: checkpoint in place of the preset's own; the presets of other people's files need it.
-            device, opts, imports, dtype: see `Predictor`.
+            device, opts, imports, dtype, compile, cuda_graphs: see `Predictor`.
 
         Raises:
             ValueError: there is no such preset, or it needs `weights`.
@@ -135,7 +142,8 @@ class Predictor:
         preset = find_preset(name)
         if preset.needs and weights is None:
             raise ValueError(f"The model {name!r} needs {preset.needs} ({preset.license}); see docs/models.md.")
-        return cls(preset.config, weights, device, [*preset.options(), *opts], imports, dtype)
+        options = [*preset.options(), *opts]
+        return cls(preset.config, weights, device, options, imports, dtype, compile, cuda_graphs)
 
     @renamed_arguments(vocab="vocabulary")
     def __call__(
@@ -208,9 +216,7 @@ class Predictor:
         pixels = self._pixels(image)
         proposals = as_mask_proposals(masks, pixels.shape[:2]).to(self.model.device)
         record = {"image": _to_tensor(pixels), **_origin(image)}
-        with self._autocast():
-            encoded = self.model.encode(record, proposals)
-        return replace(encoded.float(), image=pixels)
+        return replace(self.model.encode(record, proposals), image=pixels)
 
     @renamed_arguments(vocab="vocabulary")
     def predict(
@@ -316,17 +322,12 @@ class Predictor:
         records = [self._record(*row) for row in zip(pixels, images, strict=True)]
         encoded: dict[int, EncodedImage] = {}
         for members in self._groups(records):
-            with self._autocast():
-                found = self.model.encode_batch([records[index] for index in members])
+            found = self.model.encode_batch([records[index] for index in members])
             encoded.update(zip(members, found, strict=True))
-        return [replace(encoded[index].float(), image=pixels[index]) for index in range(len(images))]
+        return [replace(encoded[index], image=pixels[index]) for index in range(len(images))]
 
     def _pixels(self, image: ImageInput) -> NDArray[np.uint8]:
         return image_pixels(image, self.cfg.INPUT.MAX_MEGAPIXELS)
-
-    def _autocast(self) -> torch.autocast:
-        """Context of the networks; categories are classified and masks fused in float32."""
-        return torch.autocast(self.model.device.type, self._dtype, enabled=self._dtype != torch.float32)
 
     def _groups(self, records: Sequence[dict]) -> list[list[int]]:
         """Indices of records whose results do not depend on each other in a batch."""

@@ -41,8 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s"
     )
     parser.add_argument(
-        "--dtype", choices=("fp32", "bf16", "fp16"), default="fp32",
-        help="precision of the networks; half precision where the machine has it; default: %(default)s",
+        "--dtype", choices=("fp32", "bf16", "fp16"), default=None,
+        help="precision of the networks; half precision where the machine has it; default: that of the config, fp32",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action="store_true", default=None,
+        help="torch.compile the networks: slow for the first image, faster for many images of the same size",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cuda-graphs", action="store_true", default=None,
+        help="on a GPU: send the networks as a whole, faster for many images of the same size",
     )  # fmt: skip
     parser.add_argument(
         "--confidence-threshold", type=float, default=None, metavar="SCORE",
@@ -90,10 +98,11 @@ def run(args: argparse.Namespace) -> None:
     targets = target_paths(inputs, args.output)
     create_folders(targets)
     import_user_code(args.imports)
+    how = {"opts": args.opts, "dtype": args.dtype, "compile": args.compile, "cuda_graphs": args.cuda_graphs}
     if args.model is None:
-        predictor = Predictor(args.config_file, args.weights, opts=args.opts, dtype=args.dtype)
+        predictor = Predictor(args.config_file, args.weights, **how)
     else:
-        predictor = Predictor.from_pretrained(args.model, args.weights, opts=args.opts, dtype=args.dtype)
+        predictor = Predictor.from_pretrained(args.model, args.weights, **how)
     settings = {"unknown_threshold": args.unknown_threshold}
     if args.no_background_prompts:
         settings["background_prompts"] = ()

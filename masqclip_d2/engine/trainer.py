@@ -28,6 +28,7 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, has_event_
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..acceleration import Acceleration, accelerated
 from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
 from ..evaluation import SemanticEvaluator, build_evaluator, report_results, tasks_with_ground_truth
@@ -164,7 +165,7 @@ class Trainer(DefaultTrainer):
         model = unwrap(model)
         augmented_model = SemanticWithAugmentation.from_config(cfg, model) if augmented else None
         results: dict[str, dict] = {}
-        with _restored_settings(model):
+        with _restored_settings(model), accelerated(model, Acceleration.from_config(cfg)):
             for index, name in enumerate(cfg.DATASETS.TEST):
                 evaluator = evaluators[index] if evaluators is not None else None
                 results[name] = cls._test_on(cfg, model, name, evaluator)

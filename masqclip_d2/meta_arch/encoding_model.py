@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..precision import autocast_to
 from ..proposer import Proposer
 from ..structures import EncodedImage, MaskProposals
 from .encoding import EncoderInput, TrainingBatch, VisualEncoder, encode_masks_of_images, encoder_input, training_batch
@@ -32,6 +33,8 @@ class ImageEncodingModel(nn.Module):
     """
 
     padding_rgb: Tensor
+    network_names = ("visual_encoder",)
+    inference_dtype = torch.float32  # of the networks, see the package `acceleration`
 
     def __init__(
         self,
@@ -79,7 +82,10 @@ class ImageEncodingModel(nn.Module):
         Raises:
             RuntimeError: memory runs out (meta_arch/out_of_memory.py).
         """
-        return self.encode_batch([record])[0] if proposals is None else self._encode([record], [proposals])[0]
+        if proposals is None:
+            return self.encode_batch([record])[0]
+        with autocast_to(self.inference_dtype, self.device):
+            return self._encode([record], [proposals])[0].float()
 
     @torch.no_grad()
     def encode_batch(self, batched_inputs: Sequence[dict]) -> list[EncodedImage]:
@@ -92,8 +98,9 @@ class ImageEncodingModel(nn.Module):
         height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
         size = f"images of up to {height} x {width} pixels"
         batched_inputs = [self._on_device(record) for record in batched_inputs]  # once for both networks
-        proposals = in_smaller_pieces(self._propose, batched_inputs, size)
-        encoded = self._encode(batched_inputs, proposals)
+        with autocast_to(self.inference_dtype, self.device):
+            proposals = in_smaller_pieces(self._propose, batched_inputs, size)
+            encoded = [one.float() for one in self._encode(batched_inputs, proposals)]
         if not self.proposer.needs_ground_truth:
             return encoded
         rows = zip(batched_inputs, proposals, encoded, strict=True)

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
 from ..fusion import OutputMasks, instance_inference
+from ..precision import autocast_to
 from ..proposer import Proposer
 from ..structures import MaskProposals, annotated_masks
 from .out_of_memory import in_smaller_pieces
@@ -30,6 +32,7 @@ class ProposalNetwork(Proposer):
         proposer: arguments of the proposer.
     """
 
+    inference_dtype = torch.float32  # of the network, see the package `acceleration`
     predicts_proposals = True  # and no categories: evaluated by the recall of proposals
     unused_settings = ("MODEL.MASQCLIP.CLIP.",)  # of earlier stages
 
@@ -62,7 +65,8 @@ class ProposalNetwork(Proposer):
 
     def _inference(self, batched_inputs: list[dict]) -> list[dict]:
         height, width = (max(record["image"].shape[axis] for record in batched_inputs) for axis in (-2, -1))
-        found = in_smaller_pieces(self.propose, batched_inputs, f"images of up to {height} x {width} pixels")
+        with autocast_to(self.inference_dtype, self.device):
+            found = in_smaller_pieces(self.propose, batched_inputs, f"images of up to {height} x {width} pixels")
         return [
             {"proposals": self._ranked(record, proposals)}
             for record, proposals in zip(batched_inputs, found, strict=True)

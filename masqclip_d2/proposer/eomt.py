@@ -37,6 +37,7 @@ class EomtProposer(Proposer):
     """
 
     has_own_weights = True
+    network_names = ("network",)
 
     pixel_mean: Tensor
     pixel_std: Tensor

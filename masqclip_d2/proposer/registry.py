@@ -35,7 +35,8 @@ class Proposer(nn.Module):
     """`propose` works on the resized and mirrored copies of an image in test-time augmentation."""
     sized_by_weights: ClassVar[tuple[str, ...]] = ()
     """Regular expressions for parameters that take their first size from the weights: classes, queries."""
-
+    network_names: ClassVar[tuple[str, ...]] = ()
+    """Child modules that can be compiled and recorded, see the package `acceleration`."""
     has_own_weights: ClassVar[bool] = False
     """Building it loads its weights, so a checkpoint of a model that it is part of may lack them."""
 

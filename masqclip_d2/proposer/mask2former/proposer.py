@@ -31,6 +31,7 @@ class Mask2FormerProposer(NetworkProposer):
         inputs: further arguments of `NetworkProposer`.
     """
 
+    network_names = ("backbone", "sem_seg_head")
     sized_by_weights = (r"sem_seg_head\.predictor\.(class_embed|query_feat|query_embed)\.",)
 
     @configurable

@@ -40,6 +40,7 @@ class MaskRcnnProposer(NetworkProposer):
         inputs: arguments of `NetworkProposer`.
     """
 
+    network_names = ("backbone",)
     sized_by_weights = (r"roi_heads\.(box_predictor\.(cls_score|bbox_pred)|mask_predictor\.mask_fcn_logits)\.",)
 
     backbone: Any

@@ -1,0 +1,10 @@
+"""Faster inference: half precision, `torch.compile`, CUDA graphs. None of them changes training.
+
+A module says in `network_names` which of its children are networks: without Python between their operations that
+depends on values, so that they can be compiled and recorded.
+"""
+
+from .accelerate import Acceleration, accelerate, accelerated
+from .cuda_graphs import GraphedForward
+
+__all__ = ["Acceleration", "GraphedForward", "accelerate", "accelerated"]
