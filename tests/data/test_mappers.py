@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.structures import BitMasks
 from PIL import Image
 
-from masqclip_d2.data.mappers import MAPPERS, InstanceMapper, PanopticMapper, build_mapper, register_mapper
+from masqclip_d2.data.mappers import (
+    MAPPERS,
+    InstanceMapper,
+    PanopticMapper,
+    _tight_boxes,
+    build_mapper,
+    register_mapper,
+)
 from tests.data.panoptic_image import IDS, SEGMENTS, save_ids
 
 
@@ -305,3 +313,14 @@ def test_crops_chosen_by_content_are_refused(cfg):
     cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA = 0.75
     with pytest.raises(ValueError, match="SINGLE_CATEGORY_MAX_AREA is 0.75"):
         build_mapper(cfg, is_train=True)
+
+
+def test_boxes_are_those_of_detectron2():
+    generator = np.random.default_rng(0)
+    masks = np.zeros((20, 40, 50), dtype=bool)
+    for mask in masks[1:]:  # the first one stays empty
+        mask[generator.random((40, 50)) < 0.002] = True
+    boxes = _tight_boxes(masks)
+    assert torch.equal(boxes, BitMasks(torch.from_numpy(masks)).get_bounding_boxes().tensor)
+    assert boxes.dtype == torch.float32 and not boxes[0].any() and len(boxes.unique(dim=0)) > 15
+    assert _tight_boxes(masks[:0]).shape == (0, 4)
