@@ -140,6 +140,8 @@ def _add_mask2former_keys(cfg: CN) -> None:
     cfg.INPUT.MAX_SCALE = 2.0  # ... up to this
 
     cfg.SOLVER.OPTIMIZER = "ADAMW"  # or "SGD", or "MUON" for models with transformer blocks of CLIP
+    # With AMP.ENABLED on a GPU: "fp16" with a scaled loss, as Detectron2, or "bf16". CPUs take bf16.
+    cfg.SOLVER.AMP.DTYPE = "fp16"
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1  # learning rate of the proposer's backbone, relative to BASE_LR
     cfg.SOLVER.MUON_MULTIPLIER = 10.0  # learning rate of Muon's matrices, relative to BASE_LR
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # weight decay of embedding and position tables, class tokens, queries

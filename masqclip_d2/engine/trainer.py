@@ -36,8 +36,8 @@ from ..meta_arch.build import model_class
 from ..precision import bfloat16_is_native
 from ..vocabulary import check_vocabulary_option, with_background_prompts
 from .best_checkpoint import BestCheckpoint
+from .bfloat16_trainer import Bfloat16Trainer
 from .console import MetricPrinter
-from .cpu_amp import CpuAMPTrainer
 from .hook_registry import build_registered_hooks
 from .optimizer import build_lr_scheduler, build_optimizer, check_optimizer_state
 from .prediction_images import PredictionImages
@@ -218,15 +218,18 @@ class Trainer(DefaultTrainer):
 
 def _inner_trainer(cfg) -> type[SimpleTrainer]:
     """Detectron2's trainer of one step, for the precision and device of a configuration."""
-    if not cfg.SOLVER.AMP.ENABLED:
+    amp = cfg.SOLVER.AMP
+    if amp.DTYPE not in ("fp16", "bf16"):
+        raise ValueError(f"SOLVER.AMP.DTYPE is {amp.DTYPE!r}; expected 'fp16' or 'bf16'.")
+    if not amp.ENABLED:
         return SimpleTrainer
     if torch.device(cfg.MODEL.DEVICE).type != "cpu":
-        return AMPTrainer
+        return AMPTrainer if amp.DTYPE == "fp16" else Bfloat16Trainer
     if not bfloat16_is_native():
         logger.warning("SOLVER.AMP.ENABLED has no effect: this CPU emulates bfloat16, slower than float32.")
         return SimpleTrainer
     logger.warning("SOLVER.AMP.ENABLED on the CPU: the forward pass runs in bfloat16, without loss scaling.")
-    return CpuAMPTrainer
+    return Bfloat16Trainer
 
 
 @contextmanager

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.engine import AMPTrainer
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.env import seed_all_rng
 
-from masqclip_d2.engine.trainer import Trainer
+from masqclip_d2.engine.bfloat16_trainer import Bfloat16Trainer
+from masqclip_d2.engine.trainer import Trainer, _inner_trainer
 from masqclip_d2.vocabulary import load_vocabulary, save_vocabulary
 from tests.helpers import TINY_CLIP, tiny_config
 
@@ -112,6 +114,17 @@ def test_mixed_precision_on_the_cpu_is_bfloat16_where_it_is_fast(tmp_path, mini_
     assert set(seen) == {expected}
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
     assert all(value.dtype != torch.bfloat16 for value in trainer.model.state_dict().values())
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("fp16", AMPTrainer), ("bf16", Bfloat16Trainer)])
+def test_dtype_of_mixed_precision_on_a_gpu(tmp_path, dtype, expected):
+    options = ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", dtype, "MODEL.DEVICE", "cuda")
+    assert _inner_trainer(teacher_config(tmp_path, *options)) is expected
+
+
+def test_unknown_dtype_of_mixed_precision(tmp_path):
+    with pytest.raises(ValueError, match="SOLVER.AMP.DTYPE is 'half'; expected 'fp16' or 'bf16'"):
+        _inner_trainer(teacher_config(tmp_path, "SOLVER.AMP.DTYPE", "half"))
 
 
 def test_clip_pretraining_exports_a_clip(tmp_path, mini_shapes):

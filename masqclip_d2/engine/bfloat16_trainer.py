@@ -1,4 +1,4 @@
-"""Mixed precision on CPUs: the forward pass in bfloat16, which has the range of float32 and needs no loss scaling."""
+"""Mixed precision with the forward pass in bfloat16, which has the range of float32: the loss needs no scaling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from detectron2.engine import SimpleTrainer
 from torch import nn
 
 
-class CpuAMPTrainer(SimpleTrainer):
+class Bfloat16Trainer(SimpleTrainer):
     """`SimpleTrainer` that calls the model under autocast; backward pass and optimizer are as usual."""
 
     def run_step(self) -> None:
@@ -26,8 +26,9 @@ class _Autocast:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._device_type = next(model.parameters()).device.type
         self.training = model.training
 
     def __call__(self, batch: Any) -> Any:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(self._device_type, dtype=torch.bfloat16):
             return self._model(batch)
