@@ -12,7 +12,7 @@ export DETECTRON2_DATASETS ?= datasets
 VOCABULARY := dotted cross,dotted square,checkered square,ringed star,striped crescent,zigzag triangle,checkered star,plain cross,ringed cross,ringed square,dotted circle
 STUFF := water,brick,sand,grass,wood
 
-.PHONY: demo figures test test-fast test-real lint golden clean
+.PHONY: demo figures test test-fast test-real bench-gpu lint golden clean
 
 # From a fresh clone to results: visualizations for free-text categories, then data and an evaluation table.
 demo: $(INSTALLED)
@@ -34,6 +34,10 @@ test-fast: $(INSTALLED)
 # The same tests with the real Detectron2: make test-real DETECTRON2=/path/to/a/checkout
 test-real: $(INSTALLED)
 	MASQCLIP_D2=real PYTHONPATH=$(DETECTRON2) $(PYTEST) $(ALL)
+
+# On a CUDA GPU, 8 minutes: parity and time of the kernels, of the models and of training; docs/performance.md.
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/gpu.py
 
 golden: $(INSTALLED)
 	$(BIN)/python tests/check_golden.py tests/golden/*.npz tests/golden/pq_A

@@ -1,6 +1,7 @@
 """Measurement of time and memory of a call."""
 
 import os
+import statistics
 import threading
 import time
 from pathlib import Path
@@ -22,6 +23,35 @@ def measured(run, device):
     result = run()
     torch.accelerator.synchronize()
     return result, time.perf_counter() - start, torch.cuda.max_memory_allocated() - before
+
+
+def median_seconds(run, device, longest=0.3, most=30, warm_up=2, flush=None):
+    """Return the median seconds of repeated calls after a warm-up, and the peak memory in bytes above that in use.
+
+    Args:
+        run: the call.
+        device: times are those of CUDA events on a CUDA device, of the wall clock elsewhere.
+        longest: seconds for all repetitions together, as far as the warm-up tells; there is at least one.
+        most: repetitions; warm_up: calls before them.
+        flush: a tensor larger than the caches, written before each call so that inputs come from memory; None: no
+            flush. CUDA only.
+    """
+    for _ in range(warm_up):
+        run()
+    on_gpu = device.type == "cuda"
+    _, took, peak = measured(run, device)
+    repeats = max(1, min(most, int(longest / max(took, 1e-6))))
+    if not on_gpu:
+        return statistics.median([took, *(measured(run, device)[1] for _ in range(repeats - 1))]), peak
+    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    for start, end in pairs:
+        if flush is not None:
+            flush.zero_()
+        start.record()
+        run()
+        end.record()
+    torch.cuda.synchronize()
+    return statistics.median(start.elapsed_time(end) for start, end in pairs) / 1000, peak
 
 
 @torch.no_grad()

@@ -1,0 +1,246 @@
+"""Inputs of the ops at the sizes of the published models, and the least work that each needs.
+
+Add an op by an entry in `op_cases`.
+
+Shape shorthand: B images, Q masks, P patches, p patch side, D width, N heads, d = D / N, L keys, R encoder resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from masqclip_d2.ops.mask_refinement import mask_refinement
+from masqclip_d2.ops.masked_attention import masked_attention, pack_attend_mask, predicted_attend_mask
+from masqclip_d2.ops.ms_deform_attn import ms_deform_attn
+from masqclip_d2.ops.relative_scores import relative_scores
+
+Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of CLIP's vision tower and of Mask2Former's decoders."""
+
+    resolution: int = 336  # R
+    patch: int = 14  # p
+    width: int = 1024  # D
+    heads: int = 16  # N
+    masks: int = 100  # Q
+    rma_layers: int = 4
+    layers: int = 24
+    levels: tuple[tuple[int, int], ...] = ((32, 32), (64, 64), (128, 128))  # of an image of 1024 x 1024 pixels
+    decoder_width: int = 256
+    decoder_heads: int = 8
+    decoder_rounds: int = 3  # over all levels
+    deformable_layers: int = 6
+    points: int = 4
+
+    @property
+    def patches(self) -> int:
+        return (self.resolution // self.patch) ** 2
+
+
+REAL = Sizes()
+TINY = Sizes(
+    resolution=16, patch=8, width=32, heads=2, masks=3, rma_layers=1, layers=2, levels=((1, 2), (2, 3)),
+    decoder_width=32, decoder_heads=2, decoder_rounds=1, deformable_layers=1, points=2,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """An op at one size.
+
+    Args:
+        op: package in `masqclip_d2.ops`.
+        name: unique.
+        calls: per image in the model that uses it.
+        make: number of images, device -> inputs by name, float32, with fixed random values.
+        half: names of the inputs that are in half precision under autocast; the others stay float32.
+        compute: inputs, implementation -> output.
+        flops: of the matrix products for one image; a multiplication and its addition are two.
+        product_dtype: of the matrix products if the op computes them in one dtype only; None: that of the inputs.
+        fixed: names of float inputs without a gradient.
+        prepare: inputs, implementation -> what is computed once for several calls, instead of some of the inputs.
+        is_attention: SDPA and FlexAttention compute it too, from query, key, value, mask and bias.
+    """
+
+    op: str
+    name: str
+    calls: int
+    make: Callable[[int, torch.device], Tensors]
+    half: tuple[str, ...]
+    compute: Callable[[Tensors, str], Tensor]
+    flops: float
+    product_dtype: torch.dtype | None = None
+    fixed: tuple[str, ...] = ()
+    prepare: Callable[[Tensors, str], Tensors] = lambda tensors, implementation: tensors
+    is_attention: bool = False
+
+    def inputs(self, batch: int, dtype: torch.dtype, device: torch.device) -> Tensors:
+        """Inputs in a precision, the same values at each call up to rounding."""
+        made = self.make(batch, device)
+        return {name: x.to(dtype) if name in self.half else x for name, x in made.items()}
+
+    def least_bytes(self, inputs: Mapping[str, Any], output: Tensor) -> float:
+        """Each input read once and the output written once; a mask is one bit per element."""
+        tensors = [x for x in inputs.values() if isinstance(x, Tensor)] + [output]
+        return sum(x.numel() * (1 / 8 if x.dtype == torch.bool else x.element_size()) for x in tensors)
+
+    def products_in(self, dtype: torch.dtype) -> torch.dtype:
+        """Dtype of the matrix products of inputs in `dtype`."""
+        return self.product_dtype or dtype
+
+
+def op_cases(sizes: Sizes) -> list[OpCase]:
+    """All cases, in the order of the data flow."""
+    queries, width, patches, area = sizes.masks, sizes.width, sizes.patches, sizes.patch**2
+    keys, c = 1 + patches, sizes.decoder_width
+    deformable = OpCase(
+        "ms_deform_attn", "ms_deform_attn", sizes.deformable_layers, partial(_deformable_inputs, sizes), ("value",),
+        _deformable, 0.0,
+    )  # fmt: skip
+    decoder = [
+        OpCase(
+            "masked_attention", f"decoder attention, {length} keys", sizes.decoder_rounds,
+            partial(_decoder_inputs, sizes, length), ("query", "key", "value", "embedding", "features"), _decoder,
+            6.0 * queries * length * c, fixed=("embedding", "features"), is_attention=True,
+        )
+        for length in (height * w for height, w in sizes.levels)
+    ]  # fmt: skip
+    tokens = OpCase(
+        "masked_attention", "mask class tokens", sizes.layers, partial(_token_inputs, sizes, False),
+        ("query", "key", "value"), _tokens, 4.0 * queries * keys * width, prepare=_packed, is_attention=True,
+    )  # fmt: skip
+    biased = OpCase(
+        "masked_attention", "mask class tokens, bias", sizes.rma_layers, partial(_token_inputs, sizes, True),
+        ("query", "key", "value"), _tokens, 4.0 * queries * keys * width, prepare=_packed, is_attention=True,
+    )  # fmt: skip
+    # The scores by the quadratic form of the pixels: p^2 columns for the variance, N for the scores, one constant.
+    scores = OpCase(
+        "relative_scores", "relative_scores", sizes.rma_layers, partial(_score_inputs, sizes), ("relative_key",),
+        _scores, 2.0 * queries * patches * area * (area + sizes.heads + 1), torch.float32,
+    )  # fmt: skip
+    refinement = OpCase(
+        "mask_refinement", "mask_refinement", sizes.rma_layers, partial(_refinement_inputs, sizes),
+        ("query", "key", "weight"), _refinement, 2.0 * queries * patches * width * area,
+    )  # fmt: skip
+    return [deformable, *decoder, tokens, biased, scores, refinement]
+
+
+def _randn(device: torch.device, *shape: int, seed: int = 0) -> Tensor:
+    """Normal random values, the same at each call; `meta` has shapes only."""
+    if device.type == "meta":
+        return torch.empty(shape, device=device)
+    return torch.randn(shape, generator=torch.Generator(device).manual_seed(seed), device=device)
+
+
+def _masks(device: torch.device, *shape: int) -> Tensor:
+    """Smooth mask logits (..., R, R), as the mask decoder's."""
+    height, width = shape[-2:]
+    coarse = _randn(device, *shape[:-2], -(-height // 16), -(-width // 16)) * 4 - 2
+    return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+
+
+def _token_inputs(sizes: Sizes, has_bias: bool, batch: int, device: torch.device) -> Tensors:
+    d, keys = sizes.width // sizes.heads, 1 + sizes.patches
+    inside = _randn(device, batch, sizes.masks, keys) > 0.5
+    inputs: Tensors = {
+        "query": _randn(device, batch, sizes.masks, sizes.heads, d).transpose(1, 2),
+        "key": _randn(device, batch, keys, sizes.heads, d, seed=1).transpose(1, 2),
+        "value": _randn(device, batch, keys, sizes.heads, d, seed=2).transpose(1, 2),
+        "mask": inside,
+    }
+    return {**inputs, "bias": _randn(device, batch, sizes.heads, sizes.masks, keys)} if has_bias else inputs
+
+
+def _packed(inputs: Tensors, implementation: str) -> Tensors:
+    return {**inputs, "mask": pack_attend_mask(inputs["mask"], implementation)}
+
+
+def _tokens(inputs: Tensors, implementation: str) -> Tensor:
+    names = ("query", "key", "value", "mask")
+    return masked_attention(*(inputs[name] for name in names), inputs.get("bias"), implementation)
+
+
+def _decoder_inputs(sizes: Sizes, keys: int, batch: int, device: torch.device) -> Tensors:
+    heads, width = sizes.decoder_heads, sizes.decoder_width
+    shape = (batch, keys, heads, width // heads)
+    return {
+        "query": _randn(device, batch, sizes.masks, *shape[2:]).transpose(1, 2),
+        "key": _randn(device, *shape, seed=1).transpose(1, 2),
+        "value": _randn(device, *shape, seed=2).transpose(1, 2),
+        # Of signs, so that the masks are the same in every precision.
+        "embedding": _randn(device, batch, sizes.masks, width, seed=3).sign(),
+        "features": _randn(device, batch, width, keys, seed=4).sign(),
+    }
+
+
+def _decoder(inputs: Tensors, implementation: str) -> Tensor:
+    mask = predicted_attend_mask(inputs["embedding"], inputs["features"], implementation)
+    names = ("query", "key", "value")
+    return masked_attention(*(inputs[name] for name in names), mask, None, implementation, "everywhere")
+
+
+def _score_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
+    width, patch = sizes.width, sizes.patch
+    return {
+        "masks": _masks(device, batch, sizes.masks, sizes.resolution, sizes.resolution),
+        "patch_weight": _randn(device, width, 1, patch, patch) * (2 / patch**2) ** 0.5,
+        "patch_bias": _randn(device, width, seed=2) * 0.1,
+        "norm_weight": 1 + 0.1 * _randn(device, width),
+        "norm_bias": 0.1 * _randn(device, width, seed=1),
+        "relative_key": _randn(device, batch, sizes.heads, sizes.patches, width // sizes.heads),
+    }
+
+
+def _scores(inputs: Tensors, implementation: str) -> Tensor:
+    masks, *parameters, key = inputs.values()
+    return relative_scores(masks, *parameters, 1e-5, key, implementation)
+
+
+def _refinement_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
+    width, area = sizes.width, sizes.patch**2
+    return {
+        "masks": _masks(device, batch, sizes.masks, sizes.resolution, sizes.resolution),
+        "query": _randn(device, batch, sizes.masks, width) / 8,
+        "key": _randn(device, batch, sizes.patches, width, seed=1),
+        "weight": _randn(device, area, width) * (2 / width) ** 0.5,
+        "bias": _randn(device, area) * 0.1,
+    }
+
+
+def _refinement(inputs: Tensors, implementation: str) -> Tensor:
+    return mask_refinement(*inputs.values(), implementation)
+
+
+def _deformable_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
+    heads, num_levels, points = sizes.decoder_heads, len(sizes.levels), sizes.points
+    positions = sum(height * width for height, width in sizes.levels)
+    centers = torch.cat([_centers(height, width) for height, width in sizes.levels]).to(device)
+    pixel = torch.tensor([(1 / width, 1 / height) for height, width in sizes.levels], device=device)
+    offsets = 3 * _randn(device, batch, positions, heads, num_levels, points, 2) * pixel[:, None]
+    weights = _randn(device, batch, positions, heads, num_levels * points).softmax(-1)
+    return {
+        "value": _randn(device, batch, positions, heads, sizes.decoder_width // heads),
+        "levels": sizes.levels,
+        "locations": centers[:, None, None, None] + offsets,
+        "weights": weights.unflatten(-1, (num_levels, points)),
+    }
+
+
+def _centers(height: int, width: int) -> Tensor:
+    """(h * w, 2), (x, y) in [0, 1] of the pixels of a level."""
+    y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
+    return torch.stack([x, y], -1).flatten(0, 1)
+
+
+def _deformable(inputs: Tensors, implementation: str) -> Tensor:
+    return ms_deform_attn(*inputs.values(), implementation)
