@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "README.md", "datasets/README.md", "docs/index.md", "docs/installation.md", "docs/models.md", "docs/training.md",
     "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md", "docs/extending.md", "docs/vocabularies.md",
-    "docs/migration.md", "docs/paper_rows.md", "docs/shapes_training.md", "docs/shapes_teaching.md",
+    "docs/migration.md", "docs/paper_rows.md", "docs/performance.md", "docs/shapes_training.md",
+    "docs/shapes_teaching.md",
     "masqclip_d2/weights/README.md",
 ]  # fmt: skip
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0"]
@@ -40,6 +41,9 @@ SHOWN_ONLY = {
     "masqclip download photos": "downloads weights; tests/cli/test_download.py uses a local server",
     "make test": "this test run",
     "make lint": "needs the tools of a development environment; continuous integration runs it",
+    "make bench-gpu": "needs a GPU; tests/benchmarks/test_gpu.py runs the script without one",
+    "python benchmarks/gpu.py": "the same",
+    "python benchmarks/gpu.py --device cpu --tiny": "tests/benchmarks/test_gpu.py runs it",
     "make figures": "overwrites the figures in docs/; tests/projects/figures draws each of them",
     "masqclip check-data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
     "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",

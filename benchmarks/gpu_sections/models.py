@@ -1,19 +1,18 @@
 """Section 4: MasQCLIP, MaskCLIP and the proposer, from pixels to predictions.
 
 Wall-clock time of `Predictor`, with host work; memory is the peak beyond the weights. Add a variant by an entry in
-`VARIANTS`; one whose arguments this version of `Predictor` lacks is skipped.
+`VARIANTS`.
 """
 
 from __future__ import annotations
 
 import collections
-import inspect
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +20,9 @@ from typing import Any, NoReturn
 import torch
 
 from masqclip_d2 import Predictor
+from masqclip_d2.acceleration import Acceleration, accelerated
 from masqclip_d2.ops.triton_support import triton_problem
+from masqclip_d2.precision import autocast_to, inference_dtype
 
 from .random_models import RandomModels, vocabulary
 from .report import Report, Skip
@@ -36,86 +37,94 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run a model: dtype, whether kernels are used, further arguments of `Predictor`."""
+    """A way to run a model.
+
+    Args:
+        name: unique.
+        how: dtype, compilation and CUDA graphs.
+        kernels: whether kernels are used.
+        all_sizes: measured with every number of categories, else with the usual one.
+    """
 
     name: str
-    dtype: str
+    how: Acceleration
     kernels: bool
-    arguments: dict[str, Any] = field(default_factory=dict)
+    all_sizes: bool = False
 
     def problem(self, settings: Settings) -> str:
         """Why this variant cannot run here; "" if it can."""
-        missing = set(self.arguments) - set(inspect.signature(Predictor.__init__).parameters)
-        if missing:
-            return f"Predictor has no argument {', '.join(sorted(missing))}"
-        if self.arguments and not settings.on_gpu:
+        if (self.how.compile or self.how.cuda_graphs) and not settings.on_gpu:
             return "it needs a CUDA device"
         return triton_problem(settings.device) if self.kernels else ""
 
 
+_BF16 = Acceleration("bf16")
 VARIANTS = [
-    Variant("bf16, kernels", "bf16", True),
-    Variant("bf16, plain torch", "bf16", False),
-    Variant("fp32, plain torch", "fp32", False),
-    Variant("bf16, kernels, compiled", "bf16", True, {"compile": True}),
-    Variant("bf16, kernels, CUDA graphs", "bf16", True, {"cuda_graphs": True}),
+    Variant("bf16, kernels", _BF16, kernels=True, all_sizes=True),
+    Variant("bf16, plain torch", _BF16, kernels=False, all_sizes=True),
+    Variant("bf16, kernels, CUDA graphs", replace(_BF16, cuda_graphs=True), kernels=True),
+    Variant("fp32, plain torch", Acceleration("fp32"), kernels=False),
 ]
+# After all others, since the first image takes a minute or more.
+COMPILED = [
+    Variant("bf16, kernels, compiled", replace(_BF16, compile=True), kernels=True),
+    Variant("bf16, kernels, compiled, CUDA graphs", replace(_BF16, compile=True, cuda_graphs=True), kernels=True),
+]
+METHODS = ("MasQCLIP", "MaskCLIP")
 
 
 def measure(report: Report, settings: Settings) -> None:
-    """Rows of each variant, method by method."""
+    """Rows of each variant and method."""
     models = RandomModels(settings)
+    predictors: dict[str, Predictor] = {}
+    for variants in (VARIANTS, COMPILED):
+        for name in METHODS:
+            for variant in variants:
+                with _Running(models, predictors, name, variant) as running:
+                    _rows(report, running, f"{name}, {variant.name}")
+                settings.release()
+
+
+def _rows(report: Report, running: _Running, title: str) -> None:
+    settings, variant = running.models.settings, running.variant
+    if reason := variant.problem(settings):
+        report.row(title, partial(_skip, reason))
+        return
     usual = settings.categories[len(settings.categories) // 2]
-    for name in ("MasQCLIP", "MaskCLIP"):
-        for variant in VARIANTS:
-            found = _Lazy(models, name, variant)
-            title = f"{name}, {variant.name}"
-            if reason := variant.problem(settings):
-                report.row(title, partial(_skip, reason))
-                continue
-            for task, sizes in (("semantic", settings.categories), ("panoptic", (usual,))):
-                for size in sizes:
-                    for batch in settings.batches:
-                        row = f"{title}, {task}, {size} categories, batch {batch}"
-                        report.row(row, partial(_speed, found, task, size, batch))
-            report.row(f"{title}, semantic, {usual} categories, counts", partial(_counts, found, usual))
-            if name == "MasQCLIP":
-                for batch in settings.batches:
-                    report.row(f"proposer alone, {variant.name}, batch {batch}", partial(_proposer, found, batch))
-            found.release()
+    sizes = settings.categories if variant.all_sizes else (usual,)
+    for task, of_task in (("semantic", sizes), ("panoptic", (usual,))):
+        for size in of_task:
+            for batch in settings.batches:
+                row = f"{title}, {task}, {size} categories, batch {batch}"
+                report.row(row, partial(_speed, running, task, size, batch))
+    report.row(f"{title}, semantic, {usual} categories, counts", partial(_counts, running, usual))
+    if running.name == METHODS[0]:  # the same network in both
+        for batch in settings.batches:
+            report.row(f"proposer alone, {variant.name}, batch {batch}", partial(_proposer, running, batch))
 
 
 def _skip(reason: str) -> NoReturn:
     raise Skip(reason)
 
 
-class _Lazy:
-    """A predictor that is built for the first row that needs it, and the variant's choice of kernels."""
+class _Running(ExitStack):
+    """A method that runs as a variant, for all rows in this context; its predictor is built for the first one."""
 
-    def __init__(self, models: RandomModels, name: str, variant: Variant) -> None:
-        self.models, self.variant = models, variant
-        self._name = name
-        self._predictor: Predictor | None = None
-
-    @property
-    def settings(self) -> Settings:
-        return self.models.settings
+    def __init__(self, models: RandomModels, predictors: dict[str, Predictor], name: str, variant: Variant) -> None:
+        super().__init__()
+        self.models, self.name, self.variant = models, name, variant
+        self._predictors = predictors
+        self._entered = False
 
     def predictor(self) -> Predictor:
-        if self._predictor is None:
-            self._predictor = self.models.predictor(self._name, self.variant.dtype, **self.variant.arguments)
-        return self._predictor
-
-    @contextmanager
-    def running(self) -> Iterator[Predictor]:
-        """The predictor, with MASQCLIP_OPS set to the variant's choice."""
-        found = self.predictor()
-        with ops_implementation(self.settings, self.variant.kernels):
-            yield found
-
-    def release(self) -> None:
-        self._predictor = None
-        self.settings.release()
+        """The predictor, with the implementations and the acceleration of the variant."""
+        if not self._entered:
+            if self.name not in self._predictors:
+                self._predictors[self.name] = self.models.predictor(self.name)
+            self.enter_context(accelerated(self._predictors[self.name].model, self.variant.how))
+            self.enter_context(ops_implementation(self.models.settings, self.variant.kernels))
+            self._entered = True
+        return self._predictors[self.name]
 
 
 @contextmanager
@@ -132,10 +141,10 @@ def ops_implementation(settings: Settings, kernels: bool) -> Iterator[None]:
             os.environ["MASQCLIP_OPS"] = before
 
 
-def _speed(found: _Lazy, task: str, size: int, batch: int) -> dict:
-    images, categories = found.models.images(batch), vocabulary(size)
-    with found.running() as predictor:
-        return _rates(found.settings, batch, partial(_segment, predictor, images, categories, task))
+def _speed(running: _Running, task: str, size: int, batch: int) -> dict:
+    images, categories = running.models.images(batch), vocabulary(size)
+    run = partial(_segment, running.predictor(), images, categories, task)
+    return _rates(running.models.settings, batch, run)
 
 
 def _segment(predictor: Predictor, images: list, categories, task: str) -> None:
@@ -145,20 +154,19 @@ def _segment(predictor: Predictor, images: list, categories, task: str) -> None:
         predictor.batch(images, categories, task=task, batch_size=len(images))
 
 
-@torch.inference_mode()
-def _proposer(found: _Lazy, batch: int) -> dict:
-    records = [{"image": torch.from_numpy(image).permute(2, 0, 1)} for image in found.models.images(batch)]
-    with found.running() as predictor:
-        device, dtype = found.settings.device, found.variant.dtype
-        low = torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16")
-        with low:
-            return _rates(found.settings, batch, lambda: predictor.model.proposer.propose(records))
+@torch.no_grad()
+def _proposer(running: _Running, batch: int) -> dict:
+    settings, proposer = running.models.settings, running.predictor().model.proposer
+    images = [torch.from_numpy(image).permute(2, 0, 1).to(settings.device) for image in running.models.images(batch)]
+    records = [{"image": image} for image in images]
+    with autocast_to(inference_dtype(running.variant.how.dtype, settings.device), settings.device):
+        return _rates(settings, batch, lambda: proposer.propose(records))
 
 
 def _rates(settings: Settings, batch: int, run: Callable[[], Any]) -> dict:
     """Images per second of repeated calls by the wall clock, and peak memory."""
-    if not settings.tiny:
-        run()  # compiles kernels, embeds the categories
+    for _ in range(0 if settings.tiny else 2):
+        run()  # compiles kernels, embeds the categories; CUDA graphs are recorded when a shape occurs again
     seconds: list[float] = []
     before = 0
     if settings.on_gpu:
@@ -177,16 +185,15 @@ def _rates(settings: Settings, batch: int, run: Callable[[], Any]) -> dict:
     return values
 
 
-def _counts(found: _Lazy, size: int) -> dict:
+def _counts(running: _Running, size: int) -> dict:
     """Launches and host synchronizations of one image."""
-    found.settings.require_cuda("a count of launches")
-    images, categories = found.models.images(1), vocabulary(size)
-    with found.running() as predictor:
-        run = partial(_segment, predictor, images, categories, "semantic")
-        for _ in range(2):
-            run()
-        launches, graphs, copies = _launches(run)
-        places = _synchronizations(run)
+    running.models.settings.require_cuda("a count of launches")
+    images, categories = running.models.images(1), vocabulary(size)
+    run = partial(_segment, running.predictor(), images, categories, "semantic")
+    for _ in range(2):
+        run()
+    launches, graphs, copies = _launches(run)
+    places = _synchronizations(run)
     most = ", ".join(f"{place} {count}" for place, count in places.most_common(6))
     note = f"{graphs} graphs, {copies} copies; synchronizations: {most}"
     return {"launches": launches, "synchronizations": places.total(), "note": note}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 
 from masqclip_d2 import Predictor
-from masqclip_d2.checkpoint.initialization import SkippedInitialization
 from masqclip_d2.config import load_config
 from masqclip_d2.vocabulary import Vocabulary
 
@@ -45,11 +43,10 @@ _WITH_RMA = "MaskCLIP"
 
 @dataclass
 class RandomModels:
-    """Builder of models; those of one configuration share their random weights."""
+    """Builder of models, images and configurations."""
 
     settings: Settings
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp()))
-    _weights: dict[str, Any] = field(default_factory=dict)
 
     @property
     def side(self) -> int:
@@ -58,29 +55,12 @@ class RandomModels:
 
     def config(self, name: str, **options: Any):
         """Configuration of a key of `CONFIGS` without weights."""
-        opts = {**self._options(name), **options}
-        return load_config(CONFIGS[name][self.settings.tiny], [str(word) for pair in opts.items() for word in pair])
+        return load_config(CONFIGS[name][self.settings.tiny], _words({**self._options(name), **options}))
 
-    def predictor(self, name: str, dtype: str, **arguments: Any) -> Predictor:
-        """A predictor with random weights.
-
-        Args:
-            name: "MasQCLIP" or "MaskCLIP".
-            dtype, arguments: of `Predictor`.
-        """
+    def predictor(self, name: str) -> Predictor:
+        """A predictor with random weights; `name` is a key of `CONFIGS`."""
         torch.manual_seed(0)
-        opts = [str(word) for pair in self._options(name).items() for word in pair]
-        # Values are drawn once for each configuration, which takes seconds.
-        drawn = self._weights.get(name)
-        building = SkippedInitialization(writes_zeros=False) if drawn else contextlib.nullcontext()
-        with building:
-            built = Predictor(CONFIGS[name][self.settings.tiny], opts=opts, dtype=dtype, **arguments)
-        if drawn is None:
-            self._weights[name] = {**built.model.state_dict()}, built.model.text_classifier
-        else:
-            built.model.load_state_dict(drawn[0])
-            built.model.text_classifier = drawn[1]  # which remembers text embeddings
-        return built
+        return Predictor(CONFIGS[name][self.settings.tiny], opts=_words(self._options(name)))
 
     def _options(self, name: str) -> dict[str, Any]:
         device = self.settings.device
@@ -98,6 +78,10 @@ class RandomModels:
         """Random images (H, W, 3) uint8."""
         random = np.random.default_rng(0)
         return [random.integers(0, 256, (self.side, self.side, 3), dtype=np.uint8) for _ in range(number)]
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    return [str(word) for pair in options.items() for word in pair]
 
 
 def vocabulary(size: int) -> Vocabulary:
