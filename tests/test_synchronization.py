@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 
+from masqclip_d2.acceleration import Acceleration, accelerate
 from masqclip_d2.config import load_config
 from masqclip_d2.transfers import to_host
 from tests.fake_gpu import Recorder, fake_gpu
@@ -34,6 +35,7 @@ def encoded(request):
     with fake_gpu(), torch.no_grad():
         with torch.device("cuda"):
             model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).eval()
+        accelerate(model, Acceleration())
         with Recorder() as networks:
             batch = model.proposer.preprocess([torch.zeros(3, 1024, 1024, dtype=torch.uint8).cuda()])
             model.proposer.forward(batch)

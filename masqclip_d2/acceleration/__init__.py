@@ -1,7 +1,8 @@
 """Faster inference: half precision, `torch.compile`, CUDA graphs. None of them changes training.
 
 A module says in `network_names` which of its children are networks: without Python between their operations that
-depends on values, so that they can be compiled and recorded.
+depends on values, so that they can be compiled and recorded. A module with a method `prepare_inference` computes in it
+what depends on its weights alone.
 """
 
 from .accelerate import Acceleration, accelerate, accelerated

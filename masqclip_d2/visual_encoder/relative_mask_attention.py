@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip.vision_tower import AttentionInputs, VisionBlock, VisionTower
 from ..ops.mask_refinement import mask_refinement
 from ..ops.masked_attention import AttendBits, masked_attention
-from ..ops.relative_scores import relative_scores
+from ..ops.relative_scores import relative_scores, variance_root
+from ..transfers import is_asynchronous
 from .mask_class_tokens import MaskClassAttention
 
 
@@ -70,6 +70,23 @@ class RelativeMaskAttention(nn.Module):
         nn.init.zeros_(_bias_of(self.mask_patch_proj))
         nn.init.kaiming_normal_(self.key_proj.weight)
         nn.init.zeros_(self.key_proj.bias)
+        self._root: tuple[object, Tensor] | None = None  # versions of the weights, `variance_root` of these
+
+    @torch.no_grad()
+    def prepare_inference(self) -> None:
+        """Compute what depends on the weights alone, if they have changed; see the package `acceleration`."""
+        tensors = (self.mask_patch_proj.weight, _bias_of(self.mask_patch_proj))
+        versions = tuple((id(tensor), tensor._version, tensor.device) for tensor in tensors)
+        if self._root is None or self._root[0] != versions:
+            self._root = (versions, variance_root(*tensors))
+
+    def _variance_root(self) -> Tensor | None:
+        """Kept between images on a GPU, whose kernel needs it; None in training."""
+        if torch.is_grad_enabled() or not is_asynchronous(self.mask_patch_proj.weight.device):
+            return None
+        if not torch.compiler.is_compiling():
+            self.prepare_inference()
+        return None if self._root is None else self._root[1]
 
     def forward(
         self,
@@ -82,7 +99,8 @@ class RelativeMaskAttention(nn.Module):
         """See `MaskClassAttention.forward`."""
         query = block.query(normed_mask_class_tokens)  # (B, N, Q, d)
         relative_key = self.key_proj(clip_inputs.normed_tokens[:, 1:])  # (B, P, D)
-        relative = relative_scores(
+        scale = query.shape[-1] ** -0.5
+        bias = relative_scores(
             mask_logits,
             self.mask_patch_proj.weight,
             _bias_of(self.mask_patch_proj),
@@ -90,11 +108,13 @@ class RelativeMaskAttention(nn.Module):
             self.mask_norm.bias,
             self.mask_norm.eps,
             relative_key.unflatten(-1, (self.heads, -1)).transpose(1, 2),
-        )  # (B, N, Q, P)
-        scale = query.shape[-1] ** -0.5
+            scale=scale / 2,
+            class_token=True,  # 0 for it
+            dtype=query.dtype,
+            root=self._variance_root(),
+        )  # (B, N, Q, 1 + P)
         # Half the key yields half of CLIP's score.
         half_key = torch.cat([clip_inputs.key[:, :, :1], clip_inputs.key[:, :, 1:] / 2], dim=2)
-        bias = F.pad(relative * (scale / 2), (1, 0))  # 0 for the class token
         attended = masked_attention(query, half_key, clip_inputs.value, may_attend, bias)
         if self.refinement is not None:
             patch_key = clip_inputs.key[:, :, 1:].transpose(1, 2).flatten(2)  # (B, P, D)

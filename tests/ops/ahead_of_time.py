@@ -102,8 +102,9 @@ ROWS = [
     *(_refinement(kernel, dtype, (4, 16), 1) for dtype in ("bf16", "fp32")
       for kernel in (mask_refinement._token_gradient_kernel, mask_refinement._weight_gradient_kernel)),
     Row("relative_scores", relative_scores._forward_kernel,
-        {**dict.fromkeys(("masks", "root", "linear", "constant", "scores"), "*fp32"), "eps": "fp32", "PATCH": 14,
-         "PIXELS": 196, "ROWS": 208, "N": 16, "BLOCK_N": 16, "BLOCK_M": 64, "BLOCK_K": 16, "BLOCK_C": 256}, False, 8),
+        {**dict.fromkeys(("masks", "root", "linear", "constant"), "*fp32"), "scores": "*bf16", "eps": "fp32",
+         "scale": "fp32", "CLASS_TOKEN": True, "PATCH": 14, "PIXELS": 196, "ROWS": 208, "N": 16,
+         "BLOCK_N": 16, "BLOCK_M": 64, "BLOCK_K": 16, "BLOCK_C": 256}, False, 8),
     Row("combine", masked_attention._combine_kernel,
         {"part_output": "*fp32", "part_lse": "*fp32", "output": "*bf16", "lse": "*fp32",
          "SPLITS": 16, "BLOCK_S": 16, "D": 64, "BLOCK_D": 64, "BLOCK_R": 16}, False),

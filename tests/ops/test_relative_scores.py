@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from masqclip_d2.ops.relative_scores import fast, relative_scores
+from masqclip_d2.ops.relative_scores import fast, relative_scores, variance_root
 
 SIZES = [  # B, Q, R, p, N, d
     pytest.param((2, 3, 12, 4, 2, 8), id="small"),
@@ -86,3 +86,23 @@ def test_shapes_that_do_not_fit_are_named():
         relative_scores(*arguments[:6], arguments[6][:, :, :4])
     with pytest.raises(ValueError, match="14 x 14 pixels is not made of"):  # 3 whole patches and a rest
         relative_scores(torch.randn(1, 2, 14, 14), *arguments[1:])
+
+
+@pytest.mark.parametrize("implementation", ["torch", "reference"])
+def test_scale_class_token_and_dtype(implementation):
+    arguments, _ = random_inputs((1, 2, 12, 4, 2, 8))
+    plain = relative_scores(*arguments, implementation=implementation)
+    options = {"scale": 0.25, "class_token": True, "dtype": torch.bfloat16}
+    found = relative_scores(*arguments, implementation=implementation, **options)
+    assert found.dtype == torch.bfloat16 and found.shape == (1, 2, 2, 10) and not found[..., 0].any()
+    assert torch.equal(found[..., 1:], (plain * 0.25).bfloat16())
+
+
+def test_variance_root():
+    arguments, _ = random_inputs((1, 2, 12, 4, 2, 8))
+    weight, bias = arguments[1].detach(), arguments[2].detach()
+    root = variance_root(weight, bias)
+    pixels = torch.cat([torch.randn(5, 16), torch.ones(5, 1)], dim=1)
+    tokens = pixels[:, :-1] @ weight.flatten(1).T + bias
+    torch.testing.assert_close((pixels @ root).square().sum(1), tokens.var(dim=1, correction=0))
+    assert root.shape == (17, 16)

@@ -1,8 +1,13 @@
 import pytest
 import torch
 
-from masqclip_d2.visual_encoder import MaskClassTokenEncoder
-from masqclip_d2.visual_encoder.relative_mask_attention import MaskRefinement, attentions_with_rma
+from masqclip_d2.ops.relative_scores import variance_root
+from masqclip_d2.visual_encoder import MaskClassTokenEncoder, relative_mask_attention
+from masqclip_d2.visual_encoder.relative_mask_attention import (
+    MaskRefinement,
+    RelativeMaskAttention,
+    attentions_with_rma,
+)
 
 
 def encoder_with_rma(visual, refine=True, layers=(0, 2)):
@@ -68,3 +73,25 @@ def test_residual_of_a_patch_is_ordered_row_by_row():
 def test_no_masks(visual):
     result = encoder_with_rma(visual)(torch.randn(1, 3, 24, 24), torch.zeros(1, 0, 24, 24))
     assert result.mask_embeddings.shape[:2] == (1, 0)
+
+
+def test_what_depends_on_the_weights_alone_is_kept_while_they_stay(monkeypatch):
+    made = []
+
+    def counted(*tensors):
+        made.append(1)
+        return variance_root(*tensors)
+
+    monkeypatch.setattr(relative_mask_attention, "variance_root", counted)
+    monkeypatch.setattr(relative_mask_attention, "is_asynchronous", lambda device: True)  # as on a GPU
+    attention = RelativeMaskAttention(16, 2, 2)
+    assert attention._variance_root() is None  # gradients
+    with torch.no_grad():
+        first, again = attention._variance_root(), attention._variance_root()
+        assert first is again and len(made) == 1
+        attention.mask_patch_proj.weight.mul_(2)
+        changed = attention._variance_root()
+        torch.testing.assert_close(changed[:-1, :-1].abs(), 2 * first[:-1, :-1].abs())
+        attention.load_state_dict(RelativeMaskAttention(16, 2, 2).state_dict())
+        attention._variance_root()
+    assert len(made) == 3

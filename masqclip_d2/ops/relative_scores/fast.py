@@ -53,20 +53,25 @@ def relative_scores_torch(
         return torch.cat(scores, dim=2).permute(0, 3, 2, 1) + constant[:, :, None]  # (B, N, Q, P)
 
 
+def centered_weight(patch_weight: Tensor, patch_bias: Tensor) -> Tensor:
+    """(D, p * p + 1) float32: W and b without their mean over the channels."""
+    weight = torch.cat([patch_weight.flatten(1), patch_bias[:, None]], dim=1).float()
+    return weight - weight.mean(dim=0)
+
+
 def centered_terms(
     patch_weight: Tensor, patch_bias: Tensor, norm_weight: Tensor, norm_bias: Tensor, relative_key: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What the scores need of the parameters, in float32.
 
     Returns:
-        weight: (D, p * p + 1), W and b without their mean over the channels.
+        weight: `centered_weight`.
         product: (B, N, P, p * p + 1), W_h^T (gamma k'_j)_h and b_h . (gamma k'_j)_h.
         constant: (B, N, P), the term of `norm_bias`.
     """
     heads, _, head_width = relative_key.shape[1:]
     key = relative_key.float()
-    weight = torch.cat([patch_weight.flatten(1), patch_bias[:, None]], dim=1).float()
-    weight = weight - weight.mean(dim=0)
+    weight = centered_weight(patch_weight, patch_bias)
     scaled_key = key * norm_weight.float().view(heads, 1, head_width)  # (B, N, P, d)
     product = scaled_key @ weight.unflatten(0, (heads, head_width))
     return weight, product, (key * norm_bias.float().view(heads, 1, head_width)).sum(-1)

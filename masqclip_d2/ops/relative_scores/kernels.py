@@ -25,11 +25,14 @@ NEGATIVE_TWICE_LOG2_E = tl.constexpr(-2.8853900817779268)
 
 @triton.jit
 def _forward_kernel(
-    masks, root, linear, constant, scores, Q, P, columns, image_width, plane, eps,
+    masks, root, linear, constant, scores, Q, P, columns, image_width, plane, eps, scale,
     PATCH: tl.constexpr, PIXELS: tl.constexpr, ROWS: tl.constexpr, N: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr, CLASS_TOKEN: tl.constexpr,
 ):  # fmt: skip
-    """scores (B, N, Q, P) float32; linear (B, P, ROWS, BLOCK_N); constant (B, P, N); grid (P, Q / BLOCK_M, B)."""
+    """scores (B, N, Q, P), with CLASS_TOKEN (B, N, Q, 1 + P) and zeros in the first column; times `scale`.
+
+    linear (B, P, ROWS, BLOCK_N); constant (B, P, N); grid (P, Q / BLOCK_M, B).
+    """
     j, b = tl.program_id(0), tl.program_id(2).to(tl.int64)
     i = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
     live, head, column = i < Q, tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_C)
@@ -49,7 +52,8 @@ def _forward_kernel(
         products += dot(pixels, tl.load(of_patch + t[:, None] * BLOCK_N + head[None, :]))
     norm = tl.rsqrt(tl.sum(length * length, axis=1) + eps)
     offset = tl.load(constant + (b * P + j) * N + head, mask=head < N, other=0.0)
-    tl.store(
-        scores + ((b * N + head[None, :]) * Q + i[:, None]) * P + j, products * norm[:, None] + offset[None, :],
-        mask=live[:, None] & (head < N)[None, :],
-    )  # fmt: skip
+    row = scores + ((b * N + head[None, :]) * Q + i[:, None]) * (P + CLASS_TOKEN)
+    real = live[:, None] & (head < N)[None, :]
+    tl.store(row + CLASS_TOKEN + j, (products * norm[:, None] + offset[None, :]) * scale, mask=real)
+    if CLASS_TOKEN:
+        tl.store(row, tl.zeros((BLOCK_M, BLOCK_N), tl.float32), mask=real & (j == 0))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from masqclip_d2.ops.relative_scores import relative_scores
+from masqclip_d2.ops.relative_scores import relative_scores, variance_root
 from tests.ops.interpreted.checks import compare
 
 EPS = 1e-5
@@ -52,6 +52,28 @@ def test_scores_stay_in_float32_under_autocast():
         assert torch.equal(compute("triton")(*inputs), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_scaled_scores_with_a_column_for_the_class_token(dtype):
+    def scaled(implementation):
+        options = {"scale": 0.25, "class_token": True, "dtype": dtype}
+        return lambda *tensors: relative_scores(*tensors[:5], EPS, tensors[5], implementation, **options)
+
+    inputs = random_inputs(masks=5)
+    found, expected = scaled("triton")(*inputs), scaled("reference")(*inputs)
+    assert found.dtype == dtype and found.shape == (2, 2, 5, 7) and not found[..., 0].any()
+    torch.testing.assert_close(found, expected, atol=1e-4 if dtype == torch.float32 else 0.02, rtol=0.01)
+    if dtype == torch.float32:
+        compare(scaled("triton"), scaled("reference"), inputs, tolerance=1e-4)
+
+
+def test_a_given_root_is_used():
+    inputs = random_inputs()
+    arguments = (*inputs[:5], EPS, inputs[5], "triton")
+    root = variance_root(*inputs[1:3])
+    torch.testing.assert_close(relative_scores(*arguments, root=root), relative_scores(*arguments))
+    assert not torch.allclose(relative_scores(*arguments, root=2 * root), relative_scores(*arguments))
+
+
 def test_a_constant_patch_has_no_negative_variance():
     masks, *others = random_inputs(batch=1)
     weight = torch.ones_like(others[0])  # the variance over channels is that of the bias alone
@@ -62,7 +84,10 @@ def test_a_constant_patch_has_no_negative_variance():
 
 def test_the_operator_is_registered_completely():
     leaves = [tensor.requires_grad_() for tensor in random_inputs(masks=2)]
-    torch.library.opcheck(torch.ops.masqclip.relative_scores.default, (*leaves[:5], EPS, leaves[5]))
+    root = variance_root(*leaves[1:3]).detach()
+    for last in ((1.0, False, torch.float32), (0.5, True, torch.bfloat16)):
+        arguments = (*leaves[:5], EPS, leaves[5], root, *last)
+        torch.library.opcheck(torch.ops.masqclip.relative_scores.default, arguments)
 
 
 class Scores(torch.nn.Module):
