@@ -166,8 +166,8 @@ def _packed(inputs: Tensors, implementation: str) -> Tensors:
 
 
 def _tokens(inputs: Tensors, implementation: str) -> Tensor:
-    names = ("query", "key", "value", "mask")
-    return masked_attention(*(inputs[name] for name in names), inputs.get("bias"), implementation)
+    query, key, value, mask = (inputs[name] for name in ("query", "key", "value", "mask"))
+    return masked_attention(query, key, value, mask, inputs.get("bias"), implementation)
 
 
 def _decoder_inputs(sizes: Sizes, keys: int, batch: int, device: torch.device) -> Tensors:
@@ -185,8 +185,8 @@ def _decoder_inputs(sizes: Sizes, keys: int, batch: int, device: torch.device) -
 
 def _decoder(inputs: Tensors, implementation: str) -> Tensor:
     mask = predicted_attend_mask(inputs["embedding"], inputs["features"], implementation)
-    names = ("query", "key", "value")
-    return masked_attention(*(inputs[name] for name in names), mask, None, implementation, "everywhere")
+    query, key, value = (inputs[name] for name in ("query", "key", "value"))
+    return masked_attention(query, key, value, mask, None, implementation, "everywhere")
 
 
 def _score_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
@@ -202,8 +202,8 @@ def _score_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
 
 
 def _scores(inputs: Tensors, implementation: str) -> Tensor:
-    masks, *parameters, key = inputs.values()
-    return relative_scores(masks, *parameters, 1e-5, key, implementation)
+    masks, weight, bias, norm_weight, norm_bias, key = inputs.values()
+    return relative_scores(masks, weight, bias, norm_weight, norm_bias, 1e-5, key, implementation)
 
 
 def _refinement_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
@@ -218,7 +218,8 @@ def _refinement_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensor
 
 
 def _refinement(inputs: Tensors, implementation: str) -> Tensor:
-    return mask_refinement(*inputs.values(), implementation)
+    masks, query, key, weight, bias = inputs.values()
+    return mask_refinement(masks, query, key, weight, bias, implementation)
 
 
 def _deformable_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
@@ -243,4 +244,5 @@ def _centers(height: int, width: int) -> Tensor:
 
 
 def _deformable(inputs: Tensors, implementation: str) -> Tensor:
-    return ms_deform_attn(*inputs.values(), implementation)
+    value, levels, locations, weights = inputs.values()
+    return ms_deform_attn(value, levels, locations, weights, implementation)
