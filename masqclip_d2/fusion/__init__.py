@@ -4,6 +4,8 @@ Pure functions of tensors, one task each, independent of model, config and datas
 proposals and K = 1 category, on any device, and do not change their arguments.
 """
 
+from ..ops.output_masks import OutputMasks
+from ..ops.resize import crop_and_resize, masks_to_output, resize_maps, rows_to_output
 from .background import (
     Rejected,
     instances_without_background,
@@ -12,9 +14,7 @@ from .background import (
 )
 from .boxes import boxes_from_masks
 from .instance import InstancePredictions, instance_inference
-from .output_masks import OutputMasks
 from .panoptic import panoptic_inference
-from .resize import crop_and_resize, masks_to_output, resize_maps, rows_to_output
 from .scores import ClassScores, class_log_probs
 from .semantic import MaskView, semantic_inference, semantic_labels, semantic_labels_and_background, semantic_scores
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..ops.output_masks import OutputMasks
 from ..transfers import is_asynchronous, to_host
 from .instance import InstancePredictions, instance_inference, measured
 from .label_regions import label_regions
-from .output_masks import OutputMasks
 from .panoptic import panoptic_inference
 from .scores import ClassScores
 from .semantic import MaskView, semantic_labels_and_background

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..ops.output_masks import OutputMasks
 from ..transfers import device_constant, is_asynchronous, to_host
 from .boxes import boxes_of_occupied
-from .output_masks import OutputMasks
 from .semantic import check_same_queries
 
 

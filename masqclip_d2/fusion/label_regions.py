@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..transfers import is_asynchronous
 from .boxes import boxes_of_occupied
 
 _BAND_SIZE = 1_000_000  # pixels of the map at a time; each takes some tens of bytes
@@ -59,11 +58,3 @@ def label_regions(labels: Tensor, counted: Tensor, scores: Tensor, num_labels: i
     means = (sums / areas.clamp_min(1)).float()
     boxes = boxes_of_occupied(rows_occupied, columns_occupied)
     return LabelRegions(areas[:-1], means[:-1], boxes[:-1])
-
-
-def label_areas(labels: Tensor, num_labels: int) -> Tensor:
-    """(L,) int64 pixels of each label of a map of integers in [0, L)."""
-    if not is_asynchronous(labels.device):
-        return labels.flatten().bincount(minlength=num_labels)
-    areas = torch.zeros(num_labels, dtype=torch.int64, device=labels.device)  # bincount waits for a GPU
-    return areas.scatter_add_(0, labels.flatten().long(), torch.ones_like(labels, dtype=torch.int64).flatten())

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..ops.output_masks import OutputMasks
+from ..ops.panoptic_winners import panoptic_winners
 from ..transfers import device_constant, is_asynchronous, to_host
-from .label_regions import label_areas
-from .output_masks import OutputMasks
 from .scores import ClassScores
 from .semantic import check_same_queries
-
-_ROUNDING = 1e-5  # by which interpolated logits may exceed those they are interpolated from, and more
 
 
 def panoptic_inference(
@@ -65,40 +63,12 @@ def panoptic_inference(
         if len(probs) == 0:
             return nothing, []
 
-    winner, won_areas, mask_areas = _winners(probs.masked_fill(~kept, -1.0), masks)
-    areas = label_areas(winner, len(probs) + 1)[:-1]
+    winner, won_areas, areas, mask_areas = panoptic_winners(probs.masked_fill(~kept, -1.0), masks)
     visible = won_areas.double() / mask_areas.clamp_min(1).double() >= overlap_threshold
     areas = areas.masked_fill(~(kept & visible), 0)
     things = device_constant(tuple(map(bool, is_thing)), torch.bool, winner.device)
     ids, members = _segments(probs, categories, areas, things)
     return torch.cat([ids, ids.new_zeros(1)])[winner.long()], _described(*to_host(*members), is_thing=is_thing)
-
-
-def _winners(probs: Tensor, masks: OutputMasks) -> tuple[Tensor, Tensor, Tensor]:
-    """The winning proposal of each pixel, of Q' with probabilities `probs`; those with a negative one never win.
-
-    Returns:
-        winner: (H, W) int32 index of a proposal; Q' where the winner's own mask does not cover the pixel.
-        won_areas, mask_areas: (Q',) int64 pixels that a proposal wins, covered by its mask or not; pixels of its mask.
-    """
-    winner = torch.empty(masks.output_hw, dtype=torch.int32, device=masks.device)
-    won_areas, mask_areas = (torch.zeros(len(probs), dtype=torch.int64, device=masks.device) for _ in range(2))
-
-    def can_win_or_cover(low: Tensor, high: Tensor) -> Tensor:
-        """A mask that loses to another in the whole tile, and covers none of it, changes nothing."""
-        safe = (probs * low.sigmoid()).max() * (1 - _ROUNDING)
-        return (probs * high.sigmoid() >= safe) | (high >= -_ROUNDING)
-
-    for window, index, logits in masks.tiles(can_win_or_cover):
-        mask_probs = logits.sigmoid()
-        inside = mask_probs >= 0.5
-        best = (probs[index, None, None] * mask_probs).argmax(dim=0)  # (rows, columns)
-        covered = inside.gather(0, best[None])[0]
-        best = index[best]
-        won_areas += label_areas(best, len(probs))
-        mask_areas[index] += inside.flatten(1).sum(1)
-        winner[window] = torch.where(covered, best, len(probs)).int()
-    return winner, won_areas, mask_areas
 
 
 def _segments(probs: Tensor, categories: Tensor, areas: Tensor, things: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -5,24 +5,15 @@ Shape shorthand: Q mask proposals, K categories, H x W pixels.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..ops.autocast import without_autocast
-from .output_masks import TILE_SIZE
-from .resize import (
-    crop_and_resize,
-    masks_to_output,
-    resize_band,
-    resize_maps,
-    rows_of_image,
-    rows_to_output,
-    source_rows,
-)
+from ..ops import semantic_labels as op
+from ..ops.output_masks import TILE_SIZE
+from ..ops.semantic_labels import WeightedMasks, score_maps, weighted_sum
 
 Labels = tuple[Tensor, Tensor]
 """A column of weights and its score at each pixel; in the order that the function documents."""
@@ -57,9 +48,9 @@ class MaskView:
         if self.class_probs.shape[1] == 0:
             raise ValueError("Semantic inference needs at least one category, got class_probs with 0 columns.")
 
-    def unflip(self, maps: Tensor) -> Tensor:
-        """Maps (..., W) of the view -> maps of the image."""
-        return maps.flip(-1) if self.flipped else maps
+    def weighted(self, *weights: Tensor) -> WeightedMasks:
+        """The masks with groups of weights, for the op `semantic_labels`."""
+        return WeightedMasks(self.mask_logits, weights, self.padded_hw, self.image_hw, self.flipped)
 
 
 def semantic_inference(class_probs: Tensor, mask_logits: Tensor) -> Tensor:
@@ -78,8 +69,7 @@ def semantic_inference(class_probs: Tensor, mask_logits: Tensor) -> Tensor:
         ValueError: Q of the two arguments disagree.
     """
     check_same_queries(class_probs, mask_logits)
-    with without_autocast(mask_logits.device):
-        return torch.einsum("qk,qhw->khw", class_probs.float(), mask_logits.float().sigmoid())
+    return weighted_sum(class_probs, mask_logits)
 
 
 def semantic_scores(views: Sequence[MaskView], output_hw: tuple[int, int], resize_masks_first: bool = True) -> Tensor:
@@ -96,43 +86,30 @@ def semantic_scores(views: Sequence[MaskView], output_hw: tuple[int, int], resiz
     Returns:
         (K, H, W) float32, at least 0.
     """
-    first, *others = views
-    total = _score_maps(first, output_hw, resize_masks_first) / len(views)
-    for view in others:
-        total += _score_maps(view, output_hw, resize_masks_first) / len(views)
-    return total
+    return score_maps([view.weighted(view.class_probs) for view in views], output_hw, resize_masks_first)
 
 
-def _score_maps(view: MaskView, output_hw: tuple[int, int], resize_masks_first: bool) -> Tensor:
-    if resize_masks_first:
-        masks = masks_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw)
-        return view.unflip(semantic_inference(view.class_probs, masks))
-    maps = semantic_inference(view.class_probs, resize_maps(view.mask_logits, view.padded_hw))
-    return view.unflip(crop_and_resize(maps, view.image_hw, output_hw))
-
-
-@torch.no_grad()
 def semantic_labels(
     views: Sequence[MaskView],
     output_hw: tuple[int, int],
     resize_masks_first: bool = True,
     tile_size: int = TILE_SIZE,
-) -> tuple[Tensor, Tensor]:
+) -> Labels:
     """The best category of each pixel by `semantic_scores`, without a map per category or mask.
 
-    Works in bands of rows: memory besides arguments and result does not grow with the image, the number of categories
-    or the number of masks, unless a single row needs more than `tile_size` elements.
+    Memory besides arguments and result does not grow with the image, the number of categories or the number of masks;
+    see the op `semantic_labels`.
 
     Args:
         views, output_hw, resize_masks_first: see `semantic_scores`.
-        tile_size: elements of each of a few temporary tensors.
+        tile_size: elements of each of a few temporary tensors, where the kernels are not used.
 
     Returns:
         labels: (H, W) int64 in [0, K); the lowest category if all scores are equal, such as without proposals.
         scores: (H, W) float32, the score of that category; 0 without proposals.
     """
-    weights = [view.class_probs for view in views]
-    [best] = _best_columns(views, [weights], (torch.int64,), output_hw, resize_masks_first, tile_size)
+    weighted = [view.weighted(view.class_probs) for view in views]
+    (best,) = op.semantic_labels(weighted, output_hw, resize_masks_first, tile_size)
     return best
 
 
@@ -160,40 +137,11 @@ def semantic_labels_and_background(
     candidates = torch.cat(background).argmax(dim=1).unique()  # (J,), none without proposals
     if len(candidates) == 0:
         candidates = candidates.new_zeros(1)
-    weights = [[view.class_probs for view in views], [probs[:, candidates] for probs in background]]
-    dtypes = (torch.int64, torch.int32)
-    best, (labels, scores) = _best_columns(views, weights, dtypes, output_hw, resize_masks_first, tile_size)
-    return best, (candidates.int()[labels], scores)
-
-
-def _best_columns(
-    views: Sequence[MaskView],
-    groups: Sequence[Sequence[Tensor]],
-    dtypes: Sequence[torch.dtype],
-    output_hw: tuple[int, int],
-    resize_masks_first: bool,
-    tile_size: int,
-) -> list[Labels]:
-    """The best column of each group at each pixel, with its score.
-
-    Args:
-        groups: weights of the masks, for each group and view (Q, columns).
-        dtypes: of the columns, for each group.
-        views, output_hw, resize_masks_first, tile_size: see `semantic_labels`.
-    """
-    step = max(1, tile_size // sum(_elements_per_row(view, output_hw) for view in views))
-    best_of_band = _best_of_masks if resize_masks_first else _best_of_maps
-    device = views[0].mask_logits.device
-    found = [
-        (torch.empty(output_hw, dtype=dtype, device=device), torch.empty(output_hw, device=device)) for dtype in dtypes
+    weighted = [
+        view.weighted(view.class_probs, probs[:, candidates]) for view, probs in zip(views, background, strict=True)
     ]
-    with without_autocast(device):
-        for first in range(0, output_hw[0], step):
-            rows = (first, min(first + step, output_hw[0]))
-            best = best_of_band(views, groups, output_hw, rows, tile_size)
-            for (labels, scores), of_band in zip(found, best, strict=True):
-                scores[rows[0] : rows[1]], labels[rows[0] : rows[1]] = of_band
-    return found
+    best, (labels, scores) = op.semantic_labels(weighted, output_hw, resize_masks_first, tile_size)
+    return best, (candidates.int()[labels], scores)
 
 
 def check_same_queries(class_probs: Tensor, mask_logits: Tensor) -> None:
@@ -203,77 +151,3 @@ def check_same_queries(class_probs: Tensor, mask_logits: Tensor) -> None:
             "Expected class_probs (Q, K) and mask_logits (Q, H, W) of the same Q proposals, got "
             f"{tuple(class_probs.shape)} and {tuple(mask_logits.shape)}."
         )
-
-
-def _elements_per_row(view: MaskView, output_hw: tuple[int, int]) -> int:
-    """Elements of all masks for one row of the result, before or after the last resize; at least 1."""
-    rows_in_row = math.ceil(view.image_hw[0] / output_hw[0])
-    return max(1, len(view.mask_logits) * rows_in_row * max(view.image_hw[1], output_hw[1]))
-
-
-def _best_of_masks(
-    views: Sequence[MaskView],
-    groups: Sequence[Sequence[Tensor]],
-    output_hw: tuple[int, int],
-    rows: tuple[int, int],
-    tile_size: int,
-) -> list[Labels]:
-    """Best score and its column for each group, (rows, W), from masks at output size."""
-    probs = [
-        view.unflip(rows_to_output(view.mask_logits, view.padded_hw, view.image_hw, output_hw, rows)).sigmoid()
-        for view in views
-    ]
-    pixels = torch.cat(probs).flatten(1).T  # (H * W, Q), Q of all views
-    hw = probs[0].shape[-2:]
-    found = [_best_of_pixels(pixels, torch.cat(list(group)).float() / len(views), tile_size) for group in groups]
-    return [(values.view(hw), labels.view(hw)) for values, labels in found]
-
-
-def _best_of_pixels(pixels: Tensor, weights: Tensor, tile_size: int) -> Labels:
-    """Best score and its column, (P,), of pixels (P, Q) and weights (Q, K): weighted sums, a few pixels at a time."""
-    step = max(1, tile_size // weights.shape[1])
-    # Categories are the last dimension, along which the maximum is twice as fast. One tile is reused for all pixels,
-    # since repeated allocation between small results fragments CPU memory.
-    tile = weights.new_empty(min(step, len(pixels)), weights.shape[1])
-    values, labels = weights.new_empty(len(pixels)), torch.empty(len(pixels), dtype=torch.int64, device=weights.device)
-    for first in range(0, len(pixels), step):
-        some = slice(first, min(first + step, len(pixels)))
-        scores = torch.mm(pixels[some], weights, out=tile[: some.stop - some.start])
-        torch.max(scores, dim=1, out=(values[some], labels[some]))
-    return values, labels
-
-
-def _best_of_maps(
-    views: Sequence[MaskView],
-    groups: Sequence[Sequence[Tensor]],
-    output_hw: tuple[int, int],
-    rows: tuple[int, int],
-    tile_size: int,
-) -> list[Labels]:
-    """Best score and its column for each group, (rows, W), from class maps resized after the sum, a few at a time."""
-    bands = [source_rows(view.image_hw[0], output_hw[0], rows) for view in views]
-    probs = [
-        rows_of_image(view.mask_logits, view.padded_hw, view.image_hw, band).sigmoid()
-        for view, band in zip(views, bands, strict=True)
-    ]
-
-    def scores_of(weights: Sequence[Tensor]) -> Tensor:
-        """(columns, rows, W) of weights (Q, columns) of each view."""
-        maps_of_views = []
-        for view, band, masks, of_view in zip(views, bands, probs, weights, strict=True):
-            maps = torch.einsum("qk,qhw->khw", of_view.float() / len(views), masks)
-            maps_of_views.append(view.unflip(resize_band(maps, band[0], view.image_hw[0], output_hw, rows)))
-        return sum(maps_of_views[1:], start=maps_of_views[0])
-
-    pixels = max((rows[1] - rows[0]) * output_hw[1], *(masks.shape[-2] * masks.shape[-1] for masks in probs))
-    step = max(1, tile_size // pixels)
-
-    def best_of(group: Sequence[Tensor]) -> Labels:
-        values, labels = scores_of([weights[:, :step] for weights in group]).max(dim=0)
-        for first in range(step, group[0].shape[1], step):
-            new_values, new_labels = scores_of([weights[:, first : first + step] for weights in group]).max(dim=0)
-            labels = torch.where(new_values > values, new_labels + first, labels)  # of equal scores, the lower one
-            values = torch.maximum(values, new_values)
-        return values, labels
-
-    return [best_of(group) for group in groups]

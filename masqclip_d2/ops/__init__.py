@@ -1,4 +1,4 @@
-"""Ops of the networks, one package each: a public function, a reference in plain PyTorch, and faster implementations.
+"""Ops of the networks and of fusion, one package each: public function, reference in plain PyTorch, faster ones.
 
 `masqclip_d2.ops.selection` describes how the implementation is chosen.
 """

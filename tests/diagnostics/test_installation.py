@@ -56,7 +56,7 @@ def test_quick_skips_the_run_and_a_failed_check_sets_the_exit_code(capsys, monke
 
 
 def test_implementation_of_each_op_and_the_reason(monkeypatch):
-    ops = "mask_refinement, masked_attention, ms_deform_attn, relative_scores"
+    ops = "mask_refinement, masked_attention, ms_deform_attn, panoptic_winners, relative_scores, semantic_labels"
     text = results()["ops"].message
     assert text == f"cpu: torch ({ops}), since auto selects kernels on CUDA devices only"
     monkeypatch.setenv("MASQCLIP_OPS", "reference")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from masqclip_d2.fusion import background, instance, label_regions, panoptic
+from masqclip_d2.fusion import background, instance, panoptic
+from masqclip_d2.ops.panoptic_winners import fast as panoptic_winners
 
 _IN_BOTH_FORMS = ("test_instance", "test_panoptic", "test_background")
 
@@ -15,5 +16,5 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def _form(request, monkeypatch):
-    for module in (background, instance, label_regions, panoptic):
+    for module in (background, instance, panoptic, panoptic_winners):
         monkeypatch.setattr(module, "is_asynchronous", lambda device: request.param == "gpu")

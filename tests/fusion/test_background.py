@@ -16,7 +16,7 @@ from masqclip_d2.fusion import (
     semantic_without_background,
 )
 from masqclip_d2.fusion.background import is_unknown
-from masqclip_d2.fusion.resize import masks_to_output
+from masqclip_d2.ops.resize import masks_to_output
 
 SIZES = ((52, 68), (47, 61))  # padded, image
 OUTPUT_HW = (40, 50)

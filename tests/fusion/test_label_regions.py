@@ -27,8 +27,3 @@ def test_nothing_counts():
     labels = torch.zeros(3, 4, dtype=torch.int32)
     found = label_regions.label_regions(labels, labels > 0, labels, 2)
     assert not found.areas.any() and not found.boxes_xyxy.any() and not found.mean_scores.any()
-
-
-def test_areas_of_a_map():
-    labels = torch.tensor([[0, 2], [2, 2]], dtype=torch.int32)
-    assert label_regions.label_areas(labels, 4).tolist() == [1, 0, 3, 0]

@@ -8,9 +8,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from masqclip_d2.fusion import ClassScores
-from masqclip_d2.fusion.output_masks import TILE_SIZE
 from masqclip_d2.meta_arch.predictions import fuse
 from masqclip_d2.meta_arch.tasks import TASK_NAMES, Tasks
+from masqclip_d2.ops.output_masks import TILE_SIZE
 from masqclip_d2.structures import MaskProposals
 
 

@@ -23,7 +23,11 @@ from triton.compiler import ASTSource
 from masqclip_d2.ops.mask_refinement import kernels as mask_refinement
 from masqclip_d2.ops.masked_attention import kernels as masked_attention
 from masqclip_d2.ops.ms_deform_attn import kernels as ms_deform_attn
+from masqclip_d2.ops.panoptic_winners import kernels as panoptic_winners
+from masqclip_d2.ops.panoptic_winners import operator as panoptic_winners_operator
 from masqclip_d2.ops.relative_scores import kernels as relative_scores
+from masqclip_d2.ops.semantic_labels import kernels as semantic_labels
+from masqclip_d2.ops.semantic_labels import operator as semantic_labels_operator
 
 ARCHITECTURES = {80: 163 * 1024, 90: 227 * 1024}  # compute capability * 10 -> bytes of shared memory for a program
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
@@ -38,6 +42,7 @@ class Row(NamedTuple):
         arguments: type ("*bf16", "fp32") or value of a constexpr by name; those left out are "i32".
         tensor_cores: matrix products are done by tensor cores (half precision).
         num_warps: of a program; num_stages: steps of a loop that are loaded ahead.
+        max_registers: of a thread; None: ptxas chooses, and may spill a few for more programs at once.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Row(NamedTuple):
     tensor_cores: bool
     num_warps: int = 4
     num_stages: int = 3
+    max_registers: int | None = None
 
 
 def _attention(kernel, dtype: str, head_width: int, block_q: int, bias: bool) -> Row:
@@ -70,6 +76,29 @@ def _refinement(kernel, dtype: str, tile: tuple[int, int], num_stages: int) -> R
     constants = {"PATCH": 14, "PIXELS": 196, "BLOCK_I": tile[0], "BLOCK_J": tile[1], "BLOCK_K": 32, "BLOCK_C": 256}
     name = f"mask_refinement{kernel.fn.__name__} {dtype}"
     return Row(name, kernel, {**tensors, **constants}, dtype != "fp32", 8, num_stages)
+
+
+_TAPS = {"row_index": "*i32", "row_weight": "*fp32", "column_index": "*i32", "column_weight": "*fp32"}
+
+
+def _semantic(dtype: str, num_masks: int) -> Row:
+    """Any number of columns: 150, 847 and 10,000 run the same code."""
+    block, rest = semantic_labels_operator._blocks(num_masks)
+    tile = semantic_labels_operator._tile(block + rest)
+    tensors = {"masks": f"*{dtype}", "weights_high": "*fp16", "weights_low": "*fp16", "labels": "*i32", **_TAPS}
+    constants = {"SCALE": 2.0**15, "BLOCK_Q": block, "REST_Q": rest, "BLOCK_K": tile.columns, "BLOCK_W": tile.pixels}
+    arguments = {**tensors, "scores": "*fp32", "unscale": "fp32", **constants}
+    name = f"semantic_labels {dtype} {num_masks} masks"
+    return Row(name, semantic_labels._semantic_labels_kernel, arguments, True, tile.num_warps, tile.num_stages)
+
+
+def _panoptic(dtype: str, num_masks: int) -> Row:
+    block_q, block_w, num_warps = panoptic_winners_operator._tile(num_masks)
+    tensors = {"masks": f"*{dtype}", "probs": "*fp32", "winners": "*i32", "areas": "*i32", **_TAPS}
+    arguments = {**tensors, "ROWS": 16, "BLOCK_Q": block_q, "BLOCK_W": block_w}
+    name = f"panoptic_winners {dtype} {num_masks} masks"
+    limit = panoptic_winners_operator._MAX_REGISTERS
+    return Row(name, panoptic_winners._panoptic_winners_kernel, arguments, False, num_warps, max_registers=limit)
 
 
 _FORWARD, _OF_QUERY, _OF_KEY = (
@@ -105,6 +134,8 @@ ROWS = [
         {**dict.fromkeys(("masks", "root", "linear", "constant"), "*fp32"), "scores": "*bf16", "eps": "fp32",
          "scale": "fp32", "CLASS_TOKEN": True, "PATCH": 14, "PIXELS": 196, "ROWS": 208, "N": 16,
          "BLOCK_N": 16, "BLOCK_M": 64, "BLOCK_K": 16, "BLOCK_C": 256}, False, 8),
+    *(_semantic(dtype, number) for dtype in ("fp32", "bf16") for number in (1, 50, 75, 100, 150, 200, 300, 380, 512)),
+    *(_panoptic(dtype, number) for dtype in ("fp32", "bf16") for number in (1, 30, 50, 100, 200, 300)),
     Row("combine", masked_attention._combine_kernel,
         {"part_output": "*fp32", "part_lse": "*fp32", "output": "*bf16", "lse": "*fp32",
          "SPLITS": 16, "BLOCK_S": 16, "D": 64, "BLOCK_D": 64, "BLOCK_R": 16}, False),
@@ -127,7 +158,7 @@ def compile_row(row: Row, architecture: int) -> dict[str, Any]:
     compiled = triton.compile(
         source,
         target=GPUTarget("cuda", architecture, 32),
-        options={"num_warps": row.num_warps, "num_stages": row.num_stages},
+        options={"num_warps": row.num_warps, "num_stages": row.num_stages, "maxnreg": row.max_registers},
     )
     return {"name": row.name, "architecture": architecture, **_resources(compiled)}
 

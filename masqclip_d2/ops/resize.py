@@ -152,7 +152,7 @@ def _resize_axis(maps: Tensor, dim: int, first: int, size: int, target_size: int
     """Positions `target` of maps resized along one axis from `size` to `target_size`; `maps` starts at `first`."""
     if size == target_size:
         return maps.narrow(dim, target[0] - first, target[1] - target[0])
-    above, below, weight = _neighbors(size, target_size, target, maps.device)
+    above, below, weight = neighbors(size, target_size, target, maps.device)
     if dim == 1:
         weight = weight[:, None]
     return torch.lerp(maps.index_select(dim, above - first), maps.index_select(dim, below - first), weight)
@@ -171,7 +171,7 @@ def source_rows(height: int, target_height: int, rows: tuple[int, int]) -> tuple
     """(first, last + 1) of the rows of an image of `height` from which `rows` of the target are interpolated."""
     if height == target_height:
         return rows
-    above, below, _ = _neighbors(height, target_height, rows, torch.device("cpu"))
+    above, below, _ = neighbors(height, target_height, rows, torch.device("cpu"))
     return int(above[0]), int(below[-1]) + 1
 
 
@@ -191,13 +191,16 @@ def resize_band(band: Tensor, first_row: int, height: int, hw: tuple[int, int], 
     return _resize_axis(resize_maps(band, (band.shape[1], hw[1])), 1, first_row, height, hw[0], rows)
 
 
-def _neighbors(
+def neighbors(
     height: int, target_height: int, rows: tuple[int, int], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For each target row: the source rows above and below its center, and the weight of the one below."""
+    """For each target row: the source rows above and below its center, and the weight of the one below.
+
+    Computed on `device`: copies from the CPU would wait for all earlier work of a GPU.
+    """
     scale = torch.tensor(height, dtype=torch.float32) / target_height  # in float32, to round as `interpolate` does
-    centers = torch.arange(*rows, dtype=torch.float32) + 0.5
+    centers = torch.arange(*rows, dtype=torch.float32, device=device) + 0.5
     position = (centers * scale - 0.5).clamp(min=0)
     above = position.long().clamp(max=height - 1)
     below = (above + 1).clamp(max=height - 1)
-    return above.to(device), below.to(device), (position - above).to(device)
+    return above, below, position - above
