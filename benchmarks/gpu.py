@@ -20,6 +20,7 @@ import argparse
 import importlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ def main() -> None:
     if args.worker:
         work(args)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `timeout` ends the other process too
     for name in ("results.json", "results.md"):
         (args.output / name).unlink(missing_ok=True)
     finished = supervise(args)
@@ -72,7 +74,10 @@ def supervise(args: argparse.Namespace) -> bool:
     end = time.time() + args.seconds + GRACE
     while True:
         process = subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--worker"], env=environment)
-        stopped = _wait(process, args, end)
+        try:
+            stopped = _wait(process, args, end)
+        finally:
+            process.kill()
         if process.returncode == 0:
             return True
         report = Report(args.output, args.seconds)

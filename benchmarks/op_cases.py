@@ -19,7 +19,7 @@ from torch import Tensor
 from masqclip_d2.ops.mask_refinement import mask_refinement
 from masqclip_d2.ops.masked_attention import masked_attention, pack_attend_mask, predicted_attend_mask
 from masqclip_d2.ops.ms_deform_attn import ms_deform_attn
-from masqclip_d2.ops.relative_scores import relative_scores
+from masqclip_d2.ops.relative_scores import relative_scores, variance_root
 
 Tensors = dict[str, Any]
 
@@ -121,12 +121,13 @@ def op_cases(sizes: Sizes) -> list[OpCase]:
     )  # fmt: skip
     biased = OpCase(
         "masked_attention", "mask class tokens, bias", sizes.rma_layers, partial(_token_inputs, sizes, True),
-        ("query", "key", "value"), _tokens, 4.0 * queries * keys * width, prepare=_packed, is_attention=True,
+        ("query", "key", "value", "bias"), _tokens, 4.0 * queries * keys * width, prepare=_packed, is_attention=True,
     )  # fmt: skip
     # The scores by the quadratic form of the pixels: p^2 columns for the variance, N for the scores, one constant.
     scores = OpCase(
         "relative_scores", "relative_scores", sizes.rma_layers, partial(_score_inputs, sizes), ("relative_key",),
         _scores, 2.0 * queries * patches * area * (area + sizes.heads + 1), torch.float32,
+        prepare=_with_root,
     )  # fmt: skip
     refinement = OpCase(
         "mask_refinement", "mask_refinement", sizes.rma_layers, partial(_refinement_inputs, sizes),
@@ -166,8 +167,8 @@ def _packed(inputs: Tensors, implementation: str) -> Tensors:
 
 
 def _tokens(inputs: Tensors, implementation: str) -> Tensor:
-    names = ("query", "key", "value", "mask")
-    return masked_attention(*(inputs[name] for name in names), inputs.get("bias"), implementation)
+    query, key, value, mask = (inputs[name] for name in ("query", "key", "value", "mask"))
+    return masked_attention(query, key, value, mask, inputs.get("bias"), implementation)
 
 
 def _decoder_inputs(sizes: Sizes, keys: int, batch: int, device: torch.device) -> Tensors:
@@ -185,8 +186,8 @@ def _decoder_inputs(sizes: Sizes, keys: int, batch: int, device: torch.device) -
 
 def _decoder(inputs: Tensors, implementation: str) -> Tensor:
     mask = predicted_attend_mask(inputs["embedding"], inputs["features"], implementation)
-    names = ("query", "key", "value")
-    return masked_attention(*(inputs[name] for name in names), mask, None, implementation, "everywhere")
+    query, key, value = (inputs[name] for name in ("query", "key", "value"))
+    return masked_attention(query, key, value, mask, None, implementation, "everywhere")
 
 
 def _score_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
@@ -202,8 +203,17 @@ def _score_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
 
 
 def _scores(inputs: Tensors, implementation: str) -> Tensor:
-    masks, *parameters, key = inputs.values()
-    return relative_scores(masks, *parameters, 1e-5, key, implementation)
+    masks, weight, bias, norm_weight, norm_bias, key, *root = inputs.values()
+    arguments = (masks, weight, bias, norm_weight, norm_bias, 1e-5, key, implementation)
+    scale = key.shape[-1] ** -0.5 / 2
+    return relative_scores(*arguments, scale=scale, class_token=True, dtype=key.dtype, root=root[0] if root else None)
+
+
+def _with_root(inputs: Tensors, implementation: str) -> Tensors:
+    """With what the model keeps between images in inference."""
+    if torch.is_grad_enabled() or implementation != "triton":
+        return inputs
+    return {**inputs, "root": variance_root(inputs["patch_weight"], inputs["patch_bias"])}
 
 
 def _refinement_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
@@ -218,7 +228,8 @@ def _refinement_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensor
 
 
 def _refinement(inputs: Tensors, implementation: str) -> Tensor:
-    return mask_refinement(*inputs.values(), implementation)
+    masks, query, key, weight, bias = inputs.values()
+    return mask_refinement(masks, query, key, weight, bias, implementation)
 
 
 def _deformable_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
@@ -243,4 +254,5 @@ def _centers(height: int, width: int) -> Tensor:
 
 
 def _deformable(inputs: Tensors, implementation: str) -> Tensor:
-    return ms_deform_attn(*inputs.values(), implementation)
+    value, levels, locations, weights = inputs.values()
+    return ms_deform_attn(value, levels, locations, weights, implementation)

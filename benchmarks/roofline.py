@@ -193,7 +193,7 @@ def _parts() -> list[tuple[str, nn.Module, tuple]]:
 
     clip = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", "ViT-L/14@336px"]
     with META:
-        models = [
+        models: list[Any] = [
             build_model(load_config(name, ["MODEL.DEVICE", "meta", *clip])).eval()
             for name in ("masqclip_r50", "maskclip_r50")
         ]

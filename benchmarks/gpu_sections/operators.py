@@ -79,7 +79,8 @@ def _forward(settings: Settings, case: OpCase, inputs: Tensors, variant: str) ->
         prepared = case.prepare(inputs, IMPLEMENTATIONS[variant])
         return lambda: case.compute(prepared, IMPLEMENTATIONS[variant]), ""
     if variant == "torch.compile":
-        return partial(settings.compiled(partial(case.compute, implementation="torch")), inputs), ""
+        compiled = settings.compiled(lambda tensors: case.compute(tensors, "torch"))
+        return lambda: compiled(inputs), ""
     query, key, value, mask = (*(inputs[name] for name in ("query", "key", "value")), _mask_of(inputs))
     bias = inputs.get("bias")
     if variant == "SDPA":
@@ -91,20 +92,22 @@ def _forward(settings: Settings, case: OpCase, inputs: Tensors, variant: str) ->
 
 def _mask_of(inputs: Tensors) -> torch.Tensor:
     """(B, Q, L) bool, with at least one key for each query."""
-    if "mask" in inputs:
-        mask = inputs["mask"].clone()
-    else:
+    mask: Any = inputs.get("mask")
+    if mask is None:
         mask = predicted_attend_mask(inputs["embedding"], inputs["features"], "torch")
+    mask = mask.clone()
     mask[..., 0] = True
     return mask
 
 
 def _sdpa_backend(query, key, value, mask) -> str:
     """Name of the backend that SDPA selects."""
-    number = torch._fused_sdp_choice(query, key, value, attn_mask=mask)
-    names = {backend.value if hasattr(backend, "value") else int(backend): backend.name
-             for backend in SDPBackend.__members__.values()}  # fmt: skip
-    return names.get(number, str(number))
+    choose: Any = getattr(torch, "_fused_sdp_choice", None)  # the same choice; there is no public function for it
+    if choose is None:
+        return "unknown"
+    backends: Any = SDPBackend.__members__
+    names = {getattr(backend, "value", backend): name for name, backend in backends.items()}
+    return names.get(choose(query, key, value, attn_mask=mask), "unknown")
 
 
 def _flex_attention(settings: Settings, query, key, value, mask, bias) -> Callable[[], Any]:

@@ -80,7 +80,7 @@ class _Step:
             torch.save({"model": build_model(self._models.config("teacher")).state_dict()}, path)
             options["MODEL.MASQCLIP.DISTILLATION.TEACHER"] = path
         cfg = self._models.config(name, **options)
-        model: nn.Module = build_model(cfg).train()
+        model: Any = build_model(cfg).train()
         if hasattr(model, "set_vocabulary"):
             model.set_vocabulary(vocabulary(_CATEGORIES))
         self._optimizer = build_optimizer(cfg, model)
@@ -94,7 +94,7 @@ class _Step:
     def _run(self, low: bool) -> None:
         device = self._models.settings.device.type
         with torch.autocast(device, torch.bfloat16, enabled=low):
-            loss = sum(self._model(self._records).values())
+            loss = torch.stack(list(self._model(self._records).values())).sum()
         loss.backward()
         self._losses.append(loss.detach())
         self._optimizer.step()

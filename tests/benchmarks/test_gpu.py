@@ -1,9 +1,11 @@
 """benchmarks/gpu.py without a GPU: all sections to the end, and rows that fail, crash or hang."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,20 @@ def test_a_failed_row_sets_the_exit_code(monkeypatch, tmp_path):
     with pytest.raises(SystemExit) as stopped:
         gpu.main()
     assert stopped.value.code == 1
+
+
+def test_the_measuring_process_ends_with_the_supervisor(tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    code = f"import sys; from benchmarks import gpu; gpu.__file__ = {str(worker)!r}; gpu.main()"
+    process = subprocess.Popen([sys.executable, "-c", code, "--output", tmp_path], cwd=SCRIPT.parents[1])
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=10) == 143
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+            time.sleep(0.05)
