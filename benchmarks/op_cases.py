@@ -2,11 +2,13 @@
 
 Add an op by an entry in `op_cases`.
 
-Shape shorthand: B images, Q masks, P patches, p patch side, D width, N heads, d = D / N, L keys, R encoder resolution.
+Shape shorthand: B images, Q masks, P patches, p patch side, D width, N heads, d = D / N, L keys, R encoder resolution,
+K categories, h x w the resolution of the mask decoder's masks, H x W pixels of the output.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +21,10 @@ from torch import Tensor
 from masqclip_d2.ops.mask_refinement import mask_refinement
 from masqclip_d2.ops.masked_attention import masked_attention, pack_attend_mask, predicted_attend_mask
 from masqclip_d2.ops.ms_deform_attn import ms_deform_attn
+from masqclip_d2.ops.output_masks import OutputMasks
+from masqclip_d2.ops.panoptic_winners import panoptic_winners
 from masqclip_d2.ops.relative_scores import relative_scores, variance_root
+from masqclip_d2.ops.semantic_labels import WeightedMasks, semantic_labels
 
 Tensors = dict[str, Any]
 
@@ -41,16 +46,31 @@ class Sizes:
     decoder_rounds: int = 3  # over all levels
     deformable_layers: int = 6
     points: int = 4
+    categories: tuple[int, ...] = (150, 847)  # K of ADE20K
 
     @property
     def patches(self) -> int:
         return (self.resolution // self.patch) ** 2
 
+    @property
+    def low_hw(self) -> tuple[int, int]:
+        """(h, w), twice the largest level."""
+        height, width = self.levels[-1]
+        return 2 * height, 2 * width
+
+    @property
+    def frame(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """(height, width) of the padded input, an image in it, and an output as large as the input: two resizes."""
+        height, width = self.low_hw
+        padded_hw = (4 * height, 4 * width)
+        image_hw = (4 * height - height // 4, 4 * width - width // 4)
+        return padded_hw, image_hw, padded_hw
+
 
 REAL = Sizes()
 TINY = Sizes(
     resolution=16, patch=8, width=32, heads=2, masks=3, rma_layers=1, layers=2, levels=((1, 2), (2, 3)),
-    decoder_width=32, decoder_heads=2, decoder_rounds=1, deformable_layers=1, points=2,
+    decoder_width=32, decoder_heads=2, decoder_rounds=1, deformable_layers=1, points=2, categories=(5,),
 )  # fmt: skip
 
 
@@ -68,6 +88,8 @@ class OpCase:
         flops: of the matrix products for one image; a multiplication and its addition are two.
         product_dtype: of the matrix products if the op computes them in one dtype only; None: that of the inputs.
         fixed: names of float inputs without a gradient.
+        has_gradients: any input has one.
+        other_bytes: for one image, of results that are written beside the output.
         prepare: inputs, implementation -> what is computed once for several calls, instead of some of the inputs.
         is_attention: SDPA and FlexAttention compute it too, from query, key, value, mask and bias.
     """
@@ -81,6 +103,8 @@ class OpCase:
     flops: float
     product_dtype: torch.dtype | None = None
     fixed: tuple[str, ...] = ()
+    has_gradients: bool = True
+    other_bytes: float = 0.0
     prepare: Callable[[Tensors, str], Tensors] = lambda tensors, implementation: tensors
     is_attention: bool = False
 
@@ -92,7 +116,8 @@ class OpCase:
     def least_bytes(self, inputs: Mapping[str, Any], output: Tensor) -> float:
         """Each input read once and the output written once; a mask is one bit per element."""
         tensors = [x for x in inputs.values() if isinstance(x, Tensor)] + [output]
-        return sum(x.numel() * (1 / 8 if x.dtype == torch.bool else x.element_size()) for x in tensors)
+        read = sum(x.numel() * (1 / 8 if x.dtype == torch.bool else x.element_size()) for x in tensors)
+        return read + self.other_bytes * len(output)
 
     def products_in(self, dtype: torch.dtype) -> torch.dtype:
         """Dtype of the matrix products of inputs in `dtype`."""
@@ -133,7 +158,21 @@ def op_cases(sizes: Sizes) -> list[OpCase]:
         "mask_refinement", "mask_refinement", sizes.rma_layers, partial(_refinement_inputs, sizes),
         ("query", "key", "weight"), _refinement, 2.0 * queries * patches * width * area,
     )  # fmt: skip
-    return [deformable, *decoder, tokens, biased, scores, refinement]
+    pixels = math.prod(sizes.frame[-1])
+    # Three products in float16 are as exact as one in float32.
+    semantic = [
+        OpCase(
+            "semantic_labels", f"semantic labels, {number} categories", 1, partial(_semantic_inputs, sizes, number),
+            ("masks",), partial(_semantic, sizes), 3 * 2.0 * queries * number * pixels, torch.float16,
+            has_gradients=False, other_bytes=8.0 * pixels,
+        )
+        for number in sizes.categories
+    ]  # fmt: skip
+    panoptic = OpCase(
+        "panoptic_winners", "panoptic winners", 1, partial(_panoptic_inputs, sizes), ("masks",),
+        partial(_panoptic, sizes), 0.0, has_gradients=False, other_bytes=4.0 * pixels,
+    )  # fmt: skip
+    return [deformable, *decoder, tokens, biased, scores, refinement, *semantic, panoptic]
 
 
 def _randn(device: torch.device, *shape: int, seed: int = 0) -> Tensor:
@@ -256,3 +295,34 @@ def _centers(height: int, width: int) -> Tensor:
 def _deformable(inputs: Tensors, implementation: str) -> Tensor:
     value, levels, locations, weights = inputs.values()
     return ms_deform_attn(value, levels, locations, weights, implementation)
+
+
+def _semantic_inputs(sizes: Sizes, categories: int, batch: int, device: torch.device) -> Tensors:
+    return {
+        "masks": _masks(device, batch, sizes.masks, *sizes.low_hw),
+        "probs": (3 * _randn(device, batch, sizes.masks, categories)).softmax(-1),
+    }
+
+
+def _semantic(sizes: Sizes, inputs: Tensors, implementation: str) -> Tensor:
+    """Scores (B, H, W) of the best categories; the labels of equal scores may differ."""
+    padded_hw, image_hw, output_hw = sizes.frame
+    scores = []
+    for masks, probs in zip(inputs["masks"], inputs["probs"], strict=True):
+        view = WeightedMasks(masks, (probs,), padded_hw, image_hw)
+        scores.append(semantic_labels([view], output_hw, implementation=implementation)[0][1])
+    return torch.stack(scores)
+
+
+def _panoptic_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
+    probs = _randn(device, batch, sizes.masks).sigmoid()
+    return {"masks": _masks(device, batch, sizes.masks, *sizes.low_hw), "probs": probs}
+
+
+def _panoptic(sizes: Sizes, inputs: Tensors, implementation: str) -> Tensor:
+    """Areas (B, 3, Q) won, won and covered, and covered, in pixels."""
+    areas = []
+    for masks, probs in zip(inputs["masks"], inputs["probs"], strict=True):
+        _, *of_image = panoptic_winners(probs, OutputMasks(masks, *sizes.frame), implementation)
+        areas.append(torch.stack(of_image).float())
+    return torch.stack(areas)

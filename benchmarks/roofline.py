@@ -86,7 +86,8 @@ def floor_with_gradients(case: OpCase, batch: int, dtype: torch.dtype, rates: Ra
 
 def is_differentiable(case: OpCase, name: str, tensor: Any) -> bool:
     """Whether an input of a case gets a gradient."""
-    return isinstance(tensor, Tensor) and tensor.is_floating_point() and name not in case.fixed
+    is_float = isinstance(tensor, Tensor) and tensor.is_floating_point()
+    return case.has_gradients and is_float and name not in case.fixed
 
 
 def _meta_output(case: OpCase, inputs: dict) -> Tensor:

@@ -80,7 +80,7 @@ def _results(case: OpCase, dtype: torch.dtype, settings: Settings, implementatio
     output = case.compute(case.prepare({**inputs, **leaves}, implementation), implementation)
     generator = torch.Generator(settings.device).manual_seed(1)
     weight = torch.randn(output.shape, generator=generator, device=settings.device).to(output.dtype)
-    gradients = torch.autograd.grad((output * weight).sum(), list(leaves.values()))
+    gradients = torch.autograd.grad((output * weight).sum(), list(leaves.values())) if leaves else ()
     named = {f"gradient of {name}": x for name, x in zip(leaves, gradients, strict=True)}
     return {name: tensor.detach().float() for name, tensor in {"output": output, **named}.items()}
 

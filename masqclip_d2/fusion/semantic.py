@@ -14,6 +14,7 @@ from torch import Tensor
 from ..ops import semantic_labels as op
 from ..ops.output_masks import TILE_SIZE
 from ..ops.semantic_labels import WeightedMasks, score_maps, weighted_sum
+from ..transfers import is_asynchronous
 
 Labels = tuple[Tensor, Tensor]
 """A column of weights and its score at each pixel; in the order that the function documents."""
@@ -134,7 +135,9 @@ def semantic_labels_and_background(
     background = [view.background_probs for view in views if view.background_probs is not None]
     if len(background) != len(views):
         raise ValueError("A view of semantic inference has no background_probs.")
-    candidates = torch.cat(background).argmax(dim=1).unique()  # (J,), none without proposals
+    best_prompts = torch.cat(background).argmax(dim=1)  # none without proposals
+    # A GPU need not count the different ones: of equal columns the first wins.
+    candidates = best_prompts.sort().values if is_asynchronous(best_prompts.device) else best_prompts.unique()  # (J,)
     if len(candidates) == 0:
         candidates = candidates.new_zeros(1)
     weighted = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from masqclip_d2.fusion import background, instance, panoptic
+from masqclip_d2.fusion import background, instance, panoptic, semantic
 from masqclip_d2.ops.panoptic_winners import fast as panoptic_winners
 
 _IN_BOTH_FORMS = ("test_instance", "test_panoptic", "test_background")
@@ -16,5 +16,5 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def _form(request, monkeypatch):
-    for module in (background, instance, panoptic, panoptic_winners):
+    for module in (background, instance, panoptic, semantic, panoptic_winners):
         monkeypatch.setattr(module, "is_asynchronous", lambda device: request.param == "gpu")
