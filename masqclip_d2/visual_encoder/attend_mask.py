@@ -8,8 +8,9 @@ Shape shorthand: B images, Q mask proposals, P = h * w patches (row by row), p p
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ..ops.mask_refinement import patch_maxima
 
 
 def touched_patches(mask_logits: Tensor, patch_size: int, zero_is_inside: bool = True) -> Tensor:
@@ -24,20 +25,22 @@ def touched_patches(mask_logits: Tensor, patch_size: int, zero_is_inside: bool =
     Returns:
         (B, Q, P) bool, True = touched.
     """
-    batch, num_masks = mask_logits.shape[:2]
-    # Max-pooling accepts an empty batch but not empty channels, so masks are the batch dimension.
-    largest = F.max_pool2d(mask_logits.flatten(0, 1)[:, None], patch_size)  # (B * Q, 1, h, w)
-    largest = largest.reshape(batch, num_masks, largest.shape[-2] * largest.shape[-1])  # (B, Q, P)
-    return largest >= 0 if zero_is_inside else largest > 0
+    return _is_touched(patch_maxima(mask_logits, patch_size), zero_is_inside)
 
 
-def attend_mask(mask_logits: Tensor, patch_size: int, zero_is_inside: bool = True) -> Tensor:
+def attend_mask(maxima: Tensor, zero_is_inside: bool = True) -> Tensor:
     """Tokens that each mask class token may attend to: the class token always, and the patches its mask touches.
 
-    Arguments as in `touched_patches`.
+    Args:
+        maxima: (B, Q, P), `patch_maxima` of the masks.
+        zero_is_inside: see `touched_patches`.
 
     Returns:
         (B, Q, 1 + P) bool, True = may attend, the class token at index 0.
     """
-    touched = touched_patches(mask_logits, patch_size, zero_is_inside)
+    touched = _is_touched(maxima, zero_is_inside)
     return torch.cat([touched.new_ones(*touched.shape[:2], 1), touched], dim=-1)
+
+
+def _is_touched(maxima: Tensor, zero_is_inside: bool) -> Tensor:
+    return maxima >= 0 if zero_is_inside else maxima > 0

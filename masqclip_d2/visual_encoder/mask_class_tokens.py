@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..clip.vision_tower import AttentionInputs, VisionBlock, VisionTower
+from ..ops.mask_refinement import patch_maxima
 from ..ops.masked_attention import AttendBits, masked_attention, pack_attend_mask
 from .attend_mask import attend_mask
 
@@ -32,6 +34,13 @@ class MaskEmbeddings:
     refined_mask_logits: tuple[Tensor, ...] = ()
 
 
+class RefinedMasks(NamedTuple):
+    """Masks that an attention has refined."""
+
+    mask_logits: Tensor  # (B, Q, R, R)
+    maxima: Tensor | None = None  # (B, Q, P), their `patch_maxima`; None: the encoder computes them
+
+
 class MaskClassAttention(nn.Module):
     """Attention of mask class tokens in one block, with CLIP's own query projection (MaskCLIP without RMA).
 
@@ -45,7 +54,7 @@ class MaskClassAttention(nn.Module):
         clip_inputs: AttentionInputs,
         may_attend: Tensor | AttendBits,
         mask_logits: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, RefinedMasks | None]:
         """Attend to the CLIP tokens.
 
         Args:
@@ -56,11 +65,11 @@ class MaskClassAttention(nn.Module):
             mask_logits: (B, Q, R, R), the masks before this block.
 
         Returns:
-            Attention output of each head, (B, N, Q, d), and the mask logits for the following blocks (the same tensor
-            if this attention does not refine masks).
+            Attention output of each head, (B, N, Q, d), and the masks for the following blocks; None if this attention
+            does not refine masks.
         """
         query = block.query(normed_mask_class_tokens)
-        return masked_attention(query, clip_inputs.key, clip_inputs.value, may_attend), mask_logits
+        return masked_attention(query, clip_inputs.key, clip_inputs.value, may_attend), None
 
 
 class MaskClassTokenEncoder(nn.Module):
@@ -119,17 +128,17 @@ class MaskClassTokenEncoder(nn.Module):
         num_patches = (self.visual.input_resolution // self.visual.patch_size) ** 2
         _check_tower("embed", clip_tokens, (len(image), 1 + num_patches, self.visual.width))
         mask_class_tokens = self.visual.mask_class_tokens(clip_tokens, mask_logits.shape[1], self.mask_embeddings)
-        may_attend = self._may_attend(mask_logits)
+        may_attend = self._may_attend(RefinedMasks(mask_logits))
         refined: tuple[Tensor, ...] = ()
         for block, mask_attention in zip(self.visual.blocks, self.mask_attentions, strict=True):
             clip_inputs = block.attention_inputs(clip_tokens)
-            attended, new_mask_logits = mask_attention(
+            attended, new_masks = mask_attention(
                 block, block.norm(mask_class_tokens), clip_inputs, may_attend, mask_logits
             )
             mask_class_tokens = block.finish(mask_class_tokens, attended)
             clip_tokens = block.attend(clip_tokens, clip_inputs)
-            if new_mask_logits is not mask_logits:
-                mask_logits, may_attend = new_mask_logits, self._may_attend(new_mask_logits)
+            if new_masks is not None:
+                mask_logits, may_attend = new_masks.mask_logits, self._may_attend(new_masks)
                 refined = (*refined, mask_logits) if torch.is_grad_enabled() else (mask_logits,)
         mask_embeddings = self.visual.project(mask_class_tokens)
         _check_tower("project", mask_embeddings, (*mask_logits.shape[:2], self.visual.output_dim))
@@ -140,8 +149,11 @@ class MaskClassTokenEncoder(nn.Module):
             refined_mask_logits=refined,
         )
 
-    def _may_attend(self, mask_logits: Tensor) -> Tensor | AttendBits:
-        return pack_attend_mask(attend_mask(mask_logits.detach(), self.visual.patch_size, self.zero_is_inside))
+    def _may_attend(self, masks: RefinedMasks) -> Tensor | AttendBits:
+        maxima = masks.maxima
+        if maxima is None:
+            maxima = patch_maxima(masks.mask_logits.detach(), self.visual.patch_size)
+        return pack_attend_mask(attend_mask(maxima, self.zero_is_inside))
 
 
 def _check_tower(method: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

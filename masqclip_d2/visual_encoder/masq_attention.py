@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..clip.vision_tower import AttentionInputs, RotaryBlock, VisionBlock
 from ..ops.masked_attention import AttendBits, masked_attention
-from .mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder, MaskEmbeddings
+from .mask_class_tokens import MaskClassAttention, MaskClassTokenEncoder, MaskEmbeddings, RefinedMasks
 
 PROJECTIONS = ("query", "key", "value")  # in the order of `VisionBlock.input_projections`
 
@@ -58,7 +58,7 @@ class MasqAttention(nn.Module):
         clip_inputs: AttentionInputs,
         may_attend: Tensor | AttendBits,
         mask_logits: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, RefinedMasks | None]:
         """See `MaskClassAttention.forward`."""
         query_proj, key_proj, value_proj = self._projections()
         num_heads = clip_inputs.key.shape[1]
@@ -74,7 +74,7 @@ class MasqAttention(nn.Module):
             key = heads(key_proj(clip_inputs.normed_tokens))
             key = cast(RotaryBlock, block).rotate(key) if hasattr(block, "rotate") else key
         value = clip_inputs.value if value_proj is None else heads(value_proj(clip_inputs.normed_tokens))
-        return masked_attention(query, key, value, may_attend), mask_logits
+        return masked_attention(query, key, value, may_attend), None
 
     def _projections(self) -> tuple[nn.Linear | None, ...]:
         return self.mask_query_proj, self.mask_key_proj, self.mask_value_proj
@@ -90,12 +90,12 @@ class TunedAndUntunedAttention(MasqAttention):
         clip_inputs: AttentionInputs,
         may_attend: Tensor | AttendBits,
         mask_logits: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, RefinedMasks | None]:
         """See `MaskClassAttention.forward`; all arguments have 2 Q mask class tokens."""
         tokens, attend = normed_mask_class_tokens.chunk(2, dim=1), may_attend.chunk(2, dim=1)
         tuned, _ = super().forward(block, tokens[0], clip_inputs, attend[0], mask_logits)
         untuned, _ = MaskClassAttention()(block, tokens[1], clip_inputs, attend[1], mask_logits)
-        return torch.cat([tuned, untuned], dim=2), mask_logits  # (B, N, 2 Q, d)
+        return torch.cat([tuned, untuned], dim=2), None  # (B, N, 2 Q, d)
 
 
 class TunedAndUntunedEncoder(MaskClassTokenEncoder):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ..clip.vision_tower import AttentionInputs, VisionBlock, VisionTower
-from ..ops.mask_refinement import mask_refinement
+from ..ops.mask_refinement import mask_refinement_with_maxima
 from ..ops.masked_attention import AttendBits, masked_attention
 from ..ops.relative_scores import relative_scores, variance_root
 from ..transfers import is_asynchronous
-from .mask_class_tokens import MaskClassAttention
+from .mask_class_tokens import MaskClassAttention, RefinedMasks
 
 
 def attentions_with_rma(visual: VisionTower, rma_layers: Collection[int], refine: bool = True) -> list[nn.Module]:
@@ -95,7 +95,7 @@ class RelativeMaskAttention(nn.Module):
         clip_inputs: AttentionInputs,
         may_attend: Tensor | AttendBits,
         mask_logits: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, RefinedMasks | None]:
         """See `MaskClassAttention.forward`."""
         query = block.query(normed_mask_class_tokens)  # (B, N, Q, d)
         relative_key = self.key_proj(clip_inputs.normed_tokens[:, 1:])  # (B, P, D)
@@ -116,10 +116,10 @@ class RelativeMaskAttention(nn.Module):
         # Half the key yields half of CLIP's score.
         half_key = torch.cat([clip_inputs.key[:, :, :1], clip_inputs.key[:, :, 1:] / 2], dim=2)
         attended = masked_attention(query, half_key, clip_inputs.value, may_attend, bias)
-        if self.refinement is not None:
-            patch_key = clip_inputs.key[:, :, 1:].transpose(1, 2).flatten(2)  # (B, P, D)
-            mask_logits = self.refinement((query * scale).transpose(1, 2).flatten(2), patch_key, mask_logits)
-        return attended, mask_logits
+        if self.refinement is None:
+            return attended, None
+        patch_key = clip_inputs.key[:, :, 1:].transpose(1, 2).flatten(2)  # (B, P, D)
+        return attended, self.refinement((query * scale).transpose(1, 2).flatten(2), patch_key, mask_logits)
 
 
 class MaskRefinement(nn.Module):
@@ -134,18 +134,16 @@ class MaskRefinement(nn.Module):
         nn.init.kaiming_normal_(self.proj.weight)
         nn.init.zeros_(_bias_of(self.proj))
 
-    def forward(self, query: Tensor, key: Tensor, mask_logits: Tensor) -> Tensor:
-        """Refined mask logits.
+    def forward(self, query: Tensor, key: Tensor, mask_logits: Tensor) -> RefinedMasks:
+        """Refined masks.
 
         Args:
             query: (B, Q, D) of the mask class tokens, divided by sqrt(d).
             key: (B, P, D) of the patches.
             mask_logits: (B, Q, R, R); not changed.
-
-        Returns:
-            (B, Q, R, R) float.
         """
-        return mask_refinement(mask_logits, query, key, self.proj.weight.flatten(1), _bias_of(self.proj))
+        weight = self.proj.weight.flatten(1)
+        return RefinedMasks(*mask_refinement_with_maxima(mask_logits, query, key, weight, _bias_of(self.proj)))
 
 
 def _bias_of(conv: nn.Conv2d) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from masqclip_d2.checkpoint.sources import MASQ_RENAMES, apply_renames
+from masqclip_d2.ops.mask_refinement import patch_maxima
 from masqclip_d2.structures import MaskProposals
 from masqclip_d2.visual_encoder.attend_mask import attend_mask
 from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassTokenEncoder
@@ -38,7 +39,7 @@ def check(arrays, meta) -> Iterator[GoldenRow]:
     yield GoldenRow("dbg/clip_image", max_abs_error(image, arrays["dbg/clip_image"]), IMAGE_TOLERANCE)
     proposals = [MaskProposals(masks, torch.ones(len(masks)), masks.shape[-2:]) for masks in arrays["mask_logits"]]
     mask_logits = torch.stack([one.resized((resolution, resolution)) for one in proposals])
-    allowed = attend_mask(mask_logits, meta["patch_size"], zero_is_inside=False)
+    allowed = attend_mask(patch_maxima(mask_logits, meta["patch_size"]), zero_is_inside=False)
     yield GoldenRow("dbg/touched", max_abs_error(allowed, arrays["dbg/touched"]), 0)
     result = encoder(image, mask_logits)
     logits = class_logits(result.mask_embeddings, arrays["text_embeddings"], meta["logit_scale"])

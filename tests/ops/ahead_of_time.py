@@ -72,7 +72,9 @@ def _deformable(kernel, dtype: str) -> Row:
 
 def _refinement(kernel, dtype: str, tile: tuple[int, int], num_stages: int) -> Row:
     tensors = dict.fromkeys(("query", "key", "weight"), f"*{dtype}")
-    tensors |= dict.fromkeys(("masks", "bias", "refined", "grad", "grad_query", "grad_key", "grad_weight"), "*fp32")
+    tensors |= dict.fromkeys(
+        ("masks", "bias", "refined", "maxima", "grad", "grad_query", "grad_key", "grad_weight"), "*fp32"
+    )
     constants = {"PATCH": 14, "PIXELS": 196, "BLOCK_I": tile[0], "BLOCK_J": tile[1], "BLOCK_K": 32, "BLOCK_C": 256}
     name = f"mask_refinement{kernel.fn.__name__} {dtype}"
     return Row(name, kernel, {**tensors, **constants}, dtype != "fp32", 8, num_stages)

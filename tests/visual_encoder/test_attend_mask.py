@@ -26,10 +26,17 @@ def test_threshold_of_inside(logit, zero_is_inside, touched):
 
 
 def test_the_class_token_may_always_be_attended():
-    allowed = attend_mask(torch.full((2, 3, 4, 4), -1.0), patch_size=2)
+    allowed = attend_mask(torch.full((2, 3, 4), -1.0))
     assert allowed.shape == (2, 3, 5)
     assert allowed[..., 0].all() and not allowed[..., 1:].any()
 
 
 def test_no_masks():
-    assert attend_mask(torch.zeros(2, 0, 4, 4), patch_size=2).shape == (2, 0, 5)
+    assert touched_patches(torch.zeros(2, 0, 4, 4), patch_size=2).shape == (2, 0, 4)
+    assert attend_mask(torch.zeros(2, 0, 4)).shape == (2, 0, 5)
+
+
+def test_maxima_decide():
+    maxima = torch.tensor([[[-1.0, 0.0, 2.0, torch.nan]]])
+    assert attend_mask(maxima).tolist() == [[[True, False, True, True, False]]]
+    assert attend_mask(maxima, zero_is_inside=False).tolist() == [[[True, False, False, True, False]]]

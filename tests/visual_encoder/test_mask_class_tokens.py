@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from masqclip_d2.visual_encoder import MaskClassTokenEncoder
-from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassAttention
+from masqclip_d2.visual_encoder.mask_class_tokens import MaskClassAttention, RefinedMasks
 
 EXACT = {"atol": 0, "rtol": 0}
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -106,7 +106,7 @@ def test_a_block_can_change_the_masks_of_later_blocks(visual, image):
     class FillMasks(MaskClassAttention):
         def forward(self, block, tokens, clip_inputs, may_attend, mask_logits):
             attended, _ = super().forward(block, tokens, clip_inputs, may_attend, mask_logits)
-            return attended, torch.ones_like(mask_logits)
+            return attended, RefinedMasks(torch.ones_like(mask_logits))
 
     class RecordMasks(MaskClassAttention):
         def forward(self, block, tokens, clip_inputs, may_attend, mask_logits):

@@ -67,7 +67,8 @@ def test_residual_of_a_patch_is_ordered_row_by_row():
         refinement.proj.bias.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     refined = refinement(torch.zeros(1, 1, 2), torch.zeros(1, 6, 2), torch.zeros(1, 1, 4, 6))
     tile = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    torch.testing.assert_close(refined[0, 0], tile.repeat(2, 3))
+    torch.testing.assert_close(refined.mask_logits[0, 0], tile.repeat(2, 3))
+    assert refined.maxima.tolist() == [[[4.0] * 6]]
 
 
 def test_no_masks(visual):

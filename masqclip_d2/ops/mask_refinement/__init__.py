@@ -6,26 +6,47 @@ resolution.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..selection import deterministic_problem, dtype_problem, select_implementation
 from .fast import mask_refinement_torch
 from .reference import mask_refinement_reference
 
-__all__ = ["mask_refinement", "mask_refinement_reference"]
+__all__ = ["mask_refinement", "mask_refinement_reference", "mask_refinement_with_maxima", "patch_maxima"]
 
 
-def _mask_refinement_triton(*arguments) -> Tensor:
+def _mask_refinement_triton(*arguments) -> tuple[Tensor, Tensor]:
     from .autograd import mask_refinement_triton
 
     return mask_refinement_triton(*arguments)
 
 
+def _with_maxima(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Largest logits of patches by a further pass over the masks, after a plain implementation."""
+
+    def compute(mask_logits: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        refined = function(mask_logits, query, key, weight, bias)
+        return refined, patch_maxima(refined.detach(), round(len(bias) ** 0.5))
+
+    return compute
+
+
 IMPLEMENTATIONS = {
-    "reference": mask_refinement_reference,
-    "torch": mask_refinement_torch,
+    "reference": _with_maxima(mask_refinement_reference),
+    "torch": _with_maxima(mask_refinement_torch),
     "triton": _mask_refinement_triton,
 }
+
+
+def patch_maxima(mask_logits: Tensor, patch_size: int) -> Tensor:
+    """Largest logit of each patch: (B, Q, R, R) -> (B, Q, P) float32; Q may be 0; NaN for a patch with a NaN."""
+    batch, num_masks = mask_logits.shape[:2]
+    # Max-pooling accepts an empty batch but not empty channels, so masks are the batch dimension.
+    largest = F.max_pool2d(mask_logits.flatten(0, 1)[:, None], patch_size)  # (B * Q, 1, h, w)
+    return largest.reshape(batch, num_masks, largest.shape[-2] * largest.shape[-1]).float()
 
 
 def mask_refinement(
@@ -36,6 +57,18 @@ def mask_refinement(
     bias: Tensor,
     implementation: str | None = None,
 ) -> Tensor:
+    """The refined masks of `mask_refinement_with_maxima` alone."""
+    return mask_refinement_with_maxima(mask_logits, query, key, weight, bias, implementation)[0]
+
+
+def mask_refinement_with_maxima(
+    mask_logits: Tensor,
+    query: Tensor,
+    key: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    implementation: str | None = None,
+) -> tuple[Tensor, Tensor]:
     """Add W quick_gelu(q_i * k_j) + b to the p * p pixels of mask i in patch j; q_i * k_j is channel-wise.
 
     Args:
@@ -46,7 +79,7 @@ def mask_refinement(
         implementation: "auto", "reference", "torch" or "triton"; None: MASQCLIP_OPS, see `masqclip_d2.ops.selection`.
 
     Returns:
-        (B, Q, R, R) in the dtype of `mask_logits`. Gradients flow to every tensor.
+        (B, Q, R, R) in the dtype of `mask_logits`, with gradients to every tensor; and their `patch_maxima`, without.
 
     Raises:
         ValueError: shapes disagree, or there is no such implementation.

@@ -25,7 +25,9 @@ _BACKWARD_TILE = (4, 16)
 _CHANNELS = 32  # of a step, and of a program of the backward pass
 
 
-def mask_refinement_triton(mask_logits: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def mask_refinement_triton(
+    mask_logits: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
     """See `mask_refinement`. Under autocast the products have its dtype, as those of a linear layer."""
     dtype = autocast_dtype(query.device) or weight.dtype
     return torch.ops.masqclip.mask_refinement(mask_logits, query.to(dtype), key.to(dtype), weight.to(dtype), bias)
@@ -49,8 +51,8 @@ def _sizes(masks: Tensor, query: Tensor, key: Tensor, pixels: int, tile: tuple[i
 
 
 @custom_op("masqclip::mask_refinement", mutates_args=())
-def _mask_refinement(masks: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    refined = _empty_refined(masks)
+def _mask_refinement(masks: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    refined, maxima = _empty_results(masks, key)
     if refined.numel():
         pixels = len(weight)
         query, key, weight = _padded(query, key, weight)
@@ -58,18 +60,18 @@ def _mask_refinement(masks: Tensor, query: Tensor, key: Tensor, weight: Tensor, 
         sizes, names = _sizes(masks, query, key, pixels, tile)
         grid = (-(-key.shape[1] // tile[1]), -(-query.shape[1] // tile[0]), len(query))
         kernels._forward_kernel[grid](
-            masks.contiguous(), query, key, weight, bias.contiguous(), refined, *sizes, **names
+            masks.contiguous(), query, key, weight, bias.contiguous(), refined, maxima, *sizes, **names
         )
-    return refined
+    return refined, maxima
 
 
 @_mask_refinement.register_fake
-def _(masks: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return _empty_refined(masks)
+def _(masks: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    return _empty_results(masks, key)
 
 
-def _empty_refined(masks: Tensor) -> Tensor:
-    return masks.new_empty(masks.shape)
+def _empty_results(masks: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    return masks.new_empty(masks.shape), masks.new_empty((*masks.shape[:2], key.shape[1]), dtype=torch.float32)
 
 
 @custom_op("masqclip::mask_refinement_backward", mutates_args=())
@@ -109,11 +111,12 @@ def _(grad: Tensor, query: Tensor, key: Tensor, weight: Tensor) -> tuple[Tensor,
 
 def _setup_context(ctx, inputs, output) -> None:
     _, query, key, weight, bias = inputs
+    ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(query, key, weight)
     ctx.bias_dtype = bias.dtype
 
 
-def _backward(ctx, grad: Tensor):
+def _backward(ctx, grad: Tensor, _):
     of_query, of_key, of_weight, of_bias = torch.ops.masqclip.mask_refinement_backward(grad, *ctx.saved_tensors)
     return grad, of_query, of_key, of_weight, of_bias.to(ctx.bias_dtype)
 

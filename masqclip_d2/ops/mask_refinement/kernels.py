@@ -38,17 +38,25 @@ def _products(query, key, b, i, j, c, Q, P, D):
 
 
 @triton.jit
+def _larger(left, right):
+    """The larger one of each pair, NaN if one of them is."""
+    return tl.where(left != left, left, tl.where((right > left) | (right != right), right, left))
+
+
+@triton.jit
 def _add_residual(
     residual, first, bias, masks, refined, corner, live, image_width,
     PATCH: tl.constexpr, PIXELS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Pixels `first` to `first` + WIDTH of each patch of a tile."""
+    """Pixels `first` to `first` + WIDTH of each patch of a tile; returns the largest of them, NaN if one is."""
     t = first + tl.arange(0, WIDTH)
     where = corner[:, None] + ((t // PATCH) * image_width + t % PATCH)[None, :]
     shown = live[:, None] & (t < PIXELS)[None, :]
     residual += tl.load(bias + t, mask=t < PIXELS, other=0.0).to(tl.float32)[None, :]
     residual += tl.load(masks + where, mask=shown, other=0.0).to(tl.float32)
     tl.store(refined + where, residual.to(refined.dtype.element_ty), mask=shown)
+    stored = residual.to(refined.dtype.element_ty).to(tl.float32)
+    return tl.reduce(tl.where((t < PIXELS)[None, :], stored, float("-inf")), 1, _larger)
 
 
 @triton.jit
@@ -58,11 +66,11 @@ def _halves(tile, ROWS: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def _forward_kernel(
-    masks, query, key, weight, bias, refined, Q, P, D, columns, image_width, plane,
+    masks, query, key, weight, bias, refined, maxima, Q, P, D, columns, image_width, plane,
     PATCH: tl.constexpr, PIXELS: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """refined (B, Q, plane); weight (D, BLOCK_C); grid (P / BLOCK_J, Q / BLOCK_I, B)."""
+    """refined (B, Q, plane); maxima (B, Q, P) float32; weight (D, BLOCK_C); grid (P / BLOCK_J, Q / BLOCK_I, B)."""
     TILE: tl.constexpr = BLOCK_I * BLOCK_J
     b = tl.program_id(2).to(tl.int64)
     r = tl.arange(0, TILE)
@@ -82,12 +90,20 @@ def _forward_kernel(
         left, right = _halves(residual, TILE, BLOCK_C // 2)
         first_part, second_part = _halves(left, TILE, QUARTER)
         third_part, fourth_part = _halves(right, TILE, QUARTER)
-        _add_residual(first_part, 0, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER)
-        _add_residual(second_part, QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER)
-        _add_residual(third_part, 2 * QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER)
-        _add_residual(fourth_part, 3 * QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER)
+        first = _add_residual(first_part, 0, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER)
+        second = _add_residual(
+            second_part, QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER
+        )
+        third = _add_residual(
+            third_part, 2 * QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER
+        )
+        fourth = _add_residual(
+            fourth_part, 3 * QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER
+        )
+        largest = _larger(_larger(first, second), _larger(third, fourth))
     else:
-        _add_residual(residual, 0, bias, before, after, corner, live, image_width, PATCH, PIXELS, BLOCK_C)
+        largest = _add_residual(residual, 0, bias, before, after, corner, live, image_width, PATCH, PIXELS, BLOCK_C)
+    tl.store(maxima + (b * Q + i) * P + j, largest, mask=live)
 
 
 @triton.jit

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from masqclip_d2.ops.mask_refinement import mask_refinement
+from masqclip_d2.ops.mask_refinement import mask_refinement, mask_refinement_with_maxima, patch_maxima
 from tests.ops.interpreted.checks import compare
 
 
@@ -31,6 +31,16 @@ def compute(implementation):
 )
 def test_equals_the_reference(sizes):
     compare(compute("triton"), compute("reference"), random_inputs(**sizes))
+
+
+@pytest.mark.parametrize("patch", [3, 14])
+def test_maxima_are_those_of_the_refined_patches(patch):
+    masks, *others = random_inputs(batch=2, masks=5, patch=patch)
+    masks[0, 1, 2, patch + 1] = torch.nan  # a patch with a NaN
+    masks[1, 2] = -torch.inf
+    refined, maxima = mask_refinement_with_maxima(masks, *others, "triton")
+    torch.testing.assert_close(maxima, patch_maxima(refined, patch), rtol=0, atol=0, equal_nan=True)
+    assert maxima.isnan().sum() == 1 and maxima[1, 2].isneginf().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
