@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -18,18 +20,21 @@ def is_asynchronous(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
-def to_host(*tensors: Tensor) -> list[Tensor]:
-    """The tensors on the CPU, in one copy for those on another device.
+def to_host(*tensors: Tensor) -> list[NDArray[Any]]:
+    """The tensors as arrays of the host, in one copy for those on another device.
 
     Args:
         tensors: all on one device, bool, integers below 2^53, or float of at most 64 bits; small, since each becomes
             float64 on the way.
     """
     if tensors[0].device.type == "cpu":
-        return list(tensors)
-    packed = torch.cat([tensor.reshape(-1).double() for tensor in tensors]).cpu()
-    pieces = packed.split([tensor.numel() for tensor in tensors])
-    return [piece.view(tensor.shape).to(tensor.dtype) for piece, tensor in zip(pieces, tensors, strict=True)]
+        return [tensor.numpy() for tensor in tensors]
+    packed = torch.cat([tensor.reshape(-1).double() for tensor in tensors]).cpu().numpy()
+    pieces = np.split(packed, np.cumsum([tensor.numel() for tensor in tensors])[:-1])
+    return [
+        piece.reshape(tensor.shape).astype(torch.empty(0, dtype=tensor.dtype).numpy().dtype)
+        for piece, tensor in zip(pieces, tensors, strict=True)
+    ]
 
 
 def device_constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

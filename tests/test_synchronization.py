@@ -3,18 +3,21 @@
 The networks have their real size. Nothing computes: see tests/fake_gpu.py.
 """
 
+import contextlib
+from dataclasses import replace
+from unittest import mock
+
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import META_ARCH_REGISTRY
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    unset_fake_temporarily,
-)
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from masqclip_d2.acceleration import Acceleration, accelerate
 from masqclip_d2.config import load_config
-from masqclip_d2.transfers import to_host
+from masqclip_d2.fusion import background, instance, panoptic
+from masqclip_d2.structures import MaskProposals
+from masqclip_d2.vocabulary import Vocabulary
 from tests.fake_gpu import Recorder, fake_gpu
 
 OPTIONS = ["MODEL.WEIGHTS", "", "MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", "ViT-L/14@336px"]
@@ -23,9 +26,8 @@ NAMES = [f"category {number}" for number in range(20)]
 
 def read_zeros(*tensors):
     """`to_host`, with zeros for the values that tensors of a fake GPU do not have."""
-    copied = to_host(*tensors)
-    with unset_fake_temporarily():
-        return [torch.zeros(tensor.shape, dtype=tensor.dtype) for tensor in copied]
+    torch.cat([tensor.reshape(-1).double() for tensor in tensors]).cpu()
+    return [np.zeros(tensor.shape, np.bool_ if tensor.dtype == torch.bool else np.int64) for tensor in tensors]
 
 
 @pytest.fixture(scope="module", params=["masqclip_r50", "maskclip_r50"])
@@ -57,6 +59,32 @@ def test_encoding_waits_for_nothing(encoded):
 def test_few_launches_around_the_networks(encoded):
     _, _, recorder, networks = encoded
     assert 0 <= sum(recorder.launches.values()) - sum(networks.launches.values()) < 60
+
+
+@pytest.mark.parametrize("task", ["panoptic", "instance", "semantic"])
+@pytest.mark.parametrize("num_prompts", [0, 30])
+@pytest.mark.parametrize("duplicate_iou", [1.0, 0.5])
+def test_a_task_copies_its_results_once(encoded, task, num_prompts, duplicate_iou):
+    model, image, _, _ = encoded
+    prompts = tuple(f"prompt {number}" for number in range(num_prompts))
+    vocabulary = replace(Vocabulary.from_names(NAMES), background_prompts=prompts)
+    tasks = replace(model.tasks.only(task), duplicate_iou=duplicate_iou, score_threshold=0.1)
+    checks = mock.Mock()
+    with fake_gpu(), contextlib.ExitStack() as patches:
+        for module in (background, instance, panoptic):
+            patches.enter_context(mock.patch.object(module, "to_host", read_zeros))
+        patches.enter_context(mock.patch.object(MaskProposals, "check_values", checks))
+        logits = torch.zeros(100, len(NAMES) + num_prompts + 1, device="cuda")
+        patches.enter_context(mock.patch.object(model.text_classifier, "class_logits", lambda *_: logits))
+        recorder = patches.enter_context(Recorder())
+        model.predict(image, vocabulary, tasks)
+    # A label map stays on the GPU. What background prompts reject is measured after segments and instances are known.
+    copies = {"panoptic": 1, "instance": 1 + bool(prompts), "semantic": int(bool(prompts))}
+    assert len(recorder.to_host) == copies[task]
+    assert recorder.waiting == []
+    assert checks.call_count == 1
+    most = {"panoptic": 80, "instance": 280, "semantic": 80}
+    assert 4 < sum(recorder.launches.values()) < most[task]
 
 
 def test_the_recorder_notices_waiting():

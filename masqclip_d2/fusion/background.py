@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..ops.output_masks import OutputMasks
@@ -79,7 +81,7 @@ def semantic_without_background(
         scores,
         [
             Rejected(prompt, min(1.0, float(means[prompt])), int(areas[prompt]), _box(boxes[prompt]))
-            for prompt in areas.nonzero().flatten().tolist()
+            for prompt in areas.nonzero()[0].tolist()
         ],
     )
 
@@ -177,6 +179,6 @@ def _rejecting(scores: ClassScores, unknown_threshold: float) -> tuple[Tensor, T
     return best, prompts, is_unknown(scores.probs.float().amax(dim=1), best, unknown_threshold)
 
 
-def _box(box_xyxy: Tensor) -> tuple[int, int, int, int]:
-    x1, y1, x2, y2 = box_xyxy.int().tolist()
+def _box(box_xyxy: NDArray[np.float32]) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = box_xyxy.astype(int).tolist()
     return x1, y1, x2, y2

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..ops.output_masks import OutputMasks
@@ -128,18 +130,17 @@ def _chosen(kept: Tensor, masks: OutputMasks, queries: Tensor, duplicate_iou: fl
     """
     if duplicate_iou < 1:
         too_close = _overlaps(masks)[queries][:, queries] > duplicate_iou
-        kept, too_close = to_host(kept, too_close)
-        kept &= _without_duplicates(too_close, kept)
+        chosen = _without_duplicates(*to_host(kept, too_close))
     else:
-        [kept] = to_host(kept)
-    return kept.nonzero().flatten().to(queries.device, non_blocking=True)
+        [chosen] = to_host(kept)
+    return torch.from_numpy(chosen.nonzero()[0]).to(queries.device, non_blocking=True)
 
 
 def _overlaps(masks: OutputMasks) -> Tensor:
     """IoU (Q, Q) of the binary masks at the resolution of their logits; 0 with an empty mask."""
     logits = masks.mask_logits
     intersections = torch.zeros(len(masks), len(masks), device=masks.device)
-    step = max(1, masks.tile_size // max(1, len(masks) * logits.shape[2]))
+    step = max(1, masks.band_size // max(1, len(masks) * logits.shape[2]))
     for first in range(0, logits.shape[1], step):
         inside = (logits[:, first : first + step] > 0).flatten(1).float()
         intersections += inside @ inside.T
@@ -147,11 +148,11 @@ def _overlaps(masks: OutputMasks) -> Tensor:
     return intersections / (areas[:, None] + areas - intersections).clamp_min(1.0)
 
 
-def _without_duplicates(too_close: Tensor, candidates: Tensor) -> Tensor:
-    """(N,) bool: candidates (N,), best first, that are too close (N, N) to none of those before them that stay."""
-    stay = candidates.clone()
+def _without_duplicates(candidates: NDArray[np.bool_], too_close: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,): candidates (N,), best first, that are too close (N, N) to none of those before them that stay."""
+    stay = candidates.copy()
     for index in range(len(stay)):
-        stay[index] &= ~(too_close[index, :index] & stay[:index]).any()
+        stay[index] &= not (too_close[index, :index] & stay[:index]).any()
     return stay
 
 

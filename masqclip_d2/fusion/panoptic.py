@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..ops.output_masks import OutputMasks
@@ -97,7 +99,11 @@ def _segments(probs: Tensor, categories: Tensor, areas: Tensor, things: Tensor) 
 
 
 def _described(
-    is_first: Tensor, probs: Tensor, categories: Tensor, areas: Tensor, is_thing: Sequence[bool]
+    is_first: NDArray[np.bool_],
+    probs: NDArray[np.float32],
+    categories: NDArray[np.int64],
+    areas: NDArray[np.int64],
+    is_thing: Sequence[bool],
 ) -> list[dict]:
     """Segments as dicts, from the tensors of `_segments` on the host."""
     rows = zip(probs[is_first].tolist(), categories[is_first].tolist(), areas[is_first].tolist(), strict=True)

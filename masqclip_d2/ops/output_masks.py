@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..transfers import is_asynchronous
 from .resize import masks_to_output, rows_to_output, window_of_masks, window_to_output
 
 TILE_SIZE = 4_000_000
-"""Elements of a band, 16 MB in float32: enough to keep a GPU busy, little next to the mask logits."""
+"""Elements of a band, 16 MB in float32: little next to the mask logits."""
+_GPU_TILE_SIZE = 64_000_000  # 256 MB: of a GPU, where each band takes some tens of launches
 _TILE_SIDE = 128  # pixels of the output
 
 Wanted = Callable[[Tensor, Tensor], Tensor]
@@ -82,7 +84,7 @@ class OutputMasks:
         else:
             rows_in_row = math.ceil(self.image_hw[0] / height)
             elements_per_row = len(self) * rows_in_row * max(self.image_hw[1], width)
-        step = max(1, self.tile_size // max(1, elements_per_row))
+        step = max(1, self.band_size // max(1, elements_per_row))
         for first in range(0, height, step):
             rows = slice(first, min(first + step, height))
             if whole is None:
@@ -93,7 +95,12 @@ class OutputMasks:
     @property
     def _fits_into_a_band(self) -> bool:
         largest = max(height * width for height, width in (self.output_hw, self.padded_hw))
-        return len(self) * largest <= self.tile_size
+        return len(self) * largest <= self.band_size
+
+    @property
+    def band_size(self) -> int:
+        """Elements of a band on the device of the masks."""
+        return max(self.tile_size, _GPU_TILE_SIZE) if is_asynchronous(self.device) else self.tile_size
 
     def tiles(self, wanted: Wanted) -> Iterator[tuple[tuple[slice, slice], Tensor, Tensor]]:
         """Tiles of the output, row by row, each with the masks that are wanted in it.
@@ -108,7 +115,7 @@ class OutputMasks:
             For each tile rows and columns, (Q',) int64 index of its masks, and (Q', rows, columns) float32 logits.
         """
         height, width = self.output_hw
-        if self.device.type != "cpu" or self._fits_into_a_band:
+        if is_asynchronous(self.device) or self._fits_into_a_band:
             everything = torch.arange(len(self), device=self.device)
             for rows, logits in self.bands():
                 yield (rows, slice(0, width)), everything, logits

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -171,8 +172,9 @@ def source_rows(height: int, target_height: int, rows: tuple[int, int]) -> tuple
     """(first, last + 1) of the rows of an image of `height` from which `rows` of the target are interpolated."""
     if height == target_height:
         return rows
-    above, below, _ = neighbors(height, target_height, rows, torch.device("cpu"))
-    return int(above[0]), int(below[-1]) + 1
+    scale = np.float32(height) / np.float32(target_height)  # rounded as in `neighbors`
+    first, last = (max(np.float32(row + 0.5) * scale - np.float32(0.5), 0) for row in (rows[0], rows[1] - 1))
+    return min(int(first), height - 1), min(int(last) + 1, height - 1) + 1
 
 
 def resize_band(band: Tensor, first_row: int, height: int, hw: tuple[int, int], rows: tuple[int, int]) -> Tensor:
