@@ -5,7 +5,7 @@
     python benchmarks/semantic_evaluation.py --categories 20 --side 64 --masks 10 --repeats 1
 
 Random masks at stride 4, as from a proposer. Rows, alternating in one process:
-    bands    fusion.semantic_labels, which the models use
+    bands    fusion.semantic_labels, which the models use; on a GPU its kernel, or with MASQCLIP_OPS=torch bands
     maps     arg-max of fusion.semantic_scores, if the maps need less than --largest GiB
 Prints the median seconds per image, the peak memory above the inputs, ratios, and the number of pixels that differ.
 Only the first number of categories is measured in a fresh process; later ones reuse freed memory.

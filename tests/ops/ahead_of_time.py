@@ -39,7 +39,8 @@ class Row(NamedTuple):
     Args:
         name: unique.
         kernel: the `triton.jit` function.
-        arguments: type ("*bf16", "fp32") or value of a constexpr by name; those left out are "i32".
+        arguments: type ("*bf16", "fp32") by name, or value of a constexpr, or 1 for an integer that is 1, for which
+            Triton compiles a kernel of its own; those left out are "i32".
         tensor_cores: matrix products are done by tensor cores (half precision).
         num_warps: of a program; num_stages: steps of a loop that are loaded ahead.
         max_registers: of a thread; None: ptxas chooses, and may spill a few for more programs at once.
@@ -83,22 +84,22 @@ def _refinement(kernel, dtype: str, tile: tuple[int, int], num_stages: int) -> R
 _TAPS = {"row_index": "*i32", "row_weight": "*fp32", "column_index": "*i32", "column_weight": "*fp32"}
 
 
-def _semantic(dtype: str, num_masks: int) -> Row:
+def _semantic(dtype: str, num_masks: int, *ones: str) -> Row:
     """Any number of columns: 150, 847 and 10,000 run the same code."""
     block, rest = semantic_labels_operator._blocks(num_masks)
     tile = semantic_labels_operator._tile(block + rest)
     tensors = {"masks": f"*{dtype}", "weights_high": "*fp16", "weights_low": "*fp16", "labels": "*i32", **_TAPS}
     constants = {"SCALE": 2.0**15, "BLOCK_Q": block, "REST_Q": rest, "BLOCK_K": tile.columns, "BLOCK_W": tile.pixels}
-    arguments = {**tensors, "scores": "*fp32", "unscale": "fp32", **constants}
-    name = f"semantic_labels {dtype} {num_masks} masks"
+    arguments = {**tensors, "scores": "*fp32", "unscale": "fp32", **constants, **dict.fromkeys(ones, 1)}
+    name = f"semantic_labels {dtype} {num_masks} masks {' '.join(ones)}"
     return Row(name, semantic_labels._semantic_labels_kernel, arguments, True, tile.num_warps, tile.num_stages)
 
 
-def _panoptic(dtype: str, num_masks: int) -> Row:
+def _panoptic(dtype: str, num_masks: int, *ones: str) -> Row:
     block_q, block_w, num_warps = panoptic_winners_operator._tile(num_masks)
     tensors = {"masks": f"*{dtype}", "probs": "*fp32", "winners": "*i32", "areas": "*i32", **_TAPS}
-    arguments = {**tensors, "ROWS": 16, "BLOCK_Q": block_q, "BLOCK_W": block_w}
-    name = f"panoptic_winners {dtype} {num_masks} masks"
+    arguments = {**tensors, "ROWS": 16, "BLOCK_Q": block_q, "BLOCK_W": block_w, **dict.fromkeys(ones, 1)}
+    name = f"panoptic_winners {dtype} {num_masks} masks {' '.join(ones)}"
     limit = panoptic_winners_operator._MAX_REGISTERS
     return Row(name, panoptic_winners._panoptic_winners_kernel, arguments, False, num_warps, max_registers=limit)
 
@@ -136,8 +137,14 @@ ROWS = [
         {**dict.fromkeys(("masks", "root", "linear", "constant"), "*fp32"), "scores": "*bf16", "eps": "fp32",
          "scale": "fp32", "CLASS_TOKEN": True, "PATCH": 14, "PIXELS": 196, "ROWS": 208, "N": 16,
          "BLOCK_N": 16, "BLOCK_M": 64, "BLOCK_K": 16, "BLOCK_C": 256}, False, 8),
-    *(_semantic(dtype, number) for dtype in ("fp32", "bf16") for number in (1, 50, 75, 100, 150, 200, 300, 380, 512)),
-    *(_panoptic(dtype, number) for dtype in ("fp32", "bf16") for number in (1, 30, 50, 100, 200, 300)),
+    *(_semantic("fp32", number) for number in (1, 50, 75, 150, 200, 380, 512)),
+    *(_semantic(dtype, number, *ones) for dtype in ("fp32", "bf16") for number in (100, 300)
+      for ones in ((), ("groups",))),
+    _semantic("fp32", 100, "groups", "row_taps", "column_taps"),
+    _semantic("fp32", 1, "Q", "first_columns", "second_columns", "groups", "plane", "width", "H", "W", "row_taps"),
+    _panoptic("fp32", 100, "row_taps", "column_taps"),
+    _panoptic("fp32", 1, "Q", "plane", "width", "H", "W", "row_taps", "column_taps"),
+    *(_panoptic(dtype, number) for dtype in ("fp32", "bf16") for number in (30, 100, 200, 300)),
     Row("combine", masked_attention._combine_kernel,
         {"part_output": "*fp32", "part_lse": "*fp32", "output": "*bf16", "lse": "*fp32",
          "SPLITS": 16, "BLOCK_S": 16, "D": 64, "BLOCK_D": 64, "BLOCK_R": 16}, False),
@@ -147,8 +154,8 @@ ROWS = [
 def compile_row(row: Row, architecture: int) -> dict[str, Any]:
     """Registers, spilled bytes, shared memory and numbers of instructions of a row."""
     names = row.kernel.arg_names
-    constant_names = {parameter.name for parameter in row.kernel.params if parameter.is_constexpr}
     values = {name: row.arguments.get(name, "i32") for name in names}
+    constant_names = {name for name, value in values.items() if not isinstance(value, str)}
     signature = {name: "constexpr" if name in constant_names else values[name] for name in names}
     constants = {(names.index(name),): values[name] for name in constant_names}
     aligned = {
