@@ -1,11 +1,18 @@
-"""Networks of the published implementations, computed by the kernels. Minutes: run with `-m slow` by hand."""
+"""Networks and fusion of the published implementations, computed by the kernels. Minutes: run with `-m slow` by hand."""
 
 import pytest
 
 from tests.check_golden import check_path
 from tests.test_golden import GOLDEN
 
-SETS = ["masqclip_visual_A.npz", "maskclip_worma_A.npz", "maskclip_rma_A.npz", "mask2former_head_A.npz"]
+SETS = [
+    "masqclip_visual_A.npz",
+    "maskclip_worma_A.npz",
+    "maskclip_rma_A.npz",
+    "mask2former_head_A.npz",
+    "postprocess_maskclip_A.npz",
+    "postprocess_masqclip_A.npz",
+]
 
 
 @pytest.mark.slow
