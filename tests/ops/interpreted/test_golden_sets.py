@@ -1,4 +1,4 @@
-"""Networks and fusion of the published implementations, computed by the kernels. Minutes: run with `-m slow` by hand."""
+"""Networks and fusion of the published implementations by the kernels. Minutes: run with `-m slow` by hand."""
 
 import pytest
 
