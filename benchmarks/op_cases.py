@@ -9,7 +9,7 @@ K categories, h x w the resolution of the mask decoder's masks, H x W pixels of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from masqclip_d2.ops.mask_refinement import mask_refinement
+from masqclip_d2.ops.mask_refinement import mask_refinement_with_maxima
 from masqclip_d2.ops.masked_attention import masked_attention, pack_attend_mask, predicted_attend_mask
 from masqclip_d2.ops.ms_deform_attn import ms_deform_attn
 from masqclip_d2.ops.output_masks import OutputMasks
@@ -46,7 +46,7 @@ class Sizes:
     decoder_rounds: int = 3  # over all levels
     deformable_layers: int = 6
     points: int = 4
-    categories: tuple[int, ...] = (150, 847)  # K of ADE20K
+    categories: tuple[int, ...] = (150, 847, 10_000)  # K
 
     @property
     def patches(self) -> int:
@@ -70,7 +70,8 @@ class Sizes:
 REAL = Sizes()
 TINY = Sizes(
     resolution=16, patch=8, width=32, heads=2, masks=3, rma_layers=1, layers=2, levels=((1, 2), (2, 3)),
-    decoder_width=32, decoder_heads=2, decoder_rounds=1, deformable_layers=1, points=2, categories=(5,),
+    decoder_width=32, decoder_heads=2, decoder_rounds=1, deformable_layers=1, points=2,
+    categories=(8,),
 )  # fmt: skip
 
 
@@ -84,13 +85,14 @@ class OpCase:
         calls: per image in the model that uses it.
         make: number of images, device -> inputs by name, float32, with fixed random values.
         half: names of the inputs that are in half precision under autocast; the others stay float32.
-        compute: inputs, implementation -> output.
+        compute: inputs, implementation -> outputs; gradients are those of the first.
         flops: of the matrix products for one image; a multiplication and its addition are two.
         product_dtype: of the matrix products if the op computes them in one dtype only; None: that of the inputs.
         fixed: names of float inputs without a gradient.
-        has_gradients: any input has one.
-        other_bytes: for one image, of results that are written beside the output.
         prepare: inputs, implementation -> what is computed once for several calls, instead of some of the inputs.
+        dtypes: of the inputs, those that occur in the models.
+        reference_bytes: memory of the reference for one image, if it is gigabytes.
+        has_loops: plain PyTorch loops over many parts of the image, which `torch.compile` would unroll for minutes.
         is_attention: SDPA and FlexAttention compute it too, from query, key, value, mask and bias.
     """
 
@@ -99,13 +101,14 @@ class OpCase:
     calls: int
     make: Callable[[int, torch.device], Tensors]
     half: tuple[str, ...]
-    compute: Callable[[Tensors, str], Tensor]
+    compute: Callable[[Tensors, str], Tensor | tuple[Tensor, ...]]
     flops: float
     product_dtype: torch.dtype | None = None
     fixed: tuple[str, ...] = ()
-    has_gradients: bool = True
-    other_bytes: float = 0.0
     prepare: Callable[[Tensors, str], Tensors] = lambda tensors, implementation: tensors
+    dtypes: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float16, torch.float32)
+    reference_bytes: float = 0.0
+    has_loops: bool = False
     is_attention: bool = False
 
     def inputs(self, batch: int, dtype: torch.dtype, device: torch.device) -> Tensors:
@@ -113,11 +116,24 @@ class OpCase:
         made = self.make(batch, device)
         return {name: x.to(dtype) if name in self.half else x for name, x in made.items()}
 
-    def least_bytes(self, inputs: Mapping[str, Any], output: Tensor) -> float:
-        """Each input read once and the output written once; a mask is one bit per element."""
-        tensors = [x for x in inputs.values() if isinstance(x, Tensor)] + [output]
-        read = sum(x.numel() * (1 / 8 if x.dtype == torch.bool else x.element_size()) for x in tensors)
-        return read + self.other_bytes * len(output)
+    def outputs(self, inputs: Tensors, implementation: str) -> tuple[Tensor, ...]:
+        """Outputs of `compute`."""
+        found = self.compute(inputs, implementation)
+        return found if isinstance(found, tuple) else (found,)
+
+    def differentiable(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The inputs that get a gradient."""
+        tensors = {name: x for name, x in inputs.items() if isinstance(x, Tensor) and name not in self.fixed}
+        return {name: x for name, x in tensors.items() if x.is_floating_point()}
+
+    def dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """The dtype of the inputs in a model that runs in `dtype`."""
+        return dtype if dtype in self.dtypes else self.dtypes[0]
+
+    def least_bytes(self, inputs: Mapping[str, Any], outputs: Sequence[Tensor]) -> float:
+        """Each input read once and each output written once; a mask is one bit per element."""
+        tensors = [*(x for x in inputs.values() if isinstance(x, Tensor)), *outputs]
+        return sum(x.numel() * (1 / 8 if x.dtype == torch.bool else x.element_size()) for x in tensors)
 
     def products_in(self, dtype: torch.dtype) -> torch.dtype:
         """Dtype of the matrix products of inputs in `dtype`."""
@@ -158,21 +174,27 @@ def op_cases(sizes: Sizes) -> list[OpCase]:
         "mask_refinement", "mask_refinement", sizes.rma_layers, partial(_refinement_inputs, sizes),
         ("query", "key", "weight"), _refinement, 2.0 * queries * patches * width * area,
     )  # fmt: skip
-    pixels = math.prod(sizes.frame[-1])
+    return [deformable, *decoder, tokens, biased, scores, refinement, *_fusion_cases(sizes)]
+
+
+def _fusion_cases(sizes: Sizes) -> list[OpCase]:
+    """Label maps from masks and scores, which are float32 whatever the networks' precision."""
+    pixels, float32 = math.prod(sizes.frame[-1]), (torch.float32,)
     # Three products in float16 are as exact as one in float32.
     semantic = [
         OpCase(
-            "semantic_labels", f"semantic labels, {number} categories", 1, partial(_semantic_inputs, sizes, number),
-            ("masks",), partial(_semantic, sizes), 3 * 2.0 * queries * number * pixels, torch.float16,
-            has_gradients=False, other_bytes=8.0 * pixels,
+            "semantic_labels", f"semantic labels, {number} categories", 1, partial(_semantic_inputs, sizes, number), (),
+            partial(_semantic, sizes), 3 * 2.0 * sizes.masks * number * pixels, torch.float16,
+            fixed=("masks", "weights"), dtypes=float32,
+            reference_bytes=8.0 * pixels * (number + sizes.masks), has_loops=True,
         )
         for number in sizes.categories
     ]  # fmt: skip
     panoptic = OpCase(
-        "panoptic_winners", "panoptic winners", 1, partial(_panoptic_inputs, sizes), ("masks",),
-        partial(_panoptic, sizes), 0.0, has_gradients=False, other_bytes=4.0 * pixels,
+        "panoptic_winners", "panoptic winners", 1, partial(_panoptic_inputs, sizes), (), partial(_panoptic, sizes), 0.0,
+        fixed=("masks", "scores"), dtypes=float32, has_loops=True,
     )  # fmt: skip
-    return [deformable, *decoder, tokens, biased, scores, refinement, *semantic, panoptic]
+    return [*semantic, panoptic]
 
 
 def _randn(device: torch.device, *shape: int, seed: int = 0) -> Tensor:
@@ -183,9 +205,9 @@ def _randn(device: torch.device, *shape: int, seed: int = 0) -> Tensor:
 
 
 def _masks(device: torch.device, *shape: int) -> Tensor:
-    """Smooth mask logits (..., R, R), as the mask decoder's."""
+    """Smooth mask logits (..., height, width), as the mask decoder's."""
     height, width = shape[-2:]
-    coarse = _randn(device, *shape[:-2], -(-height // 16), -(-width // 16)) * 4 - 2
+    coarse = _randn(device, *shape[:-2], max(2, height // 8), max(2, width // 8)) * 4
     return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
 
 
@@ -266,9 +288,9 @@ def _refinement_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensor
     }
 
 
-def _refinement(inputs: Tensors, implementation: str) -> Tensor:
+def _refinement(inputs: Tensors, implementation: str) -> tuple[Tensor, ...]:
     masks, query, key, weight, bias = inputs.values()
-    return mask_refinement(masks, query, key, weight, bias, implementation)
+    return mask_refinement_with_maxima(masks, query, key, weight, bias, implementation)
 
 
 def _deformable_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
@@ -297,32 +319,29 @@ def _deformable(inputs: Tensors, implementation: str) -> Tensor:
     return ms_deform_attn(value, levels, locations, weights, implementation)
 
 
-def _semantic_inputs(sizes: Sizes, categories: int, batch: int, device: torch.device) -> Tensors:
+def _semantic_inputs(sizes: Sizes, number: int, batch: int, device: torch.device) -> Tensors:
     return {
         "masks": _masks(device, batch, sizes.masks, *sizes.low_hw),
-        "probs": (3 * _randn(device, batch, sizes.masks, categories)).softmax(-1),
+        "weights": (3 * _randn(device, batch, sizes.masks, number)).softmax(-1),
     }
 
 
-def _semantic(sizes: Sizes, inputs: Tensors, implementation: str) -> Tensor:
-    """Scores (B, H, W) of the best categories; the labels of equal scores may differ."""
+def _semantic(sizes: Sizes, inputs: Tensors, implementation: str) -> tuple[Tensor, ...]:
+    """Labels and scores of each image, one after another as in the model."""
     padded_hw, image_hw, output_hw = sizes.frame
-    scores = []
-    for masks, probs in zip(inputs["masks"], inputs["probs"], strict=True):
-        view = WeightedMasks(masks, (probs,), padded_hw, image_hw)
-        scores.append(semantic_labels([view], output_hw, implementation=implementation)[0][1])
-    return torch.stack(scores)
+    found = []
+    for masks, weights in zip(inputs["masks"], inputs["weights"], strict=True):
+        views = [WeightedMasks(masks, (weights,), padded_hw, image_hw)]
+        found += semantic_labels(views, output_hw, implementation=implementation)[0]
+    return tuple(found)
 
 
 def _panoptic_inputs(sizes: Sizes, batch: int, device: torch.device) -> Tensors:
-    probs = _randn(device, batch, sizes.masks).sigmoid()
-    return {"masks": _masks(device, batch, sizes.masks, *sizes.low_hw), "probs": probs}
+    masks = _masks(device, batch, sizes.masks, *sizes.low_hw)
+    return {"masks": masks, "scores": _randn(device, batch, sizes.masks).sigmoid()}
 
 
-def _panoptic(sizes: Sizes, inputs: Tensors, implementation: str) -> Tensor:
-    """Areas (B, 3, Q) won, won and covered, and covered, in pixels."""
-    areas = []
-    for masks, probs in zip(inputs["masks"], inputs["probs"], strict=True):
-        _, *of_image = panoptic_winners(probs, OutputMasks(masks, *sizes.frame), implementation)
-        areas.append(torch.stack(of_image).float())
-    return torch.stack(areas)
+def _panoptic(sizes: Sizes, inputs: Tensors, implementation: str) -> tuple[Tensor, ...]:
+    """Winners of each image, one after another as in the model."""
+    pairs = zip(inputs["scores"], inputs["masks"], strict=True)
+    return tuple(panoptic_winners(one, OutputMasks(masks, *sizes.frame), implementation)[0] for one, masks in pairs)

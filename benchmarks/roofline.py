@@ -65,7 +65,7 @@ class Floor:
 def floor(case: OpCase, batch: int, dtype: torch.dtype, rates: Rates) -> Floor:
     """The least time of a case in the forward pass."""
     inputs = case.inputs(batch, dtype, META)
-    moved = case.least_bytes(inputs, _meta_output(case, inputs)) / rates.bandwidth
+    moved = case.least_bytes(inputs, _meta_outputs(case, inputs)) / rates.bandwidth
     product = case.flops * batch / rates.products(case.products_in(dtype))
     return Floor(max(moved, product), "bytes" if moved >= product else "products")
 
@@ -76,23 +76,16 @@ def floor_with_gradients(case: OpCase, batch: int, dtype: torch.dtype, rates: Ra
     Beyond the forward pass: inputs and the gradient of the output are read, gradients written; two products for each.
     """
     inputs = case.inputs(batch, dtype, META)
-    output = _meta_output(case, inputs)
-    gradients = {name: x for name, x in inputs.items() if is_differentiable(case, name, x)}
-    total = 2 * case.least_bytes(inputs, output) + case.least_bytes(gradients, output[:0])
+    gradients = case.differentiable(inputs)
+    total = 2 * case.least_bytes(inputs, _meta_outputs(case, inputs)) + case.least_bytes(gradients, ())
     moved = total / rates.bandwidth
     product = 3 * case.flops * batch / rates.products(case.products_in(dtype))
     return Floor(max(moved, product), "bytes" if moved >= product else "products")
 
 
-def is_differentiable(case: OpCase, name: str, tensor: Any) -> bool:
-    """Whether an input of a case gets a gradient."""
-    is_float = isinstance(tensor, Tensor) and tensor.is_floating_point()
-    return case.has_gradients and is_float and name not in case.fixed
-
-
-def _meta_output(case: OpCase, inputs: dict) -> Tensor:
+def _meta_outputs(case: OpCase, inputs: dict) -> tuple[Tensor, ...]:
     with torch.no_grad():
-        return case.compute(inputs, "torch")
+        return case.outputs(inputs, "torch")
 
 
 class Traffic(TorchDispatchMode):
@@ -161,12 +154,12 @@ def op_rows(rates: Rates, dtype: torch.dtype = torch.bfloat16) -> list[list[str]
     """Rows of the table of ops, for all calls of one image."""
     rows = []
     for case in op_cases(REAL):
-        least = floor(case, 1, dtype, rates)
-        inputs = case.inputs(1, dtype, META)
+        least = floor(case, 1, case.dtype(dtype), rates)
+        inputs = case.inputs(1, case.dtype(dtype), META)
         plain = traffic(lambda case=case, inputs=inputs: case.compute(inputs, "torch"))
         rows.append([
             f"{case.name} x {case.calls}",
-            f"{case.calls * case.least_bytes(inputs, _meta_output(case, inputs)) / 1e9:.3f} GB",
+            f"{case.calls * case.least_bytes(inputs, _meta_outputs(case, inputs)) / 1e9:.3f} GB",
             f"{case.calls * case.flops / 1e9:.1f} GFLOP",
             f"{case.calls * least.seconds * 1e6:.1f} us ({least.bound})",
             f"{case.calls * plain.bytes / 1e9:.3f} GB",

@@ -92,11 +92,10 @@ def _rows(report: Report, running: _Running, title: str) -> None:
         return
     usual = settings.categories[len(settings.categories) // 2]
     sizes = settings.categories if variant.all_sizes else (usual,)
-    for task, of_task in (("semantic", sizes), ("panoptic", (usual,))):
-        for size in of_task:
-            for batch in settings.batches:
-                row = f"{title}, {task}, {size} categories, batch {batch}"
-                report.row(row, partial(_speed, running, task, size, batch))
+    semantic = [("semantic", size, batch) for size in sizes for batch in settings.batches]
+    for task, size, batch in [*semantic, ("panoptic", usual, settings.batches[0])]:
+        row = f"{title}, {task}, {size} categories, batch {batch}"
+        report.row(row, partial(_speed, running, task, size, batch))
     report.row(f"{title}, semantic, {usual} categories, counts", partial(_counts, running, usual))
     if running.name == METHODS[0]:  # the same network in both
         for batch in settings.batches:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend
 
 from benchmarks.op_cases import OpCase, Tensors, op_cases
-from benchmarks.roofline import floor, floor_with_gradients, is_differentiable
+from benchmarks.roofline import META, floor, floor_with_gradients
 from masqclip_d2.ops.masked_attention import predicted_attend_mask
 
 from .machine import rates_of
@@ -28,8 +28,6 @@ COLUMNS = {"ms": "{:.4f}", "floor ms": "{:.4f}", "bound": "{}", "percent": "{:.1
 KERNELS, PLAIN, REFERENCE = "kernels", "plain torch", "reference"
 IMPLEMENTATIONS = {KERNELS: "triton", PLAIN: "torch", REFERENCE: "reference"}
 
-_GRADIENTS = ", with gradients"
-
 
 def measure(report: Report, settings: Settings) -> None:
     """Passes over all cases, the most important first."""
@@ -37,7 +35,7 @@ def measure(report: Report, settings: Settings) -> None:
     first, *others = settings.batches
     passes = [
         *((batch, bfloat16, name) for batch in settings.batches for name in (KERNELS, PLAIN, REFERENCE)),
-        *((batch, bfloat16, f"{name}{_GRADIENTS}") for batch in settings.batches for name in (KERNELS, PLAIN)),
+        *((batch, bfloat16, f"{name}, with gradients") for batch in settings.batches for name in (KERNELS, PLAIN)),
         *((first, float32, name) for name in (KERNELS, PLAIN)),
         *((batch, bfloat16, name) for batch in settings.batches for name in ("SDPA", "FlexAttention")),
         *((batch, bfloat16, "torch.compile") for batch in (first, *others)),
@@ -46,19 +44,22 @@ def measure(report: Report, settings: Settings) -> None:
         for case in op_cases(settings.sizes):
             if variant in ("SDPA", "FlexAttention") and not case.is_attention:
                 continue
-            # Plain PyTorch works in bands where there are no gradients; compiling would unroll the loop.
-            if (variant.endswith(_GRADIENTS) or variant == "torch.compile") and not case.has_gradients:
+            if variant.endswith("gradients") and not case.differentiable(case.inputs(1, dtype, META)):
                 continue
-            name = f"{case.name}, batch {batch}, {str(dtype)[6:]}, {variant}"
-            report.row(name, partial(_row, report, settings, case, batch, dtype, variant))
+            # An op of one dtype has the same row in two passes, and is measured in the first.
+            its_dtype = case.dtype(dtype)
+            name = f"{case.name}, batch {batch}, {str(its_dtype)[6:]}, {variant}"
+            report.row(name, partial(_row, report, settings, case, batch, its_dtype, variant))
 
 
 def _row(report: Report, settings: Settings, case: OpCase, batch: int, dtype: torch.dtype, variant: str) -> dict:
-    settings.release()
+    settings.release_cached()
     if variant.startswith(KERNELS):
         settings.require_kernels()
+    if variant == REFERENCE:
+        settings.require_memory(1.25 * case.reference_bytes, "the reference")
     inputs = case.inputs(batch, dtype, settings.device)
-    with_gradients = variant.endswith(_GRADIENTS)
+    with_gradients = variant.endswith("with gradients")
     note = ""
     if with_gradients:
         run = _gradients(case, inputs, IMPLEMENTATIONS[variant.split(",")[0]])
@@ -84,6 +85,8 @@ def _forward(settings: Settings, case: OpCase, inputs: Tensors, variant: str) ->
         prepared = case.prepare(inputs, IMPLEMENTATIONS[variant])
         return lambda: case.compute(prepared, IMPLEMENTATIONS[variant]), ""
     if variant == "torch.compile":
+        if case.has_loops:
+            raise Skip("plain PyTorch loops over parts of the image, which would be unrolled")
         compiled = settings.compiled(lambda tensors: case.compute(tensors, "torch"))
         return lambda: compiled(inputs), ""
     query, key, value, mask = (*(inputs[name] for name in ("query", "key", "value")), _mask_of(inputs))
@@ -137,12 +140,8 @@ def _flex_attention(settings: Settings, query, key, value, mask, bias) -> Callab
 
 def _gradients(case: OpCase, inputs: Tensors, implementation: str) -> Callable[[], Any]:
     """Forward and backward pass."""
-    leaves = {
-        name: tensor.detach().requires_grad_()
-        for name, tensor in inputs.items()
-        if is_differentiable(case, name, tensor)
-    }
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in case.differentiable(inputs).items()}
     prepared = case.prepare({**inputs, **leaves}, implementation)
     with torch.no_grad():
-        weight = torch.ones_like(case.compute(prepared, implementation))
-    return lambda: torch.autograd.grad(case.compute(prepared, implementation), list(leaves.values()), weight)
+        weight = torch.ones_like(case.outputs(prepared, implementation)[0])
+    return lambda: torch.autograd.grad(case.outputs(prepared, implementation)[0], list(leaves.values()), weight)

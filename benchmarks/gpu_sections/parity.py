@@ -2,7 +2,7 @@
 
 The error of a result is its largest difference to the reference of float32 inputs, over the largest value of the
 reference. In half precision the reference with half-precision inputs and output has an error too, and a kernel may have
-twice that and two roundings more, as in tests/ops.
+twice that and two roundings more, as in tests/ops. The error of labels is the share of those that differ.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.op_cases import OpCase, op_cases
-from benchmarks.roofline import is_differentiable
 
 from .report import Report
 from .settings import Settings
@@ -32,9 +31,9 @@ def measure(report: Report, settings: Settings) -> None:
     # Convolutions in TF32 would be no reference.
     torch.backends.cudnn.allow_tf32 = False
     for case in op_cases(settings.sizes):
-        for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        for dtype in case.dtypes:
             report.row(f"{case.name}, {str(dtype)[6:]}", lambda case=case, dtype=dtype: compare(case, dtype, settings))
-            settings.release()
+            settings.release_cached()
     torch.backends.cudnn.allow_tf32 = True
 
 
@@ -44,6 +43,7 @@ def compare(case: OpCase, dtype: torch.dtype, settings: Settings) -> dict:
     The worst result is the one whose error is the largest part of what is allowed; "failure" is set if it is more.
     """
     settings.require_kernels()
+    settings.require_memory(1.25 * case.reference_bytes, "the reference")
     exact = _results(case, torch.float32, settings, "reference")
     errors = {name: _errors(_results(case, dtype, settings, name), exact) for name in ("triton", "torch", "reference")}
     rounding = torch.finfo(dtype).eps
@@ -70,23 +70,25 @@ def _ordered(ratio: float) -> float:
 
 
 def _results(case: OpCase, dtype: torch.dtype, settings: Settings, implementation: str) -> dict[str, Tensor]:
-    """Output and gradients of two images, float32."""
+    """Outputs and gradients of two images; float numbers are float32."""
     inputs = case.inputs(2, dtype, settings.device)
-    leaves = {
-        name: tensor.detach().requires_grad_()
-        for name, tensor in inputs.items()
-        if is_differentiable(case, name, tensor)
-    }
-    output = case.compute(case.prepare({**inputs, **leaves}, implementation), implementation)
-    generator = torch.Generator(settings.device).manual_seed(1)
-    weight = torch.randn(output.shape, generator=generator, device=settings.device).to(output.dtype)
-    gradients = torch.autograd.grad((output * weight).sum(), list(leaves.values())) if leaves else ()
-    named = {f"gradient of {name}": x for name, x in zip(leaves, gradients, strict=True)}
-    return {name: tensor.detach().float() for name, tensor in {"output": output, **named}.items()}
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in case.differentiable(inputs).items()}
+    outputs = case.outputs(case.prepare({**inputs, **leaves}, implementation), implementation)
+    found = {f"output {index}": tensor.detach() for index, tensor in enumerate(outputs)}
+    if leaves:
+        output = outputs[0]
+        generator = torch.Generator(settings.device).manual_seed(1)
+        weight = torch.randn(output.shape, generator=generator, device=settings.device).to(output.dtype)
+        gradients = torch.autograd.grad((output * weight).sum(), list(leaves.values()))
+        found |= {f"gradient of {name}": tensor for name, tensor in zip(leaves, gradients, strict=True)}
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in found.items()}
 
 
 def _errors(found: dict[str, Tensor], exact: dict[str, Tensor]) -> dict[str, float]:
-    return {
-        name: ((found[name] - tensor).abs().max() / tensor.abs().max().clamp(min=1e-30)).item()
-        for name, tensor in exact.items()
-    }
+    return {name: _error(found[name], tensor) for name, tensor in exact.items()}
+
+
+def _error(found: Tensor, exact: Tensor) -> float:
+    if not exact.is_floating_point():
+        return (found != exact).float().mean().item()
+    return ((found - exact).abs().max() / exact.abs().max().clamp(min=1e-30)).item()

@@ -74,6 +74,7 @@ class Report:
             self._finish(row)
             return
         self.save()
+        begin = time.time()
         try:
             row.update(status=DONE, values=dict(measure()))
             failure = row["values"].pop("failure", "")
@@ -84,6 +85,7 @@ class Report:
         except Exception as error:  # kernels, compilers and drivers raise anything
             text = " ".join(str(error).split())[:300]
             row.update(status=FAILED, reason=f"{type(error).__name__}: {text}")
+        row["seconds"] = round(time.time() - begin, 2)  # with preparations and compilation
         self._finish(row)
         if row["status"] == FAILED:
             self._after_failure()

@@ -58,14 +58,23 @@ class Settings:
         if problem := triton_problem(self.device):
             raise Skip(problem)
 
+    def require_memory(self, needed: float, what: str) -> None:
+        """Skip the row if a GPU has not as many free bytes."""
+        if self.on_gpu and needed > torch.cuda.mem_get_info(self.device)[0]:
+            raise Skip(f"{what} needs {needed / 1e9:.0f} GB")
+
     def compiled(self, function):
         """`torch.compile` of a function; without a GPU traced but not translated, which needs no C++ compiler."""
         torch.compiler.reset()
         return torch.compile(function, dynamic=False, backend="inductor" if self.on_gpu else "eager")
 
     def release(self) -> None:
-        """Free memory; RuntimeError if the CUDA context is lost."""
-        gc.collect()
+        """Free memory, that of cycles of objects too; RuntimeError if the CUDA context is lost."""
+        gc.collect()  # takes a tenth of a second, too long for each row
+        self.release_cached()
+
+    def release_cached(self) -> None:
+        """Give memory that torch keeps for later back to the GPU."""
         if self.on_gpu:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
