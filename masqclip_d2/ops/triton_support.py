@@ -6,9 +6,12 @@ CPU tensors instead, slowly, for tests.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -44,3 +47,29 @@ def power_of_two(size: int, least: int = 16) -> int:
 def with_dense_rows(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor, copied if its last dimension is not contiguous; kernels take any other strides."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] <= 1 else tensor.contiguous()
+
+
+def kernel_op(name: str) -> Callable[[Callable], Any]:
+    """Decorator: a function that launches kernels becomes an operator of torch, `torch.ops.masqclip.NAME`.
+
+    Triton launches on the current device, so that of the first tensor is made the current one.
+
+    Args:
+        name: "masqclip::NAME".
+    """
+
+    def register(function: Callable) -> Any:
+        @functools.wraps(function)
+        def launch(first: torch.Tensor, *arguments):
+            with _current(first.device):
+                return function(first, *arguments)
+
+        schema = torch.library.infer_schema(function, mutates_args=())
+        return torch.library.custom_op(name, launch, mutates_args=(), schema=schema)
+
+    return register
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager:
+    """Context in which a GPU is the current device; none for the CPU."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

@@ -1,3 +1,6 @@
+import contextlib
+from collections.abc import Sequence
+
 import torch
 
 from masqclip_d2.ops import triton_support
@@ -32,3 +35,23 @@ def test_only_sparse_rows_are_copied():
     assert with_dense_rows(tensor.transpose(0, 1)).data_ptr() == tensor.data_ptr()
     copied = with_dense_rows(tensor.transpose(1, 2))
     assert copied.stride(-1) == 1 and torch.equal(copied, tensor.transpose(1, 2))
+
+
+def test_kernels_are_launched_on_the_device_of_their_tensors(monkeypatch):
+    entered = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: entered.append(device) or contextlib.nullcontext())
+    for name in ("cpu", "cuda:1"):
+        with triton_support._current(torch.device(name)):
+            pass
+    assert entered == [torch.device("cuda:1")]
+
+
+def test_an_operator_has_the_signature_of_its_function():
+    @triton_support.kernel_op("masqclip::test_of_kernel_op")
+    def plus(tensor: torch.Tensor, number: float, names: Sequence[int]) -> torch.Tensor:
+        return tensor + number + sum(names)
+
+    assert torch.ops.masqclip.test_of_kernel_op(torch.ones(2), 1.0, [2, 3]).tolist() == [7.0, 7.0]
+    assert str(torch.ops.masqclip.test_of_kernel_op.default._schema).endswith(
+        "(Tensor tensor, float number, SymInt[] names) -> Tensor"
+    )

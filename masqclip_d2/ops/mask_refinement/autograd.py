@@ -12,10 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import custom_op
 
 from ..autocast import autocast_dtype
-from ..triton_support import num_multiprocessors, power_of_two
+from ..triton_support import kernel_op, num_multiprocessors, power_of_two
 from . import kernels as _kernels
 
 kernels: Any = _kernels  # type checkers do not know how triton.jit changes a function
@@ -50,7 +49,7 @@ def _sizes(masks: Tensor, query: Tensor, key: Tensor, pixels: int, tile: tuple[i
     return [query.shape[1], key.shape[1], query.shape[2], width // patch, width, height * width], names
 
 
-@custom_op("masqclip::mask_refinement", mutates_args=())
+@kernel_op("masqclip::mask_refinement")
 def _mask_refinement(masks: Tensor, query: Tensor, key: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     refined, maxima = _empty_results(masks, key)
     if refined.numel():
@@ -74,7 +73,7 @@ def _empty_results(masks: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
     return masks.new_empty(masks.shape), masks.new_empty((*masks.shape[:2], key.shape[1]), dtype=torch.float32)
 
 
-@custom_op("masqclip::mask_refinement_backward", mutates_args=())
+@kernel_op("masqclip::mask_refinement_backward")
 def _mask_refinement_backward(
     grad: Tensor, query: Tensor, key: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

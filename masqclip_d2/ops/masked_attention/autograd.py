@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from ..autocast import autocast_dtype
-from ..triton_support import num_multiprocessors, power_of_two, with_dense_rows
+from ..triton_support import kernel_op, num_multiprocessors, power_of_two, with_dense_rows
 from . import kernels as _kernels
 from .attend_bits import KEYS_PER_WORD, AttendBits
 
@@ -87,7 +86,7 @@ def _largest_tile(dtype: torch.dtype, head_width: int, num_keys: int, backward: 
     return max(16, tile // 4) if dtype == torch.float32 else tile
 
 
-@custom_op("masqclip::pack_attend_mask", mutates_args=())
+@kernel_op("masqclip::pack_attend_mask")
 def _pack_attend_mask(mask: Tensor) -> tuple[Tensor, Tensor]:
     words, anywhere = _empty_bits(mask, mask.shape[-1])
     if mask.numel():
@@ -102,7 +101,7 @@ def _(mask: Tensor) -> tuple[Tensor, Tensor]:
     return _empty_bits(mask, mask.shape[-1])
 
 
-@custom_op("masqclip::predicted_attend_bits", mutates_args=())
+@kernel_op("masqclip::predicted_attend_bits")
 def _predicted_attend_bits(embedding: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     words, anywhere = _empty_bits(embedding, features.shape[-1])
     batch, num_queries, channels = embedding.shape
@@ -129,7 +128,7 @@ def _empty_bits(rows: Tensor, num_keys: int) -> tuple[Tensor, Tensor]:
     return words, rows.new_zeros(size, dtype=torch.int32)
 
 
-@custom_op("masqclip::masked_attention", mutates_args=())
+@kernel_op("masqclip::masked_attention")
 def _masked_attention(
     query: Tensor,
     key: Tensor,
@@ -191,7 +190,7 @@ def _shared_arguments(query, key, value, words, anywhere, bias, plan: _Plan) -> 
     return tensors, [num_queries, key.shape[2], words.shape[-1], heads], strides, options
 
 
-@custom_op("masqclip::masked_attention_backward", mutates_args=())
+@kernel_op("masqclip::masked_attention_backward")
 def _masked_attention_backward(
     grad_output: Tensor,
     query: Tensor,

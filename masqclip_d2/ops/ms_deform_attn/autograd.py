@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from ...transfers import device_constant
-from ..triton_support import power_of_two
+from ..triton_support import kernel_op, power_of_two
 from . import kernels as _kernels
 
 kernels: Any = _kernels  # type checkers do not know how triton.jit changes a function
@@ -49,7 +48,7 @@ def _launch_sizes(value: Tensor, locations: Tensor) -> tuple[tuple, list[int], d
     return grid, [size, num_queries, heads], {**names, "BLOCK_Q": _QUERIES}
 
 
-@custom_op("masqclip::ms_deform_attn", mutates_args=())
+@kernel_op("masqclip::ms_deform_attn")
 def _ms_deform_attn(value: Tensor, sides: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
     output = _empty_output(value, locations)
     if output.numel():
@@ -70,7 +69,7 @@ def _empty_output(value: Tensor, locations: Tensor) -> Tensor:
     return value.new_empty((len(value), locations.shape[1], value.shape[2] * value.shape[3]))
 
 
-@custom_op("masqclip::ms_deform_attn_backward", mutates_args=())
+@kernel_op("masqclip::ms_deform_attn_backward")
 def _ms_deform_attn_backward(
     grad_output: Tensor, value: Tensor, sides: Sequence[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from ..output_masks import OutputMasks
 from ..resize_taps import axis_taps
-from ..triton_support import power_of_two
+from ..triton_support import kernel_op, power_of_two
 from . import kernels as _kernels
 
 kernels: Any = _kernels  # type checkers do not know how triton.jit changes a function
@@ -34,7 +33,7 @@ def panoptic_winners_triton(probs: Tensor, masks: OutputMasks) -> tuple[Tensor, 
     return winners, won, covered, of_masks
 
 
-@custom_op("masqclip::panoptic_winners", mutates_args=())
+@kernel_op("masqclip::panoptic_winners")
 def _panoptic_winners(
     probs: Tensor, mask_logits: Tensor, padded_hw: Sequence[int], image_hw: Sequence[int], output_hw: Sequence[int]
 ) -> tuple[Tensor, Tensor]:

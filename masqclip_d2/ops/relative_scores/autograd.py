@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from ..autocast import without_autocast
-from ..triton_support import power_of_two
+from ..triton_support import kernel_op, power_of_two
 from . import kernels as _kernels
 from . import variance_root
 from .fast import centered_terms, relative_scores_torch
@@ -49,7 +48,7 @@ def relative_scores_triton(
         )
 
 
-@custom_op("masqclip::relative_scores", mutates_args=())
+@kernel_op("masqclip::relative_scores")
 def _relative_scores(
     mask_logits: Tensor,
     patch_weight: Tensor,

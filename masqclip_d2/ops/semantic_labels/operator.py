@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from ..resize_taps import axis_taps
-from ..triton_support import power_of_two
+from ..triton_support import kernel_op, power_of_two
 from . import kernels as _kernels
 from .views import WeightedMasks
 
@@ -43,7 +42,7 @@ def semantic_labels_triton(
     return [(labels[group], scores[group]) for group in range(len(weights))]
 
 
-@custom_op("masqclip::semantic_labels", mutates_args=())
+@kernel_op("masqclip::semantic_labels")
 def _semantic_labels(
     mask_logits: Tensor,
     weights: Sequence[Tensor],
