@@ -35,7 +35,7 @@ class Settings:
         if where.type == "cuda" and not torch.cuda.is_available():
             raise SystemExit("There is no CUDA device here; --device cpu --tiny is a rehearsal without one.")
         flush = torch.empty(_FLUSH_BYTES // 4, device=where) if where.type == "cuda" else None
-        batches, categories = ((1, 2), (3,)) if tiny else ((1, 8), (10, 847, 10_000))
+        batches, categories = ((1,), (3,)) if tiny else ((1, 8), (10, 847, 10_000))
         return cls(where, tiny, TINY if tiny else REAL, batches, categories, flush)
 
     @property

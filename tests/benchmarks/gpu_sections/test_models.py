@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks.gpu_sections import models
+from benchmarks.gpu_sections.random_models import RandomModels, vocabulary
 from benchmarks.gpu_sections.settings import Settings
 
 
@@ -64,6 +65,18 @@ def test_the_choice_of_kernels_is_undone(monkeypatch):
     with models.ops_implementation(settings, kernels=True):
         assert os.environ["MASQCLIP_OPS"] == "triton"  # by the interpreter
     assert os.environ["MASQCLIP_OPS"] == "reference"
+
+
+@pytest.mark.parametrize("name", models.METHODS)
+def test_batches_of_one_and_more_images(name, tmp_path):
+    """The tiny form of the benchmark has batches of one image only."""
+    random_models = RandomModels(Settings.of("cpu", tiny=True), tmp_path)
+    predictor = random_models.predictor(name)
+    sizes = []
+    predictor.model.visual_encoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    for number in (1, 3):
+        models._segment(predictor, random_models.images(number), vocabulary(3), "semantic")
+    assert sizes == [1, 3]
 
 
 def test_names_of_variants_are_unique():
