@@ -1,7 +1,7 @@
 """Read weight files as dictionaries of tensors, without executing code.
 
-Formats: .safetensors, PyTorch files (`torch.load(weights_only=True)`), and Detectron2's .pkl files by an unpickler that
-accepts numpy arrays and plain containers only. OpenAI's TorchScript archives: `clip.pretrained`.
+Formats: .safetensors, PyTorch files (`torch.load(weights_only=True)`), and Detectron2's .pkl files as data
+(`numpy_pickle`). OpenAI's TorchScript archives: `clip.pretrained`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,16 @@ import torch
 from detectron2.utils.file_io import PathManager
 
 from ..hub import WeightFile, is_remote
+from .numpy_pickle import load_numpy_pickle
 
 SHIPPED_PREFIX = "masqclip://"
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
+_DTYPES = {
+    torch.float64, torch.float32, torch.float16, torch.bfloat16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+}  # fmt: skip
 # Entries that hold the state dict: of Detectron2, of PyTorch Lightning, and of many training scripts.
 _STATE_DICT_ENTRIES = ("model", "state_dict", "model_state_dict")
-
-# Names in a pickled dict of numpy arrays, with the module names of numpy 1 and 2.
-_PICKLE_ALLOWED = {
-    (module, name)
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
-    for name in ("_reconstruct", "scalar", "_frombuffer")
-} | {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-}
 
 
 def local_weights_path(path: str) -> Path:
@@ -93,8 +86,29 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"Checkpoint {path} holds a {type(model).__name__}, not a state dict (name -> tensor).")
     tensors = {name: torch.as_tensor(value) for name, value in model.items() if _is_array(value)}
     if not tensors:
-        raise ValueError(f"Checkpoint {path} holds no tensors, only: {', '.join(list(model)[:5])}.")
+        names = ", ".join(f"{name:.60}" for name in list(model)[:5])
+        raise ValueError(f"Checkpoint {path} holds no tensors, only: {names}.")
+    _refuse_unusable(path, tensors)
     return {**{name: value for name, value in content.items() if name != entry}, "model": tensors}
+
+
+def _refuse_unusable(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """ValueError for tensors that no model can load, and for numbers that training has left behind when it diverged."""
+    for name, tensor in tensors.items():
+        problem = ""
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+            problem = "is sparse, quantized or without values"
+        elif tensor.dtype not in _DTYPES:
+            problem = f"has dtype {str(tensor.dtype).removeprefix('torch.')}"
+        elif tensor.is_floating_point() and "mask" not in name and not _is_finite(tensor):  # attention masks have -inf
+            problem = "has values that are NaN or infinite; training may have diverged"
+        if problem:
+            raise ValueError(f"Checkpoint {path} cannot be used: the tensor {name:.100} {problem}.")
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # The sum of finite numbers is finite, unless they are huge; it needs no memory.
+    return bool(tensor.sum(dtype=torch.float64).isfinite()) or bool(tensor.isfinite().all())
 
 
 def _state_dict_entry(content: Any) -> str | None:
@@ -147,18 +161,9 @@ def _read_torch(path: Path) -> Any:
 def _read_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
-            return ArrayUnpickler(file, encoding="latin1").load()
-    except (EOFError, pickle.UnpicklingError, ValueError, IndexError, KeyError, AttributeError) as error:
+            return load_numpy_pickle(file)
+    except pickle.UnpicklingError as error:
         raise ValueError(_unreadable(path, error)) from error
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Accepts numpy arrays, strings, numbers and plain containers; anything else could run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PICKLE_ALLOWED:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not data")
-        return super().find_class(module, name)
 
 
 def _is_array(value: Any) -> bool:

@@ -137,3 +137,25 @@ def test_model_zoo(own_cache):
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps({"model": {"a": np.ones(2)}}))
     assert local_weights_path("detectron2://a/m.pkl") == path
+
+
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (torch.tensor([1.0, torch.nan]), "NaN or infinite; training may have diverged"),
+        (torch.tensor([-torch.inf]), "NaN or infinite"),
+        (torch.zeros(2, dtype=torch.complex64), "has dtype complex64"),
+        (torch.zeros(2, dtype=torch.float8_e4m3fn), "has dtype float8_e4m3fn"),
+        (torch.eye(2).to_sparse(), "is sparse, quantized or without values"),
+    ],
+)
+def test_tensors_that_no_model_can_use(tmp_path, tensor, reason):
+    torch.save({"model": {"good": torch.ones(2), "layer.weight": tensor}}, tmp_path / "c.pth")
+    with pytest.raises(ValueError, match=rf"c.pth cannot be used: the tensor layer.weight .*{reason}"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_attention_masks_and_huge_numbers_are_read(tmp_path, tensors):
+    tensors |= {"attn_mask": torch.tensor([0.0, -torch.inf]), "huge": torch.full((3,), 3e38)}
+    torch.save({"model": tensors}, tmp_path / "c.pth")
+    _assert_same(read_checkpoint(tmp_path / "c.pth")["model"], tensors)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -49,48 +48,18 @@ def read_index(path: Path) -> list[tuple[str, str]]:
     Raises:
         ValueError: the file is damaged, or has no `folder` and `filename` of equal length.
     """
+    from ...checkpoint.numpy_pickle import load_numpy_pickle
+
     try:
         with open(path, "rb") as file:
-            index = _index_unpickler(file).load()
+            index = load_numpy_pickle(file, others_are_none=True)
         folders, names = list(index["folder"]), list(index["filename"])
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (pickle.UnpicklingError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} is damaged or not ADE20K's index ({reason}); unpack the release again.") from error
     if len(folders) != len(names):
         raise ValueError(f"{path} has {len(folders)} folders for {len(names)} file names; unpack the release again.")
     return [(str(folder), str(name)) for folder, name in zip(folders, names, strict=True)]
-
-
-def _index_unpickler(file: Any) -> pickle.Unpickler:
-    from ...checkpoint.reading import ArrayUnpickler
-
-    class IndexUnpickler(ArrayUnpickler):
-        def find_class(self, module: str, name: str) -> Any:
-            try:
-                return super().find_class(module, name)
-            except pickle.UnpicklingError:
-                return _Nothing
-
-    return IndexUnpickler(file, encoding="latin1")
-
-
-class _Nothing:
-    """Placeholder for an object of a class that is not allowed; ignores the state that the pickle has for it."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def extend(self, values: Any) -> None:
-        pass
-
-    def append(self, value: Any) -> None:
-        pass
 
 
 def _plan(root: Path, split: str) -> Plan:

@@ -1,46 +1,225 @@
-"""Safe reading of pickled arrays: a file may hold numpy arrays and plain containers, and nothing else."""
+"""Reads pickled numpy arrays as data: no class of the file is ever made, no function called.
+
+While the file is read, arrays and their types are inert records of what it says. Then arrays of numbers are built from
+them, with their sizes compared to the bytes that are there. Containers, strings and numbers stay as they are.
+
+The bundled Detectron2 has the same file, so that it depends on nothing else.
+"""
 
 from __future__ import annotations
 
-import codecs
+import os
 import pickle
-from collections import OrderedDict
-from typing import Any
+import pickletools
+import re
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
-_numpy_core: Any = getattr(np, "_core", None) or np.core
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # the names before and since numpy 2
 _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
+# Kind and bytes of the numbers that are read, with their byte order.
+_NUMBER = re.compile(r"[<>|=]?(b1|bool|i[1248]|u[1248]|f[248]|u?int(8|16|32|64)|float(16|32|64))")
+_REFUSED_OPCODES = ("PERSID", "BINPERSID", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER")
+_INDEX_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
+_DEEPEST = 100  # containers in containers
 
 
-def load_numpy_pickle(path: str) -> dict[str, Any]:
-    """Read a pickled dict of numpy arrays, numbers, strings and containers of these; Python 2 files as latin1.
+def load_numpy_pickle(file: BinaryIO, others_are_none: bool = False) -> Any:
+    """Read numpy arrays, numbers, strings and containers of these; Python 2 files as latin1.
+
+    Args:
+        file: can be read from its start.
+        others_are_none: other objects, and arrays of them, become None; otherwise they are an error.
 
     Raises:
-        pickle.UnpicklingError: the file holds anything else, or no dict.
+        pickle.UnpicklingError: the file is damaged, holds anything else, or says something that cannot be.
     """
-    with open(path, "rb") as f:
-        content = _NumpyUnpickler(f, encoding="latin1").load()
-    if not isinstance(content, dict):
-        raise pickle.UnpicklingError(f"{path} holds a {type(content).__name__}; expected a dict of arrays.")
-    return content
+    try:
+        _check_opcodes(file)
+        file.seek(0)
+        unpickler = _DataUnpickler(file, encoding="latin1")
+        unpickler.others_are_none = others_are_none
+        return _Builder(others_are_none).built(unpickler.load(), 0)
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # what a damaged file makes of the unpickler's stack has no end
+        raise pickle.UnpicklingError(str(error) or type(error).__name__) from error
 
 
-class _NumpyUnpickler(pickle.Unpickler):
+def _check_opcodes(file: BinaryIO) -> None:
+    """UnpicklingError for opcodes that call code or claim more memory than the file has bytes."""
+    size = os.fstat(file.fileno()).st_size
+    whole_reads: Any = _WholeReads(file, size)
+    argument: Any
+    for opcode, argument, _ in pickletools.genops(whole_reads):
+        if opcode.name in _REFUSED_OPCODES:
+            raise pickle.UnpicklingError(f"it has the opcode {opcode.name}, which is not data")
+        if opcode.name in _INDEX_OPCODES and not 0 <= int(argument) <= size:
+            raise pickle.UnpicklingError(f"it counts {argument} objects in {size} bytes")
+
+
+class _WholeReads:
+    """A file whose reads are no longer than the file, so that a wrong length in it allocates no memory."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._size = size
+        self.readline, self.tell = file.readline, file.tell
+
+    def read(self, length: int) -> bytes:
+        return self._file.read(min(length, self._size))
+
+
+class _Record:
+    """What the file says of an object: the arguments of its constructor, and its state."""
+
+    def __init__(self, kind: str, *arguments: Any) -> None:
+        self.kind = kind
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def _recorder(kind: str) -> Callable[..., _Record]:
+    def record(*arguments: Any) -> _Record:
+        return _Record(kind, *arguments)
+
+    return record
+
+
+def _latin1(text: Any, encoding: Any = "latin1") -> bytes:
+    """How protocols 0 to 2 write bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("it encodes something else than bytes")
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    """How protocols 0 to 2 write an empty string of bytes: by a call without arguments."""
+    return b""
+
+
+class _DataUnpickler(pickle.Unpickler):
+    others_are_none = False
+
     def find_class(self, module: str, name: str) -> Any:
-        if name in ("_reconstruct", "scalar") and module in _ARRAY_MODULES:
-            return getattr(_numpy_core.multiarray, name)
+        if name == "_reconstruct" and module in _ARRAY_MODULES:
+            return _recorder("array")
+        if name == "scalar" and module in _ARRAY_MODULES:
+            return _recorder("scalar")
         if name == "_frombuffer" and module in _BUFFER_MODULES:
-            return _numpy_core.numeric._frombuffer
-        allowed = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("collections", "OrderedDict"): OrderedDict,
-            ("_codecs", "encode"): codecs.encode,  # how protocols 0 to 2 write bytes
+            return _recorder("buffer")
+        known = {
+            ("numpy", "ndarray"): "ndarray",
+            ("numpy", "dtype"): _recorder("dtype"),
+            ("collections", "OrderedDict"): dict,
+            ("_codecs", "encode"): _latin1,
+            ("__builtin__", "bytes"): _no_bytes,
         }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(
-                f"The file holds {module}.{name}; only numpy arrays and plain containers are read from a pickle."
-            )
-        return allowed[module, name]
+        if (module, name) not in known:
+            if self.others_are_none:
+                return _recorder("other")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not data")
+        return known[module, name]
+
+
+class _Builder:
+    """Puts arrays in place of records; a container that occurs often is built once."""
+
+    def __init__(self, others_are_none: bool) -> None:
+        self._others_are_none = others_are_none
+        self._done: dict[int, Any] = {}
+
+    def built(self, value: Any, depth: int) -> Any:
+        """A value that is `depth` containers deep."""
+        if depth > _DEEPEST:
+            raise pickle.UnpicklingError(f"its containers are nested more than {_DEEPEST} deep")
+        if isinstance(value, _Record):
+            return self._of_record(value)
+        if not isinstance(value, (dict, list, tuple)):
+            return value
+        if id(value) not in self._done:
+            if isinstance(value, dict):
+                built: Any = {_key(key): self.built(one, depth + 1) for key, one in value.items()}
+            else:
+                built = type(value)(self.built(one, depth + 1) for one in value)
+            self._done[id(value)] = built
+        return self._done[id(value)]
+
+    def _of_record(self, record: _Record) -> Any:
+        try:
+            return _BUILDERS[record.kind](record)
+        except pickle.UnpicklingError:
+            if self._others_are_none:
+                return None
+            raise
+
+
+def _key(key: Any) -> Any:
+    if not isinstance(key, (str, int, bytes)):
+        raise pickle.UnpicklingError(f"a key of a dict is of type {type(key).__name__}")
+    return key
+
+
+def _dtype(record: Any) -> np.dtype:
+    if not isinstance(record, _Record) or record.kind != "dtype" or not record.arguments:
+        raise pickle.UnpicklingError("an array has no type")
+    name, order = record.arguments[0], ""
+    if record.state is not None:
+        # (version, byte order, subtype, names, fields, size, alignment, flags, ...)
+        if not isinstance(record.state, tuple) or len(record.state) < 5 or any(record.state[2:5]):
+            raise pickle.UnpicklingError(f"the type {name!r:.40} of an array is no plain number")
+        order = record.state[1]
+    if not isinstance(name, str) or not isinstance(order, str) or not _NUMBER.fullmatch(order + name.lstrip("<>|=")):
+        raise pickle.UnpicklingError(f"an array holds {name!r:.40}; only integers, floats and truth values are read")
+    return np.dtype(name).newbyteorder(order) if order in ("<", ">") else np.dtype(name)
+
+
+def _shaped(raw: Any, dtype: np.dtype, shape: Any, fortran: bool) -> np.ndarray:
+    if not isinstance(raw, (bytes, bytearray, str)):
+        raise pickle.UnpicklingError(f"the values of an array are of type {type(raw).__name__}, not bytes")
+    data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)  # text: of Python 2
+    sizes = shape if isinstance(shape, tuple) else (shape,)
+    if not all(isinstance(side, int) and side >= 0 for side in sizes):
+        raise pickle.UnpicklingError(f"an array has the shape {shape!r:.60}")
+    count = 1
+    for side in sizes:
+        count *= side
+    if count * dtype.itemsize != len(data):
+        raise pickle.UnpicklingError(f"an array of shape {sizes} and type {dtype} has {len(data)} bytes")
+    array = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
+    return array.reshape(sizes, order="F" if fortran else "C")
+
+
+def _built_array(record: _Record) -> np.ndarray:
+    if not isinstance(record.state, tuple) or len(record.state) != 5:
+        raise pickle.UnpicklingError("an array has no values")
+    _, shape, dtype, fortran, raw = record.state
+    return _shaped(raw, _dtype(dtype), shape, bool(fortran))
+
+
+def _built_scalar(record: _Record) -> Any:
+    dtype, raw = record.arguments
+    return _shaped(raw, _dtype(dtype), (), False)[()]
+
+
+def _built_buffer(record: _Record) -> np.ndarray:
+    raw, dtype, shape, order = record.arguments
+    return _shaped(raw, _dtype(dtype), shape, order == "F")
+
+
+def _built_dtype(record: _Record) -> str:
+    return str(_dtype(record))
+
+
+_BUILDERS: dict[str, Callable[[_Record], Any]] = {
+    "other": lambda record: None,
+    "array": _built_array,
+    "scalar": _built_scalar,
+    "buffer": _built_buffer,
+    "dtype": _built_dtype,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
@@ -54,7 +55,10 @@ class DetectionCheckpointer(Checkpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if filename.endswith(".pkl"):
             _logger.info("Reading arrays from %s (a pickle; only arrays and plain containers are accepted).", filename)
-            checkpoint = load_numpy_pickle(filename)
+            with open(filename, "rb") as file:
+                checkpoint = load_numpy_pickle(file)
+            if not isinstance(checkpoint, dict):
+                raise pickle.UnpicklingError(f"{filename} holds a {type(checkpoint).__name__}; expected a dict.")
             if "model" not in checkpoint or "__author__" not in checkpoint:
                 raise ValueError(
                     f"{filename} has the keys {sorted(checkpoint)[:5]}; expected 'model' and '__author__'. Caffe2 "
