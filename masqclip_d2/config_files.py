@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
+from .yaml_data import load_yaml
 
 
 def find_config(name_or_path: str | Path) -> Path:
@@ -75,9 +75,9 @@ def config_files(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
 
 def _yaml_mapping(path: Path) -> dict:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"Config {path} is no YAML: {error}") from None
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:  # also of other encodings
+        raise ValueError(f"Config {path} cannot be read: {error}.") from None
     if not isinstance(content, dict):
         found = "is empty" if content is None else f"holds a {type(content).__name__}"
         raise ValueError(f"Config {path} {found}; expected keys with values.")

@@ -48,7 +48,7 @@ def test_of_several_bases_the_last_wins(tmp_path):
     [
         ("", "is empty"),
         ("- 1\n", "holds a list"),
-        ("a: [1\n", "is no YAML"),
+        ("a: [1\n", "cannot be read: line 2, column 1: expected"),
         ("_BASE_: other.yaml\n", "based on itself"),
     ],
 )

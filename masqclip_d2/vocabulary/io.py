@@ -27,6 +27,7 @@ import yaml
 
 from ..categories.lists import CATEGORY_LISTS
 from ..files import save_text
+from ..yaml_data import load_yaml
 from .shipped import STYLES, shipped_names, shipped_vocabulary
 from .vocabulary import RENAMED_FIELDS, Vocabulary, fold, near_match, refuse_repeated, split_categories
 
@@ -122,8 +123,8 @@ def _parsed(path: Path) -> Any:
     _check_suffix(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(text) if path.suffix == ".json" else load_yaml(text)
+    except (ValueError, RecursionError) as error:  # also of other encodings
         raise ValueError(f"not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}.") from error
 
 

@@ -86,7 +86,7 @@ def test_written_files_are_short(tmp_path):
         ("", "the content is nothing, not a mapping with the key 'categories'"),
         ("cat", r"the content is 'cat' \(str\)"),
         ("categories: [", "not valid YAML"),
-        ("categories: !!python/object/apply:os.getcwd []", "not valid YAML: could not determine a constructor"),
+        ("categories: !!python/object/apply:os.getcwd []", "not valid YAML: line 1, column 13: could not determine a constructor"),
         ("categories: cat", r"categories must be a list, got 'cat' \(str\)"),
         ("{templates: name}", "categories must be a list, got nothing"),
         ("[]", "The vocabulary is empty"),
