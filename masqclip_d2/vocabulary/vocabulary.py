@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -26,6 +27,9 @@ def _refused(old: str, new: str) -> Callable[..., NoReturn]:
         raise AttributeError(f"Vocabulary.{old} does not exist; use {new}.")
 
     return staticmethod(refuse)
+
+
+_TEXT_ORDER = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they turn the text around them
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,8 @@ class Vocabulary:
             raise ValueError(
                 f"Category names must be strings, got {no_string!r} ({type(no_string).__name__}); put it in quotes."
             )
+        for text in texts:
+            _check_characters(text)
         blank = [
             index
             for index, synonyms in enumerate(self.synonyms)
@@ -295,6 +301,15 @@ def near_match(name: str, known: Iterable[str]) -> str:
 def _renamed_in(entries: Any) -> str:
     found = [name for name in RENAMED_FIELDS if isinstance(entries, Mapping) and name in entries]
     return "".join(f" {name!r} is now {RENAMED_FIELDS[name]!r}." for name in found)
+
+
+def _check_characters(name: str) -> None:
+    """Control characters can change a terminal or the order of text, and half characters cannot be written to files."""
+    for character in name:
+        if unicodedata.category(character) in ("Cc", "Cs") and not character.isspace() or character in _TEXT_ORDER:
+            raise ValueError(f"The name {ascii(name):.80} has the character U+{ord(character):04X}, which is no text.")
+    if name and all(unicodedata.category(character) in ("Cf", "Zs") for character in name) and not name.isspace():
+        raise ValueError(f"The name {ascii(name):.80} has no visible character.")
 
 
 def _check_templates(templates: str | tuple[str, ...]) -> None:

@@ -86,7 +86,10 @@ def test_written_files_are_short(tmp_path):
         ("", "the content is nothing, not a mapping with the key 'categories'"),
         ("cat", r"the content is 'cat' \(str\)"),
         ("categories: [", "not valid YAML"),
-        ("categories: !!python/object/apply:os.getcwd []", "not valid YAML: line 1, column 13: could not determine a constructor"),
+        (
+            "categories: !!python/object/apply:os.getcwd []",
+            "not valid YAML: line 1, column 13: could not determine a constructor",
+        ),
         ("categories: cat", r"categories must be a list, got 'cat' \(str\)"),
         ("{templates: name}", "categories must be a list, got nothing"),
         ("[]", "The vocabulary is empty"),
@@ -190,3 +193,10 @@ def test_a_byte_order_mark_is_ignored(tmp_path):
 def test_vocabularies_are_not_saved_as_word_lists(tmp_path):
     with pytest.raises(ValueError, match="yaml or .json"):
         save_vocabulary(Vocabulary.from_names("cat"), tmp_path / "words.txt")
+
+
+def test_a_repeated_key_of_json(tmp_path):
+    path = tmp_path / "words.json"
+    path.write_text('{"categories": ["a"], "categories": ["b"]}')
+    with pytest.raises(ValueError, match="words.json: not valid JSON: it has the key 'categories' twice"):
+        load_vocabulary(path)

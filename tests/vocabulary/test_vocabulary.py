@@ -251,3 +251,23 @@ def test_categories_separated_by_dots(names, expected):
 def test_blank_names_between_dots_are_refused():
     with pytest.raises(ValueError, match="blank names at position 2"):
         Vocabulary.from_names("cat . . dog .")
+
+
+@pytest.mark.parametrize("name", ["\x1b[2Jcat", "cat\x07", "a\x00b", "\ud800", "\u202ecat\u202c", "\u2067dog"])
+def test_names_with_characters_that_are_no_text(name):
+    with pytest.raises(ValueError, match="which is no text") as caught:
+        Vocabulary.from_names([name, "dog"])
+    assert str(caught.value).isascii() and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\u2060\u200d"])
+def test_invisible_names(name):
+    with pytest.raises(ValueError, match="no visible character|blank"):
+        Vocabulary.from_names([name, "dog"])
+
+
+@pytest.mark.parametrize(
+    "name", ["\u732b", "na\u00efve", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u05db\u05dc\u05d1\u200f", "a\tb"]
+)
+def test_names_of_any_script(name):
+    assert Vocabulary.from_names([name]).names[0].split() == name.split()
