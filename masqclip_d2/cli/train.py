@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
     parser.add_argument(
         "opts",
-        nargs=argparse.REMAINDER,
+        nargs="*",
         default=[],
         metavar="KEY VALUE",
-        help="overrides of the config, after all flags",
+        help="overrides of the config",
     )
 
 
@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> None:
     launch_training(args)
 
 
-main = Command("train", "Train one stage of a method, or evaluate it with --eval-only.", add_arguments, run, _EPILOG)
+main = Command(
+    "train", "Train one stage of a method, or evaluate it with --eval-only.", add_arguments, run, _EPILOG, intermixed=True
+)
 
 if __name__ == "__main__":
     main()

@@ -92,3 +92,25 @@ def test_evaluation_from_the_command_line(capsys, tmp_path, mini_shapes):
     results = json.loads((tmp_path / "results.json").read_text())
     assert "AR@100" in results["results"]["mini_shapes_val"]["proposals"]
     assert "copypaste" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--config-file", "c.yaml", "--num-gpus", "0", "--resume", "A.B", "-1", "A.C", "('x',)"],
+        ["A.B", "-1", "--config-file", "c.yaml", "A.C", "('x',)", "--num-gpus", "0", "--resume"],
+        ["--resume", "A.B", "-1", "A.C", "('x',)", "--num-gpus", "0", "--config-file", "c.yaml"],
+    ],
+)
+def test_flags_may_stand_between_and_after_overrides(monkeypatch, argv):
+    seen = []
+    monkeypatch.setattr("masqclip_d2.engine.launch.launch_training", seen.append)
+    main(argv)
+    assert seen[0].opts == ["A.B", "-1", "A.C", "('x',)"]
+    assert (seen[0].config_file, seen[0].num_gpus, seen[0].resume) == ("c.yaml", 0, True)
+
+
+def test_a_mistyped_flag_after_overrides(capsys):
+    with pytest.raises(SystemExit):
+        main(["--config-file", "shapes/teacher", "OUTPUT_DIR", "x", "--num-gpu-s", "0"])
+    assert "--num-gpu-s" in capsys.readouterr().err
