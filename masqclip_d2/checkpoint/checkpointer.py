@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-from .reading import local_weights_path, read_checkpoint
+from ..files import atomic_write, save_text
+from .reading import UnreadableCheckpointError, local_weights_path, read_checkpoint
 from .strict_loading import load_strict
+
+_LAST = "last_checkpoint"
+
+logger = logging.getLogger(__name__)
 
 
 class StrictCheckpointer(DetectionCheckpointer):
@@ -27,6 +36,64 @@ class StrictCheckpointer(DetectionCheckpointer):
     def __init__(self, *arguments, starts_training: bool = False, **named_arguments) -> None:
         super().__init__(*arguments, **named_arguments)
         self._starts_training = starts_training
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write `name`.pth, whole or not at all, and note it as the last one; see `Checkpointer.save` of fvcore."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        content = {"model": self.model.state_dict()}
+        content |= {key: value.state_dict() for key, value in self.checkpointables.items()}
+        path = Path(self.save_dir, f"{name}.pth")
+        logger.info("Saving checkpoint to %s", path)
+        with atomic_write(path) as unfinished, unfinished.open("wb") as file:
+            torch.save({**content, **kwargs}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        self.tag_last_checkpoint(path.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Note the name of the last checkpoint in the file `last_checkpoint`."""
+        save_text(Path(self.save_dir, _LAST), last_filename_basename)
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint to resume from, readable or not."""
+        return bool(self._candidates())
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Load the last checkpoint of the folder with all checkpointables, or the model alone.
+
+        A last checkpoint that is gone, empty or truncated is passed over for the one before it, with a warning.
+
+        Args:
+            path: of the model, if there is nothing to resume from.
+            resume: False: load the model of `path`.
+
+        Raises:
+            ValueError: there are checkpoints to resume from, and none can be read.
+        """
+        candidates = self._candidates() if resume else []
+        for file in candidates:
+            try:
+                return self.load(str(file))
+            except (FileNotFoundError, UnreadableCheckpointError) as error:
+                logger.warning("Cannot resume from %s: %s", file.name, error)
+        if candidates:
+            raise ValueError(
+                f"None of the checkpoints in {self.save_dir} can be read; start anew with another OUTPUT_DIR, or "
+                "without --resume."
+            )
+        return self.load(path, checkpointables=[])
+
+    def _candidates(self) -> list[Path]:
+        """Checkpoints of the folder, the last one first."""
+        if not self.save_dir or not Path(self.save_dir).is_dir():
+            return []
+        note = Path(self.save_dir, _LAST)
+        noted = [Path(self.save_dir, note.read_text(errors="replace").strip()[:200])] if note.is_file() else []
+        written = sorted(
+            Path(self.save_dir).glob("model_*.pth"), key=lambda file: file.stat().st_mtime_ns, reverse=True
+        )
+        return [*noted, *(file for file in written if file not in noted)]
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load the model and the `checkpointables` (None: all); return the other entries of the file."""

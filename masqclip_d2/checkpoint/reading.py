@@ -28,6 +28,10 @@ _DTYPES = {
 _STATE_DICT_ENTRIES = ("model", "state_dict", "model_state_dict")
 
 
+class UnreadableCheckpointError(ValueError):
+    """A file that is empty, truncated, or no checkpoint."""
+
+
 def local_weights_path(path: str) -> Path:
     """Local file of a path, a URL (downloaded once and cached) or a shipped name.
 
@@ -73,7 +77,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if path.stat().st_size == 0:
-        raise ValueError(f"Checkpoint {path} is empty (0 bytes). Copy or download it again.")
+        raise UnreadableCheckpointError(f"Checkpoint {path} is empty (0 bytes). Copy or download it again.")
     if path.suffix == ".safetensors":
         content = _read_safetensors(path)
     elif path.suffix == ".pkl":
@@ -133,7 +137,7 @@ def _read_safetensors(path: Path) -> dict:
                 tensors[name] = file.get_tensor(name)
         return tensors
     except SafetensorError as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise UnreadableCheckpointError(_unreadable(path, error)) from error
 
 
 def _read_torch(path: Path) -> Any:
@@ -150,12 +154,12 @@ def _read_torch(path: Path) -> Any:
         # The reason stands among advice on how to run the file's code.
         found = re.search(r"WeightsUnpickler error:\s*(.+?)(\.? Please|\n|$)", str(error))
         reason = found[1] if found else "unknown format"
-        raise ValueError(
+        raise UnreadableCheckpointError(
             f"Checkpoint {path} cannot be read as data alone: it is damaged, or it holds Python objects beside "
             f"tensors, which could run code ({reason}). Save its state dict alone, or use a .safetensors file."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(_unreadable(path, error)) from error
+    except Exception as error:  # what PyTorch raises on damaged files has no end
+        raise UnreadableCheckpointError(_unreadable(path, error)) from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -163,7 +167,7 @@ def _read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             return load_numpy_pickle(file)
     except pickle.UnpicklingError as error:
-        raise ValueError(_unreadable(path, error)) from error
+        raise UnreadableCheckpointError(_unreadable(path, error)) from error
 
 
 def _is_array(value: Any) -> bool:

@@ -48,7 +48,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 main = Command(
-    "train", "Train one stage of a method, or evaluate it with --eval-only.", add_arguments, run, _EPILOG, intermixed=True
+    "train",
+    "Train one stage of a method, or evaluate it with --eval-only.",
+    add_arguments,
+    run,
+    _EPILOG,
+    intermixed=True,
 )
 
 if __name__ == "__main__":

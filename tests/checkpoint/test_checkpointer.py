@@ -1,0 +1,103 @@
+"""Checkpoints are written whole, and resumed from the last one that can be read."""
+
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from masqclip_d2.checkpoint import StrictCheckpointer
+
+
+class Counter:
+    """A checkpointable."""
+
+    def __init__(self, number=0):
+        self.number = number
+
+    def state_dict(self):
+        return {"number": self.number}
+
+    def load_state_dict(self, state):
+        self.number = state["number"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two checkpoints, with the numbers 1 and 2."""
+    model, counter = nn.Linear(1, 1), Counter()
+    checkpointer = StrictCheckpointer(model, str(tmp_path), counter=counter)
+    for counter.number in (1, 2):
+        nn.init.constant_(model.weight, counter.number)
+        checkpointer.save(f"model_000000{counter.number}", iteration=counter.number)
+        os.utime(tmp_path / f"model_000000{counter.number}.pth", (counter.number, counter.number))
+    return tmp_path
+
+
+def resume(folder, **options):
+    model, counter = nn.Linear(1, 1), Counter()
+    checkpointer = StrictCheckpointer(model, str(folder), counter=counter)
+    rest = checkpointer.resume_or_load("", **options)
+    return model.weight.item(), counter.number, rest.get("iteration")
+
+
+def test_the_last_checkpoint_is_resumed(folder):
+    assert resume(folder) == (2.0, 2, 2)
+    assert (folder / "last_checkpoint").read_text() == "model_0000002.pth"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "last_checkpoint", "model_0000001.pth", "model_0000002.pth"
+    ]  # fmt: skip
+
+
+def test_without_resume_nothing_of_the_folder_is_loaded(folder):
+    assert resume(folder, resume=False)[1:] == (0, None)
+
+
+@pytest.mark.parametrize("damage", ["gone", "truncated", "empty", "no checkpoint", "noted wrongly"])
+def test_a_last_checkpoint_that_cannot_be_read_is_passed_over(folder, caplog, damage):
+    last = folder / "model_0000002.pth"
+    if damage == "gone":
+        last.unlink()
+    elif damage == "noted wrongly":
+        (folder / "last_checkpoint").write_bytes(b"\xff\xfe nothing\n")
+        assert resume(folder)[1] == 2
+        return
+    else:
+        last.write_bytes({"truncated": last.read_bytes()[:-100], "empty": b"", "no checkpoint": b"text"}[damage])
+    assert resume(folder) == (1.0, 1, 1)
+    assert "Cannot resume from model_0000002.pth: " in caplog.text
+
+
+def test_the_note_may_be_missing(folder):
+    (folder / "last_checkpoint").unlink()
+    assert resume(folder) == (2.0, 2, 2)
+
+
+def test_no_readable_checkpoint(folder):
+    for path in folder.glob("*.pth"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="None of the checkpoints in .* can be read"):
+        resume(folder)
+
+
+def test_another_architecture_is_no_reason_to_go_back(folder):
+    checkpointer = StrictCheckpointer(nn.Linear(3, 3), str(folder))
+    with pytest.raises(ValueError, match="weight"):
+        checkpointer.resume_or_load("")
+
+
+def test_an_interrupted_save_leaves_the_checkpoint_before_it(folder, monkeypatch):
+    def interrupted(content, file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        StrictCheckpointer(nn.Linear(1, 1), str(folder), counter=Counter(5)).save("model_0000002")
+    monkeypatch.undo()
+    assert resume(folder) == (2.0, 2, 2)
+
+
+def test_other_processes_than_the_first_write_nothing(tmp_path):
+    StrictCheckpointer(nn.Linear(1, 1), str(tmp_path), save_to_disk=False).save("model_0000001")
+    assert not list(tmp_path.iterdir())
