@@ -65,6 +65,19 @@ def _halves(tile, ROWS: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
+def _add_in_halves(
+    residual, first, bias, masks, refined, corner, live, image_width,
+    PATCH: tl.constexpr, PIXELS: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """`_add_residual`, first for one half of the pixels, then for the other."""
+    HALF: tl.constexpr = WIDTH // 2
+    left, right = _halves(residual, TILE, HALF)
+    largest = _add_residual(left, first, bias, masks, refined, corner, live, image_width, PATCH, PIXELS, HALF)
+    other = _add_residual(right, first + HALF, bias, masks, refined, corner, live, image_width, PATCH, PIXELS, HALF)
+    return _larger(largest, other)
+
+
+@triton.jit
 def _forward_kernel(
     masks, query, key, weight, bias, refined, maxima, Q, P, D, columns, image_width, plane,
     PATCH: tl.constexpr, PIXELS: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr, BLOCK_K: tl.constexpr,
@@ -85,22 +98,26 @@ def _forward_kernel(
         residual += dot(activated.to(weights.dtype), weights)
     corner = _patch_corner(i, j, columns, image_width, plane, PATCH)
     before, after = masks + b * Q * plane, refined + b * Q * plane
-    if BLOCK_C >= 64:  # in quarters: the whole would not fit in registers
+    if BLOCK_C >= 128:  # in eighths: the whole would not fit in registers
         QUARTER: tl.constexpr = BLOCK_C // 4
         left, right = _halves(residual, TILE, BLOCK_C // 2)
-        first_part, second_part = _halves(left, TILE, QUARTER)
-        third_part, fourth_part = _halves(right, TILE, QUARTER)
-        first = _add_residual(first_part, 0, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER)
-        second = _add_residual(
-            second_part, QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER
+        part_0, part_1 = _halves(left, TILE, QUARTER)
+        part_2, part_3 = _halves(right, TILE, QUARTER)
+        largest = _add_in_halves(
+            part_0, 0, bias, before, after, corner, live, image_width, PATCH, PIXELS, TILE, QUARTER
         )
-        third = _add_residual(
-            third_part, 2 * QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER
+        larger = _add_in_halves(
+            part_1, QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, TILE, QUARTER
         )
-        fourth = _add_residual(
-            fourth_part, 3 * QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, QUARTER
+        largest = _larger(largest, larger)
+        larger = _add_in_halves(
+            part_2, 2 * QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, TILE, QUARTER
         )
-        largest = _larger(_larger(first, second), _larger(third, fourth))
+        largest = _larger(largest, larger)
+        larger = _add_in_halves(
+            part_3, 3 * QUARTER, bias, before, after, corner, live, image_width, PATCH, PIXELS, TILE, QUARTER
+        )
+        largest = _larger(largest, larger)
     else:
         largest = _add_residual(residual, 0, bias, before, after, corner, live, image_width, PATCH, PIXELS, BLOCK_C)
     tl.store(maxima + (b * Q + i) * P + j, largest, mask=live)
