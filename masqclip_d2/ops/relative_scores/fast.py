@@ -18,9 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ...transfers import is_asynchronous
 from ..autocast import without_autocast
 
-_TILE_ELEMENTS = 4_000_000  # of a tile of pixels, (B, P, tile, p * p): 16 MB in float32
+# Of a tile of pixels, (B, P, tile, p * p): 16 MB in float32 on CPUs; 256 MB elsewhere, where each tile takes launches.
+_TILE_ELEMENTS = 4_000_000
+_GPU_TILE_ELEMENTS = 64_000_000
 
 
 def relative_scores_torch(
@@ -42,7 +45,8 @@ def relative_scores_torch(
         linear = torch.cat([2 * variance[:-1, -1:], variance[-1:, -1:]]).expand(len(mask_logits), num_patches, -1, 1)
         linear = torch.cat([product.permute(0, 2, 3, 1), linear], dim=-1)  # (B, P, p * p + 1, N + 1)
         arguments = (variance[:-1, :-1].contiguous(), linear[:, :, :-1], linear[:, :, -1:], patch_size, norm_eps)
-        tile = max(1, _TILE_ELEMENTS // max(1, len(mask_logits) * num_patches * patch_size**2))
+        elements = _GPU_TILE_ELEMENTS if is_asynchronous(mask_logits.device) else _TILE_ELEMENTS
+        tile = max(1, elements // max(1, len(mask_logits) * num_patches * patch_size**2))
         if torch.is_grad_enabled():
             scores = [
                 checkpoint(_scores_of, part, *arguments, use_reentrant=False, preserve_rng_state=False)
