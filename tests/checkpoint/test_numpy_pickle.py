@@ -170,3 +170,43 @@ def test_the_bundled_detectron2_has_the_same_reader():
 def test_only_real_files_are_measured():
     with pytest.raises(pickle.UnpicklingError):
         load_numpy_pickle(io.BytesIO(b"."))
+
+
+ENCODE = b"c_codecs\nencode\n"
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(tR(K\x01"  # then shape, type, order, values
+BYTE_TYPE = b"cnumpy\ndtype\n(X\x02\x00\x00\x00u1tR\x89"
+
+
+def test_a_file_changes_nothing_of_the_reader(tmp_path):
+    state = b"}X\x0c\x00\x00\x00__defaults__X\x01\x00\x00\x00x\x85s"
+    load(tmp_path, b"\x80\x02" + ENCODE + b"N" + state + b"\x86b.")  # BUILD sets an attribute of the function
+    assert load(tmp_path, b"\x80\x02" + ENCODE + b"X\x01\x00\x00\x00a\x85R.") == b"a"
+
+
+def test_a_shape_of_containers_is_not_written_out(tmp_path):
+    doubled = b"".join(b"q%c0h%ch%c\x86" % (level, level, level) for level in range(60))  # (t, t), 60 deep
+    refused(tmp_path, b"\x80\x02" + ARRAY + b"N" + doubled + BYTE_TYPE + b"X\x00\x00\x00\x00tb.", "the shape")
+    named = b"cnumpy\ndtype\n(N" + doubled + b"tR\x89X\x00\x00\x00\x00tb."
+    refused(tmp_path, b"\x80\x02" + ARRAY + b")" + named, "an array holds tuple")
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        ARRAY + b"J\x00\x00\x01\x00\x85" + BYTE_TYPE + b"h\x01tb",  # an array of the same bytes
+        ENCODE + b"h\x01\x85R",
+        b"ccollections\nOrderedDict\n(h\x02tR",
+    ],
+)
+def test_the_same_bytes_are_not_copied_often(tmp_path, repeated):
+    pairs = b"](" + b"K\x01K\x02\x86" * 30_000 + b"eq\x02"
+    text = b"X" + struct.pack("<I", 65536) + b"a" * 65536 + b"q\x01"
+    content = b"\x80\x02(" + text + pairs
+    load(tmp_path, content + repeated + b"l.")
+    refused(tmp_path, content + repeated * 20 + b"l.", "the same bytes too often")
+
+
+def test_an_array_that_occurs_often_is_one(tmp_path):
+    array = np.arange(1000.0)
+    first, *others = load(tmp_path, pickle.dumps([array] * 100))
+    assert all(one is first for one in others) and (tmp_path / "file.pkl").stat().st_size < 10_000

@@ -1,13 +1,15 @@
 """Reads pickled numpy arrays as data: no class of the file is ever made, no function called.
 
 While the file is read, arrays and their types are inert records of what it says. Then arrays of numbers are built from
-them, with their sizes compared to the bytes that are there. Containers, strings and numbers stay as they are.
+them, with their sizes compared to the bytes that are there. Containers, strings and numbers stay as they are. What is
+made of the file takes no more memory than a small multiple of its size.
 
 The bundled Detectron2 has the same file, so that it depends on nothing else.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import pickletools
@@ -24,6 +26,7 @@ _NUMBER = re.compile(r"[<>|=]?(b1|bool|i[1248]|u[1248]|f[248]|u?int(8|16|32|64)|
 _REFUSED_OPCODES = ("PERSID", "BINPERSID", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER")
 _INDEX_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
 _DEEPEST = 100  # containers in containers
+_MOST_DIMENSIONS = 32
 
 
 def load_numpy_pickle(file: BinaryIO, others_are_none: bool = False) -> Any:
@@ -39,9 +42,10 @@ def load_numpy_pickle(file: BinaryIO, others_are_none: bool = False) -> Any:
     try:
         _check_opcodes(file)
         file.seek(0)
+        allowance = _Allowance(os.fstat(file.fileno()).st_size)
         unpickler = _DataUnpickler(file, encoding="latin1")
-        unpickler.others_are_none = others_are_none
-        return _Builder(others_are_none).built(unpickler.load(), 0)
+        unpickler.others_are_none, unpickler.allowance = others_are_none, allowance
+        return _Builder(others_are_none, allowance).built(unpickler.load(), 0)
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # what a damaged file makes of the unpickler's stack has no end
@@ -72,6 +76,18 @@ class _WholeReads:
         return self._file.read(min(length, self._size))
 
 
+class _Allowance:
+    """Bytes that what is made of a file may take: a file has each of them once, and may refer to them often."""
+
+    def __init__(self, size: int) -> None:
+        self._left = 2 * size
+
+    def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise pickle.UnpicklingError("it refers to the same bytes too often")
+
+
 class _Record:
     """What the file says of an object: the arguments of its constructor, and its state."""
 
@@ -91,22 +107,12 @@ def _recorder(kind: str) -> Callable[..., _Record]:
     return record
 
 
-def _latin1(text: Any, encoding: Any = "latin1") -> bytes:
-    """How protocols 0 to 2 write bytes."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("it encodes something else than bytes")
-    return text.encode("latin1")
-
-
-def _no_bytes() -> bytes:
-    """How protocols 0 to 2 write an empty string of bytes: by a call without arguments."""
-    return b""
-
-
 class _DataUnpickler(pickle.Unpickler):
     others_are_none = False
+    allowance: _Allowance
 
     def find_class(self, module: str, name: str) -> Any:
+        """A function made for this call, since a file can set attributes of what it refers to."""
         if name == "_reconstruct" and module in _ARRAY_MODULES:
             return _recorder("array")
         if name == "scalar" and module in _ARRAY_MODULES:
@@ -116,9 +122,9 @@ class _DataUnpickler(pickle.Unpickler):
         known = {
             ("numpy", "ndarray"): "ndarray",
             ("numpy", "dtype"): _recorder("dtype"),
-            ("collections", "OrderedDict"): dict,
-            ("_codecs", "encode"): _latin1,
-            ("__builtin__", "bytes"): _no_bytes,
+            ("collections", "OrderedDict"): self._dict_function(),
+            ("_codecs", "encode"): self._latin1_function(),
+            ("__builtin__", "bytes"): lambda: b"",  # how protocols 0 to 2 write an empty string of bytes
         }
         if (module, name) not in known:
             if self.others_are_none:
@@ -126,25 +132,48 @@ class _DataUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not data")
         return known[module, name]
 
+    def _dict_function(self) -> Callable[..., dict]:
+        allowance = self.allowance
+
+        def make_dict(*arguments: Any) -> dict:
+            allowance.take(sum(map(len, arguments)))
+            return dict(*arguments)
+
+        return make_dict
+
+    def _latin1_function(self) -> Callable[..., bytes]:
+        allowance = self.allowance
+
+        def latin1(text: Any, encoding: Any = "latin1") -> bytes:
+            """How protocols 0 to 2 write bytes."""
+            if not isinstance(text, str) or encoding != "latin1":
+                raise pickle.UnpicklingError("it encodes something else than bytes")
+            allowance.take(len(text))
+            return text.encode("latin1")
+
+        return latin1
+
 
 class _Builder:
-    """Puts arrays in place of records; a container that occurs often is built once."""
+    """Puts arrays in place of records; what occurs often is built once."""
 
-    def __init__(self, others_are_none: bool) -> None:
+    def __init__(self, others_are_none: bool, allowance: _Allowance) -> None:
         self._others_are_none = others_are_none
+        self._allowance = allowance
         self._done: dict[int, Any] = {}
 
     def built(self, value: Any, depth: int) -> Any:
         """A value that is `depth` containers deep."""
         if depth > _DEEPEST:
             raise pickle.UnpicklingError(f"its containers are nested more than {_DEEPEST} deep")
-        if isinstance(value, _Record):
-            return self._of_record(value)
-        if not isinstance(value, (dict, list, tuple)):
+        if not isinstance(value, (_Record, dict, list, tuple)):
             return value
         if id(value) not in self._done:
-            if isinstance(value, dict):
-                built: Any = {_key(key): self.built(one, depth + 1) for key, one in value.items()}
+            if isinstance(value, _Record):
+                built: Any = self._of_record(value)
+                self._allowance.take(getattr(built, "nbytes", 0))
+            elif isinstance(value, dict):
+                built = {_key(key): self.built(one, depth + 1) for key, one in value.items()}
             else:
                 built = type(value)(self.built(one, depth + 1) for one in value)
             self._done[id(value)] = built
@@ -165,6 +194,11 @@ def _key(key: Any) -> Any:
     return key
 
 
+def _shown(value: Any) -> str:
+    """For messages; containers that contain each other often would have a huge text."""
+    return f"{value!r:.40}" if isinstance(value, str) else type(value).__name__
+
+
 def _dtype(record: Any) -> np.dtype:
     if not isinstance(record, _Record) or record.kind != "dtype" or not record.arguments:
         raise pickle.UnpicklingError("an array has no type")
@@ -172,25 +206,22 @@ def _dtype(record: Any) -> np.dtype:
     if record.state is not None:
         # (version, byte order, subtype, names, fields, size, alignment, flags, ...)
         if not isinstance(record.state, tuple) or len(record.state) < 5 or any(record.state[2:5]):
-            raise pickle.UnpicklingError(f"the type {name!r:.40} of an array is no plain number")
+            raise pickle.UnpicklingError(f"the type {_shown(name)} of an array is no plain number")
         order = record.state[1]
     if not isinstance(name, str) or not isinstance(order, str) or not _NUMBER.fullmatch(order + name.lstrip("<>|=")):
-        raise pickle.UnpicklingError(f"an array holds {name!r:.40}; only integers, floats and truth values are read")
+        raise pickle.UnpicklingError(f"an array holds {_shown(name)}; only integers, floats and truth values are read")
     return np.dtype(name).newbyteorder(order) if order in ("<", ">") else np.dtype(name)
 
 
 def _shaped(raw: Any, dtype: np.dtype, shape: Any, fortran: bool) -> np.ndarray:
     if not isinstance(raw, (bytes, bytearray, str)):
         raise pickle.UnpicklingError(f"the values of an array are of type {type(raw).__name__}, not bytes")
-    data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)  # text: of Python 2
     sizes = shape if isinstance(shape, tuple) else (shape,)
-    if not all(isinstance(side, int) and side >= 0 for side in sizes):
-        raise pickle.UnpicklingError(f"an array has the shape {shape!r:.60}")
-    count = 1
-    for side in sizes:
-        count *= side
-    if count * dtype.itemsize != len(data):
-        raise pickle.UnpicklingError(f"an array of shape {sizes} and type {dtype} has {len(data)} bytes")
+    if len(sizes) > _MOST_DIMENSIONS or not all(isinstance(side, int) and 0 <= side < 2**63 for side in sizes):
+        raise pickle.UnpicklingError(f"the shape of an array is not one of at most {_MOST_DIMENSIONS} sizes")
+    if math.prod(sizes) * dtype.itemsize != len(raw):
+        raise pickle.UnpicklingError(f"an array of shape {sizes} and type {dtype} has {len(raw)} bytes")
+    data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)  # text: of Python 2
     array = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
     return array.reshape(sizes, order="F" if fortran else "C")
 
