@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from .reading import UnreadableCheckpointError, local_weights_path, read_checkpo
 from .strict_loading import load_strict
 
 _LAST = "last_checkpoint"
+_CHECKPOINT = re.compile(r"model_([0-9]+|final)\.pth")
 
 logger = logging.getLogger(__name__)
 
@@ -85,14 +87,15 @@ class StrictCheckpointer(DetectionCheckpointer):
         return self.load(path, checkpointables=[])
 
     def _candidates(self) -> list[Path]:
-        """Checkpoints of the folder, the last one first."""
+        """Checkpoints of the folder, the last one first; not other weights that lie there, such as the best ones."""
         if not self.save_dir or not Path(self.save_dir).is_dir():
             return []
         note = Path(self.save_dir, _LAST)
-        noted = [Path(self.save_dir, note.read_text(errors="replace").strip()[:200])] if note.is_file() else []
-        written = sorted(
-            Path(self.save_dir).glob("model_*.pth"), key=lambda file: file.stat().st_mtime_ns, reverse=True
-        )
+        name = Path(note.read_text(errors="replace").strip()[:200]).name if note.is_file() else ""
+        noted = [Path(self.save_dir, name)] if name else []
+        found = Path(self.save_dir).glob("model_*.pth")
+        written = [file for file in found if _CHECKPOINT.fullmatch(file.name) and file.is_file()]
+        written.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
         return [*noted, *(file for file in written if file not in noted)]
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:

@@ -101,3 +101,28 @@ def test_an_interrupted_save_leaves_the_checkpoint_before_it(folder, monkeypatch
 def test_other_processes_than_the_first_write_nothing(tmp_path):
     StrictCheckpointer(nn.Linear(1, 1), str(tmp_path), save_to_disk=False).save("model_0000001")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["model_best.pth", "model_pretrained.pth"])
+def test_other_weights_of_the_folder_are_not_resumed(folder, name):
+    torch.save({"model": {"weight": torch.tensor([[9.0]]), "bias": torch.zeros(1)}, "iteration": 9}, folder / name)
+    (folder / "model_0000002.pth").write_bytes(b"")
+    assert resume(folder) == (1.0, 1, 1)
+    for file in ("last_checkpoint", "model_0000001.pth", "model_0000002.pth"):
+        (folder / file).unlink()
+    assert not StrictCheckpointer(nn.Linear(1, 1), str(folder)).has_checkpoint()
+
+
+def test_links_without_a_file_and_folders_are_passed_over(folder):
+    (folder / "model_0000003.pth").symlink_to(folder / "gone.pth")
+    (folder / "model_0000004.pth").mkdir()
+    (folder / "last_checkpoint").write_text("")
+    assert resume(folder) == (2.0, 2, 2)
+
+
+def test_only_files_of_the_folder_are_resumed(folder):
+    other = folder / "other"
+    StrictCheckpointer(nn.Linear(1, 1), str(other)).save("elsewhere")
+    for named in (other / "elsewhere.pth", "other/elsewhere.pth", "../model_0000001.pth"):
+        (folder / "last_checkpoint").write_text(str(named))
+        assert resume(folder)[1] == (1 if "model" in str(named) else 2)
