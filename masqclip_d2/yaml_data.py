@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+_LONGEST_NUMBER = 1000  # characters; time for numbers in base 60 (1:30) grows with the square
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MOST_VALUES = 1_000_000  # with what is repeated by aliases; the largest vocabularies have some tens of thousands
 
 
@@ -16,8 +18,8 @@ def load_yaml(text: str) -> Any:
         text: the document.
 
     Raises:
-        ValueError: it is no YAML, refers to itself, repeats a key, or becomes huge by its aliases; the reason is a
-            clause with the line.
+        ValueError: it is no YAML, refers to itself, repeats a key, has a number of thousands of digits, or becomes
+            huge by its aliases; the reason is a clause with the line.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -49,6 +51,7 @@ def _check(node: yaml.Node, sizes: dict[int, int], above: set[int]) -> int:
             _refuse_repeated_keys(node)
             children = [child for pair in node.value for child in pair]
         else:
+            _refuse_long_number(node)
             children = list(node.value) if isinstance(node, yaml.SequenceNode) else []
         above.add(id(node))
         sizes[id(node)] = 1 + sum(_check(child, sizes, above) for child in children)
@@ -66,6 +69,11 @@ def _refuse_repeated_keys(node: yaml.MappingNode) -> None:
         if key.value in seen:
             raise ValueError(f"{_line(key)} has the key {key.value!r:.60} a second time")
         seen.add(key.value)
+
+
+def _refuse_long_number(node: yaml.Node) -> None:
+    if node.tag in _NUMBERS and isinstance(node, yaml.ScalarNode) and len(node.value) > _LONGEST_NUMBER:
+        raise ValueError(f"{_line(node)} has a number of {len(node.value)} characters")
 
 
 def _line(node: yaml.Node) -> str:

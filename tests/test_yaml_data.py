@@ -38,6 +38,8 @@ def laughs(levels):
         ("a: 2020-99-99\n", "month must be in"),
         ("? [1, 2]\n: 3\n", "line 1, column 3: found unhashable key"),
         ("a: \x00", "special characters are not allowed"),
+        ("a:\n  b: 1" + ":1" * 200_000, "line 2 has a number of 400001 characters"),
+        ("a: !!float 1" + ":1" * 200_000, "line 1 has a number of 400001 characters"),
         ("a: *unknown", "line 1, column 4: found undefined alias"),
     ],
 )
