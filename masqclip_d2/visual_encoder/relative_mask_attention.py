@@ -71,14 +71,22 @@ class RelativeMaskAttention(nn.Module):
         nn.init.kaiming_normal_(self.key_proj.weight)
         nn.init.zeros_(self.key_proj.bias)
         self._root: tuple[object, Tensor] | None = None  # versions of the weights, `variance_root` of these
+        self.register_load_state_dict_post_hook(_renew_root)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def prepare_inference(self) -> None:
         """Compute what depends on the weights alone, if they have changed; see the package `acceleration`."""
         tensors = (self.mask_patch_proj.weight, _bias_of(self.mask_patch_proj))
-        versions = tuple((id(tensor), tensor._version, tensor.device) for tensor in tensors)
-        if self._root is None or self._root[0] != versions:
+        versions = tuple((id(tensor), _version(tensor), tensor.device) for tensor in tensors)
+        if self._root is None:
             self._root = (versions, variance_root(*tensors))
+        elif self._root[0] != versions:
+            root = variance_root(*tensors)
+            before = self._root[1]
+            if (before.shape, before.device) == (root.shape, root.device):
+                root = before.copy_(root)  # where CUDA graphs read it
+            self._root = (versions, root)
 
     def _variance_root(self) -> Tensor | None:
         """Kept between images on a GPU, whose kernel needs it; None in training."""
@@ -144,6 +152,18 @@ class MaskRefinement(nn.Module):
         """
         weight = self.proj.weight.flatten(1)
         return RefinedMasks(*mask_refinement_with_maxima(mask_logits, query, key, weight, _bias_of(self.proj)))
+
+
+def _renew_root(module: RelativeMaskAttention, _) -> None:
+    """After weights are loaded: networks that are compiled or recorded do not look at their versions."""
+    if module._root is not None:
+        module._root = (None, module._root[1])
+        module.prepare_inference()
+
+
+def _version(tensor: Tensor) -> int:
+    """Number of changes in place; 0 for tensors made in inference mode, which do not count them."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _bias_of(conv: nn.Conv2d) -> Tensor:

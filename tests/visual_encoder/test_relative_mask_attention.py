@@ -90,9 +90,37 @@ def test_what_depends_on_the_weights_alone_is_kept_while_they_stay(monkeypatch):
     with torch.no_grad():
         first, again = attention._variance_root(), attention._variance_root()
         assert first is again and len(made) == 1
+        first = first.clone()
         attention.mask_patch_proj.weight.mul_(2)
         changed = attention._variance_root()
         torch.testing.assert_close(changed[:-1, :-1].abs(), 2 * first[:-1, :-1].abs())
         attention.load_state_dict(RelativeMaskAttention(16, 2, 2).state_dict())
         attention._variance_root()
     assert len(made) == 3
+
+
+def root_of(attention):
+    return variance_root(attention.mask_patch_proj.weight, attention.mask_patch_proj.bias)
+
+
+@torch.no_grad()
+def test_what_is_kept_follows_weights_that_are_loaded_in_the_same_memory():
+    """Networks that were compiled or recorded as a CUDA graph do not ask again."""
+    attention = RelativeMaskAttention(16, 2, 2)
+    with torch.inference_mode():
+        attention.prepare_inference()
+    kept = attention._root[1]
+    assert not kept.is_inference()
+    for _ in range(2):
+        loaded = RelativeMaskAttention(16, 2, 2)
+        attention.load_state_dict(loaded.state_dict())
+        assert attention._root[1] is kept
+        torch.testing.assert_close(kept, root_of(loaded))
+
+
+def test_weights_made_in_inference_mode():
+    with torch.inference_mode():
+        attention = RelativeMaskAttention(16, 2, 2)
+        attention.prepare_inference()
+        attention.load_state_dict(RelativeMaskAttention(16, 2, 2).state_dict())
+        torch.testing.assert_close(attention._root[1], root_of(attention))
