@@ -72,9 +72,10 @@ def accelerate(model: nn.Module, how: Acceleration) -> None:
 
 @contextlib.contextmanager
 def accelerated(model: nn.Module, how: Acceleration) -> Iterator[None]:
-    """`accelerate` in this context; afterwards the model is as before."""
+    """`accelerate` in this context instead of what was applied before it; afterwards the model is as before."""
     dtypes = {module: module.inference_dtype for module in model.modules() if hasattr(module, "inference_dtype")}
     following = {module: module.follows_autocast for module in model.modules() if hasattr(module, "follows_autocast")}
+    forwards = [(module, vars(module).pop("forward", None)) for module in _networks(model)]
     try:
         accelerate(model, how)
         yield
@@ -84,8 +85,10 @@ def accelerated(model: nn.Module, how: Acceleration) -> Iterator[None]:
             module.inference_dtype = dtype
         for module, follows in following.items():
             module.follows_autocast = follows
-        for module in _networks(model):
+        for module, forward in forwards:
             vars(module).pop("forward", None)
+            if forward is not None:
+                module.forward = forward
 
 
 def _set_dtype(model: nn.Module, dtype: torch.dtype) -> int:

@@ -52,6 +52,18 @@ def test_networks_are_compiled_and_restored(compiled):
     assert model.part.forward == original
 
 
+def test_what_was_applied_before_is_restored(compiled):
+    model = Model()
+    accelerate(model, Acceleration(compile=True))
+    before = model.part.forward
+    with accelerated(model, Acceleration()):
+        assert "forward" not in vars(model.part)
+    assert model.part.forward is before
+    with accelerated(model, Acceleration(compile=True)):
+        assert compiled[-1].__self__ is model.part  # the module's own, not what was compiled
+    assert model.part.forward is before
+
+
 def test_half_precision_is_set_and_restored(monkeypatch):
     monkeypatch.setattr("masqclip_d2.precision.bfloat16_is_native", lambda: True)
     model = Model()
