@@ -6,7 +6,9 @@ not wait.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -43,9 +45,35 @@ def device_constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.d
     Args:
         values: numbers, or tuples of them for more dimensions.
     """
-    if device.type == "cpu" or torch.compiler.is_compiling():
-        return torch.tensor(values, dtype=dtype, device=device)
-    return _copied_constant(values, dtype, device)
+    if device.type == "cpu":
+        return torch.tensor(values, dtype=dtype)
+    if torch.compiler.is_compiling():
+        return _filled(values, dtype, device)
+    constant = _copied_constant(values, dtype, device)
+    for used in _recordings:
+        used.append(constant)
+    return constant
+
+
+@contextlib.contextmanager
+def used_constants() -> Iterator[list[Tensor]]:
+    """In this context, yields a list of the constants that are used on GPUs; what keeps it keeps their memory."""
+    used: list[Tensor] = []
+    _recordings.append(used)
+    try:
+        yield used
+    finally:
+        _recordings[:] = [one for one in _recordings if one is not used]
+
+
+def _filled(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The tensor, written by the device itself: compiled code would copy a constant again in each run."""
+    if isinstance(values, tuple):
+        return torch.stack([_filled(value, dtype, device) for value in values])
+    return torch.full((), values, dtype=dtype, device=device)
+
+
+_recordings: list[list[Tensor]] = []
 
 
 @functools.lru_cache(maxsize=256)

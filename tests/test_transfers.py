@@ -5,6 +5,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from masqclip_d2 import transfers
 from masqclip_d2.transfers import device_constant, to_host
 from tests.fake_gpu import Recorder, fake_gpu
 
@@ -51,3 +52,14 @@ def test_constants_made_in_inference_mode_serve_training():
     with fake_gpu(), torch.inference_mode():
         made = device_constant((1.5, 2.5, 3.5), torch.float32, torch.device("cuda"))
     assert not made.is_inference()
+
+
+def test_compiled_code_copies_no_constants(monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    values = ((0.5, 2), (3, 4))
+    with fake_gpu(), Recorder() as recorder:
+        constant = device_constant(values, torch.float32, torch.device("cuda"))
+        assert constant.shape == (2, 2) and constant.dtype == torch.float32
+    assert recorder.to_gpu == []
+    assert device_constant(values, torch.float32, torch.device("cpu")).tolist() == [[0.5, 2.0], [3.0, 4.0]]
+    assert transfers._filled(values, torch.float32, torch.device("cpu")).tolist() == [[0.5, 2.0], [3.0, 4.0]]

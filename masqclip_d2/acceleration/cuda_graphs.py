@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..transfers import used_constants
+
 MAX_GRAPHS = 4
 """Graphs of a module at a time; each keeps the memory of its intermediate results."""
 _MAX_SEEN = 256
@@ -30,11 +32,13 @@ class Recorded:
         inputs: its input tensors, which keep their place in memory.
         outputs: what it returned; the tensors in it are overwritten by `replay`.
         replay: computes the outputs from the inputs.
+        constants: tensors that the graph reads, which must not be freed before it.
     """
 
     inputs: Sequence[Tensor]
     outputs: Any
     replay: Callable[[], None]
+    constants: Sequence[Tensor] = ()
 
 
 def record(function: Callable[[Sequence[Tensor]], Any], inputs: Sequence[Tensor]) -> Recorded:
@@ -42,22 +46,30 @@ def record(function: Callable[[Sequence[Tensor]], Any], inputs: Sequence[Tensor]
 
     Args:
         function: makes no copies between host and GPU, and does not wait for the GPU.
-        inputs: examples; copied.
+        inputs: examples, at least one, all on the same GPU, which need not be the current one; copied.
 
     Raises:
         RuntimeError: the function does what a graph cannot record, or memory runs out.
     """
-    inputs = [tensor.clone() for tensor in inputs]
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # kernels are compiled, libraries choose their algorithms
-        for _ in range(_WARM_UP_RUNS):
-            function(inputs)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = function(inputs)
-    return Recorded(inputs, outputs, graph.replay)
+    device = inputs[0].device
+    with torch.inference_mode(False):  # or they could be overwritten in inference mode only
+        inputs = [torch.empty_like(tensor).copy_(tensor) for tensor in inputs]
+    with torch.cuda.device(device):  # graphs and streams belong to the current device
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):  # kernels are compiled, libraries choose their algorithms
+            for _ in range(_WARM_UP_RUNS):
+                function(inputs)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Without a stream `torch.cuda.graph` takes one of the first device that was recorded on. Threads of data
+        # loaders may allocate memory meanwhile.
+        with (
+            used_constants() as constants,
+            torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+        ):
+            outputs = function(inputs)
+    return Recorded(inputs, outputs, graph.replay, constants)
 
 
 class GraphedForward:
@@ -123,6 +135,7 @@ class GraphedForward:
             self._graphs[key] = self._recorder(function, tensors)
         except RuntimeError as error:
             self._works = False
+            self._graphs.clear()  # with their memory
             logger.warning("CUDA graphs have no effect on %s: %s", _name_of(self.forward), str(error).split("\n")[0])
             return None
         finally:

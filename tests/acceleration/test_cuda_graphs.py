@@ -1,12 +1,17 @@
 """Which graphs are recorded, kept and used. The recorder of these tests calls the function again in place of a GPU."""
 
+import contextlib
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
+from masqclip_d2.acceleration import cuda_graphs
 from masqclip_d2.acceleration.cuda_graphs import GraphedForward, Recorded, record
+from masqclip_d2.transfers import device_constant
+from tests.fake_gpu import fake_gpu
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,83 @@ def test_what_cannot_be_recorded_runs_as_usual(caplog):
         assert_same(graphed(features_of(3, seed)), forward(features_of(3, seed)))
     messages = [record.getMessage() for record in caplog.records]
     assert messages == ["CUDA graphs have no effect on forward: operation not permitted when stream is capturing"]
+
+
+@torch.no_grad()
+def test_what_failed_frees_earlier_graphs():
+    recorders = [Recorder(), None]
+
+    def out_of_memory(function, inputs):
+        recorder = recorders.pop(0)
+        if recorder is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return recorder(function, inputs)
+
+    graphed = GraphedForward(forward, recorder=out_of_memory)
+    for size in (1, 1, 2, 2, 1):
+        assert_same(graphed(features_of(size)), forward(features_of(size)))
+    assert not graphed._graphs
+
+
+class FakeCuda:
+    """Stands for `torch.cuda`; notes on which device work is recorded, and runs it."""
+
+    def __init__(self):
+        self.current = 0
+        self.recorded_on = []
+
+    @contextlib.contextmanager
+    def device(self, device):
+        before, self.current = self.current, device.index or 0
+        yield
+        self.current = before
+
+    def stream(self, stream):
+        return self.device(stream.device)
+
+    @contextlib.contextmanager
+    def graph(self, graph, stream=None, capture_error_mode="global"):
+        self.recorded_on.append((graph.device_index, (stream or self.first_stream).device.index, capture_error_mode))
+        yield
+
+    def __getattr__(self, name):
+        if name == "CUDAGraph":
+            return lambda: SimpleNamespace(replay=lambda: None, device_index=self.current)
+        if name in ("Stream", "current_stream"):
+            return lambda device=None: SimpleNamespace(
+                device=device or torch.device("cuda", self.current), wait_stream=lambda other: None
+            )
+        raise AttributeError(name)
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    fake = FakeCuda()
+    monkeypatch.setattr(cuda_graphs, "torch", SimpleNamespace(**{**vars(torch), "cuda": fake}))
+    return fake
+
+
+def test_graphs_are_recorded_on_the_device_of_the_tensors(fake_cuda):
+    with fake_gpu():
+        recorded = record(lambda inputs: inputs[0] + 1, [torch.zeros(3, device="cuda:1")])
+    assert recorded.outputs.device.index == 1 and fake_cuda.current == 0
+    assert fake_cuda.recorded_on == [(1, 1, "thread_local")]
+
+
+def test_graphs_recorded_in_inference_mode_run_outside_of_it(fake_cuda):
+    with fake_gpu(), torch.inference_mode():
+        recorded = record(lambda inputs: inputs[0] + 1, [torch.zeros(3, 2, device="cuda").T])
+    assert not recorded.inputs[0].is_inference() and recorded.inputs[0].stride() == (1, 2)
+
+
+def test_constants_live_as_long_as_a_graph_that_reads_them(fake_cuda):
+    with fake_gpu():
+        device = torch.device("cuda")
+        inputs = [torch.zeros(2, device="cuda")]
+        recorded = record(lambda inputs: inputs[0] * device_constant((0.5, 7.25), torch.float32, device), inputs)
+        assert recorded.constants[0] is device_constant((0.5, 7.25), torch.float32, device)
+        device_constant((0.5, 8.25), torch.float32, device)
+    assert len(recorded.constants) == 1
 
 
 @pytest.mark.gpu
