@@ -30,8 +30,8 @@ def to_host(*tensors: Tensor) -> list[NDArray[Any]]:
             float64 on the way.
     """
     if tensors[0].device.type == "cpu":
-        return [tensor.numpy() for tensor in tensors]
-    packed = torch.cat([tensor.reshape(-1).double() for tensor in tensors]).cpu().numpy()
+        return [tensor.detach().numpy() for tensor in tensors]
+    packed = torch.cat([tensor.detach().reshape(-1).double() for tensor in tensors]).cpu().numpy()
     pieces = np.split(packed, np.cumsum([tensor.numel() for tensor in tensors])[:-1])
     return [
         piece.reshape(tensor.shape).astype(torch.empty(0, dtype=tensor.dtype).numpy().dtype)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..ops.autocast import without_autocast
 from ..ops.output_masks import OutputMasks
 from ..transfers import device_constant, is_asynchronous, to_host
 from .boxes import boxes_of_occupied
@@ -143,7 +144,8 @@ def _overlaps(masks: OutputMasks) -> Tensor:
     step = max(1, masks.band_size // max(1, len(masks) * logits.shape[2]))
     for first in range(0, logits.shape[1], step):
         inside = (logits[:, first : first + step] > 0).flatten(1).float()
-        intersections += inside @ inside.T
+        with without_autocast(masks.device):  # half precision does not count pixels
+            intersections += inside @ inside.T
     areas = intersections.diagonal()
     return intersections / (areas[:, None] + areas - intersections).clamp_min(1.0)
 

@@ -142,3 +142,12 @@ def test_available_memory_is_plausible(monkeypatch):
 
 def _not_there(_path):
     raise FileNotFoundError
+
+
+def test_overlaps_under_autocast_are_exact():
+    logits = torch.full((2, 200, 203), -5.0)
+    logits[0, :, :150] = logits[1, :, :148] = 5.0  # IoU 148 / 150 = 0.98667
+    class_probs = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [len(instance_inference(class_probs, logits, duplicate_iou=iou)) for iou in (0.986, 0.987)]
+    assert found == [1, 2]

@@ -102,3 +102,9 @@ def test_no_proposals_and_one_category(num_queries, num_categories):
 def test_refuses_another_number_of_categories():
     with pytest.raises(ValueError, match="is_thing has 3 entries, but there are scores of 4"):
         panoptic_inference(ClassScores(torch.rand(2, 4)), torch.rand(2, 4, 4), IS_THING, 0.5, 0.5)
+
+
+def test_tensors_with_gradients():
+    probs, masks = (torch.rand(3, *size, requires_grad=True) for size in ((2,), (4, 4)))
+    ids, segments = panoptic_inference(ClassScores(probs), masks, [True, False], 0.0, 0.0)
+    assert not ids.requires_grad and segments
