@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -144,6 +145,7 @@ class FakeCuda:
     def __init__(self):
         self.current = 0
         self.recorded_on = []
+        self.default_stream = SimpleNamespace(device=torch.device("cuda", 0))
 
     @contextlib.contextmanager
     def device(self, device):
@@ -155,8 +157,8 @@ class FakeCuda:
         return self.device(stream.device)
 
     @contextlib.contextmanager
-    def graph(self, graph, stream=None, capture_error_mode="global"):
-        self.recorded_on.append((graph.device_index, (stream or self.first_stream).device.index, capture_error_mode))
+    def graph(self, graph, stream: Any = None, capture_error_mode="global"):
+        self.recorded_on.append((graph.device_index, (stream or self.default_stream).device.index, capture_error_mode))
         yield
 
     def __getattr__(self, name):
