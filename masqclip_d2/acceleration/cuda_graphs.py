@@ -6,6 +6,7 @@ The networks of one image make about two thousand small launches, which takes th
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -75,6 +76,8 @@ def record(function: Callable[[Sequence[Tensor]], Any], inputs: Sequence[Tensor]
 class GraphedForward:
     """A forward pass by CUDA graphs, for the shapes that occur again; others, and training, run as usual.
 
+    Threads may call it; those that run as usual do not wait for each other.
+
     Args:
         forward: takes and returns tensors, lists, tuples, dicts and dataclasses of them.
         max_graphs: of all shapes, those used last are kept.
@@ -93,25 +96,31 @@ class GraphedForward:
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
         self._graphs: OrderedDict[Hashable, Recorded] = OrderedDict()
         self._works = True
+        self._lock = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._works or torch.is_grad_enabled():
             return self.forward(*args, **kwargs)
         tensors = list(_tensors_in((args, kwargs)))
         key = (_signature((args, kwargs)), _autocast_dtypes(tensors))
+        with self._lock:  # threads share the memory of inputs and outputs
+            recorded = self._graph_of(key, (args, kwargs), tensors)
+            if recorded is not None:
+                for place, tensor in zip(recorded.inputs, tensors, strict=True):
+                    place.copy_(tensor)
+                recorded.replay()
+                # Copies, since the next image overwrites the outputs.
+                return _with_tensors(recorded.outputs, (tensor.clone() for tensor in _tensors_in(recorded.outputs)))
+        return self.forward(*args, **kwargs)
+
+    def _graph_of(self, key: Hashable, arguments: Any, tensors: Sequence[Tensor]) -> Recorded | None:
+        """The graph of a shape that is not new; None: there is none."""
         recorded = self._graphs.get(key)
-        if recorded is None:
-            if self._is_new(key):
-                return self.forward(*args, **kwargs)
-            recorded = self._record(key, (args, kwargs), tensors)
-            if recorded is None:
-                return self.forward(*args, **kwargs)
-        self._graphs.move_to_end(key)
-        for place, tensor in zip(recorded.inputs, tensors, strict=True):
-            place.copy_(tensor)
-        recorded.replay()
-        # Copies, since the next image overwrites the outputs.
-        return _with_tensors(recorded.outputs, (tensor.clone() for tensor in _tensors_in(recorded.outputs)))
+        if recorded is None and not self._is_new(key) and self._works:
+            recorded = self._record(key, arguments, tensors)
+        if recorded is not None:
+            self._graphs.move_to_end(key)
+        return recorded
 
     def _is_new(self, key: Hashable) -> bool:
         """A shape that occurs for the first time, as every image of a folder of photographs may."""

@@ -1,7 +1,9 @@
 """Which graphs are recorded, kept and used. The recorder of these tests calls the function again in place of a GPU."""
 
+import concurrent.futures
 import contextlib
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -137,6 +139,24 @@ def test_what_failed_frees_earlier_graphs():
     for size in (1, 1, 2, 2, 1):
         assert_same(graphed(features_of(size)), forward(features_of(size)))
     assert not graphed._graphs
+
+
+def test_threads_do_not_write_over_the_inputs_of_each_other():
+    class Slow(Recorder):
+        def __call__(self, function, inputs):
+            recorded = super().__call__(function, inputs)
+            return replace(recorded, replay=lambda: (time.sleep(0.002), recorded.replay()))
+
+    graphed = GraphedForward(forward, recorder=Slow())
+
+    @torch.no_grad()
+    def call(seed):
+        return graphed(features_of(3, seed))
+
+    call(0), call(1)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for seed, found in enumerate(pool.map(call, range(20))):
+            assert_same(found, forward(features_of(3, seed)))
 
 
 class FakeCuda:
