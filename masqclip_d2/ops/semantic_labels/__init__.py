@@ -45,7 +45,8 @@ def semantic_labels(
 ) -> list[tuple[Tensor, Tensor]]:
     """The best column of each pixel: argmax_k sum_q weight_qk sigmoid(mask_q), and its score; the mean over the views.
 
-    The kernels take one view and resize masks first. They are as exact as float32; see `kernels.py`.
+    The kernels take one view and resize masks first. They are as exact as float32 where a logit is above -20; see
+    `kernels.py`.
 
     Args:
         views: at least one, with the same columns in each group.
