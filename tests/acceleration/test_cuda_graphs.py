@@ -153,7 +153,8 @@ def test_threads_do_not_write_over_the_inputs_of_each_other():
     def call(seed):
         return graphed(features_of(3, seed))
 
-    call(0), call(1)
+    call(0)
+    call(1)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for seed, found in enumerate(pool.map(call, range(20))):
             assert_same(found, forward(features_of(3, seed)))
