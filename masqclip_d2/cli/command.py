@@ -51,6 +51,8 @@ class Command:
         epilog: examples and notes below the help text.
         intermixed: options may stand between positional arguments.
         needs_registration: register with Detectron2 before `run`.
+        overrides: the positional argument `opts` takes all remaining words, which may be negative numbers; flags among
+            them are flags all the same.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Command:
     epilog: str = ""
     intermixed: bool = False
     needs_registration: bool = True
+    overrides: bool = False
 
     @command
     def __call__(self, argv: Sequence[str] | None = None, prog: str | None = None) -> None:
@@ -79,11 +82,24 @@ class Command:
         )
         self.add_arguments(parser)
         args = parser.parse_intermixed_args(argv) if self.intermixed else parser.parse_args(argv)
+        if self.overrides:
+            _parse_flags_among_overrides(parser, args)
         if self.needs_registration:
             from .. import register_all
 
             register_all()
         self.run(args)
+
+
+def _parse_flags_among_overrides(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Take the flags out of `args.opts`."""
+    while (first := next((index for index, word in enumerate(args.opts) if word.startswith("--")), None)) is not None:
+        before, rest = args.opts[:first], args.opts[first:]
+        args.opts = []
+        parser.parse_args(rest, namespace=args)
+        if args.opts[:1] == rest[:1]:
+            parser.error(f"unrecognized arguments: {rest[0]}")
+        args.opts = [*before, *args.opts]
 
 
 def add_import_option(parser: argparse.ArgumentParser) -> None:

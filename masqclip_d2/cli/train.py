@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_import_option(parser)
     parser.add_argument(
         "opts",
-        nargs="*",
+        nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
         help="overrides of the config",
@@ -53,7 +53,7 @@ main = Command(
     add_arguments,
     run,
     _EPILOG,
-    intermixed=True,
+    overrides=True,
 )
 
 if __name__ == "__main__":

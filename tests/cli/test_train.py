@@ -100,6 +100,7 @@ def test_evaluation_from_the_command_line(capsys, tmp_path, mini_shapes):
         ["--config-file", "c.yaml", "--num-gpus", "0", "--resume", "A.B", "-1", "A.C", "('x',)"],
         ["A.B", "-1", "--config-file", "c.yaml", "A.C", "('x',)", "--num-gpus", "0", "--resume"],
         ["--resume", "A.B", "-1", "A.C", "('x',)", "--num-gpus", "0", "--config-file", "c.yaml"],
+        ["--resume", "A.B", "-1", "--num-gpus=0", "A.C", "('x',)", "--config-file", "c.yaml"],
     ],
 )
 def test_flags_may_stand_between_and_after_overrides(monkeypatch, argv):
@@ -108,6 +109,13 @@ def test_flags_may_stand_between_and_after_overrides(monkeypatch, argv):
     main(argv)
     assert seen[0].opts == ["A.B", "-1", "A.C", "('x',)"]
     assert (seen[0].config_file, seen[0].num_gpus, seen[0].resume) == ("c.yaml", 0, True)
+
+
+def test_overrides_may_be_negative_numbers(monkeypatch):
+    seen = []
+    monkeypatch.setattr("masqclip_d2.engine.launch.launch_training", seen.append)
+    main(["--config-file", "c.yaml", "A", "-1e-4", "B", "-inf", "--num-gpus", "0", "C", "-.5"])
+    assert seen[0].opts == ["A", "-1e-4", "B", "-inf", "C", "-.5"] and seen[0].num_gpus == 0
 
 
 def test_a_mistyped_flag_after_overrides(capsys):
