@@ -8,6 +8,7 @@ Chen et al., "Net2Net", ICLR 2016).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,8 @@ def _grow_blocks(source: Sequence[ResidualAttentionBlock], target: Sequence[Resi
         original = index * count // len(target)
         block.load_state_dict(source[original].state_dict())
         if original == previous:
-            for projection in (block.attn.out_proj, block.mlp[-1]):
+            last: Any = block.mlp[-1]
+            for projection in (block.attn.out_proj, last):
                 nn.init.zeros_(projection.weight)
                 nn.init.zeros_(projection.bias)
         previous = original
