@@ -22,6 +22,7 @@ SHIPPED_PREFIX = "masqclip://"
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
 _DTYPES = {
     torch.float64, torch.float32, torch.float16, torch.bfloat16,
+    torch.float8_e4m3fn, torch.float8_e5m2,
     torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
 }  # fmt: skip
 # Entries that hold the state dict: of Detectron2, of PyTorch Lightning, and of many training scripts.
@@ -98,19 +99,24 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _refuse_unusable(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """ValueError for tensors that no model can load, and for numbers that training has left behind when it diverged."""
+    on_meta = torch.get_default_device().type == "meta"  # the caller wants names and shapes alone
     for name, tensor in tensors.items():
         problem = ""
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta != on_meta:
             problem = "is sparse, quantized or without values"
         elif tensor.dtype not in _DTYPES:
             problem = f"has dtype {str(tensor.dtype).removeprefix('torch.')}"
-        elif tensor.is_floating_point() and "mask" not in name and not _is_finite(tensor):  # attention masks have -inf
+        elif tensor.is_floating_point() and not on_meta and not _is_finite(name, tensor):
             problem = "has values that are NaN or infinite; training may have diverged"
         if problem:
             raise ValueError(f"Checkpoint {path} cannot be used: the tensor {name:.100} {problem}.")
 
 
-def _is_finite(tensor: torch.Tensor) -> bool:
+def _is_finite(name: str, tensor: torch.Tensor) -> bool:
+    if "mask" in name:  # attention masks have -inf
+        return True
+    if tensor.element_size() == 1:  # numbers of eight bits have no sum
+        return bool(tensor.float().isfinite().all())
     # The sum of finite numbers is finite, unless they are huge; it needs no memory.
     return bool(tensor.sum(dtype=torch.float64).isfinite()) or bool(tensor.isfinite().all())
 

@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-import cv2
 import detectron2.data.detection_utils as utils
 import detectron2.data.transforms as T
 import numpy as np
@@ -291,6 +290,9 @@ def _tight_boxes(masks: np.ndarray) -> Tensor:
 
     As `BitMasks.get_bounding_boxes`, in a tenth of its time.
     """
+
+    import cv2
+
     boxes = np.array([cv2.boundingRect(mask) for mask in masks.view(np.uint8)], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return torch.from_numpy(boxes)

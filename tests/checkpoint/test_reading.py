@@ -145,7 +145,8 @@ def test_model_zoo(own_cache):
         (torch.tensor([1.0, torch.nan]), "NaN or infinite; training may have diverged"),
         (torch.tensor([-torch.inf]), "NaN or infinite"),
         (torch.zeros(2, dtype=torch.complex64), "has dtype complex64"),
-        (torch.zeros(2, dtype=torch.float8_e4m3fn), "has dtype float8_e4m3fn"),
+        (torch.tensor([torch.nan]).to(torch.float8_e4m3fn), "NaN or infinite"),
+        (torch.zeros(2, dtype=torch.uint32), "has dtype uint32"),
         (torch.eye(2).to_sparse(), "is sparse, quantized or without values"),
     ],
 )
