@@ -34,7 +34,10 @@ def scenes(tmp_path_factory):
     root = tmp_path_factory.mktemp("fresh") / "shapes"
     write_shapes(root, ShapesSpec(1, NUM_SCENES, 0, seed=0), num_workers=2, progress=False)
     names = register_shapes(root, prefix="fresh_")
-    return next(name for name in names if name.endswith("shapes_val"))
+    yield next(name for name in names if name.endswith("shapes_val"))
+    for name in names:  # tests of a module may be spread over a process's time, each part with its own scenes
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 def test_card_describes_every_file_and_its_training():

@@ -102,7 +102,12 @@ class StrictCheckpointer(DetectionCheckpointer):
         """Load the model and the `checkpointables` (None: all); return the other entries of the file."""
         if not path:
             return super().load(path, checkpointables)
-        return super().load(str(local_weights_path(path)), checkpointables)
+        try:
+            return super().load(str(local_weights_path(path)), checkpointables)
+        finally:
+            # Detectron2 keeps the path while it loads, also after an error, and then refuses to load again.
+            if hasattr(self, "_parsed_url_during_load"):
+                self._parsed_url_during_load = None
 
     def _load_file(self, filename: str) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         checkpoint = read_checkpoint(filename)
