@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 import masqclip_d2
 from masqclip_d2.checkpoint.reading import SHIPPED_PREFIX
