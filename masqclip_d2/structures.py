@@ -78,6 +78,11 @@ class MaskProposals:
         """Masks on a GPU are checked after the predictions, so that the host does not wait for the GPU in between."""
         return is_asynchronous(self.mask_logits.device)
 
+    def finish_check(self) -> None:
+        """`check_values`, if the constructor has left it for later."""
+        if self.checked_later:
+            self.check_values()
+
     def check_values(self) -> None:
         """Raise ValueError if a mask logit is NaN or an object score is outside of [0, 1]."""
         scores = self.object_scores

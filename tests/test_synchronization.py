@@ -13,7 +13,6 @@ import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
-from masqclip_d2.acceleration import Acceleration, accelerate
 from masqclip_d2.config import load_config
 from masqclip_d2.fusion import background, instance, panoptic
 from masqclip_d2.structures import MaskProposals
@@ -37,7 +36,9 @@ def encoded(request):
     with fake_gpu(), torch.no_grad():
         with torch.device("cuda"):
             model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg).eval()
-        accelerate(model, Acceleration())
+        for module in model.modules():
+            if hasattr(module, "prepare_inference"):
+                module.prepare_inference()
         with Recorder() as networks:
             batch = model.proposer.preprocess([torch.zeros(3, 1024, 1024, dtype=torch.uint8).cuda()])
             model.proposer.forward(batch)

@@ -60,7 +60,7 @@ def accelerate(model: nn.Module, how: Acceleration) -> None:
     if how.cuda_graphs and not use_graphs:
         logger.warning("CUDA graphs have no effect: the model runs on the device %s.", device.type)
     module: Any
-    for module in model.modules():
+    for module in model.modules() if networks else ():
         if hasattr(module, "prepare_inference"):  # what it computes then is a constant of the compiled networks
             module.prepare_inference()
     for module in networks:

@@ -21,6 +21,21 @@ _CHECKPOINT = re.compile(r"model_([0-9]+|final)\.pth")
 logger = logging.getLogger(__name__)
 
 
+def resumable_checkpoints(folder: str | Path) -> list[Path]:
+    """Checkpoints of an output folder, the last one first; not other weights that lie there, such as the best ones.
+
+    The first one, which the file `last_checkpoint` names, may be missing.
+    """
+    if not folder or not Path(folder).is_dir():
+        return []
+    note = Path(folder, _LAST)
+    name = Path(note.read_text(errors="replace").strip()[:200]).name if note.is_file() else ""
+    noted = [Path(folder, name)] if name else []
+    written = [file for file in Path(folder).glob("model_*.pth") if _CHECKPOINT.fullmatch(file.name) and file.is_file()]
+    written.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    return [*noted, *(file for file in written if file not in noted)]
+
+
 class StrictCheckpointer(DetectionCheckpointer):
     """`DetectionCheckpointer` that reads through `read_checkpoint` and loads through `load_strict`.
 
@@ -40,7 +55,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         self._starts_training = starts_training
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write `name`.pth, whole or not at all, and note it as the last one; see `Checkpointer.save` of fvcore."""
+        """Write `name`.pth, atomically, and note it as the last one; see `Checkpointer.save` of fvcore."""
         if not self.save_dir or not self.save_to_disk:
             return
         content = {"model": self.model.state_dict()}
@@ -59,7 +74,7 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to resume from, readable or not."""
-        return bool(self._candidates())
+        return bool(resumable_checkpoints(self.save_dir))
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Load the last checkpoint of the folder with all checkpointables, or the model alone.
@@ -73,7 +88,7 @@ class StrictCheckpointer(DetectionCheckpointer):
         Raises:
             ValueError: there are checkpoints to resume from, and none can be read.
         """
-        candidates = self._candidates() if resume else []
+        candidates = resumable_checkpoints(self.save_dir) if resume else []
         for file in candidates:
             try:
                 return self.load(str(file))
@@ -85,18 +100,6 @@ class StrictCheckpointer(DetectionCheckpointer):
                 "without --resume."
             )
         return self.load(path, checkpointables=[])
-
-    def _candidates(self) -> list[Path]:
-        """Checkpoints of the folder, the last one first; not other weights that lie there, such as the best ones."""
-        if not self.save_dir or not Path(self.save_dir).is_dir():
-            return []
-        note = Path(self.save_dir, _LAST)
-        name = Path(note.read_text(errors="replace").strip()[:200]).name if note.is_file() else ""
-        noted = [Path(self.save_dir, name)] if name else []
-        found = Path(self.save_dir).glob("model_*.pth")
-        written = [file for file in found if _CHECKPOINT.fullmatch(file.name) and file.is_file()]
-        written.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
-        return [*noted, *(file for file in written if file not in noted)]
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load the model and the `checkpointables` (None: all); return the other entries of the file."""

@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
@@ -14,6 +13,7 @@ from detectron2.engine import default_setup, launch
 from detectron2.utils import comm
 
 from .._compat import detectron2_backend
+from ..checkpoint.checkpointer import resumable_checkpoints
 from ..config import adapt_to_machine, load_config
 from ..config_files import find_config
 from ..data.registration import register_aliases, require_registered
@@ -41,7 +41,7 @@ def launch_training(args: argparse.Namespace) -> None:
     import_user_code(args.imports)  # may add configuration keys
     cfg = load_config(args.config_file, args.opts)  # refuses a mistyped key before processes are started
     check_num_gpus(args.num_gpus)
-    resumes = args.resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()
+    resumes = args.resume and bool(resumable_checkpoints(cfg.OUTPUT_DIR))
     fetch_required_weights(cfg, training=not args.eval_only, resumes=resumes)
     launch(
         run_process,

@@ -145,8 +145,7 @@ class OpenVocabularySegmenter(ImageEncodingModel):
 
         what = f"{len(found)} masks at {encoded.output_hw[0]} x {encoded.output_hw[1]} pixels"
         predictions = on_cpu_if_necessary(fused, found.mask_logits.device, what)
-        if found.checked_later:
-            found.check_values()
+        found.finish_check()
         if encoded.gt_classes is not None:
             predictions["mask_classification"] = {
                 "scores": log_probs[:, : len(vocabulary)],  # in log space small probabilities keep their order
@@ -165,8 +164,7 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         vocabulary = self.require_vocabulary()
         encoded = self.encode({"image": image.flip(-1) if mirrored else image})
         found = encoded.proposals
-        if found.checked_later:
-            found.check_values()
+        found.finish_check()
         log_probs = self.class_log_probs(encoded.mask_embeddings, found.object_scores, vocabulary)
         scores = self.class_scores(log_probs, vocabulary)
         sizes = (found.padded_hw, found.image_hw)

@@ -76,6 +76,5 @@ class ProposalNetwork(Proposer):
         hw = (record.get("height", record["image"].shape[-2]), record.get("width", record["image"].shape[-1]))
         masks = OutputMasks(proposals.mask_logits, proposals.padded_hw, proposals.image_hw, hw)
         ranked = instance_inference(proposals.object_scores[:, None], masks, topk=self.topk)
-        if proposals.checked_later:
-            proposals.check_values()
+        proposals.finish_check()
         return Instances(hw, pred_masks=ranked.masks, scores=ranked.scores)

@@ -1,4 +1,4 @@
-"""Checkpoints are written whole, and resumed from the last one that can be read."""
+"""Checkpoints are written atomically, and training resumes from the last one that can be read."""
 
 import os
 
