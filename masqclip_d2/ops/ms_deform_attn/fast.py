@@ -1,4 +1,4 @@
-"""ms_deform_attn in plain PyTorch: weighted sums of table rows on CPUs, `grid_sample` elsewhere.
+"""ms_deform_attn in plain PyTorch: weighted sums of table rows for inference on CPUs, `grid_sample` otherwise.
 
 Shape shorthand: B images, S = sum of h * w over the L levels, Lq queries, N heads, d channels per head, P points, T
 positions of a padded map of values.
@@ -12,14 +12,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_SAMPLES_PER_PASS = 100_000  # of the CPU implementation without gradients: their indices and weights fit into a cache
+_SAMPLES_PER_PASS = 100_000  # of the CPU implementation: their indices and weights fit into a cache
 
 
 def ms_deform_attn_torch(
     value: Tensor, level_hw: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """See `ms_deform_attn`. Computes in float32 at least, since positions need that precision."""
-    implementation = by_embedding_bag if value.device.type == "cpu" else by_grid_sample
+    """See `ms_deform_attn`. Computes in float32 at least, since positions need that precision.
+
+    Forward and backward of `embedding_bag` take 1.3 to 2 times as long as those of `grid_sample` on a CPU, its forward
+    alone 0.4 times.
+    """
+    inputs = (value, sampling_locations, attention_weights)
+    with_gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    on_cpu = value.device.type == "cpu"
+    implementation = by_embedding_bag if on_cpu and not with_gradients else by_grid_sample
     dtype = torch.promote_types(value.dtype, torch.float32)
     output = implementation(
         value.to(dtype), level_hw, sampling_locations.to(dtype), attention_weights.to(dtype)
@@ -51,7 +58,8 @@ def by_embedding_bag(
 ) -> Tensor:
     """One weighted sum of the 4 L P pixels around the samples of each query and head.
 
-    `embedding_bag` reads the d channels of a pixel at once, where `grid_sample` gathers them one by one.
+    `embedding_bag` reads the d channels of a pixel at once, where `grid_sample` gathers them one by one. For inference:
+    with gradients, each pass has a gradient of the whole table.
     """
     batch, num_queries, heads, levels, points, _ = sampling_locations.shape
     channels = value.shape[-1]
@@ -60,12 +68,11 @@ def by_embedding_bag(
     locations = sampling_locations.view(batch, num_queries, heads, levels * points, 2)
     weights = attention_weights.view(batch, num_queries, heads, levels * points)
     per_query = heads * levels * points
-    # With gradients each pass would have a gradient of the whole table.
-    step = num_queries if torch.is_grad_enabled() else max(1, _SAMPLES_PER_PASS // per_query)
+    step = max(1, _SAMPLES_PER_PASS // per_query)
     output = []
     for rows, of_locations, of_weights in zip(table, locations, weights, strict=True):
         rows = rows.view(-1, channels)  # (T * N, d)
-        for first in range(0, num_queries, max(1, step)):
+        for first in range(0, num_queries, step):
             some = slice(first, first + step)
             index, corner_weights = layout.corners(of_locations[some], of_weights[some])
             output.append(F.embedding_bag(index, rows, per_sample_weights=corner_weights, mode="sum"))
