@@ -12,7 +12,7 @@ export DETECTRON2_DATASETS ?= datasets
 VOCABULARY := dotted cross,dotted square,checkered square,ringed star,striped crescent,zigzag triangle,checkered star,plain cross,ringed cross,ringed square,dotted circle
 STUFF := water,brick,sand,grass,wood
 
-.PHONY: demo figures test test-fast test-real bench-gpu lint golden clean
+.PHONY: demo figures test test-fast test-real fuzz bench-gpu lint golden clean
 
 # From a fresh clone to results: visualizations for free-text categories, then data and an evaluation table.
 demo: $(INSTALLED)
@@ -30,6 +30,10 @@ test: $(INSTALLED)
 
 test-fast: $(INSTALLED)
 	$(PYTEST) -n $(WORKERS) --dist worksteal
+
+# Odd inputs of readers and public functions, other ones each time: make fuzz MINUTES=10
+fuzz: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10)
 
 # The same tests with the real Detectron2: make test-real DETECTRON2=/path/to/a/checkout
 test-real: $(INSTALLED)

@@ -31,7 +31,9 @@ RENAMED_KEYS = {
 
 AddKeys = TypeVar("AddKeys", bound=Callable[[CN], Any])
 _further_keys: list[Callable[[CN], Any]] = []
-_TYPE_MISMATCH = re.compile(r"Type mismatch \(<class '(\w+)'> vs. <class '(\w+)'>\).* for config key: (\S+)", re.DOTALL)
+_TYPE_MISMATCH = re.compile(
+    r"Type mismatch \(<class '([\w.]+)'> vs. <class '([\w.]+)'>\).* for config key: (\S+)", re.DOTALL
+)
 _EXAMPLES = {"int": "3", "float": "0.5", "bool": "True", "list": "\"['a', 'b']\"", "tuple": "\"('a', 'b')\""}
 
 
@@ -369,6 +371,8 @@ def _type_error(error: ValueError, where: str) -> ValueError:
     if found is None:
         return error
     expected, given, key = found.groups()
+    if expected.endswith("CfgNode"):
+        return ValueError(f"Config key {key} in {where} is a section and takes keys of its own; got {given}.")
     example = f" such as {_EXAMPLES[expected]}" if expected in _EXAMPLES else ""
     return ValueError(f"Config key {key} in {where} takes a value of type {expected}{example}; got {given}.")
 

@@ -6,12 +6,13 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+from .files import expand_home
 from .yaml_data import load_yaml
 
 
 def find_config(name_or_path: str | Path) -> Path:
     """Path of a configuration given by path, or by shipped name with or without ".yaml"."""
-    path = Path(name_or_path).expanduser()
+    path = expand_home(name_or_path)
     if path.is_file():
         return path
     name = str(name_or_path).removeprefix("configs/").removesuffix(".yaml")
@@ -64,7 +65,7 @@ def config_files(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     bases = _yaml_mapping(path).get("_BASE_", [])
     files = []
     for base in bases if isinstance(bases, list) else [bases]:
-        beside = path.parent / Path(str(base)).expanduser()
+        beside = path.parent / expand_home(str(base))
         try:
             found = beside if beside.is_file() else find_config(str(base))
         except FileNotFoundError as error:

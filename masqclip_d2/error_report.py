@@ -8,6 +8,7 @@ of a training) arrive as text.
 from __future__ import annotations
 
 import ast
+import errno
 import re
 import sys
 import sysconfig
@@ -21,13 +22,18 @@ from .renamed_arguments import RenamedArgumentError
 _USER_ERRORS = (
     ValueError,
     KeyError,
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
-    PermissionError,
+    OSError,
     ImportError,
+    MemoryError,
     RenamedArgumentError,
 )
+_LONGEST_MESSAGE = 1000  # characters; longer ones name values from a file
+_ADVICE = {
+    errno.ENOSPC: "Free some space, or choose another folder.",
+    errno.EDQUOT: "Free some space, or choose another folder.",
+    errno.EROFS: "Choose another folder.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n), or use fewer workers.",
+}
 _FROM_PROCESS = re.compile(
     r"\s*(Caught \w+ in .+\nOriginal|-- Process \d+ terminated with the following error:\n)\s*Traceback .+:\n  File "
 )
@@ -108,9 +114,21 @@ def _package_folders() -> list[Path]:
 
 
 def _message(error: BaseException) -> str:
-    """The message of an error, a KeyError's without the quotes that Python adds."""
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    """The message of an error: a KeyError's without the quotes that Python adds, one of the system with its file."""
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        files = " -> ".join(str(file) for file in (error.filename, error.filename2) if file is not None)
+        advice = _ADVICE.get(error.errno, "")
+        return f"{files}: {error.strerror}. {advice}".strip() if files else f"{error.strerror}. {advice}".strip()
+    if isinstance(error, MemoryError) and not str(error):
+        return "There is not enough memory."
+    return str(error)
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """On one line, of bounded length, without characters that control a terminal or hide others."""
+    line = " ".join(text.split())
+    if len(line) > _LONGEST_MESSAGE:
+        line = f"{line[: _LONGEST_MESSAGE // 2]} ... {line[-_LONGEST_MESSAGE // 2 :]}"
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in line)

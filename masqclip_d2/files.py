@@ -1,4 +1,4 @@
-"""Atomic file writes: to a temporary file, which is then renamed."""
+"""Paths in home folders, and atomic file writes: to a temporary file, which is then renamed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+
+def expand_home(path: str | Path) -> Path:
+    """Replace a leading ~ by the home folder.
+
+    Raises:
+        FileNotFoundError: the user has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"There is no home folder for {str(path)!r}. Give the whole path, or set the environment variable HOME."
+        ) from error
 
 
 @contextlib.contextmanager

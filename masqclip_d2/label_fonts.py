@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .files import expand_home
+
 FONTS_VARIABLE = "MASQCLIP_FONTS"
 
 _SUFFIXES = (".ttf", ".otf", ".ttc")
@@ -105,7 +107,7 @@ def _drawn_by(path: Path, characters: Iterable[str], bitmaps: bool) -> list[str]
 def _font_files(first: str) -> list[Path]:
     """Font files, the most suitable first; `first` is a file or folder that comes before all."""
     files: list[Path] = []
-    for folder in ([Path(first).expanduser()] if first else []) + _folders():
+    for folder in ([expand_home(first)] if first else []) + _folders():
         if folder.is_file():
             files.append(folder)
             continue
@@ -126,7 +128,11 @@ def _rank(path: Path) -> tuple:
 
 
 def _folders() -> list[Path]:
-    home, environ = Path.home(), os.environ
+    environ = os.environ
+    try:
+        home = expand_home("~")
+    except FileNotFoundError:
+        home = Path("/")
     data = environ.get("XDG_DATA_HOME") or home / ".local/share"
     root = Path(home.anchor)
     shared = [Path(one) for one in environ.get("XDG_DATA_DIRS", "").split(os.pathsep) if one]

@@ -13,7 +13,7 @@ from typing import Any
 from .data.images import FAST_PNG
 from .data.registration.image_folders import IMAGE_SUFFIXES
 from .error_report import error_report
-from .files import save_image, save_json
+from .files import expand_home, save_image, save_json
 from .predictor import Predictor
 from .segmentation import Segmentation
 from .vocabulary import Vocabulary
@@ -95,7 +95,7 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for pattern in patterns:
-        path = Path(pattern).expanduser()
+        path = expand_home(pattern)
         if path.is_dir():
             matches = sorted(file for file in path.iterdir() if _is_image(file))
         elif glob.has_magic(pattern) and not path.exists():
@@ -121,7 +121,7 @@ def target_paths(inputs: Sequence[Path], output: str) -> list[Path]:
         ValueError: two inputs have the same name, several inputs have one output file, or an input would be
             overwritten.
     """
-    folder = Path(output).expanduser()
+    folder = expand_home(output)
     if folder.suffix.lower() in IMAGE_SUFFIXES:
         if len(inputs) > 1:
             raise ValueError(f"--output {output} is one file, but there are {len(inputs)} inputs; pass a folder.")

@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from .files import expand_home
+
 
 def import_user_code(names: str | Path | Iterable[str | Path]) -> None:
     """Import files (*.py) and modules (also from the current folder), each once per process.
@@ -29,7 +31,7 @@ def import_user_code(names: str | Path | Iterable[str | Path]) -> None:
     """
     for name in map(str, [names] if isinstance(names, (str, Path)) else names):
         if name.endswith(".py"):
-            _import_file(Path(name).expanduser().resolve())
+            _import_file(expand_home(name).resolve())
         else:
             if os.getcwd() not in sys.path:
                 sys.path.insert(0, os.getcwd())

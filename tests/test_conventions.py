@@ -153,7 +153,7 @@ def test_tests_are_where_their_module_is():
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         relative = path.relative_to(ROOT / "tests")
         name = relative.with_suffix("").as_posix()
-        if relative.parts[0] == "contract" or name in ACROSS_MODULES:
+        if relative.parts[0] in ("contract", "fuzz") or name in ACROSS_MODULES:
             continue
         folder = (ROOT if relative.parts[0] in ("benchmarks", "projects") else PACKAGE) / relative.parent
         folder = folder.parent if folder.name == "interpreted" else folder

@@ -58,7 +58,10 @@ def test_an_error_without_message_has_its_name():
 
 
 def test_the_subject_is_named_once():
-    assert error_report(OSError(28, "No space"), "a.png") == "error: a.png: [Errno 28] No space\n"
+    assert (
+        error_report(OSError(28, "No space"), "a.png")
+        == "error: a.png: No space. Free some space, or choose another folder.\n"
+    )
     assert error_report(ValueError("Image a.png is empty."), "a.png") == "error: Image a.png is empty.\n"
 
 
@@ -129,3 +132,19 @@ def test_an_error_in_a_process_of_a_training_is_one_sentence():
 
 def test_a_bug_in_a_process_of_a_training_is_no_user_error():
     assert not is_user_error(in_process(with_a_bug)) and not is_user_error(ZeroDivisionError("two"))
+
+
+def test_an_error_of_the_system_names_its_file():
+    assert error_report(OSError(21, "Is a directory", "out")) == "error: out: Is a directory.\n"
+    assert error_report(OSError(18, "Invalid link", "a", None, "b")) == "error: a -> b: Invalid link.\n"
+    assert error_report(MemoryError()) == "error: There is not enough memory.\n"
+    assert is_user_error(OSError(28, "No space")) and is_user_error(MemoryError())
+
+
+def test_characters_that_control_a_terminal_are_spelled_out():
+    assert error_report(ValueError("the name \x1b[31mred\u202e")) == "error: the name \\x1b[31mred\\u202e\n"
+
+
+def test_long_values_from_files_are_cut():
+    report = error_report(ValueError("begin " + "x" * 10_000_000 + " end"))
+    assert len(report) < 1100 and report.startswith("error: begin xx") and report.endswith("xx end\n")

@@ -1,11 +1,12 @@
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from masqclip_d2.files import atomic_write, link_or_copy, save_image, save_json, save_text
+from masqclip_d2.files import atomic_write, expand_home, link_or_copy, save_image, save_json, save_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -48,3 +49,12 @@ def test_text_replaces_the_old_file_and_leaves_no_temporary_one(tmp_path):
     save_text(tmp_path / "new" / "a.txt", "one")
     save_text(tmp_path / "new" / "a.txt", "two")
     assert [(file.name, file.read_text()) for file in (tmp_path / "new").iterdir()] == [("a.txt", "two")]
+
+
+def test_a_missing_home_is_said(monkeypatch):
+    def missing(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", missing)
+    with pytest.raises(FileNotFoundError, match="There is no home folder for '~/masks'"):
+        expand_home("~/masks")

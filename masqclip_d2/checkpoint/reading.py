@@ -148,12 +148,7 @@ def _read_safetensors(path: Path) -> dict:
 
 def _read_torch(path: Path) -> Any:
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise ValueError(
-                    f"{path} is a TorchScript archive, as OpenAI publishes CLIP. Name it in MODEL.MASQCLIP.CLIP.NAME, "
-                    "not in MODEL.WEIGHTS."
-                )
+        _check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -166,6 +161,26 @@ def _read_torch(path: Path) -> Any:
         ) from error
     except Exception as error:  # what PyTorch raises on damaged files has no end
         raise UnreadableCheckpointError(_unreadable(path, error)) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse archives of TorchScript, damaged ones, and compressed ones, which PyTorch never writes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise UnreadableCheckpointError(_unreadable(path, error)) from error
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise ValueError(
+            f"{path} is a TorchScript archive, as OpenAI publishes CLIP. Name it in MODEL.MASQCLIP.CLIP.NAME, not in "
+            "MODEL.WEIGHTS."
+        )
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > path.stat().st_size:
+        raise UnreadableCheckpointError(
+            f"Checkpoint {path} has {path.stat().st_size} bytes, but {unpacked} when it is unpacked. PyTorch does not "
+            "compress what it saves; save the state dict with torch.save, or use a .safetensors file."
+        )
 
 
 def _read_pickle(path: Path) -> Any:
@@ -181,7 +196,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = f"{str(error).splitlines()[0]:.200}" if str(error) else type(error).__name__
     return (
         f"Checkpoint {path} ({path.stat().st_size} bytes) cannot be read: it is truncated or no checkpoint "
         f"({reason}). Copy or download it again."

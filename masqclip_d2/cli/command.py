@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
@@ -12,17 +13,25 @@ from dataclasses import dataclass
 
 from ..error_report import error_report, is_user_error
 
+_CLOSED_PIPE = 141  # exit code of a program that SIGPIPE (13) ended: 128 + 13
+
 
 def command(main: Callable) -> Callable:
     """Decorate a main function: user errors are printed, see `error_report`, and end the process with exit code 1.
 
-    MASQCLIP_DEBUG=1 also prints the whole traceback.
+    MASQCLIP_DEBUG=1 also prints the whole traceback. A reader of the output that stops reading (`| head`) ends the
+    process without a message, with exit code 141 as for other programs.
     """
 
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
         try:
-            return main(*args, **kwargs)
+            result = main(*args, **kwargs)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            _discard_output()
+            sys.exit(_CLOSED_PIPE)
         except Exception as error:
             if not is_user_error(error):
                 raise
@@ -35,6 +44,12 @@ def command(main: Callable) -> Callable:
             sys.exit(130)
 
     return wrapper
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere: writing it at exit would fail again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import local_weights_path, read_checkpoint
+from ..files import expand_home
 from ..hub import Place, WeightFile, is_remote, place_of, sha256_of
 from .eva_weights import eva_kind, with_eva_names
 from .preprocessing import ClipPreprocessing
@@ -82,7 +83,7 @@ def clip_path(name: str) -> Path:
     file = weight_file(name)
     if file is not None:
         return file.fetch()
-    path = local_weights_path(name) if "://" in name else Path(name).expanduser()
+    path = local_weights_path(name) if "://" in name else expand_home(name)
     if not path.is_file():
         raise FileNotFoundError(
             f"CLIP {name!r} is neither a file nor a known name. Known: {', '.join(OPENAI_MODELS)}; "
@@ -113,7 +114,7 @@ def openai_file(name: str) -> WeightFile:
     model = OPENAI_MODELS[name]
     file_name = model["url"].rsplit("/", 1)[1]
     # The folder of OpenAI's own package.
-    shared = () if os.environ.get("MASQCLIP_CACHE") else (Path("~/.cache/clip").expanduser() / file_name,)
+    shared = () if os.environ.get("MASQCLIP_CACHE") else (Path(os.path.expanduser("~/.cache/clip"), file_name),)
     archive = place_of(model["url"], model["sha256"])
     archive = replace(archive, cached_as=PurePosixPath(file_name), elsewhere=shared)
     return WeightFile(name, (archive, *_hub_places(f"{model['hub_copy']}/")))

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ VOID = 0
 """Segment id of pixels that belong to no segment."""
 
 _MATCH_IOU = 0.5  # strict; above it, a match is unique (Kirillov et al., Sec. 4.1)
+_LARGEST_ID = 2**62  # ids of segments and categories are int64
 _PAIRS_PER_CHUNK = 16  # images per task of a worker process
 _IGNORED_SHARE = 0.5  # an unmatched prediction with more than this share of its pixels on void or crowd is ignored
 
@@ -91,13 +93,19 @@ class PanopticQuality:
         """
         if gt_map.shape != pred_map.shape:
             raise ValueError(f"{name}: the prediction has {pred_map.shape} pixels, the ground truth {gt_map.shape}.")
-        gt = self._segment_table(gt_segments, f"{name}, ground truth")
+        gt = self._segment_table(gt_segments, f"{name}, ground truth", with_area=True)
         pred = self._segment_table(pred_segments, f"{name}, prediction")
         overlap = _overlap_table(gt_map, list(gt), pred_map, list(pred), name)
         self._warn_of_areas(gt, overlap[1:].sum(1), name)
         self._match(list(gt.values()), list(pred.values()), overlap)
 
-    def _segment_table(self, segments: Sequence[Mapping], name: str) -> dict[int, Mapping]:
+    def _segment_table(self, segments: Sequence[Mapping], name: str, with_area: bool = False) -> dict[int, Mapping]:
+        for segment in segments:
+            if not _is_segment(segment, with_area):
+                area = " and an area of at least 0" if with_area else ""
+                raise ValueError(
+                    f"{name}: a segment needs the integers id and category_id{area}, got {segment!s:.200}."
+                )
         table = {int(segment["id"]): segment for segment in segments}
         if len(table) != len(segments) or VOID in table:
             raise ValueError(f"{name}: segment ids must be unique and not {VOID}, got {[s['id'] for s in segments]}.")
@@ -277,6 +285,15 @@ def _to_index(segment_ids: np.ndarray, ids: list[int], name: str) -> np.ndarray:
             f"{VOID} (void) in their place."
         )
     return position
+
+
+def _is_segment(segment: Any, with_area: bool) -> bool:
+    if not isinstance(segment, Mapping):
+        return False
+    area = segment.get("area") if with_area else 0
+    ids = [segment.get(key) for key in ("id", "category_id")]
+    has_ids = all(isinstance(each, (int, np.integer)) and abs(each) < _LARGEST_ID for each in ids)
+    return has_ids and isinstance(area, (int, float, np.number)) and bool(0 <= area < np.inf)
 
 
 def _shortened(values: Iterable, limit: int = 12) -> str:

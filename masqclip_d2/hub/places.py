@@ -10,12 +10,15 @@ With MASQCLIP_MIRROR, all files are requested from that server, which has them u
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
+
+from ..files import expand_home
 
 HUB_PREFIX = "hf://"
 ZOO_PREFIX = "detectron2://"
@@ -80,12 +83,12 @@ class Place:
 def cache_dir() -> Path:
     """Folder of downloaded files: MASQCLIP_CACHE, else masqclip_d2/weights in the user's cache (XDG_CACHE_HOME)."""
     chosen = os.environ.get("MASQCLIP_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache() / "masqclip_d2" / "weights"
+    return expand_home(chosen) if chosen else user_cache() / "masqclip_d2" / "weights"
 
 
 def user_cache() -> Path:
-    """XDG_CACHE_HOME, else ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    """XDG_CACHE_HOME, else ~/.cache; FileNotFoundError if there is no home folder."""
+    return expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
 
 
 def is_offline() -> bool:
@@ -162,9 +165,13 @@ def _safe(part: str) -> str:
 def _other_caches(url: str, name: str) -> tuple[Path, ...]:
     """Where Detectron2 (iopath) and torch.hub store the file of this address."""
     parts = urlsplit(url)
-    iopath = Path(os.environ.get("FVCORE_CACHE") or "~/.torch/iopath_cache").expanduser()
-    known = [] if parts.query or ".." in parts.path else [iopath / parts.path.lstrip("/")]
-    if parts.hostname == _TORCH_SERVER:
-        torch_home = Path(os.environ.get("TORCH_HOME") or user_cache() / "torch").expanduser()
-        known.append(torch_home / "hub" / "checkpoints" / name)
+    known = []
+    with contextlib.suppress(FileNotFoundError):  # there is no home folder
+        if not parts.query and ".." not in parts.path:
+            known.append(
+                expand_home(os.environ.get("FVCORE_CACHE") or "~/.torch/iopath_cache") / parts.path.lstrip("/")
+            )
+        if parts.hostname == _TORCH_SERVER:
+            torch_home = expand_home(os.environ.get("TORCH_HOME") or user_cache() / "torch")
+            known.append(torch_home / "hub" / "checkpoints" / name)
     return tuple(known)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checkpoint import local_weights_path, read_checkpoint
+from ..files import expand_home
 from ..structures import MaskProposals
 from .registry import PROPOSER_REGISTRY, Proposer
 
@@ -130,7 +131,7 @@ def load_eomt(name: str) -> nn.Module:
 
 def _sources(name: str) -> tuple[str, str]:
     """Sources of the configuration and of the weights."""
-    folder = Path(name).expanduser()
+    folder = expand_home(name)
     if name and folder.is_dir():
         found = [folder / file for file in _WEIGHT_FILES if (folder / file).is_file()]
         return str(folder / "config.json"), str(found[0] if found else folder / _WEIGHT_FILES[0])

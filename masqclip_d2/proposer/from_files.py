@@ -16,6 +16,7 @@ import torch
 from detectron2.config import configurable
 
 from ..coco_masks import ScoredMasks
+from ..files import expand_home
 from ..structures import MaskProposals
 from .mask_files import SUFFIXES, masks_of_file_entries, read_json, read_mask_file
 from .registry import PROPOSER_REGISTRY, Proposer
@@ -41,7 +42,7 @@ class MaskFinder:
                 "MODEL.MASQCLIP.PROPOSER.FILES.PATH is empty; set it to the folder of the masks, or to a JSON file of "
                 "COCO's results."
             )
-        self.path, self.pattern = Path(path).expanduser(), pattern
+        self.path, self.pattern = expand_home(path), pattern
         if not self.path.exists():
             raise FileNotFoundError(f"MODEL.MASQCLIP.PROPOSER.FILES.PATH: {self.path} does not exist.")
         if self.path.is_file():

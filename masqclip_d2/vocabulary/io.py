@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from ..categories.lists import CATEGORY_LISTS
-from ..files import save_text
+from ..files import expand_home, save_text
 from ..yaml_data import load_yaml
 from .shipped import STYLES, shipped_names, shipped_vocabulary
 from .vocabulary import RENAMED_FIELDS, Vocabulary, fold, near_match, refuse_repeated, split_categories
@@ -49,8 +49,8 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
     if name in shipped_names():
         list_name, style = name.split("/")
         return shipped_vocabulary(list_name, style)
-    if is_vocabulary_name(name_or_path) or Path(name).expanduser().is_file():
-        return _read(Path(name).expanduser())
+    if is_vocabulary_name(name_or_path) or expand_home(name).is_file():
+        return _read(expand_home(name))
     raise FileNotFoundError(
         f"There is no vocabulary {name!r}: neither a file nor a shipped one, LIST/STYLE with LIST one of "
         f"{', '.join(CATEGORY_LISTS)} and STYLE one of {', '.join(STYLES)}.{near_match(name, shipped_names())}"
@@ -63,7 +63,7 @@ def save_vocabulary(vocabulary: Vocabulary, path: str | Path) -> None:
     Raises:
         ValueError: `path` has another suffix than .yaml, .yml or .json.
     """
-    path = Path(path).expanduser()
+    path = expand_home(path)
     if path.suffix == _WORD_LIST:
         raise ValueError("A word list (.txt) cannot hold all of a vocabulary; save it as .yaml or .json.")
     _check_suffix(path)
@@ -94,7 +94,7 @@ def as_vocabulary(vocabulary: Vocabulary | str | Path | Sequence[str], stuff: st
     """
     if isinstance(vocabulary, Path) or (isinstance(vocabulary, str) and is_vocabulary_name(vocabulary)):
         if stuff and Path(vocabulary).suffix == _WORD_LIST:
-            return _read(Path(vocabulary).expanduser(), stuff)
+            return _read(expand_home(vocabulary), stuff)
         loaded = load_vocabulary(vocabulary)
     elif isinstance(vocabulary, Vocabulary):
         loaded = vocabulary

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.writing import write_safetensors
+from ..files import expand_home
+from ..hub import user_cache
 
 LEAST_TEXTS = 64
 """Fewer texts are embedded without the cache: that takes less time than hashing the weights."""
@@ -29,18 +31,20 @@ logger = logging.getLogger(__name__)
 
 
 def text_cache_dir() -> Path | None:
-    """Return the cache folder, which need not exist, or None if the cache is switched off.
+    """Return the cache folder, which need not exist, or None if the cache is switched off or there is no home folder.
 
     Environment variable MASQCLIP_TEXT_CACHE ("off" switches the cache off); else `text` in MASQCLIP_CACHE (the folder
     of downloaded weights), if set; else masqclip_d2/text in the user's cache folder (XDG_CACHE_HOME, ~/.cache).
     """
     chosen = os.environ.get("MASQCLIP_TEXT_CACHE")
     if chosen:
-        return None if chosen.lower() == _OFF else Path(chosen).expanduser()
+        return None if chosen.lower() == _OFF else expand_home(chosen)
     if os.environ.get("MASQCLIP_CACHE"):
-        return Path(os.environ["MASQCLIP_CACHE"]).expanduser() / "text"
-    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return user / "masqclip_d2" / "text"
+        return expand_home(os.environ["MASQCLIP_CACHE"]) / "text"
+    try:
+        return user_cache() / "masqclip_d2" / "text"
+    except FileNotFoundError:
+        return None
 
 
 def cached(rows: Sequence[Sequence[str]], unit_first: bool, digest: str, embed: Callable[[], Tensor]) -> Tensor:

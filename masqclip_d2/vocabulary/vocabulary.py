@@ -74,6 +74,7 @@ class Vocabulary:
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
+        self._check_containers()
         for name in ("names", "is_thing", "background_prompts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         synonyms = self.synonyms or ((name,) for name in self.names)
@@ -183,6 +184,14 @@ class Vocabulary:
             got = ", ".join(map(str, entries)) if isinstance(entries, Mapping) else type(entries).__name__
             raise ValueError(f"A vocabulary has the entries {', '.join(known)}; got: {got}.{_renamed_in(entries)}")
         return cls(**entries)
+
+    def _check_containers(self) -> None:
+        for name in ("names", "is_thing", "synonyms", "background_prompts", "colors"):
+            value = getattr(self, name)
+            if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+                raise ValueError(f"The entry {name} of a vocabulary must be a list, got {type(value).__name__}.")
+        if not isinstance(self.groups, Mapping):
+            raise ValueError(f"The entry groups of a vocabulary must be a dict, got {type(self.groups).__name__}.")
 
     def _check(self) -> None:
         if not self.names:

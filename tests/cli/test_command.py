@@ -1,5 +1,10 @@
 """Commands answer a user's mistake with one sentence and exit code 1, and keep tracebacks of our own faults."""
 
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from masqclip_d2.cli.command import command
@@ -47,3 +52,22 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
 
 def test_value_is_passed_on():
     assert command(lambda x: x + 1)(2) == 3
+
+
+def run_into(reader, *words):
+    """(exit code of `masqclip WORDS`, its messages) while `reader`, a shell command, reads its output."""
+    masqclip = f"{shlex.quote(sys.executable)} -m masqclip_d2 {shlex.join(words)}"
+    result = subprocess.run(
+        ["bash", "-c", f"{masqclip} {reader}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=False
+    )
+    return result.returncode, result.stderr
+
+
+def test_a_reader_that_stops_ends_the_command_silently():
+    assert run_into("| true", "doctor") == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full disk")
+def test_a_full_disk_is_one_sentence():
+    code, message = run_into("> /dev/full", "models")
+    assert code == 1 and message == "error: No space left on device. Free some space, or choose another folder.\n"

@@ -137,3 +137,15 @@ def test_offline_variables(monkeypatch, own_cache):
         assert is_offline() is expected
     monkeypatch.setenv("TRANSFORMERS_OFFLINE", "true")
     assert is_offline()
+
+
+def test_without_a_home_only_the_own_cache_is_searched(monkeypatch, tmp_path):
+    def missing(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("XDG_CACHE_HOME", "FVCORE_CACHE", "TORCH_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASQCLIP_CACHE", str(tmp_path))
+    monkeypatch.setattr("pathlib.Path.expanduser", lambda self: self if self == tmp_path else missing(self))
+    place = place_of("https://download.pytorch.org/models/resnet50-0676ba61.pth")
+    assert place.path.is_relative_to(tmp_path) and place.elsewhere == ()

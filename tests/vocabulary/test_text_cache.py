@@ -208,3 +208,13 @@ def test_background_prompts_have_the_templates_of_the_categories_by_default(towe
         torch.testing.assert_close(own.text_embeddings(vocabulary), own.text_embeddings(plain))
     with pytest.raises(ValueError, match="No prompt templates named 'singel'.*Did you mean"):
         TextClassifier(tower, 100.0, background_templates="singel")
+
+
+def test_there_is_no_cache_without_a_home(monkeypatch):
+    def missing(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("MASQCLIP_TEXT_CACHE", "MASQCLIP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pathlib.Path.expanduser", missing)
+    assert text_cache.text_cache_dir() is None

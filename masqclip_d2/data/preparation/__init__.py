@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ...files import expand_home
 from . import ade20k, ade20k_full, coco, pascal_context, pascal_voc
 from .steps import Step, run_steps
 
@@ -48,7 +49,7 @@ def prepare(
     """
     if name not in PREPARATIONS:
         raise ValueError(f"There is no preparation {name!r}; known: {', '.join(PREPARATIONS)}.")
-    steps = PREPARATIONS[name](Path(root).expanduser())
+    steps = PREPARATIONS[name](expand_home(root))
     known = kinds_of(name)
     for what, given, allowed in (("kind", kinds or (), known), ("split", splits, ("train", "val"))):
         unknown = [value for value in given if value not in allowed]

@@ -10,6 +10,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...categories import Category, base_novel_groups
+from ...files import expand_home
 
 Record = dict[str, Any]
 
@@ -19,7 +20,7 @@ LABEL_DIVISOR = 1000
 
 def datasets_root() -> Path:
     """Return the root of all datasets: environment variable DETECTRON2_DATASETS, default `datasets`."""
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
+    return expand_home(os.environ.get("DETECTRON2_DATASETS", "datasets"))
 
 
 def register_once(name: str, load: Callable[[], list[Record]], metadata: dict[str, Any]) -> None:
