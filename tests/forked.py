@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import unittest.mock
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -70,6 +70,14 @@ def run_python(
                 process.join()
         stdout, stderr = (path.read_text(encoding="utf-8", errors="replace") for path in outputs)
     return subprocess.CompletedProcess([sys.executable, *words], process.exitcode, stdout, stderr)
+
+
+def started_function(function: Callable[..., object], *arguments: Any) -> multiprocessing.process.BaseProcess:
+    """A started process that calls a function of a module."""
+    _start_server()
+    process = _context.Process(target=function, args=arguments)
+    process.start()
+    return process
 
 
 def run_and_print(words: Sequence[str], check: bool = False) -> subprocess.CompletedProcess[str]:

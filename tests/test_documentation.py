@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "README.md", "datasets/README.md", "docs/index.md", "docs/installation.md", "docs/models.md", "docs/training.md",
     "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md", "docs/extending.md", "docs/vocabularies.md",
-    "docs/migration.md", "docs/paper_rows.md", "docs/performance.md", "docs/shapes_training.md",
+    "docs/migration.md", "docs/reliability.md", "docs/paper_rows.md", "docs/performance.md", "docs/shapes_training.md",
     "docs/shapes_teaching.md",
     "masqclip_d2/weights/README.md",
 ]  # fmt: skip

@@ -10,11 +10,12 @@ import logging
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
+from detectron2.data import MetadataCatalog, build_detection_test_loader
 from detectron2.engine import AMPTrainer, DefaultTrainer, SimpleTrainer, TrainerBase
 from detectron2.evaluation import (
     DatasetEvaluator,
@@ -31,6 +32,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..acceleration import Acceleration, accelerated
 from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
+from ..data.training_loader import build_training_loader
 from ..evaluation import SemanticEvaluator, build_evaluator, report_results, tasks_with_ground_truth
 from ..meta_arch.build import model_class
 from ..precision import bfloat16_is_native
@@ -38,6 +40,7 @@ from ..vocabulary import check_vocabulary_option, with_background_prompts
 from .best_checkpoint import BestCheckpoint
 from .bfloat16_trainer import Bfloat16Trainer
 from .console import MetricPrinter
+from .exact_resume import ExactResume
 from .hook_registry import build_registered_hooks
 from .optimizer import build_lr_scheduler, build_optimizer, check_optimizer_state
 from .prediction_images import PredictionImages
@@ -79,19 +82,20 @@ class Trainer(DefaultTrainer):
         super().load_state_dict(state_dict)
 
     def build_hooks(self) -> list:
-        hooks = super().build_hooks()
         model: nn.Module = unwrap(self._trainer.model)
-        if isinstance(model, BuildsHooks):
-            hooks += model.build_hooks(self.cfg)
-        hooks += build_registered_hooks(self.cfg)
+        # The model's own hooks may change it after a step, so they come before the one that writes checkpoints.
+        own = model.build_hooks(self.cfg) if isinstance(model, BuildsHooks) else []
+        hooks = [ExactResume(self.cfg), *own, *super().build_hooks(), *build_registered_hooks(self.cfg)]
         metric = self.cfg.TEST.BEST_CHECKPOINT_METRIC
         if metric and not self.cfg.DATASETS.TEST:
             raise ValueError(
                 f"TEST.BEST_CHECKPOINT_METRIC is {metric!r}, but DATASETS.TEST is empty; set a test set, or "
                 'TEST.BEST_CHECKPOINT_METRIC "".'
             )
-        if metric and comm.is_main_process():
-            hooks.append(BestCheckpoint(model, self.cfg.OUTPUT_DIR, metric))
+        if metric:
+            trainer = weakref.proxy(self)
+            evaluate = partial(_evaluate, trainer)
+            hooks.append(BestCheckpoint(model, self.cfg.OUTPUT_DIR, metric, self.cfg.TEST.EVAL_PERIOD, evaluate))
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
@@ -120,8 +124,7 @@ class Trainer(DefaultTrainer):
                 f"SOLVER.IMS_PER_BATCH is {batch}; expected a multiple of {processes}, the number of processes "
                 "(--num-gpus)."
             )
-        mapper = build_mapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, mapper=mapper)  # pyright: ignore[reportCallIssue]  # @configurable
+        return build_training_loader(cfg, build_mapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
@@ -214,6 +217,12 @@ class Trainer(DefaultTrainer):
         loader = cls.build_test_loader(original_size, dataset_name)
         results = inference_on_dataset(model, loader, SemanticEvaluator(dataset_name))
         return {f"{task}_TTA": metrics for task, metrics in results.items()}
+
+
+def _evaluate(trainer: Trainer) -> None:
+    """Test the model and keep the results as Detectron2's EvalHook does."""
+    trainer._last_eval_results = trainer.test(trainer.cfg, trainer.model)
+    comm.synchronize()
 
 
 def _inner_trainer(cfg) -> type[SimpleTrainer]:

@@ -72,7 +72,8 @@ class MaskDistiller(MaskProposer):
     def with_pseudo_masks(self, batched_inputs: list[dict]) -> list[dict]:
         """Copies of the records whose `instances` have the pseudo masks appended to their base masks."""
         if not self._teacher:
-            self._teacher.append(self._make_teacher().to(self.device).requires_grad_(False).eval())
+            with torch.random.fork_rng(devices=[]):  # initial values, also of a resumed run, cost no random numbers
+                self._teacher.append(self._make_teacher().to(self.device).requires_grad_(False).eval())
         teacher = self._teacher[0]
         images = [
             {"image": record["image"]} for record in batched_inputs

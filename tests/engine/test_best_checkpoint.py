@@ -75,6 +75,19 @@ def test_a_resumed_run_keeps_the_best_value(tmp_path, values, caplog):
     assert "The best proposals/AR@100 so far: 40.0000, after 1 iterations." in caplog.text
 
 
+def test_an_evaluation_that_a_kill_prevented_is_repeated(tmp_path, values, caplog):
+    """A checkpoint is written before the evaluation of its iteration."""
+    values += [10.0, 30.0]
+    with pytest.raises(IndexError):  # in the third evaluation
+        train(config(tmp_path, "SOLVER.CHECKPOINT_PERIOD", "1"))
+    assert (tmp_path / "output" / "last_checkpoint").read_text() == "model_0000002.pth"
+    values += [50.0, 20.0]
+    with caplog.at_level("INFO", logger="masqclip_d2"):
+        train(config(tmp_path, "SOLVER.CHECKPOINT_PERIOD", "1"), resume=True)
+    assert (best(tmp_path)["value"], best(tmp_path)["iteration"]) == (50.0, 2)
+    assert "interrupted before the evaluation of its last checkpoint" in caplog.text and values == []
+
+
 def test_a_fresh_run_and_another_metric_start_without_a_value(tmp_path, values, caplog):
     values += [40.0, 30.0]
     train(config(tmp_path, "SOLVER.MAX_ITER", "2"))

@@ -7,7 +7,8 @@ mask of one thing: a region is a close-up as a whole (or an ellipse of it), so t
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +24,12 @@ _COLLAGE_ELLIPSE_SHARE, _CANVAS_ELLIPSE_SHARE = 0.5, 0.7  # share of the close-u
 _TWO_GROUNDS_SHARE = 0.6  # share of the canvases
 _ELLIPSE_RADIUS = (22.0, 33.0)  # units
 _MIN_GROUND_SHARE = 0.025  # share of a canvas that a ground must cover to count
-_RECENT_CLOSEUPS, _RECENT_GROUNDS = 1000, 200  # pictures kept for collages and canvases
-_MIN_RECENT = 50  # until there are as many, parts are always rendered anew
-_NEW_GROUND_SHARE = 0.3
+# Collages and canvases take close-ups and grounds of recent positions; grounds, which take longer to render, only of
+# every 20th.
+_RECENT_CLOSEUPS, _RECENT_GROUNDS, _GROUND_STEP = 1300, 4000, 20
+_KEPT_CLOSEUPS, _KEPT_GROUNDS = 1500, 220  # in memory, not to render them again
+_CLOSEUP, _GROUND, _WHOLE = 0, 1, 2  # uses of the seed
+_BEFORE_START = 1 << 20  # added to positions, since the first pictures take parts of negative ones
 
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 Mask = NDArray[np.bool_]  # (H, W)
@@ -47,7 +51,10 @@ class CaptionedPicture:
 
 
 class PictureRenderer:
-    """Renders pictures one after the other. Collages and canvases take recent close-ups and grounds, to save time.
+    """Renders the pictures of a stream, each a function of the seed and its position in the stream.
+
+    Collages and canvases take the close-ups and grounds of recent positions. Those that this process has rendered are
+    kept, which saves most of the time.
 
     Args:
         scale: pixels per unit.
@@ -60,19 +67,32 @@ class PictureRenderer:
     def __init__(self, scale: int, seed: int, easy: bool = False) -> None:
         self._scale = scale
         self._easy = easy
-        self._rng = np.random.default_rng(seed)
-        self._closeups: deque[CaptionedPicture] = deque(maxlen=_RECENT_CLOSEUPS)
-        self._grounds: deque[CaptionedPicture] = deque(maxlen=_RECENT_GROUNDS)
+        self._seed = seed
+        self._closeups: OrderedDict[int, CaptionedPicture] = OrderedDict()  # by position
+        self._grounds: OrderedDict[int, CaptionedPicture] = OrderedDict()
+        self._position = 0
+        self._rng = np.random.default_rng()  # of the current picture
 
-    def render(self, kind: str) -> CaptionedPicture:
-        """Render a picture of one of `KINDS`."""
-        return {"closeup": self._closeup, "scene": self._scene, "collage": self._collage, "canvas": self._canvas}[
-            kind
-        ]()
+    def render(self, kind: str, position: int) -> CaptionedPicture:
+        """Render the picture at a position, from 0, as one of `KINDS`."""
+        self._position = position
+        self._rng = self._generator(_WHOLE, position)
+        if kind == "closeup":
+            return self._closeup_of(position)
+        return {"scene": self._scene, "collage": self._collage, "canvas": self._canvas}[kind]()
 
-    def _closeup(self) -> CaptionedPicture:
+    def _generator(self, use: int, position: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, position + _BEFORE_START, use])
+
+    def _closeup_of(self, position: int) -> CaptionedPicture:
+        return _kept(self._closeups, position, _KEPT_CLOSEUPS, self._closeup)
+
+    def _ground_of(self, position: int) -> CaptionedPicture:
+        return _kept(self._grounds, position, _KEPT_GROUNDS, self._ground)
+
+    def _closeup(self, position: int) -> CaptionedPicture:
         """64 x 64 units: split "closeups" of `render_image`, or a portrait on one color."""
-        rng = self._rng
+        rng = self._generator(_CLOSEUP, position)
         if self._easy:
             rendered = render_portrait(rng, Frame(_CLOSEUP_SIDE, _CLOSEUP_SIDE, self._scale), easy=True)
             caption = describe(rng, rendered, name_share=_UNIFORM_NAME_SHARE)
@@ -86,8 +106,14 @@ class PictureRenderer:
                 ground = rng.uniform(0.03, 0.97, 3).astype(np.float32)
             rendered = render_portrait(rng, Frame(_CLOSEUP_SIDE, _CLOSEUP_SIDE, self._scale), ground)
             caption = describe(rng, rendered, name_share=_UNIFORM_NAME_SHARE)
-        self._closeups.append(CaptionedPicture(rendered.image, [caption]))
-        return self._closeups[-1]
+        return CaptionedPicture(rendered.image, [caption])
+
+    def _ground(self, position: int) -> CaptionedPicture:
+        """One kind of stuff and up to two distractors, 128 x 128 units."""
+        rng = self._generator(_GROUND, position)
+        frame = Frame(PICTURE_SIDE, PICTURE_SIDE, self._scale)
+        rendered = render_scene(rng, frame, 0, 1, int(rng.integers(0, 3)))
+        return CaptionedPicture(rendered.image, [describe(rng, rendered)])
 
     def _scene(self) -> CaptionedPicture:
         """128 x 128 units: split "captions" of `render_image`."""
@@ -136,19 +162,11 @@ class PictureRenderer:
         return CaptionedPicture(image, captions, np.stack(regions))
 
     def _recent_closeup(self) -> CaptionedPicture:
-        if len(self._closeups) < _MIN_RECENT:
-            return self._closeup()
-        return self._closeups[int(self._rng.integers(len(self._closeups)))]
+        return self._closeup_of(self._position - int(self._rng.integers(1, _RECENT_CLOSEUPS + 1)))
 
     def _recent_ground(self) -> CaptionedPicture:
-        """One kind of stuff and up to two distractors, 128 x 128 units."""
-        rng = self._rng
-        if len(self._grounds) < _MIN_RECENT or rng.random() < _NEW_GROUND_SHARE:
-            frame = Frame(PICTURE_SIDE, PICTURE_SIDE, self._scale)
-            rendered = render_scene(rng, frame, 0, 1, int(rng.integers(0, 3)))
-            self._grounds.append(CaptionedPicture(rendered.image, [describe(rng, rendered)]))
-            return self._grounds[-1]
-        return self._grounds[int(rng.integers(len(self._grounds)))]
+        position = self._position - int(self._rng.integers(1, _RECENT_GROUNDS + 1))
+        return self._ground_of(position // _GROUND_STEP * _GROUND_STEP)
 
     def _quadrant(self, index: int) -> tuple[slice, slice]:
         side = _CLOSEUP_SIDE * self._scale
@@ -175,3 +193,15 @@ class PictureRenderer:
     def _flipped(self, image: Image) -> Image:
         """The image or its mirror image: captions do not mention left and right."""
         return image[:, ::-1] if self._rng.random() < 0.5 else image
+
+
+def _kept(
+    pictures: OrderedDict[int, CaptionedPicture], position: int, limit: int, render: Callable[[int], CaptionedPicture]
+) -> CaptionedPicture:
+    """The picture of a position, rendered unless it is among `pictures`, the last `limit` ones that were used."""
+    if position not in pictures:
+        pictures[position] = render(position)
+        if len(pictures) > limit:
+            pictures.popitem(last=False)
+    pictures.move_to_end(position)
+    return pictures[position]

@@ -21,6 +21,6 @@ class ClipExporter(HookBase):
         self._path = Path(output_dir) / CLIP_FILE
 
     def after_train(self) -> None:
-        if comm.is_main_process() and self.trainer.iter + 1 >= self.trainer.max_iter:  # not after an interruption
+        if comm.is_main_process() and self.trainer.iter >= self.trainer.max_iter:  # not after an interruption
             save_clip(self._path, self._clip)
             logging.getLogger(__name__).info("Wrote %s.", self._path)

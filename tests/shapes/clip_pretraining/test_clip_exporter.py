@@ -7,7 +7,7 @@ from masqclip_d2.shapes.clip_pretraining.clip_exporter import CLIP_FILE, ClipExp
 from tests.helpers import TINY_CLIP
 
 
-@pytest.mark.parametrize(("iteration", "is_written"), [(9, True), (4, False)], ids=["finished", "interrupted"])
+@pytest.mark.parametrize(("iteration", "is_written"), [(10, True), (9, False)], ids=["finished", "interrupted"])
 def test_written_only_after_the_last_iteration(tmp_path, iteration, is_written):
     clip = build_clip(TINY_CLIP)
     exporter = ClipExporter(clip, str(tmp_path))
