@@ -5,6 +5,7 @@ Shape shorthand: N masks, H x W pixels of the image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -13,8 +14,60 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_MAX_CHARACTERS = 10  # of one number in the compressed run-length encoding, so that it fits into 64 bits
+_MAX_CHARACTERS = 6  # of one number in the compressed run-length encoding; pycocotools shifts integers of 32 bits
+_MIN_COORDINATES = 6  # of a polygon: three points
+_MAX_SIDES_OUTSIDE = 10  # multiples of an image's height + width that a coordinate may be away
+_MAX_OUTLINE_SIDES = 200  # multiples of an image's height + width that an outline may be long
 _SCORE_NAMES = ("score", "predicted_iou")  # COCO's results; SAM's dicts. The first one in use counts.
+
+
+@dataclass(frozen=True)
+class MaskFault:
+    """What is wrong with a mask.
+
+    Args:
+        what: is wrong with some masks: "annotations with ...".
+        fix: what to do about it.
+    """
+
+    what: str
+    fix: str
+
+
+NO_MASK = MaskFault("no mask", "draw their outlines, or remove them")
+NO_SEGMENTATION = MaskFault(
+    "a segmentation of another kind", "give polygons [[x1, y1, x2, y2, ...], ...], or 'size' and 'counts'"
+)
+FEW_POINTS = MaskFault("polygons of fewer than three points", "draw them again, or remove them")
+ODD_COORDINATES = MaskFault("polygons with an odd number of coordinates", "write them as [x1, y1, x2, y2, ...]")
+NO_NUMBERS = MaskFault("coordinates that are no finite numbers", "export them again")
+NORMALIZED = MaskFault("coordinates from 0 to 1", "multiply x by the width of the image and y by its height")
+FAR_OUTSIDE = MaskFault("coordinates far outside of the image", "export them in pixels of the image")
+NO_PIXEL = MaskFault("a mask without a pixel", "draw them inside of the image, or remove them")
+OTHER_SIZE = MaskFault("run lengths for another image size", "encode them as 'size' [height, width] of the image")
+DAMAGED_RUNS = MaskFault("damaged run lengths", "encode them again as 'size' [height, width] and 'counts'")
+
+
+class UnusableMaskError(ValueError):
+    """A segmentation is no mask of its image.
+
+    Args:
+        fault: one of those above.
+        detail: a clause about this mask.
+    """
+
+    def __init__(self, fault: MaskFault, detail: str = "") -> None:
+        super().__init__(detail or fault.what)
+        self.fault = fault
+        self.detail = detail
+
+    def sentence(self, owner: str) -> str:
+        """The error about a mask of `owner`, an image or a file."""
+        if self.fault in (NO_MASK, NO_SEGMENTATION):
+            return f"An annotation of {owner} has no mask; expected polygons or run-length encoding."
+        if self.fault is OTHER_SIZE:
+            return f"A mask of {owner} is {self}."
+        return f"A mask of {owner} is damaged: {self}; {self.fault.fix}."
 
 
 @dataclass(frozen=True)
@@ -110,7 +163,7 @@ def run_length(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def from_run_length(segmentation: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """(H, W) uint8, 0 or 1, from COCO's run-length encoding, compressed or not."""
+    """(H, W) uint8, 0 or 1, from COCO's run-length encoding, compressed or not, that `usable_segmentation` accepts."""
     from pycocotools import mask as coco_mask
 
     rle: Any = segmentation
@@ -123,60 +176,170 @@ def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) 
     """(H, W) uint8, 0 or 1, from the value of a `segmentation` field.
 
     Args:
-        segmentation: polygons or run-length encoding, compressed or not.
+        segmentation: see `usable_segmentation`.
         image_hw: (height, width) of the image in pixels.
         owner: the image or file that the mask belongs to, for error messages.
 
     Raises:
-        ValueError: it is neither of these, for another image size, or damaged.
+        ValueError: it is no mask of the image.
     """
-    if isinstance(segmentation, list) and segmentation:
-        return _from_polygons(segmentation, image_hw, owner)
-    if not isinstance(segmentation, Mapping):
-        raise ValueError(f"An annotation of {owner} has no mask; expected polygons or run-length encoding.")
-    try:
-        height, width = (int(side) for side in segmentation["size"])
-        num_pixels = int(_counts(segmentation["counts"]).sum())
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _undecodable(owner, error) from error
-    if (height, width) != tuple(image_hw):
-        raise ValueError(
-            f"A mask of {owner} is {width}x{height} pixels, but the image is {image_hw[1]}x{image_hw[0]} (width x "
-            "height)."
-        )
-    if num_pixels != height * width:  # pycocotools would leave the rest of the mask uninitialized
-        raise ValueError(
-            f"A mask of {owner} is damaged: its run lengths cover {num_pixels} pixels instead of {width}x{height}."
-        )
-    return from_run_length(segmentation)
-
-
-def _from_polygons(polygons: list[Any], image_hw: tuple[int, int], owner: str) -> NDArray[np.uint8]:
     from pycocotools import mask as coco_mask
 
     try:
-        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, *image_hw)))
-    except Exception as error:  # pycocotools raises plain `Exception`s
-        raise _undecodable(owner, error) from error
+        usable, _ = usable_segmentation(segmentation, image_hw)
+    except UnusableMaskError as error:
+        raise ValueError(error.sentence(owner)) from None
+    if isinstance(usable, dict):
+        return from_run_length(usable)
+    height, width = image_hw
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(usable, height, width)))
 
 
-def _undecodable(owner: str, error: Exception) -> ValueError:
-    return ValueError(
-        f"A mask of {owner} cannot be decoded ({type(error).__name__}: {error}); expected polygons, or run-length "
-        "encoding with the fields 'size' [height, width] and 'counts'."
-    )
+def mask_area(segmentation: list[list[float]] | dict[str, Any], image_hw: tuple[int, int]) -> int:
+    """Number of pixels of a mask that `usable_segmentation` returned, without decoding it."""
+    from pycocotools import mask as coco_mask
+
+    rle: Any = segmentation
+    if isinstance(rle, list):
+        rle = coco_mask.merge(coco_mask.frPyObjects(rle, *image_hw))
+    elif isinstance(rle["counts"], list):
+        return sum(rle["counts"][1::2])
+    return int(coco_mask.area(rle))
+
+
+def usable_segmentation(
+    segmentation: Any, image_hw: tuple[int, int]
+) -> tuple[list[list[float]] | dict[str, Any], tuple[MaskFault, ...]]:
+    """A `segmentation` as pycocotools can decode it, in memory bounded by the sizes of file and image.
+
+    Every reader of masks goes through this function, so that none of them believes what another one refuses.
+
+    Args:
+        segmentation: polygons [[x1, y1, x2, y2, ...], ...], also a single one without the outer list, points as [x, y]
+            and numbers as text; or run-length encoding, compressed or not.
+        image_hw: (height, width) of the image in pixels.
+
+    Returns:
+        The polygons, or {"size": [height, width], "counts": ...}; and the faults of polygons that were dropped, since
+        an object may consist of several.
+
+    Raises:
+        UnusableMaskError: nothing is left, or the run lengths do not fit the image. An empty mask is none of these.
+    """
+    segmentation = _as_list(segmentation)
+    if segmentation is None or segmentation in ([], {}, ""):
+        raise UnusableMaskError(NO_MASK)
+    if isinstance(segmentation, Mapping):
+        return _usable_run_length(segmentation, image_hw), ()
+    if not isinstance(segmentation, list):
+        raise UnusableMaskError(NO_SEGMENTATION)
+    polygons, dropped = [], []
+    for polygon in _as_polygons(segmentation):
+        try:
+            polygons.append(_usable_polygon(polygon, image_hw))
+        except UnusableMaskError as error:
+            dropped.append(error.fault)
+    if not polygons:
+        raise UnusableMaskError(dropped[0])
+    return polygons, tuple(dropped)
+
+
+def _as_polygons(segmentation: list[Any]) -> list[Any]:
+    """A single polygon, of numbers or of points [x, y], is put into a list; two numbers are never a polygon."""
+    parts = [_as_list(part) for part in segmentation]
+    is_points = all(isinstance(part, list) and len(part) == 2 for part in parts)
+    return parts if isinstance(parts[0], (list, Mapping)) and not is_points else [parts]
+
+
+def _as_list(value: Any) -> Any:
+    """Tuples and arrays, which readers other than of JSON may give, as lists."""
+    if isinstance(value, tuple):
+        return list(value)
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _usable_polygon(polygon: Any, image_hw: tuple[int, int]) -> list[float]:
+    if polygon == []:
+        raise UnusableMaskError(NO_MASK)
+    numbers = _numbers(polygon)
+    if len(numbers) % 2:
+        raise UnusableMaskError(ODD_COORDINATES)
+    if len(numbers) < _MIN_COORDINATES:
+        raise UnusableMaskError(FEW_POINTS)
+    height, width = image_hw
+    xs, ys = numbers[0::2], numbers[1::2]
+    smallest, largest = min(numbers), max(numbers)
+    if smallest >= 0 and largest <= 1 and min(image_hw) > 2:
+        raise UnusableMaskError(NORMALIZED)
+    sides = height + width
+    if max(largest, -smallest) > _MAX_SIDES_OUTSIDE * sides:
+        raise UnusableMaskError(FAR_OUTSIDE)
+    # pycocotools takes memory for each pixel of the outline.
+    if len(xs) * (largest - smallest) > _MAX_OUTLINE_SIDES * sides:
+        steps = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
+        if sum(max(abs(x - to_x), abs(y - to_y)) for x, y, to_x, to_y in steps) > _MAX_OUTLINE_SIDES * sides:
+            raise UnusableMaskError(FAR_OUTSIDE)
+    return numbers
+
+
+def _numbers(polygon: Any) -> list[float]:
+    """Finite coordinates of a polygon, of which points may be pairs, and numbers text."""
+    if not isinstance(polygon, list):
+        raise UnusableMaskError(NO_SEGMENTATION)
+    try:
+        if math.isfinite(sum(polygon)):
+            return polygon
+    except (TypeError, OverflowError):
+        pass
+    if all(isinstance(point, list) and len(point) == 2 for point in polygon):
+        polygon = [number for point in polygon for number in point]
+    try:
+        numbers = [float(number) for number in polygon]
+    except (TypeError, ValueError, OverflowError):
+        raise UnusableMaskError(NO_NUMBERS) from None
+    if not all(map(math.isfinite, numbers)):
+        raise UnusableMaskError(NO_NUMBERS)
+    return numbers
+
+
+def _usable_run_length(segmentation: Mapping[str, Any], image_hw: tuple[int, int]) -> dict[str, Any]:
+    try:
+        size = [_whole(side) for side in segmentation["size"]]
+        counts = segmentation["counts"]
+        if not isinstance(counts, (str, bytes)):
+            counts = [_whole(length) for length in _as_list(counts)]
+        lengths = _counts(counts)
+        height, width = size
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise UnusableMaskError(DAMAGED_RUNS, f"it cannot be decoded ({reason})") from None
+    if size != list(image_hw):
+        shown, expected = f"{width}x{height}", f"{image_hw[1]}x{image_hw[0]}"
+        raise UnusableMaskError(OTHER_SIZE, f"{shown} pixels, but the image is {expected} (width x height)")
+    num_pixels = height * width
+    covered = int(lengths.sum()) if (lengths <= num_pixels).all() else int(lengths.max())  # a sum might overflow
+    if covered != num_pixels:  # pycocotools would leave the rest of the mask uninitialized
+        raise UnusableMaskError(DAMAGED_RUNS, f"its run lengths cover {covered} pixels instead of {width}x{height}")
+    return {"size": size, "counts": counts}
+
+
+def _whole(number: Any) -> int:
+    """An integer that may be written as 40.0 or "40"."""
+    if type(number) is int:
+        return number
+    if isinstance(number, (str, float, Integral)) and not isinstance(number, bool) and float(number).is_integer():
+        return int(float(number))
+    raise ValueError(f"sizes and run lengths must be integers of at least 0, got {str(number)[:20]}")
 
 
 def _counts(counts: str | bytes | list[int]) -> NDArray[np.int64]:
     """Lengths of the runs; ValueError if one is negative or no integer."""
     if isinstance(counts, (str, bytes)):
         lengths = _decompressed(np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, np.uint8))
-    elif all(isinstance(length, Integral) for length in counts):
-        lengths = np.array(counts, dtype=np.int64)
     else:
-        lengths = None
-    if lengths is None or (lengths < 0).any():
-        raise ValueError("run lengths must be integers of at least 0")
+        lengths = np.array(counts, dtype=np.int64)
+    if (lengths < 0).any():
+        raise ValueError(f"run lengths must be integers of at least 0, got {lengths.min()}")
     return lengths
 
 
@@ -187,6 +350,8 @@ def _decompressed(codes: NDArray[np.uint8]) -> NDArray[np.int64]:
     character follows. It is signed. From the fourth number on, differences to the last but one are stored.
     """
     bits = codes.astype(np.int64) - 48
+    if ((bits < 0) | (bits > 63)).any():
+        raise ValueError("its counts have a character that run lengths do not have")
     last = np.flatnonzero(bits & 32 == 0)
     if not len(last):
         return np.zeros(0, dtype=np.int64)

@@ -7,7 +7,6 @@ are decoded for some of them, spread over the split, since errors of a preparati
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,17 +16,18 @@ from typing import Any
 import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..data.annotation_files import without_warnings
 from ..data.ground_truth import instance_masks, panoptic_masks, refuse_wrong_labels
 from ..data.label_maps import IGNORE_LABEL, image_size, read_label_map, read_panoptic_png
 from ..data.registration import register_aliases, registered_names_near
 from ..data.registration.common import Record
 from ..data.registration.sources import require_files
+from .annotations import AnnotationFiles
 from .check_result import CheckResult, run_check
 
 _NUM_SAMPLES = 12  # decoded images
 _NUM_LABELS_16_BIT = 65536
 _MIN_AGREEMENT = 0.5  # of two label maps of an image, which may come from different files
-_MAX_RENAMED_SHARE = 0.2  # ADE20K's instance challenge has other names for 8 of 100 things
 _PATHS = ("panoptic_json", "json_file", "sem_seg_root", "panoptic_root", "image_root")
 _FILES = ("file_name", "pan_seg_file_name", "sem_seg_file_name")
 
@@ -45,21 +45,23 @@ def check_dataset(name: str) -> list[CheckResult]:
     if not results[0].ok:
         return results
     records: list[Record] = []
-    results.append(_run_check("records", lambda: _load(name, records)))
+    with without_warnings():  # they are messages of the check of annotations
+        results.append(_run_check("records", lambda: _load(name, records)))
     if not results[1].ok:
         return results
     rendered = getattr(metadata, "evaluator_type", "") == "masqclip_captions"
     if rendered and not any(record.get("file_name") for record in records):
         return [*results, CheckResult("images", True, "no files: they are rendered in training")]
+    files = AnnotationFiles(metadata)
     checks: dict[str, Callable[[], str]] = {
         "images": lambda: _check_count(records, metadata),
         "names": lambda: _check_files_of_records(records),
-        "id maps": lambda: _check_id_maps(metadata),
+        "id maps": lambda: _check_id_maps(metadata, files),
         "samples": lambda: _check_samples(records, metadata),
     }
     if _may_have_another_order(metadata):
         checks["class order"] = lambda: _check_class_order(records, metadata)
-    return results + [_run_check(subject, check, metadata) for subject, check in checks.items()]
+    return results + files.results() + [_run_check(subject, check, metadata) for subject, check in checks.items()]
 
 
 def matching_datasets(patterns: list[str]) -> list[str]:
@@ -154,7 +156,7 @@ def _check_files_of_records(records: list[Record]) -> str:
     return f"all {number} files exist"
 
 
-def _check_id_maps(metadata: Any) -> str:
+def _check_id_maps(metadata: Any, files: AnnotationFiles) -> str:
     """Contiguous ids are 0..K-1, the ignore label is not one of them, annotation files have the same names per id."""
     names = getattr(metadata, "stuff_classes", None) or getattr(metadata, "thing_classes", None)
     if not names:
@@ -167,29 +169,9 @@ def _check_id_maps(metadata: Any) -> str:
         return f"{len(names)} categories"
     if sorted(ids.values()) != list(range(len(names))):
         raise ValueError(f"the contiguous ids of {len(names)} categories are not 0..{len(names) - 1}.")
-    for key in ("json_file", "panoptic_json"):
-        path = getattr(metadata, key, None)
-        if path and os.path.isfile(path):
-            _compare_names(path, ids, metadata.vocabulary)
+    if getattr(metadata, "missing_hint", None) is not None:  # names of a user's data were compared at registration
+        files.compare_names(ids, metadata.vocabulary)
     return f"{len(names)} categories, {len(metadata.thing_classes)} of them things"
-
-
-def _compare_names(path: str, ids: dict[int, int], vocabulary: dict[str, Any]) -> None:
-    """Raise ValueError if too many category ids of a file have other names; a few renamed ones are accepted."""
-    with open(path, encoding="utf-8") as file:
-        rows = json.load(file)["categories"]
-    other = []
-    # A file may list more categories; loading has already checked that annotations use known ids only.
-    for row in (row for row in rows if row["id"] in ids):
-        index = ids[row["id"]]
-        found = row["name"].replace("_", " ").strip()
-        if not {found, *found.split(", ")} & {vocabulary["names"][index], *vocabulary["synonyms"][index]}:
-            other.append((row["id"], row["name"], vocabulary["names"][index]))
-    if len(other) > _MAX_RENAMED_SHARE * len(rows):
-        raise ValueError(
-            f"{path} has other names for {len(other)} of {len(rows)} category ids, such as {other[0][0]}: "
-            f"{other[0][1]!r}, which should be {other[0][2]!r}; its category ids are numbered differently."
-        )
 
 
 def _check_samples(records: list[Record], metadata: Any) -> str:
@@ -233,7 +215,8 @@ def _check_label_map(path: str, hw: tuple[int, int], metadata: Any) -> set[int]:
 
 def _check_panoptic_png(record: Record) -> None:
     path = record["pan_seg_file_name"]
-    unlisted = set(np.unique(read_panoptic_png(path)).tolist()) - {0, *(info["id"] for info in record["segments_info"])}
+    listed = {info["id"] for info in record["segments_info"]}.union(record.get("ignored_segment_ids", ()))
+    unlisted = set(np.unique(read_panoptic_png(path)).tolist()) - {0, *listed}
     if unlisted:
         raise ValueError(
             f"{path} has {len(unlisted)} segment ids, such as {min(unlisted)}, that its annotation file does not list."

@@ -23,7 +23,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils import comm
 
-from ..data.registration.records import read_annotations
+from ..data.annotation_files import instances_of
 from ..files import save_json
 from .dataset_metadata import (
     area_limits,
@@ -225,25 +225,19 @@ def load_coco_ground_truth(metadata: Any) -> Any:
 
 
 def read_ground_truth(metadata: Any) -> dict[str, Any]:
-    """Read the dataset's metadata `json_file` and check it against the category table.
+    """Read the dataset's metadata `json_file` as training reads it, see `instances_of`.
 
     Raises:
-        ValueError: the metadata has no `json_file`; the file is damaged; an annotation belongs to no image, or its
-            category is not in the metadata `thing_dataset_id_to_contiguous_id`.
+        ValueError: the metadata has no `json_file` or `thing_dataset_id_to_contiguous_id`; see `read_instances`.
         FileNotFoundError: the file is missing.
     """
     path = Path(required(metadata, "json_file", "evaluation of instances"))
     if not path.is_file():
         raise FileNotFoundError(f"Instance ground truth {path} of dataset {metadata.name!r} is missing.")
-    content = read_annotations(path)
-    known = required(metadata, "thing_dataset_id_to_contiguous_id", "evaluation of instances")
-    for annotation in content["annotations"]:
-        if annotation["category_id"] not in known:
-            raise ValueError(
-                f"{path}, annotation {annotation['id']} has category id {annotation['category_id']}, which is not "
-                f"among the {len(known)} things of dataset {metadata.name!r}; is it another dataset's file?"
-            )
-    return content
+    required(metadata, "thing_dataset_id_to_contiguous_id", "evaluation of instances")
+    instances = instances_of(metadata.as_dict())
+    instances.report.log()
+    return instances.content
 
 
 def run_coco_eval(

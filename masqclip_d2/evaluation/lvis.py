@@ -60,7 +60,11 @@ class LvisEvaluator(InstanceEvaluator):
                     f"of {', '.join(_FREQUENCIES)}."
                 )
         with _lvis_package() as lvis:
-            return lvis.LVIS(path)
+            ground_truth = lvis.LVIS.__new__(lvis.LVIS)  # its constructor would read the file again, without our checks
+            ground_truth.logger = logging.getLogger(lvis.__name__)
+            ground_truth.dataset = content
+            ground_truth._create_index()
+            return ground_truth
 
     def _precision(self, results: list[dict], task: InstanceTask) -> tuple[np.ndarray, list[int]]:
         with _lvis_package() as lvis:

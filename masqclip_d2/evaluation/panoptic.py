@@ -16,10 +16,12 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from ..data.annotation_files import require_entries, segments_of
 from ..data.images import FAST_PNG
 from ..data.label_maps import id2rgb, read_panoptic_png
+from ..data.registration.image_folders import path_below
 from .dataset_metadata import category_groups, required
-from .panoptic_quality import PanopticQuality
+from .panoptic_quality import VOID, PanopticQuality
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +56,17 @@ class PanopticEvaluator(DatasetEvaluator):
         path = Path(required(metadata, "panoptic_json", "panoptic evaluation"))
         if not path.is_file():
             raise FileNotFoundError(f"Panoptic ground truth {path} of dataset {dataset_name!r} is missing.")
-        gt = json.loads(path.read_text())
-        self._gt = {annotation["image_id"]: annotation for annotation in gt["annotations"]}
-        self._images = [image for image in gt["images"] if image["id"] in self._gt]
-        self._categories = {category["id"]: category for category in gt["categories"]}
         self._dataset_ids = {
             True: _inverse(required(metadata, "thing_dataset_id_to_contiguous_id", "panoptic evaluation")),
             False: _inverse(required(metadata, "stuff_dataset_id_to_contiguous_id", "panoptic evaluation")),
         }
+        segments = segments_of(metadata.as_dict())
+        segments.report.log()
+        gt = segments.content
+        require_entries(gt["categories"], ("isthing",), f"{path}: category")
+        self._gt = {annotation["image_id"]: annotation for annotation in gt["annotations"]}
+        self._images = [image for image in gt["images"] if image["id"] in self._gt]
+        self._categories = {category["id"]: category for category in gt["categories"]}
         every_id = {**self._dataset_ids[False], **self._dataset_ids[True]}
         self._groups = {name: [every_id[i] for i in ids] for name, ids in category_groups(metadata).items()}
         self.reset()
@@ -88,7 +93,9 @@ class PanopticEvaluator(DatasetEvaluator):
             segment_ids = np.asarray(segment_ids.cpu() if isinstance(segment_ids, torch.Tensor) else segment_ids)
             name = f"image {record['image_id']} ({annotation['file_name']})"
             segments = [self._with_dataset_id(segment, name) for segment in segments]
-            gt_map = read_panoptic_png(self._gt_root / annotation["file_name"])
+            gt_map = read_panoptic_png(path_below(str(self._gt_root), annotation["file_name"]))
+            if annotation["ignored_segment_ids"]:
+                gt_map[np.isin(gt_map, annotation["ignored_segment_ids"])] = VOID
             self._quality.add_image(gt_map, annotation["segments_info"], segment_ids, segments, name)
             self._done.append(record["image_id"])
             if self._output_dir is not None:

@@ -20,6 +20,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from torch import Tensor
 
+from ..coco_masks import from_segmentation
 from .dataset_metadata import area_limits, area_ranges, category_groups, require_predictions, required
 from .instance import load_coco_ground_truth
 
@@ -167,9 +168,10 @@ class ProposalRecallEvaluator(DatasetEvaluator):
                 "in its instance ground truth."
             )
         annotations = [a for a in self._coco.imgToAnns.get(image["id"], []) if not a.get("iscrowd", 0)]
-        masks = np.zeros((len(annotations), image["height"], image["width"]), dtype=bool)
+        gt_hw = (image["height"], image["width"])
+        masks = np.zeros((len(annotations), *gt_hw), dtype=bool)
         for mask, annotation in zip(masks, annotations, strict=True):
-            mask[:] = self._coco.annToMask(annotation)
+            mask[:] = from_segmentation(annotation["segmentation"], gt_hw, str(record.get("file_name", image["id"])))
         return annotations, torch.from_numpy(masks)
 
     def _subsets(self, annotations: list[dict]) -> Iterator[np.ndarray]:

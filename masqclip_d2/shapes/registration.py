@@ -112,13 +112,13 @@ def _shapes_metadata(root: Path, shapes_set: _ShapesSet, scale: int) -> dict[str
 def _load_panoptic(root: Path, metadata: dict[str, Any]) -> list[Record]:
     """Return one record per image, see `panoptic_records`."""
     _require_finished(root, metadata["panoptic_json"])
-    return panoptic_records(metadata["panoptic_json"], metadata)
+    return panoptic_records(metadata)
 
 
 def _load_instances(root: Path, metadata: dict[str, Any]) -> list[Record]:
     """Return one record per image, see `instance_records`."""
     _require_finished(root, metadata["json_file"])
-    return instance_records(metadata["json_file"], metadata)
+    return instance_records(metadata)
 
 
 def _load_captions(root: Path, metadata: dict[str, Any]) -> list[Record]:

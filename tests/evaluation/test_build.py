@@ -80,7 +80,7 @@ def edit_json(path, change):
     "change, message",
     [
         (lambda rows: rows[0].update(image_id=77), "annotations of image 77, which is not among its 3 images"),
-        (lambda rows: rows[0].update(category_id=2), "category id 2, which is not among the 2 things of dataset"),
+        (lambda rows: rows[0].update(category_id=2), "category id 2, which is not among the 2 categories of the dat"),
     ],
     ids=["annotation without image", "category not in the table"],
 )
@@ -93,7 +93,9 @@ def test_wrong_ground_truth_is_one_line(tiny_dataset, task, change, message):
 
 def test_a_panoptic_category_that_is_not_in_the_table(tiny_dataset):
     edit_json(tiny_dataset.folder / "panoptic.json", lambda rows: rows[0]["segments_info"][0].update(category_id=2))
-    with pytest.raises(ValueError, match="ground truth: segment 1005 has the unknown category_id 2"):
+    with pytest.raises(
+        ValueError, match="image 7 has category id 2, which is not among the 4 categories .*segment 1005"
+    ):
         tiny_dataset.evaluate(evaluators_for(tiny_dataset.name, None, ["panoptic"]))
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from ...categories import load_categories
 from ...categories.lists import category_list
 from ...files import save_json
+from ..annotation_files import read_annotations, read_segments
 from ..label_maps import IGNORE_LABEL, read_panoptic_png
 from ..registration.coco_split import SUBSETS, split_file
-from ..registration.records import read_annotations
 from .labels import save_labels
 from .steps import Plan, Step
 
@@ -60,12 +60,7 @@ def _plan_semantic(coco: Path, split: str) -> Plan:
     path = coco / "annotations" / f"panoptic_{split}2017.json"
     contiguous = {category.id: category.contiguous_id for category in load_categories("coco")}
     items = []
-    for annotation in read_annotations(path)["annotations"]:
-        for info in annotation["segments_info"]:
-            if info["category_id"] not in contiguous:
-                raise ValueError(
-                    f"{path}, image {annotation['image_id']}: category id {info['category_id']} is not COCO's."
-                )
+    for annotation in read_segments(path, contiguous).content["annotations"]:
         segments = [[info["id"], contiguous[info["category_id"]]] for info in annotation["segments_info"]]
         items.append([annotation["file_name"], segments])
     return Plan(items, partial(_write_semantic, coco / f"panoptic_{split}2017", coco / f"panoptic_semseg_{split}2017"))

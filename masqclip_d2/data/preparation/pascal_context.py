@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...categories import load_categories, refuse_repeated
-from ...coco_masks import from_run_length
+from ...coco_masks import from_segmentation
 from ...files import link_or_copy
 from ..label_maps import image_size
 from ..registration.ade20k import SPLITS
@@ -142,9 +142,4 @@ def _images(content: dict[str, Any], split: str) -> list[dict[str, Any]]:
 
 def _decoded(segmentation: dict[str, Any], height: int, width: int, stem: str) -> np.ndarray:
     """Decode a run-length encoding, compressed or not, to (H, W) bool."""
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(
-            f"A mask of {stem} in {_MERGED} is {segmentation['size'][1]}x{segmentation['size'][0]} pixels, its image "
-            f"{width}x{height} (width x height); download it again."
-        )
-    return from_run_length(segmentation).astype(bool)
+    return from_segmentation(segmentation, (height, width), f"{stem} in {_MERGED}").astype(bool)

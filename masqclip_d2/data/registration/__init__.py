@@ -22,6 +22,8 @@ Metadata of each dataset (contiguous ids are positions in the category table):
                                                 novel categories, {} if there is no such split
     evaluator_type, image_root                  and, by type, json_file, panoptic_json, panoptic_root, sem_seg_root,
                                                 ignore_label (65535 if 255 is a category), label_divisor
+    ignored_category_ids                        categories of a user's annotation files that the dataset leaves out
+    instances_category_ids                      {id in json_file: id in panoptic_json} if a user's files differ
     detections_per_image                        LVIS: 300; other datasets: TEST.DETECTIONS_PER_IMAGE
     missing_hint, published_images              how to get missing files; number of images of the published set
 """

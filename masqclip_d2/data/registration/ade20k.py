@@ -91,10 +91,10 @@ def _in_both(root: Path, name: str) -> list[str]:
 
 def _load_instances(name: str, metadata: dict[str, Any]) -> list[Record]:
     require_files(name, metadata, [metadata["json_file"], metadata["image_root"]])
-    return instance_records(metadata["json_file"], metadata)
+    return instance_records(metadata)
 
 
 def _load_panoptic(name: str, metadata: dict[str, Any]) -> list[Record]:
     required = ("panoptic_json", "panoptic_root", "sem_seg_root", "image_root")
     require_files(name, metadata, [metadata[key] for key in required])
-    return panoptic_records(metadata["panoptic_json"], metadata)
+    return panoptic_records(metadata)

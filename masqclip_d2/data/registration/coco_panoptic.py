@@ -52,4 +52,4 @@ def _load(name: str, metadata: dict[str, Any]) -> list[Record]:
     if not Path(metadata["sem_seg_root"]).is_dir():
         logger.info("%s: no %s; semantic labels are derived from the panoptic pngs.", name, metadata["sem_seg_root"])
         metadata = {key: value for key, value in metadata.items() if key != "sem_seg_root"}
-    return panoptic_records(metadata["panoptic_json"], metadata)
+    return panoptic_records(metadata)

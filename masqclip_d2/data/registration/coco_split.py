@@ -48,4 +48,4 @@ def split_file(split: str, subset: str) -> str:
 
 def _load(name: str, metadata: dict[str, Any]) -> list[Record]:
     require_files(name, metadata, [metadata["json_file"]])
-    return instance_records(metadata["json_file"], metadata)
+    return instance_records(metadata)

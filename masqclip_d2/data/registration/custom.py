@@ -13,8 +13,7 @@ Images may lie in sub-folders. Guide: docs/custom_data.md.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,15 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...renamed_arguments import renamed_arguments
 from ...vocabulary import Vocabulary, as_vocabulary
+from ..annotation_files import instances_of, read_annotations, require_entries, usable_instances, usable_segments
 from ..label_maps import IGNORE_LABEL
 from .common import LABEL_DIVISOR, Record
-from .custom_categories import Categories, vocabulary_and_ids, vocabulary_metadata
-from .records import instance_records, panoptic_records, read_annotations, require_entries, semantic_records
+from .custom_categories import Categories, category_ids_by_name, vocabulary_and_ids, vocabulary_metadata
+from .records import instance_records, panoptic_records, semantic_records
 
 _IGNORE_LABEL_16_BIT = 65535
+
+IgnoredCategories = str | int | Sequence[str | int]
 
 
 def register_instances(
@@ -38,6 +40,7 @@ def register_instances(
     vocabulary: Categories | None = None,
     *,
     novel: str | Sequence[str] = (),
+    ignore_categories: IgnoredCategories = (),
 ) -> str:
     """Register images with instances in COCO's format; all categories are things.
 
@@ -48,8 +51,10 @@ def register_instances(
         annotations: the json.
         vocabulary: names for the categories of the json, in any order, or the file or shipped name of a vocabulary.
             They are matched to the json's names, ignoring letter case, spaces and underscores; for other names give
-            {category id: names}. None: the names of the json.
+            {category id: names}. Categories without a name among them are ignored. None: the names of the json.
         novel: names of novel categories; evaluations then report base and novel categories separately.
+        ignore_categories: names, or category ids, of categories of the json that are left out of the vocabulary, with
+            their annotations, such as the group in exports of Roboflow.
 
     Returns:
         The name.
@@ -57,19 +62,22 @@ def register_instances(
     Raises:
         FileNotFoundError: a folder or file is missing.
         ValueError: the json is damaged or incomplete, categories are duplicates or do not match the vocabulary, an
-            annotation has an unknown image or category, or the name is registered for other files or categories.
+            annotation has an unknown image or category, none has a usable mask, or the name is registered for other
+            files or categories. Single annotations without a usable mask are left out in training and evaluation; a
+            warning counts them when the dataset is loaded.
     """
     images, annotations = _folder(name, images, "image folder"), os.path.expanduser(annotations)
     content = _read(name, annotations)
-    vocabulary, ids = vocabulary_and_ids(content["categories"], vocabulary, annotations)
-    _check_instances(content, ids, annotations)
+    vocabulary, ids = vocabulary_and_ids(content["categories"], vocabulary, annotations, ignore_categories)
     metadata = {
         "image_root": images,
         "json_file": annotations,
         "evaluator_type": "coco",
+        **_ignored(content, ids),
         **vocabulary_metadata(vocabulary, ids, [True] * len(ids), novel, _colors(content)),
     }
-    return _register(name, partial(instance_records, annotations, metadata), metadata)
+    usable_instances(content, annotations, ids, ignored=metadata.get("ignored_category_ids", ()))  # raises its errors
+    return _register(name, partial(instance_records, metadata), metadata)
 
 
 def register_panoptic(
@@ -81,17 +89,19 @@ def register_panoptic(
     *,
     instances: str | os.PathLike | None = None,
     novel: str | Sequence[str] = (),
+    ignore_categories: IgnoredCategories = (),
 ) -> str:
     """Register images with panoptic labels in COCO's format, such as Cityscapes' panoptic json.
 
     The json defines which categories are things.
 
     Args:
-        name, images, vocabulary, novel: see `register_instances`.
+        name, images, vocabulary, novel, ignore_categories: see `register_instances`. Pixels of ignored categories have
+            no label.
         annotations: the panoptic json.
         panoptic: folder of its pngs.
-        instances: json of the same images in COCO's instances format, with the same category ids; needed to evaluate
-            instances and proposals as well.
+        instances: json of the same images in COCO's instances format; needed to evaluate instances and proposals as
+            well. Its categories are matched to those of the panoptic json by name.
 
     Returns:
         The name.
@@ -103,8 +113,7 @@ def register_panoptic(
     panoptic = _folder(name, panoptic, "folder of panoptic pngs")
     content = _read(name, annotations)
     require_entries(content["categories"], ("isthing",), f"{annotations}: category")
-    vocabulary, ids = vocabulary_and_ids(content["categories"], vocabulary, annotations)
-    _check_segments(content, ids, annotations)
+    vocabulary, ids = vocabulary_and_ids(content["categories"], vocabulary, annotations, ignore_categories)
     thing_of = {row["id"]: bool(row["isthing"]) for row in content["categories"]}
     is_thing = [thing_of[category_id] for category_id in ids]
     metadata = {
@@ -114,13 +123,22 @@ def register_panoptic(
         "evaluator_type": "coco_panoptic_seg",
         "ignore_label": _default_ignore_label(len(vocabulary)),
         "label_divisor": LABEL_DIVISOR,
+        **_ignored(content, ids),
         **vocabulary_metadata(vocabulary, ids, is_thing, novel, _colors(content)),
     }
     if instances is not None:
-        things = [category_id for category_id in ids if thing_of[category_id]]
-        metadata["json_file"] = os.path.expanduser(instances)
-        _check_instances(_read(name, metadata["json_file"]), things, metadata["json_file"])
-    return _register(name, partial(panoptic_records, annotations, metadata), metadata)
+        metadata |= _instances_metadata(name, os.path.expanduser(instances), content["categories"], annotations)
+        instances_of(metadata)  # raises its errors
+    usable_segments(content, annotations, ids, ignored=metadata.get("ignored_category_ids", ()))
+    return _register(name, partial(panoptic_records, metadata), metadata)
+
+
+def _instances_metadata(name: str, path: str, categories: Sequence[Mapping[str, Any]], panoptic_json: str) -> dict:
+    """The metadata of an instances json beside a panoptic one with these categories."""
+    rows = _read(name, path)["categories"]
+    by_name = category_ids_by_name(rows, categories, path, panoptic_json)
+    differs = any(row["id"] != by_name.get(row["id"], row["id"]) for row in rows)
+    return {"json_file": path, **({"instances_category_ids": by_name} if differs else {})}
 
 
 @renamed_arguments(image_ending="image_suffix", label_ending="label_suffix")
@@ -212,43 +230,13 @@ def _read(name: str, path: str) -> dict[str, Any]:
     # LVIS has only the URL of an image.
     unnamed = [image for image in content["images"] if "coco_url" not in image]
     require_entries(unnamed, ("file_name",), f"{path}: image")
-    _refuse_repeated_ids(content["images"], f"{path}: image")
     return content
 
 
-def _check_instances(content: Mapping[str, Any], ids: Collection[int], path: str) -> None:
-    """Check what pycocotools requires of annotations without checking it itself."""
-    annotations = content["annotations"]
-    required = ("id", "category_id", "bbox", "area", "iscrowd", "segmentation")
-    require_entries(annotations, required, f"{path}: annotation")
-    _refuse_repeated_ids(annotations, f"{path}: annotation")
-    if any(annotation["id"] == 0 for annotation in annotations):
-        raise ValueError(f"{path}: an annotation has the id 0, which pycocotools treats as unmatched; start at 1.")
-    _check_categories(((a["category_id"], f"annotation {a['id']}") for a in annotations), ids, path)
-
-
-def _check_segments(content: Mapping[str, Any], ids: Collection[int], path: str) -> None:
-    require_entries(content["annotations"], ("file_name", "segments_info"), f"{path}: annotation")
-    for annotation in content["annotations"]:
-        where = f"image {annotation['image_id']}"
-        require_entries(annotation["segments_info"], ("id", "category_id", "area"), f"{path}, {where}: segment")
-        _check_categories(((info["category_id"], where) for info in annotation["segments_info"]), ids, path)
-
-
-def _check_categories(found: Iterable[tuple[int, str]], ids: Collection[int], path: str) -> None:
-    known = set(ids)
-    for category_id, where in found:
-        if category_id not in known:
-            raise ValueError(
-                f"{path}, {where} has category id {category_id!r}, which is not among the {len(known)} categories of "
-                "the dataset; add it to `categories`, or remove the annotation."
-            )
-
-
-def _refuse_repeated_ids(rows: Iterable[Mapping[str, Any]], what: str) -> None:
-    repeated = [key for key, count in Counter(row["id"] for row in rows).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{what} ids must be unique, but {repeated[0]!r} occurs more than once.")
+def _ignored(content: Mapping[str, Any], ids: Sequence[int]) -> dict[str, list[int]]:
+    """Metadata of the categories of a file that are none of the dataset's; {} if there are none."""
+    ignored = sorted({row["id"] for row in content["categories"]} - set(ids))
+    return {"ignored_category_ids": ignored} if ignored else {}
 
 
 def _colors(content: Mapping[str, Any]) -> dict[int, Sequence[int]]:

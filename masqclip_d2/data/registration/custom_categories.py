@@ -9,43 +9,86 @@ from typing import Any
 
 from ...categories import Category, label_color
 from ...vocabulary import Vocabulary, as_vocabulary
-from ...vocabulary.vocabulary import fold
+from ...vocabulary.vocabulary import fold, split_categories
+from ..annotation_files.structure import integer_id, used_categories
 from .common import category_metadata
 
 Categories = Vocabulary | str | Path | Sequence[str] | Mapping[int, str]
 
 
 def vocabulary_and_ids(
-    rows: Sequence[Mapping[str, Any]], categories: Categories | None, where: str
+    rows: Sequence[Mapping[str, Any]],
+    categories: Categories | None,
+    where: str,
+    ignored: str | int | Sequence[str | int] = (),
 ) -> tuple[Vocabulary, list[int]]:
     """Return a vocabulary for the categories of an annotation file, and the category id of each of its categories.
 
     Args:
         rows: the categories of the file: id, name.
-        categories: the user's names, see `register_instances`; None: the names of the file.
+        categories: the user's names, see `register_instances`, of some categories or all; None: the names of the file.
         where: path of the file, for messages.
+        ignored: names, or ids, of categories that are left out.
 
     Returns:
         The vocabulary in the order of `categories`, or of the file's ids.
 
     Raises:
-        ValueError: names and categories do not match one to one, or an id is no integer.
+        ValueError: a name matches no category, or several.
     """
-    rows = sorted(rows, key=lambda row: _integer(row["id"], where))
+    rows = _without_ignored(sorted(rows, key=lambda row: row["id"]), ignored, where)
     if categories is None:
+        used_categories(rows, (), where)
         names = [_without_underscores(row["name"]) for row in rows]
         synonyms = tuple(tuple(synonym.strip() for synonym in name.split(",")) for name in names)
-        return Vocabulary(tuple(names), (True,) * len(names), synonyms), [row["id"] for row in rows]
+        try:
+            return Vocabulary(tuple(names), (True,) * len(names), synonyms), [row["id"] for row in rows]
+        except ValueError as error:
+            raise ValueError(
+                f"{where}: {error} Leave categories out by ignore_categories=[ids], or give names by category id."
+            ) from None
     if isinstance(categories, Mapping):
         ids = [row["id"] for row in rows]
-        if set(categories) != set(ids):
+        given = {
+            integer_id(key, f"{where}: names are given for the category id"): categories[key] for key in categories
+        }
+        unknown = [key for key in given if key not in ids]
+        if unknown or not given:
             raise ValueError(
-                f"{where} has the category ids {_listed(ids)}, but names are given for {_listed(categories)}; give "
-                "names for exactly these ids."
+                f"{where} has the category ids {_listed(ids)}, but names are given for {_listed(given)}; give names "
+                "for some of these ids, or all."
             )
-        return Vocabulary.from_names(list(categories.values())), list(categories)
+        return Vocabulary.from_names(list(given.values())), list(given)
     vocabulary = as_vocabulary(categories)
     return vocabulary, _ids_by_name(rows, vocabulary, where)
+
+
+def category_ids_by_name(
+    rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], where: str, other_file: str
+) -> dict[int, int]:
+    """Return {category id in one annotation file: id of the category of that name in another one of the same images}.
+
+    A category whose name the other file does not have keeps its id if that is free; else it is left out.
+
+    Args:
+        rows: the categories of the file: id, name.
+        others: those of the other file.
+        where, other_file: the paths, for messages.
+
+    Raises:
+        ValueError: two categories match one of the other file, or none does.
+    """
+    id_of = {_folded(row["name"]): row["id"] for row in others}
+    found = {row["id"]: id_of.get(_folded(row["name"])) for row in rows}
+    free = {row["id"] for row in others} - set(found.values())
+    ids = {own: own if other is None and own in free else other for own, other in found.items()}
+    matched = {own: other for own, other in ids.items() if other is not None}
+    repeated = [own for own, other in matched.items() if list(matched.values()).count(other) > 1]
+    if repeated:
+        raise ValueError(f"{where}: the category ids {_listed(repeated)} match the same category of {other_file}.")
+    if not matched:
+        raise ValueError(f"{where} has none of the categories of {other_file}; is it another dataset's file?")
+    return matched
 
 
 def vocabulary_metadata(
@@ -90,7 +133,7 @@ def vocabulary_metadata(
 
 
 def _ids_by_name(rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, where: str) -> list[int]:
-    """Category id of each category of the vocabulary, matched by name or synonym."""
+    """Category id of each category of the vocabulary, matched by name or synonym; others are left out."""
     position_of: dict[str, int] = {}
     # A name takes precedence over a synonym of another category.
     for names_by_category in ([(name,) for name in vocabulary.names], vocabulary.synonyms):
@@ -102,7 +145,7 @@ def _ids_by_name(rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, wher
         name = _without_underscores(row["name"])
         found = [position_of[fold(part)] for part in (name, *name.split(",")) if fold(part) in position_of]
         if not found:
-            raise _mismatch(where, rows, vocabulary, f"{row['name']!r} is none of the names")
+            continue
         if found[0] in ids:
             raise _mismatch(where, rows, vocabulary, f"two categories match {vocabulary.names[found[0]]!r}")
         ids[found[0]] = row["id"]
@@ -114,8 +157,9 @@ def _ids_by_name(rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, wher
 
 def _mismatch(where: str, rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, reason: str) -> ValueError:
     return ValueError(
-        f"{where} has {len(rows)} categories, which do not match the {len(vocabulary)} names one to one: {reason}. "
-        f"Give one name for each, or names by category id, such as {{{rows[0]['id']!r}: {vocabulary.names[0]!r}, ...}}."
+        f"{where} has {len(rows)} categories ({_listed(row['name'] for row in rows)}), which do not match the "
+        f"{len(vocabulary)} names one to one: {reason}. Give one name for each category that is used, or names by "
+        f"category id, such as {{{rows[0]['id']!r}: {vocabulary.names[0]!r}, ...}}."
     )
 
 
@@ -132,10 +176,31 @@ def _novel_ids(vocabulary: Vocabulary, novel: str | Sequence[str]) -> list[int]:
     return sorted(names[name] for name in required)
 
 
-def _integer(category_id: Any, where: str) -> int:
-    if not isinstance(category_id, int):
-        raise ValueError(f"{where} has the category id {category_id!r}, but evaluation requires integer ids.")
-    return category_id
+def _without_ignored(
+    rows: Sequence[Mapping[str, Any]], ignored: str | int | Sequence[str | int], where: str
+) -> list[Mapping[str, Any]]:
+    if isinstance(ignored, str) and fold(ignored) not in {fold(row["name"]) for row in rows}:
+        ignored = [name for names in split_categories(ignored, "ignore_categories") for name in names]
+    required = [ignored] if isinstance(ignored, (int, str)) else list(ignored)
+    left_out: set[int] = set()
+    for key in required:
+        found = [row["id"] for row in rows if key in (row["id"], row["name"])]
+        if not found and isinstance(key, str):
+            found = [row["id"] for row in rows if _folded(row["name"]) == fold(_without_underscores(key))]
+        if not found:
+            names = _listed(row["name"] for row in rows)
+            raise ValueError(
+                f"{where}: ignore_categories has {key!r}, which is none of its {len(rows)} categories: {names}."
+            )
+        left_out.update(found)
+    kept = [row for row in rows if row["id"] not in left_out]
+    if not kept:
+        raise ValueError(f"{where}: ignore_categories leaves none of its {len(rows)} categories.")
+    return kept
+
+
+def _folded(name: str) -> str:
+    return fold(_without_underscores(name))
 
 
 def _without_underscores(name: str) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 
@@ -28,6 +31,12 @@ def nested_files(root: str | os.PathLike) -> Iterator[str]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         relative = Path(folder).relative_to(root)
         yield from ((relative / name).as_posix() for name in sorted(names) if not name.startswith("."))
+
+
+def path_below(root: str, file_name: str) -> str:
+    """Return the path of a file below a folder; file names of Windows have "\\" between folders."""
+    path = os.path.join(root, file_name)
+    return path if "\\" not in file_name or os.path.exists(path) else os.path.join(root, file_name.replace("\\", "/"))
 
 
 def files_by_stem(root: str | os.PathLike, suffix: str | None, exclude: Collection[str] = ()) -> dict[str, list[str]]:
@@ -57,9 +66,10 @@ def files_by_stem(root: str | os.PathLike, suffix: str | None, exclude: Collecti
 class ImageFolder:
     """Image paths for the file names of an annotation file.
 
-    A file name that may have sub-folders is taken below `root`. A plain file name that is not in `root` itself is
-    looked up in its sub-folders. For "..._gtFine_leftImg8bit.png", which Cityscapes' panoptic json has, the image
-    "..._leftImg8bit.png" is found, too.
+    A file name that may have sub-folders is taken below `root`, or if it begins with the name of `root`, beside it;
+    "\\" separates folders, too. A plain file name that is not in `root` itself, or an absolute one that does not exist,
+    is looked up by its last part in `root` and its sub-folders. For "..._gtFine_leftImg8bit.png", which Cityscapes'
+    panoptic json has, the image "..._leftImg8bit.png" is found, too.
 
     Args:
         root: folder of the images; need not exist.
@@ -67,6 +77,8 @@ class ImageFolder:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._absolute: list[str] = []
+        self._listings: dict[str, frozenset[str]] = {}
 
     def path(self, file_name: str) -> str:
         """Return the path of an image; if the file is not found, the path where it is expected.
@@ -74,9 +86,16 @@ class ImageFolder:
         Raises:
             ValueError: several sub-folders have a file of that name.
         """
-        if "/" in file_name or file_name in self._direct:
+        if file_name in self._direct:
             return os.path.join(self.root, file_name)
-        for name in _possible_names(file_name):
+        path = path_below(self.root, file_name)
+        file_name = file_name.replace("\\", "/")
+        is_absolute = file_name.startswith("/") or file_name[1:2] == ":"
+        if "/" in file_name and not (is_absolute and not self._exists(path)):
+            beside = os.path.join(os.path.dirname(os.path.abspath(self.root)), file_name)
+            return beside if not self._exists(path) and self._exists(beside) else path
+        plain_name = file_name.rpartition("/")[2]
+        for name in _possible_names(plain_name):
             paths = [name] if name in self._direct else self._nested.get(name, [])
             if len(paths) > 1:
                 raise ValueError(
@@ -84,8 +103,28 @@ class ImageFolder:
                     "`file_name` of the annotation file."
                 )
             if paths:
+                if is_absolute:
+                    self._absolute.append(file_name)
                 return os.path.join(self.root, paths[0])
-        return os.path.join(self.root, file_name)
+        return path
+
+    def log(self, where: str) -> None:
+        """Log a warning about file names for which files elsewhere are used; `where` is their annotation file."""
+        if self._absolute:
+            logger.warning(
+                "%s: %d file names are paths of another machine, such as %s; images of these names in %s are used.",
+                where,
+                len(self._absolute),
+                self._absolute[0],
+                self.root,
+            )
+
+    def _exists(self, path: str) -> bool:
+        """Whether a file exists; each folder is listed once."""
+        folder, name = os.path.split(os.path.abspath(path))
+        if folder not in self._listings:
+            self._listings[folder] = frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
+        return name in self._listings[folder]
 
     @cached_property
     def _direct(self) -> frozenset[str]:

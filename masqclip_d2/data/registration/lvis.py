@@ -38,4 +38,4 @@ def register_lvis(root: str | os.PathLike | None = None, prefix: str = "masqclip
 
 def _load(name: str, metadata: dict[str, Any]) -> list[Record]:
     require_files(name, metadata, [metadata["json_file"], metadata["image_root"]])
-    return instance_records(metadata["json_file"], metadata)
+    return instance_records(metadata)

@@ -1,135 +1,82 @@
-"""Reads annotation files and label folders into Detectron2 records; errors name the file and the fault."""
+"""Detectron2 records of annotation files and label folders; errors name the file and the fault."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ...categories import refuse_repeated
+from ..annotation_files import instances_of, segments_of
 from .common import Record
-from .image_folders import ImageFolder, files_by_stem
-
-logger = logging.getLogger(__name__)
-
-_MIN_POLYGON = 6  # coordinates: three points
+from .image_folders import ImageFolder, files_by_stem, path_below
 
 
-def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
-    """Read an annotation file in one of COCO's formats: `images`, `annotations` and `categories`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not valid JSON, or incomplete; duplicate categories; an annotation of an image that is not listed.
-    """
-    with open(path, encoding="utf-8") as file:
-        try:
-            content = json.load(file)
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged or truncated ({error}); create or download it again.") from None
-    missing = {"images", "annotations", "categories"} - set(content if isinstance(content, dict) else ())
-    if missing:
-        raise ValueError(f"{path} has no {', '.join(sorted(missing))}, which COCO's formats require.")
-    require_entries(content["categories"], ("id", "name"), f"{path}: category")
-    require_entries(content["images"], ("id",), f"{path}: image")
-    require_entries(content["annotations"], ("image_id",), f"{path}: annotation")
-    refuse_repeated(content["categories"], str(path))
-    images = {image["id"] for image in content["images"]}
-    for annotation in content["annotations"]:
-        if annotation["image_id"] not in images:
-            raise ValueError(
-                f"{path} has annotations of image {annotation['image_id']!r}, which is not among its {len(images)} "
-                "images; is it another split's file?"
-            )
-    return content
-
-
-def require_entries(rows: Iterable[Mapping[str, Any]], keys: Sequence[str], what: str) -> None:
-    """Raise ValueError, starting with `what` and the id, for the first row that lacks one of the keys."""
-    for row in rows:
-        missing = [key for key in keys if key not in row]
-        if missing:
-            shown = row.get("id", row.get("name", "without id"))
-            raise ValueError(f"{what} {shown!r} has no {', '.join(missing)}, which COCO's formats require.")
-
-
-def panoptic_records(path: str, metadata: dict[str, Any]) -> list[Record]:
-    """Return one record per annotation of a COCO panoptic file.
+def panoptic_records(metadata: dict[str, Any]) -> list[Record]:
+    """Return one record per annotation of the metadata's `panoptic_json`.
 
     A record has file_name, image_id, height, width, pan_seg_file_name, segments_info (contiguous category_id, isthing),
-    and sem_seg_file_name if the metadata has `sem_seg_root`. Images may lie in sub-folders: `ImageFolder`.
+    ignored_segment_ids if there are any, and sem_seg_file_name if the metadata has `sem_seg_root`. Images may lie in
+    sub-folders: `ImageFolder`.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_annotations`; or a segment's category is not in the category table.
+        FileNotFoundError, ValueError: see `read_segments`.
     """
     contiguous, things = metadata["stuff_dataset_id_to_contiguous_id"], metadata["thing_dataset_id_to_contiguous_id"]
-    content = read_annotations(path)
-    images = {image["id"]: image for image in content["images"]}
+    segments = segments_of(metadata)
+    segments.report.log()
+    images = {image["id"]: image for image in segments.content["images"]}
     folder = ImageFolder(metadata["image_root"])
     records = []
-    for annotation in content["annotations"]:
-        where = f"{path}, image {annotation['image_id']}"
+    for annotation in segments.content["annotations"]:
         record = {
             **image_fields(images[annotation["image_id"]], folder),
-            "pan_seg_file_name": os.path.join(metadata["panoptic_root"], annotation["file_name"]),
+            "pan_seg_file_name": path_below(metadata["panoptic_root"], annotation["file_name"]),
             "segments_info": [
-                {
-                    **info,
-                    "category_id": _contiguous(contiguous, info["category_id"], where),
-                    "isthing": info["category_id"] in things,
-                }
+                {**info, "category_id": contiguous[info["category_id"]], "isthing": info["category_id"] in things}
                 for info in annotation["segments_info"]
             ],
         }
+        if annotation["ignored_segment_ids"]:
+            record["ignored_segment_ids"] = annotation["ignored_segment_ids"]
         if "sem_seg_root" in metadata:
-            record["sem_seg_file_name"] = os.path.join(metadata["sem_seg_root"], annotation["file_name"])
+            record["sem_seg_file_name"] = path_below(metadata["sem_seg_root"], annotation["file_name"])
         records.append(record)
+    folder.log(metadata["panoptic_json"])
     return records
 
 
-def instance_records(path: str, metadata: dict[str, Any]) -> list[Record]:
-    """Return one record per image of a COCO instances file, by image id.
+def instance_records(metadata: dict[str, Any]) -> list[Record]:
+    """Return one record per image of the metadata's `json_file`, by image id.
 
-    A record has file_name, image_id, height, width and annotations. Images may lie in sub-folders: `ImageFolder`. As in
-    Detectron2's reader, polygons of fewer than three points are dropped, and annotations without any other polygon.
+    A record has file_name, image_id, height, width and annotations. Images may lie in sub-folders: `ImageFolder`.
     LVIS's images, which have a `coco_url` instead of a file name, keep `neg_category_ids` and
     `not_exhaustive_category_ids`.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_annotations`; or an annotation's category is not in the category table.
+        FileNotFoundError, ValueError: see `read_instances`.
     """
     from detectron2.structures import BoxMode
 
     contiguous = metadata["thing_dataset_id_to_contiguous_id"]
-    content = read_annotations(path)
-    annotations: dict[Any, list[Record]] = {image["id"]: [] for image in content["images"]}
-    dropped = 0
-    for annotation in content["annotations"]:
-        segmentation = annotation["segmentation"]
-        if isinstance(segmentation, list):
-            segmentation = [p for p in segmentation if len(p) >= _MIN_POLYGON and len(p) % 2 == 0]
-        if not segmentation:
-            dropped += 1
-            continue
+    instances = instances_of(metadata)
+    instances.report.log()
+    annotations: dict[Any, list[Record]] = {image["id"]: [] for image in instances.content["images"]}
+    for annotation in instances.content["annotations"]:
         annotations[annotation["image_id"]].append(
             {
-                "iscrowd": annotation.get("iscrowd", 0),
+                "iscrowd": annotation["iscrowd"],
                 "bbox": annotation["bbox"],
-                "category_id": _contiguous(
-                    contiguous, annotation["category_id"], f"{path}, annotation {annotation['id']}"
-                ),
-                "segmentation": segmentation,
+                "category_id": contiguous[annotation["category_id"]],
+                "segmentation": annotation["segmentation"],
                 "bbox_mode": BoxMode.XYWH_ABS,
             }
         )
-    if dropped:
-        logger.warning("%s: dropped %d annotations without a valid polygon.", path, dropped)
-    images = sorted(content["images"], key=lambda image: image["id"])
+    images = sorted(instances.content["images"], key=lambda image: image["id"])
     folder = ImageFolder(metadata["image_root"])
-    return [{**image_fields(image, folder), "annotations": annotations[image["id"]]} for image in images]
+    records = [{**image_fields(image, folder), "annotations": annotations[image["id"]]} for image in images]
+    folder.log(metadata["json_file"])
+    return records
 
 
 def semantic_records(metadata: dict[str, Any], list_file: str | None = None) -> list[Record]:
@@ -181,15 +128,6 @@ def semantic_records(metadata: dict[str, Any], list_file: str | None = None) -> 
         }
         for image_id in sorted(ids)
     ]
-
-
-def _contiguous(contiguous: dict[int, int], category_id: int, where: str) -> int:
-    if category_id not in contiguous:
-        raise ValueError(
-            f"{where} has category id {category_id}, which is not among the {len(contiguous)} categories of the "
-            "dataset."
-        )
-    return contiguous[category_id]
 
 
 def image_fields(image: dict[str, Any], folder: ImageFolder) -> Record:

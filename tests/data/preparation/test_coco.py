@@ -123,7 +123,10 @@ def fails(root, name, match, error=ValueError):
 @pytest.mark.parametrize(
     "change, match",
     [
-        (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=12), "category id 12 is not COCO's"),
+        (
+            lambda c: c["annotations"][0]["segments_info"][0].update(category_id=12),
+            "image 2 has category id 12, which is not among the 133 c",
+        ),
         (lambda c: c["annotations"][0].update(image_id=77), "annotations of image 77, which is not among its 1 images"),
         (lambda c: c["categories"].append({"id": 2, "name": "person"}), "category name 'person' more than once"),
         (lambda c: c.pop("images"), "has no images, which COCO's formats require"),

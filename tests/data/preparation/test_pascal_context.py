@@ -105,7 +105,10 @@ def edit(raw, change):
     [
         (lambda c: c["annos_segmentation"][3].update(category_id=500), "holds the label 500, but labels are 0..459"),
         (lambda c: c["annos_segmentation"][3].update(image_id=7), "segmentation of image 7, which is not among its 2"),
-        (lambda c: c["annos_segmentation"][3].update(segmentation=compressed([[1]])), "is 1x1 pixels, its image 3x2"),
+        (
+            lambda c: c["annos_segmentation"][3].update(segmentation=compressed([[1]])),
+            "is 1x1 pixels, but the image is 3x2",
+        ),
         (lambda c: c.pop("images"), "has no images; expected PASCAL-Context's"),
         (
             lambda c: c.update(categories=[{"category_id": 1, "name": "bag"}, {"category_id": 2, "name": "bag"}]),

@@ -246,13 +246,9 @@ INSTANCE_FAULTS = {
         {"annotations": [annotation(5, 3, 40), annotation(5, 3, 0)]},
         "annotation ids must be unique, but 5",
     ),
-    "an annotation with id 0": (
-        {"annotations": [annotation(0, 3, 40)]},
-        "the id 0, which pycocotools treats as unmatched",
-    ),
     "boxes alone": (
         {"annotations": [{k: v for k, v in annotation(6, 3, 40).items() if k != "segmentation"}]},
-        "annotation 6 has no segmentation",
+        r"none of its annotations \(1\) can be used: no mask: 1 \(annotation 6\); draw their outlines",
     ),
     "an image without its size": ({"images": [{"id": 3, "file_name": "a.jpg"}]}, "image 3 has no height, width"),
     "an image without its file": ({"images": [{"id": 3, "height": 2, "width": 4}]}, "image 3 has no file_name"),
@@ -276,12 +272,14 @@ def test_faults_of_instances_are_errors_of_one_line(instances, fault):
 @pytest.mark.parametrize(
     "categories, match",
     [
-        ("zebra,sofa", r"parts\.json has 3 categories, .*the 2 names one to one: 'traffic_light' is none of the names"),
         (
             "zebra,sofa,traffic light,cat",
-            "the 4 names one to one: no category matches 'cat'. Give one name for each, or names by cat",
+            r"parts\.json has 3 categories \('zebra', .*\), which do not match the 4 names one to one: no category "
+            "matches 'cat'. Give one name for each category that is used, or names by category id",
         ),
-        ({0: "zebra", 7: "sofa"}, "has the category ids 0, 7, 40, but names are given for 0, 7;"),
+        ({0: "zebra", 8: "sofa"}, "has the category ids 0, 7, 40, but names are given for 0, 8;"),
+        ({}, "has the category ids 0, 7, 40, but names are given for ;"),
+        ({"zebra": "zebra"}, "names are given for the category id 'zebra', but evaluation requires integer ids"),
     ],
 )
 def test_names_that_do_not_match(instances, categories, match):

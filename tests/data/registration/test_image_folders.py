@@ -173,3 +173,27 @@ def test_label_maps_beside_their_images(tmp_path):
     register_semantic("beside", tmp_path, tmp_path, "road,car")
     (record,) = DatasetCatalog.get("beside")
     assert (record["file_name"], record["sem_seg_file_name"]) == (str(tmp_path / "a.jpg"), str(tmp_path / "a.png"))
+
+
+def test_file_names_of_other_machines(tmp_path, caplog):
+    root = touch(tmp_path / "images", "x/one.png", "two.png", "y/two.png")
+    folder = ImageFolder(str(root))
+    assert folder.path("x\\one.png") == str(root / "x" / "one.png")
+    assert folder.path("images/two.png") == folder.path("images\\two.png") == str(root / "two.png")
+    folder.log("a.json")
+    assert caplog.text == ""
+    assert folder.path("/data/upload/4/two.png") == str(root / "two.png")
+    assert folder.path("C:\\data\\one.png") == str(root / "x" / "one.png")
+    assert folder.path("/data/upload/three.png") == "/data/upload/three.png"
+    assert folder.path(str(root / "y" / "two.png")) == str(root / "y" / "two.png")
+    folder.log("a.json")
+    assert (
+        "a.json: 2 file names are paths of another machine, such as /data/upload/4/two.png; images of th" in caplog.text
+    )
+
+
+def test_only_the_name_of_the_folder_itself_may_stand_in_front(tmp_path):
+    """The same name in another split is another image."""
+    root = touch(tmp_path / "val", "one.png")
+    assert ImageFolder(str(root)).path("val/one.png") == str(tmp_path / "val" / "one.png")
+    assert ImageFolder(str(root)).path("train/one.png") == str(root / "train" / "one.png")
