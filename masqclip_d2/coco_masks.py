@@ -191,8 +191,8 @@ def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) 
         raise ValueError(error.sentence(owner)) from None
     if isinstance(usable, dict):
         return from_run_length(usable)
-    height, width = image_hw
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(usable, height, width)))
+    polygons: Any = usable
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, *image_hw)))
 
 
 def mask_area(segmentation: list[list[float]] | dict[str, Any], image_hw: tuple[int, int]) -> int:

@@ -7,10 +7,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ...categories import refuse_repeated
 from ...json_data import read_json
+
+RowType = TypeVar("RowType", bound=Mapping[str, Any])
 
 _LISTS = ("images", "annotations", "categories")
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,17}")  # fits into 64 bits
@@ -41,9 +43,7 @@ def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
     return content
 
 
-def used_categories(
-    rows: Sequence[dict[str, Any]], ignored: Collection[int], path: str | os.PathLike
-) -> list[dict[str, Any]]:
+def used_categories(rows: Sequence[RowType], ignored: Collection[int], path: str | os.PathLike) -> list[RowType]:
     """The categories without the ignored ids.
 
     Raises:
@@ -165,12 +165,12 @@ def _read_categories(rows: list[dict[str, Any]], path: str | os.PathLike) -> Non
 
 
 def _category_name(name: Any, what: str) -> str:
-    if isinstance(name, (int, float)) and not isinstance(name, bool):
-        name = str(name)
-    cleaned = "".join(letter if letter.isprintable() else " " for letter in name) if isinstance(name, str) else ""
+    is_name = isinstance(name, (str, int, float)) and not isinstance(name, bool)
+    text = str(name) if is_name else ""
+    cleaned = "".join(letter if letter.isprintable() else " " for letter in text)
     if not cleaned.strip(" ,_"):
         raise ValueError(f"{what} {shown(name)}; give it a name.")
-    return name if cleaned == name else cleaned.strip()
+    return text if cleaned == text else cleaned.strip()
 
 
 def _is_color(color: Any) -> bool:
