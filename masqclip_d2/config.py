@@ -134,7 +134,8 @@ def add_masqclip_config(cfg: CN) -> None:
 def _add_mask2former_keys(cfg: CN) -> None:
     cfg.INPUT.DATASET_MAPPER_NAME = "panoptic"  # name in masqclip_d2.data.mappers
     cfg.INPUT.COLOR_AUG_SSD = False  # photometric jitter of SSD
-    # Larger image files are refused: their memory, or a damaged or malicious file. Demo and Predictor; 178 is Pillow's.
+    # Larger image files are refused: their memory, or a damaged or malicious file. 178 is Pillow's. The environment
+    # variable MASQCLIP_MAX_MEGAPIXELS raises it, for readers without a configuration as well.
     cfg.INPUT.MAX_MEGAPIXELS = 178
     cfg.INPUT.SIZE_DIVISIBILITY = -1  # pad training images to this size; -1: off
     cfg.INPUT.IMAGE_SIZE = 1024  # pixels; side of the square crop of large-scale jitter

@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coco_masks import from_segmentation
-from .images import read_image
-from .label_maps import IGNORE_LABEL, id2rgb, read_label_map, rgb2id
-
-_VOID_ID = 0  # COCO panoptic: pixels without a segment
+from .label_maps import IGNORE_LABEL, LabelledImage, id2rgb, read_semantic_labels, rgb2id
+from .panoptic_labels import VOID, read_panoptic_labels
 
 
 @dataclass(frozen=True)
@@ -38,19 +36,15 @@ def panoptic_masks(record: dict[str, Any], image_hw: tuple[int, int], transforms
         transforms: Detectron2's, as applied to the image.
 
     Raises:
-        FileNotFoundError, ValueError: the PNG is missing, damaged, or of another size than the image.
+        FileNotFoundError, ValueError: see `panoptic_labels.read_panoptic_labels`.
     """
-    path = record["pan_seg_file_name"]
-    colors = read_image(path)
-    if colors.shape[:2] != tuple(image_hw):
-        raise ValueError(
-            f"Panoptic labels {path} are {colors.shape[1]}x{colors.shape[0]} pixels, but their image "
-            f"{record.get('file_name')} is {image_hw[1]}x{image_hw[0]} (width x height)."
-        )
+    image = LabelledImage(image_hw, str(record.get("file_name")))
+    labels = read_panoptic_labels(
+        record["pan_seg_file_name"], record["segments_info"], image, record.get("ignored_segment_ids", ())
+    )
     # Colors are transformed instead of ids, since bytes are resized without rounding errors.
-    colors = transforms.apply_segmentation(colors).astype(np.int32)
-    ids = colors[..., 0] + 256 * colors[..., 1] + 65536 * colors[..., 2]  # (H, W)
-    segments = [info for info in record["segments_info"] if not info.get("iscrowd", 0) and info["id"] != _VOID_ID]
+    ids = rgb2id(transforms.apply_segmentation(id2rgb(labels.ids))).astype(np.int32)  # (H, W)
+    segments = [info for info in labels.segments if not info.get("iscrowd", 0)]
     masks = ids[None] == np.array([info["id"] for info in segments], dtype=np.int32)[:, None, None]
     return _visible(masks, [info["category_id"] for info in segments])
 
@@ -103,34 +97,15 @@ def category_masks(
         ignore_label: label of pixels without a category.
 
     Raises:
-        FileNotFoundError, ValueError: the label map is missing, damaged, of another size than the image, or holds a
-            label out of range.
+        FileNotFoundError, ValueError: see `label_maps.read_semantic_labels`.
     """
-    path = record["sem_seg_file_name"]
-    labels = read_label_map(path)
-    if labels.shape != tuple(image_hw):
-        raise ValueError(
-            f"Semantic labels {path} are {labels.shape[1]}x{labels.shape[0]} pixels, but their image "
-            f"{record.get('file_name')} is {image_hw[1]}x{image_hw[0]} (width x height)."
-        )
-    refuse_wrong_labels(labels, num_categories, ignore_label, path)
-    known = np.where(labels == ignore_label, _VOID_ID, labels + 1)
+    image = LabelledImage(image_hw, str(record.get("file_name")))
+    labels = read_semantic_labels(record["sem_seg_file_name"], num_categories, ignore_label, image)
+    known = np.where(labels == ignore_label, VOID, labels + 1)
     # As colors, like panoptic ids, since bytes are resized without rounding errors.
     shown = rgb2id(transforms.apply_segmentation(id2rgb(known)))  # (H, W)
-    present = np.setdiff1d(np.unique(shown), [_VOID_ID])
+    present = np.setdiff1d(np.unique(shown), [VOID])
     return ObjectMasks(shown[None] == present[:, None, None], present - 1)
-
-
-def refuse_wrong_labels(labels: NDArray[np.int64], num_categories: int, ignore_label: int, path: str) -> set[int]:
-    """Categories in a label map; ValueError if a label is neither 0..K-1 nor the ignore label."""
-    present = set(np.unique(labels).tolist()) - {ignore_label}
-    wrong = sorted(label for label in present if not 0 <= label < num_categories)
-    if wrong:
-        raise ValueError(
-            f"{path} holds the label {', '.join(map(str, wrong[:3]))}, but labels are 0..{num_categories - 1}, and "
-            f"{ignore_label} without a category."
-        )
-    return present
 
 
 def semantic_map(objects: ObjectMasks) -> NDArray[np.int64]:

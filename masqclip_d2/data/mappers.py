@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-import detectron2.data.detection_utils as utils
 import detectron2.data.transforms as T
 import numpy as np
 import torch
@@ -26,12 +25,12 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from torch import Tensor
 
 from ..coco_masks import ScoredMasks
+from ..image_files import MAX_MEGAPIXELS
 from ..proposer import proposer_class
 from ..user_code import unknown_name
 from . import registration  # noqa: F401  (registers our datasets)
 from .augmentation import evaluation_augmentations, training_augmentations
 from .ground_truth import (
-    IGNORE_LABEL,
     ObjectMasks,
     category_masks,
     instance_masks,
@@ -39,7 +38,8 @@ from .ground_truth import (
     semantic_map,
     transformed_masks,
 )
-from .images import read_image
+from .images import read_image, require_recorded_size
+from .label_maps import IGNORE_LABEL
 
 _PADDING = 128  # gray value of padded pixels, as FixedSizeCrop's
 
@@ -103,10 +103,13 @@ class SegmentationMapper(ABC):
         with_ground_truth: add `instances`, and `sem_seg` if the ground truth has it.
         min_side: pad image and masks to at least this many pixels on both sides; at most 0: no padding.
         stored_masks: see `Proposer.stored_masks`; None: add no proposals.
+        max_megapixels: limit of image files, see `image_files.opened_image`.
     """
 
     recipe: ClassVar[str] = "shortest_edge"
     """Augmentations in training, one of `augmentation.RECIPES`."""
+    ground_truth_keys: ClassVar[tuple[str, ...]] = ()
+    """Which of `file_checks.GROUND_TRUTH_KEYS` it reads; their files are looked at before a training."""
 
     @configurable
     def __init__(
@@ -116,11 +119,13 @@ class SegmentationMapper(ABC):
         with_ground_truth: bool,
         min_side: int = -1,
         stored_masks: Callable[[Record, tuple[int, int]], ScoredMasks] | None = None,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self.augmentations = T.AugmentationList(augmentations)
         self.with_ground_truth = with_ground_truth
         self.min_side = min_side
         self.stored_masks = stored_masks
+        self.max_megapixels = max_megapixels
 
     @classmethod
     def from_config(
@@ -138,11 +143,12 @@ class SegmentationMapper(ABC):
             "with_ground_truth": is_train if with_ground_truth is None else with_ground_truth,
             "min_side": cfg.INPUT.SIZE_DIVISIBILITY if is_train else -1,
             "stored_masks": proposer_class(cfg).stored_masks(cfg) if is_train else None,
+            "max_megapixels": cfg.INPUT.MAX_MEGAPIXELS,
         }
 
     def __call__(self, record: Record) -> Record:
         """Read and augment; FileNotFoundError or ValueError names an image or ground-truth file that is unusable."""
-        image, transforms, image_hw = augmented_image(record, self.augmentations)
+        image, transforms, image_hw = augmented_image(record, self.augmentations, self.max_megapixels)
         mapped = image_fields(record, image_hw)
         mapped["image"] = _padded(channels_first(image), self.min_side, _PADDING)
         if self.with_ground_truth:
@@ -173,6 +179,8 @@ class SegmentationMapper(ABC):
 class PanopticMapper(SegmentationMapper):
     """Panoptic PNG -> masks of things and stuff, and the semantic map. Reads pan_seg_file_name and segments_info."""
 
+    ground_truth_keys = ("pan_seg_file_name",)
+
     def ground_truth(self, record: Record, image_hw: tuple[int, int], transforms: T.TransformList) -> Record:
         require_keys(record, "pan_seg_file_name", "segments_info")
         objects = panoptic_masks(record, image_hw, transforms)
@@ -183,6 +191,8 @@ class PanopticMapper(SegmentationMapper):
 @register_mapper("instance", "mask_former_instance")
 class InstanceMapper(SegmentationMapper):
     """Instance annotations (polygons or run-length) -> masks of things, which may overlap. Reads annotations."""
+
+    ground_truth_keys = ("annotations",)
 
     def ground_truth(self, record: Record, image_hw: tuple[int, int], transforms: T.TransformList) -> Record:
         require_keys(record, "annotations")
@@ -198,6 +208,8 @@ class SemanticMapper(SegmentationMapper):
         ignore_label: of pixels without a category, which belong to no mask.
         shared: arguments of `SegmentationMapper`.
     """
+
+    ground_truth_keys = ("sem_seg_file_name",)
 
     @configurable
     def __init__(self, *, num_categories: int, ignore_label: int, **shared) -> None:
@@ -264,11 +276,11 @@ def _label_facts(dataset_names: Sequence[str]) -> tuple[int, int]:
 
 
 def augmented_image(
-    record: Record, augmentations: T.AugmentationList
+    record: Record, augmentations: T.AugmentationList, max_megapixels: float = MAX_MEGAPIXELS
 ) -> tuple[np.ndarray, T.TransformList, tuple[int, int]]:
     """Read and augment an image: (H, W, 3) uint8, the transforms, and (height, width) before them."""
-    image = read_image(record["file_name"])
-    utils.check_image_size(dict(record), image)
+    image = read_image(record["file_name"], max_megapixels)
+    require_recorded_size(record, image.shape[:2])
     augmented = T.AugInput(image)
     transforms = augmentations(augmented)
     return augmented.image, transforms, image.shape[:2]

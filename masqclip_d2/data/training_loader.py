@@ -20,12 +20,14 @@ from detectron2.utils import comm
 from detectron2.utils.serialize import PicklableWrapper
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
+from ..image_files import image_size
+from .file_checks import check_before_run
+from .mappers import SegmentationMapper
 from .random_states import seeded
 
 _SAMPLE, _OTHER_RECORDS = 0, 1  # uses of the seed
 _MAX_TRIES = 1000  # records that a mapper may turn down one after the other
 _TRIES_BEFORE_WARNING = 3
-_EXIF_ORIENTATION = 0x0112
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +109,16 @@ class TrainingLoader:
 def build_training_loader(cfg, mapper: Callable[[dict], Any]) -> Iterable[list[Any]]:
     """The loader of DATASETS.TRAIN, with the sampler and batch size that Detectron2 derives from the configuration.
 
-    A dataset that is an iterable of PyTorch gets Detectron2's loader: it has no positions to continue from.
+    A dataset that is an iterable of PyTorch gets Detectron2's loader: it has no positions to continue from. Of others,
+    the files are looked at first, see `check_before_run`.
     """
     seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
     arguments = _loader_arguments(cfg, mapper)
     dataset = arguments["dataset"]
     if isinstance(dataset, IterableDataset):
         return build_detection_train_loader(cfg, mapper=mapper)  # pyright: ignore[reportCallIssue]  # @configurable
+    if isinstance(mapper, SegmentationMapper) and isinstance(dataset, list):
+        check_before_run(cfg.DATASETS.TRAIN, dataset, mapper.ground_truth_keys, cfg.INPUT.MAX_MEGAPIXELS)
     return TrainingLoader(
         dataset,
         mapper,
@@ -185,18 +190,9 @@ class _Orientations:
             if "width" in record and "height" in record:
                 height, width = record["height"], record["width"]
             else:
-                height, width = _size_of_file(record["file_name"])
+                width, height = image_size(record["file_name"])
             self._known[index] = width > height
         return self._known[index]
-
-
-def _size_of_file(path: str) -> tuple[int, int]:
-    """(height, width) from the header."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        sideways = image.getexif().get(_EXIF_ORIENTATION, 1) > 4
-        return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def _grouped(stream: Iterable[Position], batch_size: int, is_wide: Callable[[int], bool]) -> Iterator[list[Position]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 class CheckResult:
     """Result of one check: subject, ok flag, one-line message with a fix if it failed.
 
+    `warning`: nothing failed, but something may not have been meant.
     `absent`: an optional part is not installed or not on disk; the message describes what it is for.
     """
 
@@ -17,6 +18,7 @@ class CheckResult:
     ok: bool
     message: str
     absent: bool = False
+    warning: bool = False
 
 
 def run_check(subject: str, function: Callable[[], str]) -> CheckResult:
@@ -32,5 +34,5 @@ def print_results(results: Iterable[CheckResult]) -> None:
     results = list(results)
     width = max((len(result.subject) for result in results), default=0)
     for result in results:
-        mark = "-" if result.absent else "ok" if result.ok else "FAILED"
+        mark = "-" if result.absent else "note" if result.warning else "ok" if result.ok else "FAILED"
         print(f"  {mark:6}  {result.subject:{width}}  {result.message}")

@@ -1,7 +1,7 @@
 """Checks of a dataset on disk: files, counts, id maps, labels, decoded samples.
 
-Everything is derived from metadata and records, nothing from a dataset's name. Files must exist for all images; labels
-are decoded for some of them, spread over the split, since errors of a preparation usually affect all.
+Everything is derived from metadata and records, nothing from a dataset's name. Files must exist for all images; they
+are read for some images, spread over the split, or for all of them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,26 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..data.annotation_files import without_warnings
-from ..data.ground_truth import instance_masks, panoptic_masks, refuse_wrong_labels
-from ..data.label_maps import IGNORE_LABEL, image_size, read_label_map, read_panoptic_png
+from ..data.file_checks import GROUND_TRUTH_KEYS, NUM_SAMPLES, LabelFacts, evenly_spread, require_files, survey
+from ..data.label_maps import IGNORE_LABEL, read_label_map
 from ..data.registration import register_aliases, registered_names_near
 from ..data.registration.common import Record
-from ..data.registration.sources import require_files
+from ..data.registration.sources import require_files as require_prepared_files
+from ..image_files import image_size
 from .annotations import AnnotationFiles
 from .check_result import CheckResult, run_check
 
-_NUM_SAMPLES = 12  # decoded images
 _NUM_LABELS_16_BIT = 65536
 _MIN_AGREEMENT = 0.5  # of two label maps of an image, which may come from different files
 _PATHS = ("panoptic_json", "json_file", "sem_seg_root", "panoptic_root", "image_root")
-_FILES = ("file_name", "pan_seg_file_name", "sem_seg_file_name")
 
 
-def check_dataset(name: str) -> list[CheckResult]:
+def check_dataset(name: str, every: bool = False) -> list[CheckResult]:
     """Check a registered dataset; missing files or unreadable records end the checks.
+
+    Args:
+        name: of the dataset.
+        every: read the files of every image, with a progress bar on stderr; False: of some, evenly spread.
 
     Raises:
         ValueError: no dataset is registered under that name.
@@ -53,15 +56,17 @@ def check_dataset(name: str) -> list[CheckResult]:
     if rendered and not any(record.get("file_name") for record in records):
         return [*results, CheckResult("images", True, "no files: they are rendered in training")]
     files = AnnotationFiles(metadata)
+    remarks: list[str] = []
     checks: dict[str, Callable[[], str]] = {
         "images": lambda: _check_count(records, metadata),
-        "names": lambda: _check_files_of_records(records),
+        "names": lambda: f"all {require_files(records)} files exist",
         "id maps": lambda: _check_id_maps(metadata, files),
-        "samples": lambda: _check_samples(records, metadata),
+        "samples": lambda: _check_samples(name, records, every, remarks),
     }
     if _may_have_another_order(metadata):
         checks["class order"] = lambda: _check_class_order(records, metadata)
-    return results + files.results() + [_run_check(subject, check, metadata) for subject, check in checks.items()]
+    results += files.results() + [_run_check(subject, check, metadata) for subject, check in checks.items()]
+    return results + [CheckResult("remark", True, remark, warning=True) for remark in remarks]
 
 
 def matching_datasets(patterns: list[str]) -> list[str]:
@@ -112,7 +117,7 @@ def _paths(metadata: Any) -> list[str]:
 def _check_files(name: str, metadata: Any) -> str:
     paths = _paths(metadata)
     if getattr(metadata, "missing_hint", None) is not None:
-        require_files(name, metadata.as_dict(), paths)
+        require_prepared_files(name, metadata.as_dict(), paths)
     missing = [path for path in paths if not os.path.exists(path)]
     if missing:
         DatasetCatalog.get(name)  # fails with the fix, if it needs them
@@ -138,24 +143,6 @@ def _check_count(records: list[Record], metadata: Any) -> str:
     return f"{len(records)}, as published" if published else str(len(records))
 
 
-def _check_files_of_records(records: list[Record]) -> str:
-    listings: dict[str, set[str]] = {}
-    number = 0
-    missing = []
-    for record in records:
-        for key in _FILES:
-            if key in record:
-                folder, file_name = os.path.split(record[key])
-                if folder not in listings:
-                    listings[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-                number += 1
-                if file_name not in listings[folder]:
-                    missing.append(record[key])
-    if missing:
-        raise ValueError(f"{len(missing)} of {number} files are missing, the first being {missing[0]}.")
-    return f"all {number} files exist"
-
-
 def _check_id_maps(metadata: Any, files: AnnotationFiles) -> str:
     """Contiguous ids are 0..K-1, the ignore label is not one of them, annotation files have the same names per id."""
     names = getattr(metadata, "stuff_classes", None) or getattr(metadata, "thing_classes", None)
@@ -174,53 +161,16 @@ def _check_id_maps(metadata: Any, files: AnnotationFiles) -> str:
     return f"{len(names)} categories, {len(metadata.thing_classes)} of them things"
 
 
-def _check_samples(records: list[Record], metadata: Any) -> str:
-    from detectron2.data import transforms as T
-
-    unchanged = T.TransformList([])
-    seen: set[int] = set()
-    chosen = samples(records)
-    for record in chosen:
-        width, height = image_size(record["file_name"])
-        if (record.get("height", height), record.get("width", width)) != (height, width):
-            raise ValueError(
-                f"{record['file_name']} is {width}x{height}, but {record['width']}x{record['height']} in its record "
-                "(width x height)."
-            )
-        if "sem_seg_file_name" in record:
-            seen |= _check_label_map(record["sem_seg_file_name"], (height, width), metadata)
-        if "pan_seg_file_name" in record:
-            _check_panoptic_png(record)
-            seen |= set(panoptic_masks(record, (height, width), unchanged).classes.tolist())
-        if "annotations" in record:
-            seen |= set(instance_masks(record, (height, width), unchanged).classes.tolist())
-    first = chosen[0]
-    width, height = image_size(first["file_name"])
-    return f"{len(chosen)} decoded, {len(seen)} categories in them; {Path(first['file_name']).name}: {width}x{height}"
-
-
-def samples(records: list[Record]) -> list[Record]:
-    """Some records, evenly spread, with the first and the last."""
-    positions = np.linspace(0, len(records) - 1, min(len(records), _NUM_SAMPLES)).round().astype(int)
-    return [records[position] for position in positions]
-
-
-def _check_label_map(path: str, hw: tuple[int, int], metadata: Any) -> set[int]:
-    labels = read_label_map(path)
-    if labels.shape != hw:
-        raise ValueError(f"{path} has {labels.shape[1]}x{labels.shape[0]} pixels, its image {hw[1]}x{hw[0]}.")
-    ignore_label = getattr(metadata, "ignore_label", IGNORE_LABEL)
-    return refuse_wrong_labels(labels, len(metadata.stuff_classes), ignore_label, path)
-
-
-def _check_panoptic_png(record: Record) -> None:
-    path = record["pan_seg_file_name"]
-    listed = {info["id"] for info in record["segments_info"]}.union(record.get("ignored_segment_ids", ()))
-    unlisted = set(np.unique(read_panoptic_png(path)).tolist()) - {0, *listed}
-    if unlisted:
-        raise ValueError(
-            f"{path} has {len(unlisted)} segment ids, such as {min(unlisted)}, that its annotation file does not list."
-        )
+def _check_samples(name: str, records: list[Record], every: bool, remarks: list[str]) -> str:
+    facts = LabelFacts.of(name)
+    seen = survey(records, facts, GROUND_TRUTH_KEYS, None if every else NUM_SAMPLES, progress=name if every else "")
+    if fault := seen.fault(facts):
+        raise ValueError(fault)
+    remarks += seen.remarks(facts)
+    others = "" if seen.is_complete else " (--all: every image)"
+    width, height = image_size(records[0]["file_name"])
+    example = f"{Path(records[0]['file_name']).name}: {width}x{height}"
+    return f"{seen.extent()} read{others}, {len(seen.categories)} categories in them; {example}"
 
 
 def _may_have_another_order(metadata: Any) -> bool:
@@ -239,7 +189,7 @@ def _check_class_order(records: list[Record], metadata: Any) -> str:
     ranks = {row.attributes["label_459"] - 1: row.id for row in load_categories("pascal_context_59")}
     expected_of = np.array([ranks.get(label, metadata.ignore_label) for label in range(_NUM_LABELS_16_BIT)])
     agreeing = compared = 0
-    for record in samples(records):
+    for record in evenly_spread(records):
         other = beside / f"{record['image_id']}.tif"
         if not other.is_file():
             continue

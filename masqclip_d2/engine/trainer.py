@@ -33,7 +33,13 @@ from ..acceleration import Acceleration, accelerated
 from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
 from ..data.training_loader import build_training_loader
-from ..evaluation import SemanticEvaluator, build_evaluator, report_results, tasks_with_ground_truth
+from ..evaluation import (
+    SemanticEvaluator,
+    build_evaluator,
+    check_ground_truth,
+    report_results,
+    tasks_with_ground_truth,
+)
 from ..meta_arch.build import model_class
 from ..precision import bfloat16_is_native
 from ..vocabulary import check_vocabulary_option, with_background_prompts
@@ -199,6 +205,7 @@ class Trainer(DefaultTrainer):
             model.set_detections_per_image(_detections_per_image(cfg, dataset_name))
         if evaluator is None:
             evaluator = cls.build_evaluator(cfg, dataset_name)
+            check_ground_truth(cfg, dataset_name)
         if cfg.TEST.NUM_VISUALIZATIONS > 0 and has_event_storage() and vocabulary is not None:
             images = PredictionImages(dataset_name, vocabulary, cfg.TEST.NUM_VISUALIZATIONS)
             evaluator = DatasetEvaluators([evaluator, images])

@@ -6,7 +6,7 @@
 """
 
 from ..data.label_maps import id2rgb, rgb2id
-from .build import build_evaluator, evaluators_for, tasks_with_ground_truth
+from .build import build_evaluator, check_ground_truth, evaluators_for, tasks_with_ground_truth
 from .instance import InstanceEvaluator
 from .lvis import LvisEvaluator
 from .mask_classification import MaskClassificationEvaluator
@@ -31,6 +31,7 @@ __all__ = [
     "ProposalRecallEvaluator",
     "SemanticEvaluator",
     "build_evaluator",
+    "check_ground_truth",
     "comparison_text",
     "confusion_matrix",
     "count_found",

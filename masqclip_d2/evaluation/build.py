@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
+from ..data.file_checks import check_before_run
 from ..meta_arch.build import model_class
 from .dataset_metadata import required
 from .instance import InstanceEvaluator
@@ -51,6 +52,22 @@ def build_evaluator(cfg: Any, dataset_name: str, output_dir: str | None = None) 
     """
     origin = Origin.from_config(cfg) if cfg.TEST.SAVE_PREDICTIONS else None
     return evaluators_for(dataset_name, output_dir, tasks_of_config(cfg), origin)
+
+
+def check_ground_truth(cfg: Any, dataset_name: str) -> None:
+    """Look at the images of a dataset, and at the files that the evaluators of a configuration will read.
+
+    Raises:
+        FileNotFoundError, ValueError: see `check_before_run`.
+    """
+    records = DatasetCatalog.get(dataset_name)
+    if not isinstance(records, list) or not records:
+        return
+    tasks = set(tasks_of_config(cfg)).intersection(tasks_with_ground_truth(dataset_name))
+    keys = {"sem_seg_file_name"} if "semantic" in tasks else set()
+    if "panoptic" in tasks or ("semantic" in tasks and "sem_seg_file_name" not in records[0]):
+        keys.add("pan_seg_file_name")
+    check_before_run([dataset_name], records, keys, cfg.INPUT.MAX_MEGAPIXELS)
 
 
 def tasks_of_config(cfg: Any) -> tuple[str, ...]:

@@ -5,9 +5,14 @@ All of it is set when the dataset is registered; nothing depends on parts of a d
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from typing import Any
 
+from ..data.panoptic_labels import LeftOut
 from ..vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 COCO_AREA_LIMITS = (32**2, 96**2)
 """Pixels: in COCO an object is small up to the first, large from the second, medium between."""
@@ -89,3 +94,12 @@ def require_predictions(dataset_name: str, num_images: int) -> None:
         raise ValueError(
             f"Dataset {dataset_name!r}: there are no predictions to evaluate; no image of it was given to the model."
         )
+
+
+def warn_of_left_out(dataset_name: str, parts: Iterable[LeftOut]) -> None:
+    """Log once what all processes together left out of the panoptic ground truth."""
+    total = LeftOut()
+    for part in parts:
+        total.merge(part)
+    if sentence := total.sentence():
+        logger.warning("%s: %s.", dataset_name, sentence)

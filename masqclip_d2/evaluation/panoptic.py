@@ -18,10 +18,11 @@ from detectron2.utils import comm
 
 from ..data.annotation_files import require_entries, segments_of
 from ..data.images import FAST_PNG
-from ..data.label_maps import id2rgb, read_panoptic_png
+from ..data.label_maps import LabelledImage, id2rgb
+from ..data.panoptic_labels import LeftOut, read_panoptic_labels
 from ..data.registration.image_folders import path_below
-from .dataset_metadata import category_groups, required
-from .panoptic_quality import VOID, PanopticQuality
+from .dataset_metadata import category_groups, required, warn_of_left_out
+from .panoptic_quality import PanopticQuality
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class PanopticEvaluator(DatasetEvaluator):
         self._quality = PanopticQuality(self._categories)
         self._done: list[Any] = []
         self._predictions: list[dict] = []
+        self._left_out = LeftOut()
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Match the segments of a batch.
@@ -93,10 +95,11 @@ class PanopticEvaluator(DatasetEvaluator):
             segment_ids = np.asarray(segment_ids.cpu() if isinstance(segment_ids, torch.Tensor) else segment_ids)
             name = f"image {record['image_id']} ({annotation['file_name']})"
             segments = [self._with_dataset_id(segment, name) for segment in segments]
-            gt_map = read_panoptic_png(path_below(str(self._gt_root), annotation["file_name"]))
-            if annotation["ignored_segment_ids"]:
-                gt_map[np.isin(gt_map, annotation["ignored_segment_ids"])] = VOID
-            self._quality.add_image(gt_map, annotation["segments_info"], segment_ids, segments, name)
+            path = path_below(str(self._gt_root), annotation["file_name"])
+            image = LabelledImage.from_record(record)
+            gt = read_panoptic_labels(path, annotation["segments_info"], image, annotation["ignored_segment_ids"])
+            self._left_out.add(gt, path)
+            self._quality.add_image(gt.ids, gt.segments, segment_ids, segments, name)
             self._done.append(record["image_id"])
             if self._output_dir is not None:
                 _write_png(self._output_dir / "panoptic_png" / annotation["file_name"], segment_ids)
@@ -107,24 +110,27 @@ class PanopticEvaluator(DatasetEvaluator):
     def evaluate(self) -> dict | None:
         """{"panoptic_seg": metrics in percent, nan where undefined}; None on processes other than the first.
 
+        A warning says what was left out of the ground truth.
+
         Keys: PQ, SQ, RQ; the same with _th (things), _st (stuff), _<group>; PQ-<name> of each category that occurs.
 
         Raises:
             ValueError: a ground-truth image has no prediction, or one image has two.
         """
         comm.synchronize()
-        gathered = comm.gather((self._quality.state(), self._done, self._predictions))
+        gathered = comm.gather((self._quality.state(), self._done, self._predictions, self._left_out))
         if not comm.is_main_process():
             return None
         quality = PanopticQuality(self._categories)
-        for state, _, _ in gathered:
+        for state, *_ in gathered:
             quality.merge(state)
-        self._check_complete([image_id for _, done, _ in gathered for image_id in done])
+        self._check_complete([image_id for _, done, *_ in gathered for image_id in done])
         if self._output_dir is not None:
             self._write_json(
                 self._output_dir / "predictions.json",
-                [prediction for _, _, predictions in gathered for prediction in predictions],
+                [prediction for _, _, predictions, _ in gathered for prediction in predictions],
             )
+        warn_of_left_out(self._dataset_name, [left_out for *_, left_out in gathered])
         return {"panoptic_seg": self._metrics(quality)}
 
     def _metrics(self, quality: PanopticQuality) -> dict[str, float]:

@@ -21,9 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..data.label_maps import read_panoptic_png
-
-VOID = 0
-"""Segment id of pixels that belong to no segment."""
+from ..data.panoptic_labels import VOID, read_panoptic_labels
 
 _MATCH_IOU = 0.5  # strict; above it, a match is unique (Kirillov et al., Sec. 4.1)
 _LARGEST_ID = 2**62  # ids of segments and categories are int64
@@ -232,9 +230,10 @@ def _state_of_pairs(
     """`PanopticQuality.state` after these pairs of (ground-truth annotation, predicted annotation)."""
     quality = PanopticQuality(category_ids)
     for annotation, prediction in pairs:
+        gt = read_panoptic_labels(gt_dir / annotation["file_name"], annotation["segments_info"])
         quality.add_image(
-            read_panoptic_png(gt_dir / annotation["file_name"]),
-            annotation["segments_info"],
+            gt.ids,
+            gt.segments,
             read_panoptic_png(pred_dir / prediction["file_name"]),
             prediction["segments_info"],
             name=f"image {annotation['image_id']} ({annotation['file_name']})",

@@ -11,6 +11,7 @@ Shape shorthand: K categories, H x W pixels.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,11 +22,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from ..data.label_maps import read_label_map, read_panoptic_png
+from ..data.label_maps import LabelledImage, read_semantic_labels
+from ..data.panoptic_labels import LeftOut, read_panoptic_labels
 from ..vocabulary import Vocabulary
-from .dataset_metadata import category_groups, require_predictions
+from .dataset_metadata import category_groups, require_predictions, warn_of_left_out
 
 _DEFAULT_IGNORE_LABEL = 255
+
+logger = logging.getLogger(__name__)
 
 
 def confusion_matrix(gt: np.ndarray, prediction: np.ndarray, num_categories: int, ignore_label: int) -> np.ndarray:
@@ -103,6 +107,23 @@ def semantic_metrics(
     return {key: 100 * value for key, value in fractions.items()}
 
 
+def meaningless_semantics(metrics: Mapping[str, float]) -> str:
+    """Why metrics of `semantic_metrics` say nothing about a model; "" if two categories or more occur."""
+    accuracies = {name.removeprefix("ACC-"): value for name, value in metrics.items() if name.startswith("ACC-")}
+    known = [name for name, value in accuracies.items() if not math.isnan(value)]
+    if len(known) > 1 or not accuracies:
+        return ""
+    if not known:
+        return (
+            f"no pixel of the ground truth has one of the {len(accuracies)} categories, so that no metric is defined; "
+            "look at the values of the label maps"
+        )
+    return (
+        f"the only category in the ground truth is {known[0]!r}, of {len(accuracies)}: mIoU of one category means "
+        "nothing, since a model that sees it everywhere has 100; look at the values of the label maps"
+    )
+
+
 def _things_and_stuff(vocabulary: Vocabulary) -> dict[str, list[int]]:
     """Groups "th" and "st"; {} if there is only one kind."""
     kinds = {
@@ -154,6 +175,7 @@ class SemanticEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         self._confusion = np.zeros((len(self._names), len(self._names) + 1), dtype=np.int64)
         self._num_done = 0
+        self._left_out = LeftOut()
 
     def process(self, inputs: list[dict], outputs: list[dict]) -> None:
         """Add a batch to the confusion matrix.
@@ -174,16 +196,22 @@ class SemanticEvaluator(DatasetEvaluator):
     def evaluate(self) -> dict | None:
         """{"sem_seg": `semantic_metrics`}; None on processes other than the first.
 
+        A warning says what was left out, and that the metrics mean nothing if fewer than two categories occur.
+
         Raises:
             ValueError: no image was predicted.
         """
         comm.synchronize()
-        gathered = comm.gather((self._confusion, self._num_done))
+        gathered = comm.gather((self._confusion, self._num_done, self._left_out))
         if not comm.is_main_process():
             return None
-        confusions, num_done = zip(*gathered, strict=True)
+        confusions, num_done, left_out = zip(*gathered, strict=True)
         require_predictions(self._dataset_name, sum(num_done))
-        return {"sem_seg": semantic_metrics(np.sum(confusions, axis=0), self._names, self._groups)}
+        warn_of_left_out(self._dataset_name, left_out)
+        metrics = semantic_metrics(np.sum(confusions, axis=0), self._names, self._groups)
+        if remark := meaningless_semantics(metrics):
+            logger.warning("%s: %s.", self._dataset_name, remark)
+        return {"sem_seg": metrics}
 
     def _check_channels(self, output: Mapping[str, Any]) -> None:
         sem_seg = output.get("sem_seg")
@@ -195,17 +223,16 @@ class SemanticEvaluator(DatasetEvaluator):
 
     def _ground_truth(self, record: dict) -> tuple[np.ndarray, str]:
         """(H, W) labels, and the file that they were read from."""
+        image = LabelledImage.from_record(record)
         if "sem_seg_file_name" not in record and "pan_seg_file_name" not in record:
             record = self._dataset_record(record["file_name"])
         if "sem_seg_file_name" in record:
             path = record["sem_seg_file_name"]
-            return read_label_map(path), path
+            return read_semantic_labels(path, len(self._names), self._ignore_label, image), path
         path = record["pan_seg_file_name"]
-        segment_ids = read_panoptic_png(path)
-        labels = np.full(segment_ids.shape, self._ignore_label, dtype=np.int64)
-        for segment in record["segments_info"]:
-            labels[segment_ids == segment["id"]] = segment["category_id"]  # crowds too: their category is known
-        return labels, path
+        labels = read_panoptic_labels(path, record["segments_info"], image, record.get("ignored_segment_ids", ()))
+        self._left_out.add(labels, path)
+        return labels.categories(self._ignore_label), path
 
     def _dataset_record(self, file_name: str) -> dict:
         if self._records is None:  # mappers may drop ground-truth files

@@ -95,12 +95,14 @@ def _png_bytes(size=(64, 64)):
     "content, reason",
     [
         (b"", "empty"),
-        (b"no image at all", "format that Pillow does not support"),
+        (b"no image at all", "is text, no image: it begins with .no image at all"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\x00\x01\x02 no image", "format that Pillow does not support"),
         (_png_bytes()[:500], "cannot be read"),
         (_png_bytes()[:20], "cannot be read"),
         (_png_bytes().replace(b"IDAT", b"JUNK"), "damaged"),
     ],
-    ids=["empty", "text", "truncated", "cut in the header", "no pixel data"],
+    ids=["empty", "text", "pointer", "bytes", "truncated", "cut in the header", "no pixel data"],
 )
 def test_unreadable_files_are_named_with_the_reason(tmp_path, content, reason):
     path = tmp_path / "bad.png"

@@ -10,7 +10,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from masqclip_d2.cli.check_data import main
 from masqclip_d2.data import registration
 from masqclip_d2.data.preparation import prepare
-from masqclip_d2.diagnostics.datasets import check_dataset, samples
+from masqclip_d2.data.registration import register_semantic
+from masqclip_d2.diagnostics.datasets import check_dataset
 from masqclip_d2.shapes import registration as registration_of_shapes
 from tests.original_formats import (
     ADE_VAL,
@@ -82,6 +83,7 @@ def test_prepared_datasets_pass_all_checks(preparation, tmp_path, capsys):
         "names",
         "id maps",
         "samples",
+        "remark",  # that most categories do not occur
     ]
 
 
@@ -157,15 +159,12 @@ def damage_ade20k(folder, what):
             "found 1 labelled images, need 2000 as published; .* incomplete. To fix it, prepare",
         )
     content = read_json(panoptic)
-    if what == "segments not listed":
-        content["annotations"][0]["segments_info"].pop()
     if what == "ids of another kind":
         content["categories"] = [{"id": i, "name": f"{i}"} for i in range(150)]
     if what == "id not in the table":
         content["annotations"][0]["segments_info"][0]["category_id"] = 150
     write_json(panoptic, content)
     return {
-        "segments not listed": ("samples", r"ade20k_panoptic_val/.*png has 1 segment ids, such as \d+, that its ann"),
         "ids of another kind": ("id maps", r"other names for 150 of 150 category ids, such as 0: '0', which .* 'wall'"),
         "id not in the table": ("records", "has category id 150, which is not among the 150 categories of the dataset"),
     }[what]
@@ -180,7 +179,6 @@ def damage_ade20k(folder, what):
         "other size",
         "missing image",
         "too few",
-        "segments not listed",
         "ids of another kind",
         "id not in the table",
     ],
@@ -192,6 +190,39 @@ def test_each_kind_of_damage_fails_a_check(tmp_path, what):
     found = failures(f"{prefix}ade20k_panoptic_val")
     assert re.search(pattern, dict(found)[subject]), found
     assert all("\n" not in text for _, text in found)
+
+
+def test_what_a_run_leaves_out_is_a_remark(tmp_path, capsys):
+    prepared("ade20k", tmp_path, "pop_")
+    panoptic = tmp_path / "ADEChallengeData2016" / "ade20k_panoptic_val.json"
+    content = read_json(panoptic)
+    content["annotations"][0]["segments_info"].pop()
+    write_json(panoptic, content)
+    main(["pop_ade20k_panoptic_val"])
+    assert re.search(r"note +remark +1 segments have pixels but are not listed, in 1 pan", capsys.readouterr().out)
+
+
+def test_the_default_says_how_much_it_saw_and_all_sees_everything(tmp_path, capsys, forget):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        for number in range(70):
+            write_pixels(tmp_path / folder / f"{number:02d}.png", np.full((4, 4), number % 3))
+    register_semantic("seventy", tmp_path / "images", tmp_path / "labels", "a,b,c,d")
+    write_pixels(tmp_path / "labels" / "06.png", np.full((4, 4), 9))  # not in the sample
+    main(["seventy"])
+    captured = capsys.readouterr()
+    assert "64 of 70 images read (--all: every image), 3 categories in them; 00.png: 4x4" in captured.out
+    assert captured.err == ""
+    with pytest.raises(SystemExit):
+        main(["--all", "seventy"])
+    captured = capsys.readouterr()
+    assert "06.png holds the label 9, but labels are 0..3" in captured.out
+    assert "seventy: 100%" in captured.err and "70/70" in captured.err
+    write_pixels(tmp_path / "labels" / "06.png", np.full((4, 4), 2))
+    main(["--all", "seventy"])
+    captured = capsys.readouterr()
+    assert "all 70 images read, 3 categories in them" in captured.out
+    assert "note    remark   1 of 4 categories never occur in the ground truth: d" in captured.out
 
 
 def test_an_interrupted_preparation_names_the_command_that_resumes_it(tmp_path):
@@ -241,11 +272,3 @@ def test_the_order_of_pascal_contexts_59_categories(tmp_path, order, supported):
     shutil.rmtree(ovseg_root / "pc459_val")
     found = {f.subject: f for f in check_dataset(f"order_{order[:1]}_pascal_context_59_sem_seg_val")}
     assert found["class order"].message.startswith("unknown: ")
-
-
-def test_samples_are_evenly_spread():
-    records = [{"n": n} for n in range(100)]
-    chosen = [record["n"] for record in samples(records)]
-    assert chosen[0] == 0 and chosen[-1] == 99 and len(chosen) == 12
-    assert max(np.diff(chosen)) == 9
-    assert samples(records[:2]) == records[:2]

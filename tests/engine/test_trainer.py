@@ -3,14 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import AMPTrainer
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils.env import seed_all_rng
+from PIL import Image
 
 from masqclip_d2.engine.bfloat16_trainer import Bfloat16Trainer
 from masqclip_d2.engine.trainer import Trainer, _inner_trainer
+from masqclip_d2.evaluation import check_ground_truth
 from masqclip_d2.vocabulary import load_vocabulary, save_vocabulary
 from tests.helpers import TINY_CLIP, tiny_config
 
@@ -56,6 +60,37 @@ def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, mini_shapes, m
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: processes)
     with pytest.raises(ValueError, match=f"IMS_PER_BATCH is {batch}; expected a multiple of {processes}, the number"):
         Trainer.build_train_loader(teacher_config(tmp_path, "SOLVER.IMS_PER_BATCH", batch))
+
+
+@pytest.fixture
+def blue_first(tmp_path, mini_shapes, forget):
+    """A panoptic dataset whose PNGs were saved blue first."""
+    records = DatasetCatalog.get("mini_shapes_train")[:2]
+    for number, record in enumerate(records):
+        pixels = np.asarray(Image.open(record["pan_seg_file_name"]))
+        record["pan_seg_file_name"] = str(tmp_path / f"{number}.png")
+        record.pop("sem_seg_file_name", None)
+        Image.fromarray(pixels[..., ::-1]).save(record["pan_seg_file_name"])
+    DatasetCatalog.register("blue_first", lambda: records)
+    MetadataCatalog.get("blue_first").set(
+        **{**MetadataCatalog.get("mini_shapes_train").as_dict(), "name": "blue_first"}
+    )
+    return "blue_first"
+
+
+def test_files_are_looked_at_before_the_first_step_and_before_inference(tmp_path, blue_first):
+    cfg = teacher_config(tmp_path, "DATASETS.TRAIN", f"('{blue_first}',)", "INPUT.DATASET_MAPPER_NAME", "panoptic")
+    with pytest.raises(ValueError, match="Dataset blue_first: Panoptic PNG .* if red and blue are exchanged"):
+        Trainer.build_train_loader(cfg)
+    evaluated = tiny_config(tmp_path, "MaskCLIP", "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "True")
+    with pytest.raises(ValueError, match="Dataset blue_first: Panoptic PNG .* if red and blue are exchanged"):
+        check_ground_truth(evaluated, blue_first)
+    evaluated.merge_from_list([
+        "MODEL.MASK_FORMER.TEST.SEMANTIC_ON", "False",
+        "MODEL.MASK_FORMER.TEST.PANOPTIC_ON", "False",
+        "MODEL.MASK_FORMER.TEST.INSTANCE_ON", "True",
+    ])  # fmt: skip
+    check_ground_truth(evaluated, blue_first)  # reads no PNGs
 
 
 def test_a_resumed_run_continues_at_the_next_iteration(tmp_path, mini_shapes):

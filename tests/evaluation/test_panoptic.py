@@ -1,7 +1,9 @@
 import json
 import math
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from masqclip_d2.evaluation import PanopticEvaluator
 from masqclip_d2.evaluation.panoptic_quality import panoptic_quality_of_folders
@@ -104,3 +106,27 @@ def test_metadata_that_is_missing_is_named(tiny_dataset):
     tiny_dataset.metadata.panoptic_json = "nowhere.json"
     with pytest.raises(FileNotFoundError, match="nowhere.json"):
         PanopticEvaluator(tiny_dataset.name)
+
+
+def test_what_the_mapper_leaves_out_does_not_count(tiny_dataset, caplog):
+    """A listed segment without a pixel is no miss; pixels that are not listed are void."""
+    path = tiny_dataset.folder / "panoptic.json"
+    content = json.loads(path.read_text())
+    first, second = (annotation["segments_info"] for annotation in content["annotations"][:2])
+    first.append({"id": 123456, "category_id": 5, "area": 9, "iscrowd": 0})
+    second.pop(1)
+    path.write_text(json.dumps(content))
+    metrics = tiny_dataset.evaluate(PanopticEvaluator(tiny_dataset.name))["panoptic_seg"]
+    assert metrics["PQ"] == 100.0
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert (
+        "1 segments are listed without a pixel and 1 segments have pixels but are not listed, in 2 panoptic" in message
+    )
+
+
+def test_pngs_saved_blue_first_are_refused(tiny_dataset):
+    path = tiny_dataset.folder / "7.png"
+    Image.fromarray(np.asarray(Image.open(path))[..., ::-1]).save(path)
+    record = tiny_dataset.records[0]
+    with pytest.raises(ValueError, match="7.png has 0 of its 4 listed segments, but 4 if red and blue are exchanged"):
+        PanopticEvaluator(tiny_dataset.name).process([record], [tiny_dataset.perfect(record)])

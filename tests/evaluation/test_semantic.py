@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from masqclip_d2.data.label_maps import read_label_map
 from masqclip_d2.evaluation import SemanticEvaluator, confusion_matrix, semantic_metrics
-from masqclip_d2.evaluation.semantic import read_label_map
 
 NAMES = ("a", "b", "c", "d")
 
@@ -138,13 +138,13 @@ def test_bad_input_names_the_file(tiny_dataset):
     with pytest.raises(ValueError, match=r"7_sem.png: the prediction has \(23, 32\) pixels"):
         evaluator.process([record], [{"sem_seg": labels[1:]}])
     Image.fromarray(np.full((24, 32), 40, dtype=np.uint8)).save(path)
-    with pytest.raises(ValueError, match="7_sem.png: the ground truth holds label 40"):
+    with pytest.raises(ValueError, match="7_sem.png holds the label 40, but labels are 0..3"):
         evaluator.process([record], [{"sem_seg": labels}])
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="7_sem.png cannot be read"):
         evaluator.process([record], [{"sem_seg": labels}])
     path.unlink()
-    with pytest.raises(FileNotFoundError, match="7_sem.png is missing"):
+    with pytest.raises(FileNotFoundError, match="7_sem.png does not exist"):
         evaluator.process([record], [{"sem_seg": labels}])
     with pytest.raises(ValueError, match="other.jpg has no ground truth"):
         evaluator.process([{"file_name": "other.jpg"}], [{"sem_seg": labels}])
@@ -168,3 +168,22 @@ def test_sixteen_bit_labels_and_palettes_are_read_as_ids(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "rgb.png")
     with pytest.raises(ValueError, match="expected one channel"):
         read_label_map(tmp_path / "rgb.png")
+
+
+@pytest.mark.parametrize(
+    "labels, remark",
+    [
+        (0, "the only category in the ground truth is 'cat', of 4: mIoU of one category means nothing"),
+        (255, "no pixel of the ground truth has one of the 4 categories, so that no metric is defined"),
+    ],
+)
+def test_metrics_that_mean_nothing_are_said_to(tiny_dataset, caplog, labels, remark):
+    for record in tiny_dataset.records:
+        Image.fromarray(np.full((24, 32), labels, dtype=np.uint8)).save(record["sem_seg_file_name"])
+    tiny_dataset.evaluate(SemanticEvaluator(tiny_dataset.name))
+    assert [record.getMessage() for record in caplog.records if remark in record.getMessage()]
+
+
+def test_metrics_of_two_categories_have_no_remark(tiny_dataset, caplog):
+    tiny_dataset.evaluate(SemanticEvaluator(tiny_dataset.name))
+    assert not caplog.records

@@ -16,7 +16,8 @@ from PIL import Image
 from masqclip_d2 import load_config, load_vocabulary
 from masqclip_d2.checkpoint import read_checkpoint
 from masqclip_d2.data.images import read_image
-from masqclip_d2.data.label_maps import image_size, read_label_map, read_panoptic_png
+from masqclip_d2.data.label_maps import read_label_map, read_panoptic_png
+from masqclip_d2.image_files import image_size
 
 from .answers import answered
 from .strategies import VALUES, changed_bytes, changed_json

@@ -12,7 +12,8 @@ from ...categories import load_categories
 from ...categories.lists import category_list
 from ...coco_masks import bbox_xywh, run_length
 from ...files import save_image, save_json
-from ..label_maps import IGNORE_LABEL, id2rgb, image_size, read_colors, read_label_map, rgb2id
+from ...image_files import image_size
+from ..label_maps import IGNORE_LABEL, id2rgb, read_colors, read_label_map, rgb2id
 from ..registration.ade20k import FOLDERS, SPLITS
 from .labels import lookup_table, require_same_size, save_labels, translated
 from .steps import Plan, Step, paired_stems

@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...categories import load_categories
 from ...categories.lists import category_list
 from ...files import save_json
 from ..annotation_files import read_annotations, read_segments
-from ..label_maps import IGNORE_LABEL, read_panoptic_png
+from ..label_maps import IGNORE_LABEL
+from ..panoptic_labels import read_panoptic_labels
 from ..registration.coco_split import SUBSETS, split_file
 from .labels import save_labels
 from .steps import Plan, Step
@@ -61,18 +60,16 @@ def _plan_semantic(coco: Path, split: str) -> Plan:
     contiguous = {category.id: category.contiguous_id for category in load_categories("coco")}
     items = []
     for annotation in read_segments(path, contiguous).content["annotations"]:
-        segments = [[info["id"], contiguous[info["category_id"]]] for info in annotation["segments_info"]]
+        segments = [
+            {"id": info["id"], "category_id": contiguous[info["category_id"]]} for info in annotation["segments_info"]
+        ]
         items.append([annotation["file_name"], segments])
     return Plan(items, partial(_write_semantic, coco / f"panoptic_{split}2017", coco / f"panoptic_semseg_{split}2017"))
 
 
 def _write_semantic(pngs: Path, output: Path, item: list[Any]) -> None:
     file_name, segments = item
-    segment_ids = read_panoptic_png(pngs / file_name)
-    labels = np.full(segment_ids.shape, IGNORE_LABEL, dtype=np.int64)
-    for segment_id, label in segments:
-        labels[segment_ids == segment_id] = label
-    save_labels(output / file_name, labels)
+    save_labels(output / file_name, read_panoptic_labels(pngs / file_name, segments).categories(IGNORE_LABEL))
 
 
 def _plan_split(annotations: Path, split: str) -> Plan:

@@ -13,7 +13,7 @@ import numpy as np
 from ...categories import load_categories, refuse_repeated
 from ...coco_masks import from_segmentation
 from ...files import link_or_copy
-from ..label_maps import image_size
+from ...image_files import image_size
 from ..registration.ade20k import SPLITS
 from ..registration.pascal_context import FOLDER, IGNORE_LABELS, LABEL_SUFFIXES
 from .labels import lookup_table, require_same_size, save_labels, translated

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ...categories.lists import category_list
 from ...files import link_or_copy
-from ..label_maps import IGNORE_LABEL, image_size, read_label_map
+from ...image_files import image_size
+from ..label_maps import IGNORE_LABEL, read_label_map
 from ..registration.ade20k import SPLITS
 from ..registration.pascal_voc import FOLDER
 from .labels import lookup_table, require_same_size, save_labels, translated

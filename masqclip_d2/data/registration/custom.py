@@ -23,12 +23,16 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ...renamed_arguments import renamed_arguments
 from ...vocabulary import Vocabulary, as_vocabulary
 from ..annotation_files import instances_of, read_annotations, require_entries, usable_instances, usable_segments
+from ..file_checks import LabelFacts, evenly_spread, survey
 from ..label_maps import IGNORE_LABEL
+from ..panoptic_labels import read_panoptic_labels
 from .common import LABEL_DIVISOR, Record
 from .custom_categories import Categories, category_ids_by_name, vocabulary_and_ids, vocabulary_metadata
+from .image_folders import path_below
 from .records import instance_records, panoptic_records, semantic_records
 
 _IGNORE_LABEL_16_BIT = 65535
+_NUM_LOOKED_AT = 12  # label maps or pngs; a run looks at more
 
 IgnoredCategories = str | int | Sequence[str | int]
 
@@ -130,6 +134,10 @@ def register_panoptic(
         metadata |= _instances_metadata(name, os.path.expanduser(instances), content["categories"], annotations)
         instances_of(metadata)  # raises its errors
     usable_segments(content, annotations, ids, ignored=metadata.get("ignored_category_ids", ()))
+    if name not in DatasetCatalog.list():
+        for annotation in evenly_spread(content["annotations"], _NUM_LOOKED_AT):
+            path = path_below(panoptic, annotation["file_name"])
+            read_panoptic_labels(path, annotation["segments_info"], ignored=annotation["ignored_segment_ids"])
     return _register(name, partial(panoptic_records, metadata), metadata)
 
 
@@ -179,6 +187,7 @@ def register_semantic(
     images = _folder(name, images, "image folder")
     labels = _folder(name, labels, "folder of label maps")
     vocabulary = as_vocabulary(vocabulary, stuff)
+    ignores_by_default = ignore_label is None
     ignore_label = _default_ignore_label(len(vocabulary)) if ignore_label is None else ignore_label
     if ignore_label < len(vocabulary):
         raise ValueError(
@@ -192,9 +201,15 @@ def register_semantic(
         "label_suffix": label_suffix,
         "evaluator_type": "sem_seg",
         "ignore_label": ignore_label,
+        "ignores_by_default": ignores_by_default,
         **vocabulary_metadata(vocabulary, range(len(vocabulary)), vocabulary.is_thing, novel, {}),
     }
-    semantic_records(metadata)  # raises an error for missing files
+    records = semantic_records(metadata)  # raises an error for missing files
+    if name not in DatasetCatalog.list():
+        facts = LabelFacts(vocabulary.names, ignore_label, ignores_by_default)
+        seen = survey(records, facts, ("sem_seg_file_name",), _NUM_LOOKED_AT, decode=False)
+        if fault := seen.fault(facts):
+            raise ValueError(f"Dataset {name!r}: {fault}")
     return _register(name, partial(semantic_records, metadata), metadata)
 
 

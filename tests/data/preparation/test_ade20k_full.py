@@ -104,7 +104,7 @@ def test_an_invalid_index(tmp_path, content, match):
 def test_a_missing_annotation_is_reported(tmp_path):
     folder = write_ade20k_full(tmp_path)
     (folder / "images" / ADE_FULL_FOLDERS["val"] / f"{VAL}_seg.png").unlink()
-    fails(tmp_path, f"Annotation .*{VAL}_seg.png is missing", FileNotFoundError)
+    fails(tmp_path, f"Annotation .*{VAL}_seg.png does not exist", FileNotFoundError)
     register_ade20k_full(tmp_path, prefix="half_")
     with pytest.raises(FileNotFoundError, match="was interrupted; resume it with: masqclip prepare ade20k_full"):
         DatasetCatalog.get("half_ade20k_full_sem_seg_val")

@@ -151,7 +151,7 @@ def test_a_semantic_map_is_not_a_panoptic_png(panoptic):
 
 def test_a_missing_panoptic_png_is_reported(panoptic):
     (panoptic / "panoptic_val2017" / "000000000002.png").unlink()
-    fails(panoptic.parent, "coco", "000000000002.png is missing", FileNotFoundError)
+    fails(panoptic.parent, "coco", "000000000002.png does not exist", FileNotFoundError)
 
 
 def test_an_unknown_category_in_the_instances(instances):

@@ -345,7 +345,7 @@ def test_faults_of_semantic_labels(semantic, tmp_path):
     [
         ([[0, 0, 3, 255]] * 2, r"a\.png holds the label 3, but labels are 0\.\.2, and 255 without a category"),
         (np.zeros((2, 4, 3)), r"a\.png has mode RGB; expected one channel"),
-        ([[0, 0, 0]] * 2, r"a\.png has 3x2 pixels, its image 4x2"),
+        ([[0, 0, 0]] * 2, r"a\.png are 3x2 pixels, but their image .*a\.jpg is 4x2"),
     ],
     ids=["label out of range", "wrong mode", "other size"],
 )
