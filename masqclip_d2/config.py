@@ -19,6 +19,7 @@ from detectron2.config import get_cfg
 from detectron2.projects.deeplab import add_deeplab_config
 
 from .config_files import find_config, read_config
+from .config_values import check_values
 
 # Keys of earlier versions -> the key that replaced them. An old key is an error that names the new one.
 RENAMED_KEYS = {
@@ -65,11 +66,13 @@ def load_config(name_or_path: str | Path, opts: list[str] | tuple[str, ...] = ()
     Raises:
         FileNotFoundError: neither a file nor a shipped configuration.
         KeyError: unknown key in the file or in `opts`; the message lists similar keys, or the new name of an old key.
-        ValueError: `opts` has an odd length, a value has the wrong type, or the file is no YAML mapping.
+        ValueError: `opts` has an odd length, a value has the wrong type or is out of range, or the file is no YAML
+            mapping.
     """
     cfg = get_masqclip_cfg()
     path = find_config(name_or_path)
-    known = {key for key, _ in flat_items(cfg)}
+    defaults = dict(flat_items(cfg))
+    known = set(defaults)
     settings = read_config(path)
     if settings.setdefault("VERSION", cfg.VERSION) != cfg.VERSION:
         raise ValueError(f"Config {path} has VERSION {settings['VERSION']}; expected {cfg.VERSION}.")
@@ -80,6 +83,7 @@ def load_config(name_or_path: str | Path, opts: list[str] | tuple[str, ...] = ()
     except ValueError as error:
         raise _type_error(error, str(path)) from None
     merge_overrides(cfg, opts)
+    check_values(dict(flat_items(cfg)), defaults)
     return cfg
 
 

@@ -18,6 +18,7 @@ from masqclip_d2.checkpoint import read_checkpoint
 from masqclip_d2.data.images import read_image
 from masqclip_d2.data.label_maps import read_label_map, read_panoptic_png
 from masqclip_d2.image_files import image_size
+from masqclip_d2.proposer.mask_files import masks_of_file_entries, read_mask_file
 
 from .answers import answered
 from .strategies import VALUES, changed_bytes, changed_json
@@ -122,6 +123,36 @@ def test_images(read, content, tmp_path):
     with answered(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert read(path) is not None
+
+
+MASK_ENTRIES = [
+    {"segmentation": {"size": [24, 20], "counts": [10, 20, 450]}, "score": 0.5},
+    {"segmentation": [[1, 1, 9, 1, 9, 9]], "predicted_iou": 0.5, "bbox": [1, 1, 8, 8]},
+]
+
+
+@given(changed_json(MASK_ENTRIES))
+def test_masks_of_a_file(entries):
+    with answered(TypeError):
+        masks_of_file_entries(json.loads(json.dumps(entries)), (24, 20), "masks.json")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".png", ".npy", ".npz"])
+@given(data=st.data())
+def test_mask_files(suffix, data, tmp_path):
+    path = tmp_path / f"masks{suffix}"
+    array, archive = io.BytesIO(), io.BytesIO()
+    np.save(array, _LABELS == 1)
+    np.savez(archive, masks=_LABELS[None] == 1)
+    contents = {
+        ".json": [json.dumps(MASK_ENTRIES).encode()],
+        ".png": IMAGES[-3:-1],
+        ".npy": [array.getvalue()],
+        ".npz": [archive.getvalue()],
+    }[suffix]
+    path.write_bytes(data.draw(changed_bytes(contents)))
+    with answered():
+        read_mask_file(path, (24, 20))
 
 
 ODD_KEYS = st.sampled_from(["", " ", "MODEL", "MODEL.", "MODEL.WEIGHTS", "SOLVER.BASE_LR", "SOLVER.STEPS", "VERSION",
