@@ -1,6 +1,7 @@
 """Every format is read without executing code; other files are refused with an error that names the file."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -160,3 +161,13 @@ def test_attention_masks_and_huge_numbers_are_read(tmp_path, tensors):
     tensors |= {"attn_mask": torch.tensor([0.0, -torch.inf]), "huge": torch.full((3,), 3e38)}
     torch.save({"model": tensors}, tmp_path / "c.pth")
     _assert_same(read_checkpoint(tmp_path / "c.pth")["model"], tensors)
+
+
+def test_an_archive_that_grows_when_it_is_unpacked(tmp_path, tensors):
+    torch.save({"model": {"a": torch.zeros(1_000_000)}}, tmp_path / "stored.pth")
+    path = tmp_path / "compressed.pth"
+    with zipfile.ZipFile(tmp_path / "stored.pth") as stored, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    with pytest.raises(ValueError, match=r"compressed.pth has \d+ bytes, but 400\d+ when it is unpacked"):
+        read_checkpoint(path)

@@ -73,10 +73,10 @@ _DTYPES = ("bool", "uint8", "int8", "int16", "uint16", "int32", "int64", "uint64
 
 
 @st.composite
-def arrays(draw: st.DrawFn, shapes: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """An array of one of `shapes`, of any dtype; floats may hold NaN and infinities."""
+def arrays(draw: st.DrawFn, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[str] = _DTYPES) -> np.ndarray:
+    """An array of one of `shapes` and `dtypes`; floats may hold NaN and infinities."""
     shape = draw(st.sampled_from(shapes))
-    dtype = np.dtype(draw(st.sampled_from(_DTYPES)))
+    dtype = np.dtype(draw(st.sampled_from(dtypes)))
     rng = np.random.default_rng(draw(st.integers(0, 100)))
     values = rng.integers(0, draw(st.sampled_from((2, 5, 256))), size=shape)
     array = values.astype(dtype)

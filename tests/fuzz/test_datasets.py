@@ -137,7 +137,10 @@ def test_panoptic(content):
         agrees(name, "panoptic", nothing)
 
 
-@given(arrays([(HEIGHT, WIDTH), (HEIGHT, WIDTH, 3), (HEIGHT, WIDTH, 4), (WIDTH, HEIGHT), (1, 1)]))
+SHAPES = [(HEIGHT, WIDTH), (HEIGHT, WIDTH), (HEIGHT, WIDTH, 3), (HEIGHT, WIDTH, 4), (WIDTH, HEIGHT), (1, 1)]
+
+
+@given(arrays(SHAPES, ["uint8", "uint8", "bool", "uint16"]))
 def test_semantic(labels):
     png = io.BytesIO()
     try:
