@@ -106,8 +106,8 @@ class Survey:
     def fault(self, facts: LabelFacts) -> str:
         """Why no run can use these files; "" if one can."""
         if self.errors:
-            more = f" ({len(self.errors)} of {self.extent()} looked at cannot be used)" if len(self.errors) > 1 else ""
-            return f"{self.errors[0]}{more}"
+            others = len(self.errors) - 1
+            return self.errors[0] + (f" So {others} more of the {self.looked_at} images read." if others else "")
         if not self.label_maps:
             return ""
         known = self.labels - {facts.ignore_label}

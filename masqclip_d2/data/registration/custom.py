@@ -12,6 +12,7 @@ Images may lie in sub-folders. Guide: docs/custom_data.md.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,8 @@ from .common import LABEL_DIVISOR, Record
 from .custom_categories import Categories, category_ids_by_name, vocabulary_and_ids, vocabulary_metadata
 from .image_folders import path_below
 from .records import instance_records, panoptic_records, semantic_records
+
+logger = logging.getLogger(__name__)
 
 _IGNORE_LABEL_16_BIT = 65535
 _NUM_LOOKED_AT = 12  # label maps or pngs; a run looks at more
@@ -134,10 +137,7 @@ def register_panoptic(
         metadata |= _instances_metadata(name, os.path.expanduser(instances), content["categories"], annotations)
         instances_of(metadata)  # raises its errors
     usable_segments(content, annotations, ids, ignored=metadata.get("ignored_category_ids", ()))
-    if name not in DatasetCatalog.list():
-        for annotation in evenly_spread(content["annotations"], _NUM_LOOKED_AT):
-            path = path_below(panoptic, annotation["file_name"])
-            read_panoptic_labels(path, annotation["segments_info"], ignored=annotation["ignored_segment_ids"])
+    _look_at_pngs(name, content["annotations"], panoptic)
     return _register(name, partial(panoptic_records, metadata), metadata)
 
 
@@ -205,12 +205,28 @@ def register_semantic(
         **vocabulary_metadata(vocabulary, range(len(vocabulary)), vocabulary.is_thing, novel, {}),
     }
     records = semantic_records(metadata)  # raises an error for missing files
-    if name not in DatasetCatalog.list():
-        facts = LabelFacts(vocabulary.names, ignore_label, ignores_by_default)
-        seen = survey(records, facts, ("sem_seg_file_name",), _NUM_LOOKED_AT, decode=False)
-        if fault := seen.fault(facts):
-            raise ValueError(f"Dataset {name!r}: {fault}")
+    facts = LabelFacts(vocabulary.names, ignore_label, ignores_by_default)
+    _look_at_label_maps(name, records, facts)
     return _register(name, partial(semantic_records, metadata), metadata)
+
+
+def _look_at_pngs(name: str, annotations: Sequence[Mapping[str, Any]], root: str) -> None:
+    """Warn of a fault of the pngs of a new dataset. The others of a user's file stay usable; a run refuses this one."""
+    try:
+        for annotation in () if name in DatasetCatalog.list() else evenly_spread(annotations, _NUM_LOOKED_AT):
+            path = path_below(root, annotation["file_name"])
+            read_panoptic_labels(path, annotation["segments_info"], ignored=annotation["ignored_segment_ids"])
+    except (ValueError, FileNotFoundError) as error:
+        logger.warning("Dataset %r cannot be used: %s", name, error)
+
+
+def _look_at_label_maps(name: str, records: Sequence[Record], facts: LabelFacts) -> None:
+    """`_look_at_pngs` for label maps."""
+    if name in DatasetCatalog.list():
+        return
+    fault = survey(records, facts, ("sem_seg_file_name",), _NUM_LOOKED_AT, decode=False).fault(facts)
+    if fault:
+        logger.warning("Dataset %r cannot be used: %s", name, fault)
 
 
 def _register(name: str, load: Callable[[], list[Record]], metadata: dict[str, Any]) -> str:

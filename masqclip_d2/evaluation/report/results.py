@@ -16,6 +16,7 @@ from typing import Any
 
 from ...files import save_text
 from ..prediction_recorder import Origin
+from ..semantic import meaningless_semantics
 from .other_methods import other_methods_text
 from .published_rows import has_published_values, published_value, row_of, side_by_side
 
@@ -64,7 +65,7 @@ def report_results(results: Results, cfg: Any) -> None:
 
 
 def results_table(results: Results, row: str | None = None) -> str:
-    """One table per dataset, metrics x subsets of categories, followed by the definitions of the metrics.
+    """One table per dataset, metrics x subsets of categories, with remarks, and the definitions of the metrics.
 
     Metrics of single categories (`AP-cat`) are in results.json only.
 
@@ -73,7 +74,10 @@ def results_table(results: Results, row: str | None = None) -> str:
         row: row of the papers that the run stands for, as `row_of` returns it; its published values are then added.
     """
     metrics = [metric for _, _, metric, _ in _flat(results) if "-" not in metric]
-    parts = [f"{dataset}:\n{_dataset_table(dataset, tasks, row)}" for dataset, tasks in results.items()]
+    parts = [
+        "\n".join([f"{dataset}:", _dataset_table(dataset, tasks, row), *_remarks(tasks)])
+        for dataset, tasks in results.items()
+    ]
     definitions = dict.fromkeys(found for metric in metrics if (found := _definition_of(metric)[1:]) != ("", ""))
     width = max((len(names) for names, _ in definitions), default=0)
     legend = ["Percent; nan: no such object or category in the ground truth; -: not defined."]
@@ -81,6 +85,21 @@ def results_table(results: Results, row: str | None = None) -> str:
         legend.append("In square brackets: published values.")
     legend += [f"{names:{width}}  {text}" for names, text in definitions]
     return "\n\n".join([*parts, "\n".join(legend)])
+
+
+def _remarks(tasks: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the metrics of a dataset leave out, or why they mean nothing."""
+    found = []
+    for task, metrics in tasks.items():
+        of_categories = [value for metric, value in metrics.items() if metric.startswith("ACC-")]
+        known = sum(not math.isnan(value) for value in of_categories)
+        if remark := meaningless_semantics(metrics):
+            found.append(f"{task}: {remark}.")
+        elif known < len(of_categories):
+            found.append(f"{task}: {known} of {len(of_categories)} categories occur in the ground truth.")
+        elif metrics and all(math.isnan(value) for value in metrics.values()):
+            found.append(f"{task}: no metric is defined, since the ground truth has no object that counts.")
+    return found
 
 
 def _dataset_table(dataset: str, tasks: Mapping[str, Mapping[str, float]], row: str | None) -> str:

@@ -364,3 +364,12 @@ def test_check_data_finds_missing_images_and_panoptic_pngs_of_another_kind(panop
     (panoptic[0] / "a.jpg").unlink()
     wrong = [result.message for result in check_dataset("stalls") if not result.ok]
     assert "1 of 2 files are missing" in wrong[0] and "a.jpg" in wrong[0]
+
+
+def test_pngs_of_another_encoding_are_said_at_registration(panoptic, caplog):
+    register_panoptic("scenes", *panoptic)
+    assert not caplog.records
+    write_pixels(panoptic[2] / "a.png", [[(0, 0, 5), (0, 0, 5), (0, 0, 0), (0, 1, 44)]] * 2)
+    register_panoptic("blue first", *panoptic)
+    assert "Dataset 'blue first' cannot be used: Panoptic PNG" in caplog.text
+    assert "2 if red and blue are exchanged" in caplog.text

@@ -177,3 +177,22 @@ def test_json_has_the_published_values_with_their_tables(tmp_path):
         "dataset": "ade20k_panoptic_val", "task": "panoptic_seg", "metric": "PQ", "value": 15.121,
         "paper": "MaskCLIP (Ding et al., ICML 2023)", "table": "Table 3", "method": "MaskCLIP", "note": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "metrics, remark",
+    [
+        (
+            {"mIoU": 100.0, "ACC-a": 100.0, "ACC-b": math.nan},
+            "only category in the ground truth is 'a', of 2: mIoU of one",
+        ),
+        ({"mIoU": math.nan, "ACC-a": math.nan, "ACC-b": math.nan}, "no pixel of the ground truth has one of the 2"),
+        ({"mIoU": 50.0, "ACC-a": 50.0, "ACC-b": 3.0, "ACC-c": math.nan}, "2 of 3 categories occur in the ground truth"),
+        ({"PQ": math.nan, "PQ_th": math.nan}, "no metric is defined, since the ground truth has no object that counts"),
+        ({"mIoU": 50.0, "ACC-a": 50.0, "ACC-b": 3.0}, ""),
+    ],
+)
+def test_numbers_that_need_a_remark_have_it_below_the_table(metrics, remark):
+    lines = results_table({"set": {"task": metrics}}).split("\n\n")[0].splitlines()[4:]
+    assert len(lines) == bool(remark)
+    assert all(line.startswith("task: ") and remark in line for line in lines)
