@@ -33,6 +33,7 @@ from .dataset_metadata import (
     require_predictions,
     required,
 )
+from .instance_results import checked_result, find, shown
 
 logger = logging.getLogger(__name__)
 
@@ -102,28 +103,38 @@ class InstanceEvaluator(DatasetEvaluator):
             self._results.extend(self._with_dataset_ids(results))
             self._done.append(image_id)
 
-    def add_results(self, results: Iterable[dict], image_ids: Iterable[Any]) -> None:
+    def add_results(self, results: Any, image_ids: Iterable[Any], owner: str = "Results") -> None:
         """Add saved results in place of a model's outputs.
 
         Args:
             results: the content of `results_file`: COCO's format, the dataset's own category ids.
             image_ids: all predicted images, with or without results.
+            owner: the file, for error messages.
 
         Raises:
-            ValueError: an image is not in the ground truth, or a category is none of the dataset's.
+            ValueError: an image is not in the ground truth, a category is none of the dataset's, or see
+                `checked_result`.
         """
-        known = set(self._dataset_ids.values())
+        known = {category: category for category in self._dataset_ids.values()}
         for image_id in image_ids:
             self._require_known_image(image_id, "?")
             self._done.append(image_id)
-        for result in results:
-            self._require_known_image(result["image_id"], "?")
-            if result["category_id"] not in known:
+        if not isinstance(results, list):
+            raise ValueError(f"{owner}: expected a list of results in COCO's format, got {shown(results)}.")
+        for position, result in enumerate(results):
+            if not isinstance(result, dict) or not {"image_id", "category_id"} <= result.keys():
+                raise ValueError(f"{owner}: result {position} has no image_id or category_id: {shown(result)}.")
+            where = f"{owner}, result {position} (image {shown(result['image_id'])})"
+            image = find(self._ground_truth.imgs, result["image_id"])
+            if image is None:
+                raise ValueError(f"{where} is of an image that dataset {self._dataset_name!r} does not have.")
+            if find(known, result["category_id"]) is None:
                 raise ValueError(
-                    f"Dataset {self._dataset_name!r}: a result of image {result['image_id']} has the category id "
-                    f"{result['category_id']}, which is none of the dataset's {len(known)} thing categories."
+                    f"{where} has the category id {shown(result['category_id'])}, which is none of the {len(known)} "
+                    f"thing categories of dataset {self._dataset_name!r}, such as {min(known)}; results have the "
+                    "category ids of the annotation file, not positions."
                 )
-            self._results.append(result)
+            self._results.append(checked_result(result, (image["height"], image["width"]), self._tasks, where))
 
     def evaluate(self) -> dict | None:
         """{"bbox": metrics, "segm": metrics}, as far as requested; None on processes other than the first.

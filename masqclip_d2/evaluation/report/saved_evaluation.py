@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...data.label_maps import read_label_map, read_panoptic_png
 from ...data.registration import canonical_name, register_aliases
+from ...json_data import read_json
 from ...vocabulary import Vocabulary
 from ..build import build_task_evaluator
+from ..instance_results import find, shown
 from ..prediction_recorder import SEMANTIC_FOLDER, image_id_of
 from .saved_predictions import EVALUATE_AGAIN, Predictions, read_predictions
 
@@ -44,11 +45,36 @@ def evaluate_saved(folder: str | Path, dataset_name: str | None = None) -> tuple
 
 
 def _panoptic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
-    for prediction in _read_json(predictions.folder / "predictions.json")["annotations"]:
-        segment_ids = read_panoptic_png(predictions.folder / "panoptic_png" / prediction["file_name"])
-        output = {"panoptic_seg": (segment_ids, prediction["segments_info"])}
-        evaluator.process([records[prediction["image_id"]]], [output])
+    path = predictions.folder / "predictions.json"
+    content = _read(path)
+    annotations = content.get("annotations") if isinstance(content, dict) else None
+    if not isinstance(annotations, list):
+        raise ValueError(f"{path} has no list 'annotations'; {EVALUATE_AGAIN}.")
+    for position, prediction in enumerate(annotations):
+        record = _record_of(prediction, records, f"{path}, annotation {position}")
+        png = predictions.folder / "panoptic_png" / prediction["file_name"]
+        segment_ids = read_panoptic_png(png, "Saved prediction")
+        evaluator.process([record], [{"panoptic_seg": (segment_ids, prediction["segments_info"])}])
     return evaluator.evaluate()
+
+
+def _record_of(prediction: Any, records: dict[Any, dict], where: str) -> dict:
+    """The dataset's record for an entry of predictions.json; ValueError if the entry is incomplete."""
+    if not isinstance(prediction, dict) or not isinstance(prediction.get("file_name"), str):
+        raise ValueError(f"{where} has no file_name; {EVALUATE_AGAIN}.")
+    record = find(records, prediction.get("image_id"))
+    if record is None:
+        raise ValueError(
+            f"{where} has the image_id {shown(prediction.get('image_id'))}, which the dataset does not have; "
+            f"{EVALUATE_AGAIN}."
+        )
+    segments = prediction.get("segments_info")
+    if not isinstance(segments, list) or not all(isinstance(segment, dict) for segment in segments):
+        raise ValueError(f"{where} has no list segments_info; {EVALUATE_AGAIN}.")
+    for segment in segments:
+        if not all(type(segment.get(key)) is int for key in ("id", "category_id")):
+            raise ValueError(f"{where} has a segment {shown(segment)} without integer id or category_id.")
+    return record
 
 
 def _semantic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
@@ -59,8 +85,8 @@ def _semantic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]
 
 
 def _instance(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
-    results = _read_json(predictions.folder / evaluator.results_file)
-    evaluator.add_results(results, [image["image_id"] for image in predictions.images])
+    path = predictions.folder / evaluator.results_file
+    evaluator.add_results(_read(path), [image["image_id"] for image in predictions.images], str(path))
     return evaluator.evaluate()
 
 
@@ -94,12 +120,9 @@ def _matching_records(predictions: Predictions, dataset_name: str | None) -> dic
     return records
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def _read(path: Path) -> Any:
+    if not path.exists():
         raise FileNotFoundError(
             f"The predictions in {path.parent} are incomplete: {path.name} is missing; {EVALUATE_AGAIN}."
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); {EVALUATE_AGAIN}.") from None
+        )
+    return read_json(path)

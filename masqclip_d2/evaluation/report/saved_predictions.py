@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..prediction_recorder import MANIFEST, SEMANTIC_FOLDER, Origin
+from ...json_data import read_json
+from ..prediction_recorder import MANIFEST, SAVED_TASKS, SEMANTIC_FOLDER, Origin
 
 EVALUATE_AGAIN = "evaluate the model again with TEST.SAVE_PREDICTIONS True"
 
@@ -66,8 +66,8 @@ def read_predictions(folder: str | Path) -> Predictions:
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {MANIFEST}, so its predictions are incomplete; {EVALUATE_AGAIN}.")
+    content = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         predictions = Predictions(
             folder,
             content["dataset"],
@@ -76,8 +76,12 @@ def read_predictions(folder: str | Path) -> Predictions:
             tuple(content["images"]),
             Origin(**content["origin"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise ValueError(f"{path} is damaged: it has no {error}; {EVALUATE_AGAIN}.") from None
+    except TypeError as error:
         raise ValueError(f"{path} is damaged ({error}); {EVALUATE_AGAIN}.") from None
+    if fault := _fault(predictions):
+        raise ValueError(f"{path} is damaged: {fault}; {EVALUATE_AGAIN}.")
     missing = [file for file in _files(predictions) if not (folder / file).is_file()]
     if missing:
         raise FileNotFoundError(
@@ -85,6 +89,20 @@ def read_predictions(folder: str | Path) -> Predictions:
             f"{EVALUATE_AGAIN}."
         )
     return predictions
+
+
+def _fault(predictions: Predictions) -> str:
+    """What is wrong with the values of a manifest; "" if nothing is."""
+    if not isinstance(predictions.dataset, str):
+        return "'dataset' is no name"
+    if not predictions.tasks or not set(map(str, predictions.tasks)) <= set(SAVED_TASKS):
+        return f"'tasks' must be some of {', '.join(SAVED_TASKS)}"
+    required = ("image_id", "sem_seg") if "semantic" in predictions.tasks else ("image_id",)
+    for image in predictions.images:
+        if not isinstance(image, Mapping) or any(not isinstance(image.get(key), (str, int)) for key in required):
+            return f"an entry of 'images' has no {' or '.join(required)}"
+    ids = [image["image_id"] for image in predictions.images]
+    return "'images' has an image twice" if len(set(ids)) < len(ids) else ""
 
 
 def _files(predictions: Predictions) -> list[str]:

@@ -142,3 +142,98 @@ def test_two_processes_write_one_folder(tiny_dataset, tmp_path, two_processes, m
 def test_a_folder_to_save_in_is_needed(tiny_dataset):
     with pytest.raises(ValueError, match="there is no output_dir|needs an output_dir"):
         evaluators_for(tiny_dataset.name, None, ["semantic"], Origin())
+
+
+@pytest.fixture
+def edited(tiny_dataset, tmp_path):
+    """Evaluate saved predictions after `change(content)` of one of their files."""
+
+    def edited(name, change, tasks=TASKS):
+        save(tiny_dataset, tmp_path / "out", tasks=tasks)
+        path = tmp_path / "out" / name
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(change(content) or content))
+        return evaluate_saved(tmp_path / "out")[0]
+
+    return edited
+
+
+def without(key):
+    return lambda rows: [{k: v for k, v in row.items() if k != key} for row in rows]
+
+
+def with_value(key, value):
+    return lambda rows: [{**rows[0], key: value}, *rows[1:]]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (without("score"), r"result 0 \(image 7\) has no score; results have image_id, category_id, score, bbox and"),
+        (without("segmentation"), "has no segmentation"),
+        (without("bbox"), "has no bbox"),
+        (without("image_id"), "result 0 has no image_id or category_id"),
+        (with_value("score", float("nan")), "has the score nan; expected a finite number"),
+        (with_value("score", None), "has the score None"),
+        (with_value("bbox", [0, 0, 3]), r"has the bbox \[0, 0, 3\]; expected \[x, y, width, height\]"),
+        (with_value("bbox", [0, 0, -3, 1]), "expected .x, y, width"),
+        (with_value("bbox", ["a", 0, 3, 1]), "expected .x, y, width"),
+        (with_value("segmentation", {"size": [24, 33], "counts": "0"}), "that is no mask: 33x24 pixels, but the image"),
+        (with_value("segmentation", []), "that is no mask: no mask"),
+        (with_value("category_id", 0), "has the category id 0, which is none of the 2 thing .* not positions"),
+        (with_value("category_id", [1]), r"has the category id \[1\]"),
+        (with_value("image_id", 99), "is of an image that dataset .* does not have"),
+        (lambda rows: rows + [3], "has no image_id or category_id: 3"),
+        (lambda rows: {"annotations": rows}, "expected a list of results in COCO's format"),
+    ],
+)
+def test_an_edited_file_of_instances_is_one_sentence(edited, change, message):
+    with pytest.raises(ValueError, match=f"coco_instances_results.json.*{message}"):
+        edited("coco_instances_results.json", change, ["instance"])
+
+
+def test_polygons_are_evaluated(edited):
+    rectangle = [4.0, 4.0, 9.0, 4.0, 9.0, 9.0, 4.0, 9.0]
+    polygons = edited("coco_instances_results.json", lambda rows: [{**r, "segmentation": [rectangle]} for r in rows])
+    assert polygons["segm"]["AP"] < 100 and polygons["bbox"]["AP"] > 0
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda c: {**c, "annotations": 3}, "has no list 'annotations'"),
+        (lambda c: {"annotations": [3]}, "annotation 0 has no file_name"),
+        (lambda c: {"annotations": without("file_name")(c["annotations"])}, "annotation 0 has no file_name"),
+        (lambda c: {"annotations": without("segments_info")(c["annotations"])}, "has no list segments_info"),
+        (
+            lambda c: {"annotations": with_value("image_id", 5)(c["annotations"])},
+            "has the image_id 5, which the",
+        ),
+        (lambda c: {"annotations": with_value("image_id", [])(c["annotations"])}, r"has the image_id \[\]"),
+        (
+            lambda c: {"annotations": with_value("segments_info", [{"id": "1"}])(c["annotations"])},
+            "has a segment {'id': '1'} without integer id or category_id",
+        ),
+    ],
+)
+def test_an_edited_file_of_segments_is_one_sentence(edited, change, message):
+    with pytest.raises(ValueError, match=f"predictions.json.*{message}"):
+        edited("predictions.json", change, ["panoptic"])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda c: {k: v for k, v in c.items() if k != "tasks"}, "it has no 'tasks'"),
+        (lambda c: {**c, "tasks": ["boxes"]}, "'tasks' must be some of panoptic, semantic, instance"),
+        (lambda c: {**c, "tasks": 5}, "is damaged"),
+        (lambda c: {**c, "images": [3]}, "an entry of 'images' has no image_id"),
+        (lambda c: {**c, "images": c["images"] * 2}, "'images' has an image twice"),
+        (lambda c: {**c, "dataset": None}, "'dataset' is no name"),
+        (lambda c: {**c, "origin": {"who": 1}}, "is damaged"),
+        (lambda c: [c], "is damaged"),
+    ],
+)
+def test_an_edited_manifest_is_one_sentence(edited, change, message):
+    with pytest.raises(ValueError, match=f"masqclip_predictions.json.*{message}"):
+        edited("masqclip_predictions.json", change)
