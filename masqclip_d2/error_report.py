@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from .processes import WorkerDiedError
 from .renamed_arguments import RenamedArgumentError
 
 # Errors that a user can cause (files, data, config, packages); any other is a bug and keeps its traceback.
@@ -26,6 +27,7 @@ _USER_ERRORS = (
     ImportError,
     MemoryError,
     RenamedArgumentError,
+    WorkerDiedError,
 )
 _LONGEST_MESSAGE = 1000  # characters; longer ones name values from a file
 _ADVICE = {

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..error_report import error_report, is_user_error
+from ..processes import exit_interrupted, stoppable
 
 _CLOSED_PIPE = 141  # exit code of a program that SIGPIPE (13) ended: 128 + 13
 
@@ -26,9 +27,10 @@ def command(main: Callable) -> Callable:
     @functools.wraps(main)
     def wrapper(*args, **kwargs):
         try:
-            result = main(*args, **kwargs)
-            sys.stdout.flush()
-            return result
+            with stoppable():
+                result = main(*args, **kwargs)
+                sys.stdout.flush()
+                return result
         except BrokenPipeError:
             _discard_output()
             sys.exit(_CLOSED_PIPE)
@@ -39,9 +41,8 @@ def command(main: Callable) -> Callable:
                 traceback.print_exc()
             print(error_report(error), end="", file=sys.stderr)
             sys.exit(1)
-        except KeyboardInterrupt:
-            print("error: interrupted.", file=sys.stderr)
-            sys.exit(130)
+        except KeyboardInterrupt as interrupt:
+            exit_interrupted(interrupt)
 
     return wrapper
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..files import save_json
+from ..processes import in_workers
 
 _CHUNK_SIZE = 32  # items
 
@@ -72,6 +72,7 @@ def run_chunks(chunks: Sequence[Chunk], description: str, *, num_workers: int = 
         progress: show the bar.
 
     Raises:
+        WorkerDiedError: a process was killed.
         Any error of the function; chunks that have not started are then cancelled.
     """
     from tqdm import tqdm
@@ -91,10 +92,4 @@ def _results(chunks: Sequence[Chunk], num_workers: int) -> Iterator[int]:
     if num_workers <= 1 or len(chunks) == 1:
         yield from (chunk.run() for chunk in chunks)
         return
-    with ProcessPoolExecutor(num_workers) as pool:
-        futures = [pool.submit(chunk.run) for chunk in chunks]
-        try:
-            yield from (future.result() for future in as_completed(futures))
-        except BaseException:  # also KeyboardInterrupt
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    yield from in_workers(Chunk.run, chunks, num_workers)

@@ -21,6 +21,7 @@ from detectron2.utils.serialize import PicklableWrapper
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from ..image_files import image_size
+from ..processes import start_worker
 from .file_checks import check_before_run
 from .mappers import SegmentationMapper
 from .random_states import seeded
@@ -89,6 +90,7 @@ class TrainingLoader:
                 batch_sampler=batches,
                 num_workers=self.num_workers,
                 collate_fn=_unchanged,
+                worker_init_fn=start_worker,
                 generator=torch.Generator(),  # the global one would be advanced here, in the first step of each run
             )
         )
@@ -131,8 +133,12 @@ def build_training_loader(cfg, mapper: Callable[[dict], Any]) -> Iterable[list[A
 
 
 def _loader_arguments(cfg, mapper: Callable, **known: Any) -> dict[str, Any]:
-    """Arguments of Detectron2's loader."""
-    return build_detection_train_loader.from_config(cfg, mapper=mapper, **known)  # pyright: ignore[reportFunctionMemberAccess]
+    """Arguments of Detectron2's loader; ValueError if there are no images."""
+    build: Any = build_detection_train_loader
+    try:
+        return build.from_config(cfg, mapper=mapper, **known)
+    except AssertionError as error:  # Detectron2's, such as "Dataset 'NAME' is empty"
+        raise ValueError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: {error}") from None
 
 
 def _unchanged(batch: list[Any]) -> list[Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup, launch
+from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from .._compat import detectron2_backend
@@ -20,6 +21,8 @@ from ..data.registration import register_aliases, require_registered
 from ..meta_arch.required_weights import fetch_required_weights
 from ..user_code import import_user_code
 from .console import set_up_loggers
+from .distributed import Job, run_processes
+from .output_lock import output_lock
 from .trainer import Trainer
 
 
@@ -36,21 +39,16 @@ def launch_training(args: argparse.Namespace) -> None:
     """
     if not args.config_file:
         raise ValueError("No config. Pass --config-file with a YAML file or the name of a shipped config.")
-    if args.dist_url == "auto" and args.num_machines > 1:
-        raise ValueError("Several machines need --dist-url tcp://ADDRESS_OF_MACHINE_0:PORT.")
+    dist_url = None if args.dist_url == "auto" else args.dist_url
+    job = Job(args.num_gpus, args.num_machines, args.machine_rank, dist_url)
     import_user_code(args.imports)  # may add configuration keys
     cfg = load_config(args.config_file, args.opts)  # refuses a mistyped key before processes are started
     check_num_gpus(args.num_gpus)
     resumes = args.resume and bool(resumable_checkpoints(cfg.OUTPUT_DIR))
     fetch_required_weights(cfg, training=not args.eval_only, resumes=resumes)
-    launch(
-        run_process,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url="auto" if args.num_machines == 1 else args.dist_url,
-        args=(args,),
-    )
+    writes = not args.eval_only and args.machine_rank == 0
+    with output_lock(cfg.OUTPUT_DIR) if writes else contextlib.nullcontext():
+        run_processes(run_process, (args,), job)
 
 
 def run_process(args: argparse.Namespace) -> None:

@@ -42,6 +42,7 @@ from ..evaluation import (
 )
 from ..meta_arch.build import model_class
 from ..precision import bfloat16_is_native
+from ..processes import start_worker
 from ..vocabulary import check_vocabulary_option, with_background_prompts
 from .best_checkpoint import BestCheckpoint
 from .bfloat16_trainer import Bfloat16Trainer
@@ -135,7 +136,12 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
         mapper = build_mapper(cfg, is_train=False, dataset_names=[dataset_name])
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)  # pyright: ignore[reportCallIssue]
+        try:
+            loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)  # pyright: ignore[reportCallIssue]
+        except AssertionError as error:  # Detectron2's, such as "Dataset 'NAME' is empty"
+            raise ValueError(f"DATASETS.TEST {dataset_name}: {error}") from None
+        loader.worker_init_fn = start_worker
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name: str, output_folder: str | None = None):

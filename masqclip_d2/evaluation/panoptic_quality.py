@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 
 from ..data.label_maps import read_panoptic_png
 from ..data.panoptic_labels import VOID, read_panoptic_labels
+from ..processes import in_workers
 
 _MATCH_IOU = 0.5  # strict; above it, a match is unique (Kirillov et al., Sec. 4.1)
 _LARGEST_ID = 2**62  # ids of segments and categories are int64
@@ -218,9 +218,8 @@ def panoptic_quality_of_folders(
         quality.merge(count(pairs))
     else:
         chunks = [pairs[start : start + _PAIRS_PER_CHUNK] for start in range(0, len(pairs), _PAIRS_PER_CHUNK)]
-        with ProcessPoolExecutor(num_workers) as pool:
-            for state in pool.map(count, chunks):  # in order, so that rounding does not depend on timing
-                quality.merge(state)
+        for state in in_workers(count, chunks, num_workers, ordered=True):  # rounding does not depend on timing
+            quality.merge(state)
     return quality, categories
 
 

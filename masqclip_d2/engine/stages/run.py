@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Sequence
 
+from ...processes import PARENT_VARIABLE
 from .plan import Stage
 
 
@@ -36,6 +38,7 @@ def run_stage(stage: Stage, num_gpus: int, label: str) -> None:
     """
     print(label, flush=True)
     start = time.monotonic()
+    os.environ[PARENT_VARIABLE] = str(os.getpid())
     code = subprocess.run(stage.command(num_gpus), check=False).returncode
     if code:
         raise ValueError(f"{label} stopped with exit code {code}; the same command resumes there.")

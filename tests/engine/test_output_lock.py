@@ -1,0 +1,60 @@
+"""One training per output folder: a second one is refused, until the first one has ended in any way."""
+
+import errno
+import os
+import signal
+import time
+
+import pytest
+
+from masqclip_d2.engine.output_lock import LOCK_FILE, output_lock
+from tests.forked import started_function
+
+
+def hold(folder, with_fork):
+    with output_lock(folder):
+        if with_fork and os.fork() == 0:  # as a worker of a data loader, which may outlive a killed training
+            (folder / "child").write_text(str(os.getpid()))
+            time.sleep(60)
+        (folder / "held").touch()
+        time.sleep(60)
+
+
+def test_a_second_training_is_refused_in_one_sentence(tmp_path):
+    with (
+        output_lock(tmp_path),
+        pytest.raises(ValueError, match=rf"^OUTPUT_DIR .+ is in use by another training \(process {os.getpid()}\); "),
+        output_lock(tmp_path),
+    ):
+        pass
+    with output_lock(tmp_path), output_lock(tmp_path / "other"):
+        pass
+
+
+def test_the_lock_ends_with_its_process_even_if_a_fork_lives_on(tmp_path):
+    process = started_function(hold, tmp_path, True)
+    while not ((tmp_path / "held").exists() and (tmp_path / "child").exists()):
+        assert process.exitcode is None
+        time.sleep(0.02)
+    with pytest.raises(ValueError, match=f"process {process.pid}"), output_lock(tmp_path):
+        pass
+    process.kill()
+    process.join()
+    with output_lock(tmp_path):
+        assert (tmp_path / LOCK_FILE).read_text() == f"{os.getpid()}\n"
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with output_lock(tmp_path):
+        pass
+    assert "cannot be locked ([Errno 37] No locks available)" in caplog.text
+
+
+def test_no_output_folder_is_not_locked():
+    with output_lock(""):
+        pass
