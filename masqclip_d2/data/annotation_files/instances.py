@@ -85,7 +85,10 @@ def read_instances(
         FileNotFoundError, ValueError: see `read_annotations`; an annotation has another category; two have the same id;
             images have no size; or none of the annotations has a usable mask.
     """
-    return usable_instances(read_annotations(path), path, category_ids, ignored=ignored, renumbered=renumbered)
+    found = usable_instances(read_annotations(path), path, category_ids, ignored=ignored, renumbered=renumbered)
+    if found.report.num_left_out and not found.content["annotations"]:
+        raise ValueError(f"{path}: none of its annotations can be used. {' '.join(found.report.sentences())}")
+    return found
 
 
 def usable_instances(
@@ -96,7 +99,7 @@ def usable_instances(
     ignored: Collection[int] = (),
     renumbered: Mapping[int, int] | None = None,
 ) -> InstanceFile:
-    """`read_instances` for the content of `read_annotations`, which is changed."""
+    """`read_instances` for the content of `read_annotations`, which is changed; there may be no usable mask."""
     require_entries(content["images"], ("height", "width"), f"{path}: image")
     report = AnnotationReport(str(path))
     if renumbered is not None:
@@ -112,11 +115,9 @@ def usable_instances(
     if num_ignored:
         report.remarks.append(f"Annotations of ignored categories ({', '.join(names[:3])}) left out: {num_ignored}.")
     used = _usable_annotations(annotations, content["images"], report)
-    if annotations and not used:
-        raise ValueError(f"{path}: none of its annotations ({len(annotations)}) can be used: {report.left_out_text()}.")
     _renumber(used)
     content["annotations"] = used
-    report.remarks += _remarks(used, content["images"])
+    report.remarks += _remarks(used, content["images"], report.num_annotations)
     report.remarks += _group_remarks(content)
     return InstanceFile(content, report)
 
@@ -233,11 +234,13 @@ def _renumber(annotations: Sequence[dict[str, Any]]) -> None:
             annotation["id"] = position
 
 
-def _remarks(annotations: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, Any]]) -> list[str]:
+def _remarks(
+    annotations: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, Any]], num_in_file: int
+) -> list[str]:
     remarks = []
-    if not annotations:
+    if not num_in_file:
         remarks.append("It has no annotations: there is nothing to learn, and metrics of instances are nan.")
-    elif all(annotation["iscrowd"] for annotation in annotations):
+    elif annotations and all(annotation["iscrowd"] for annotation in annotations):
         remarks.append(
             f"All annotations ({len(annotations)}) are crowds ('iscrowd': 1), which training leaves out and metrics do "
             "not count; set 'iscrowd' to 0 for masks of single objects (CVAT writes 1 for brush masks)."

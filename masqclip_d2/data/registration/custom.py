@@ -69,9 +69,9 @@ def register_instances(
     Raises:
         FileNotFoundError: a folder or file is missing.
         ValueError: the json is damaged or incomplete, categories are duplicates or do not match the vocabulary, an
-            annotation has an unknown image or category, none has a usable mask, or the name is registered for other
-            files or categories. Single annotations without a usable mask are left out in training and evaluation; a
-            warning counts them when the dataset is loaded.
+            annotation has an unknown image or category, or the name is registered for other files or categories.
+            Annotations without a usable mask are left out in training and evaluation; a warning counts them when the
+            dataset is loaded, which is an error if none is left.
     """
     images, annotations = _folder(name, images, "image folder"), os.path.expanduser(annotations)
     content = _read(name, annotations)
@@ -83,7 +83,11 @@ def register_instances(
         **_ignored(content, ids),
         **vocabulary_metadata(vocabulary, ids, [True] * len(ids), novel, _colors(content)),
     }
-    usable_instances(content, annotations, ids, ignored=metadata.get("ignored_category_ids", ()))  # raises its errors
+    instances = usable_instances(content, annotations, ids, ignored=metadata.get("ignored_category_ids", ()))
+    if (
+        instances.report.num_left_out and not instances.content["annotations"]
+    ):  # the other datasets of a user's file can be used all the same
+        instances.report.log()
     return _register(name, partial(instance_records, metadata), metadata)
 
 

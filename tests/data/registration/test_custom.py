@@ -246,10 +246,6 @@ INSTANCE_FAULTS = {
         {"annotations": [annotation(5, 3, 40), annotation(5, 3, 0)]},
         "annotation ids must be unique, but 5",
     ),
-    "boxes alone": (
-        {"annotations": [{k: v for k, v in annotation(6, 3, 40).items() if k != "segmentation"}]},
-        r"none of its annotations \(1\) can be used: no mask: 1 \(annotation 6\); draw their outlines",
-    ),
     "an image without its size": ({"images": [{"id": 3, "file_name": "a.jpg"}]}, "image 3 has no height, width"),
     "an image without its file": ({"images": [{"id": 3, "height": 2, "width": 4}]}, "image 3 has no file_name"),
     "a category id that is a text": (
@@ -267,6 +263,15 @@ def test_faults_of_instances_are_errors_of_one_line(instances, fault):
     with pytest.raises(ValueError, match=match) as caught:
         register_instances("parts", *instances)
     assert "\n" not in str(caught.value) and "parts" not in DatasetCatalog.list()
+
+
+def test_boxes_alone_are_said_at_registration_and_refused_when_loaded(instances, caplog):
+    row = {key: value for key, value in annotation(6, 3, 40).items() if key != "segmentation"}
+    change(instances[1], annotations=[row])
+    register_instances("parts", *instances)
+    assert "parts.json: Left out in training and evaluation: 1 of 1 annotations, with no mask: 1 (annot" in caplog.text
+    with pytest.raises(ValueError, match="parts.json: none of its annotations can be used. Left out .*no mask"):
+        DatasetCatalog.get("parts")
 
 
 @pytest.mark.parametrize(
