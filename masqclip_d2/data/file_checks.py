@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import MetadataCatalog
+from numpy.typing import NDArray
 
 from ..image_files import MAX_MEGAPIXELS, image_size
 from .ground_truth import instance_masks
@@ -33,6 +34,7 @@ NUM_SAMPLES = 64
 _FILES = ("file_name", "sem_seg_file_name", "pan_seg_file_name")
 _MAX_THREADS = 16  # decoding of images runs outside of Python's lock
 _BATCH = 1024  # files that wait for a thread
+_MIN_THIN = 5  # values that occur at edges only, before they are remarked upon
 _MAX_LISTED = 3  # files or categories in a message
 
 Record = dict[str, Any]
@@ -76,6 +78,7 @@ class Survey:
         categories: contiguous ids in the ground truth, crowds left out.
         label_maps: number of semantic label maps read.
         labels: values in them.
+        solid: those that fill a square of 3 x 3 pixels somewhere.
         left_out: segments of panoptic PNGs.
     """
 
@@ -85,6 +88,7 @@ class Survey:
     categories: set[int] = field(default_factory=set)
     label_maps: int = 0
     labels: set[int] = field(default_factory=set)
+    solid: set[int] = field(default_factory=set)
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def merge(self, other: Survey) -> None:
@@ -93,6 +97,7 @@ class Survey:
         self.categories |= other.categories
         self.label_maps += other.label_maps
         self.labels |= other.labels
+        self.solid |= other.solid
         self.left_out.merge(other.left_out)
 
     @property
@@ -107,7 +112,8 @@ class Survey:
         """Why no run can use these files; "" if one can."""
         if self.errors:
             others = len(self.errors) - 1
-            return self.errors[0] + (f" So {others} more of the {self.looked_at} images read." if others else "")
+            more = f" {others} more of the {self.looked_at} images read cannot be used." if others else ""
+            return self.errors[0] + more
         if not self.label_maps:
             return ""
         known = self.labels - {facts.ignore_label}
@@ -139,6 +145,14 @@ class Survey:
         elif absent and self.is_complete:
             shown = ", ".join(absent[:_MAX_LISTED]) + (", ..." if len(absent) > _MAX_LISTED else "")
             found.append(f"{len(absent)} of {len(names)} categories never occur in the ground truth: {shown}")
+        thin = sorted(self.labels - self.solid - {facts.ignore_label})
+        if len(thin) >= _MIN_THIN and len(thin) > len(self.labels) / 2:
+            examples = ", ".join(map(str, thin[:_MAX_LISTED]))
+            found.append(
+                f"{len(thin)} of the {len(self.labels)} values in the label maps are nowhere wider than two pixels, "
+                f"such as {examples}: the maps may have been stored as JPEG once, or resized with interpolation, which "
+                "invents values at edges; write them from their source"
+            )
         return [remark for remark in found if remark]
 
 
@@ -273,6 +287,7 @@ def _look_at(record: Record, facts: LabelFacts, keys: Collection[str], max_megap
         if "sem_seg_file_name" in keys and "sem_seg_file_name" in record:
             labels = read_semantic_labels(record["sem_seg_file_name"], len(facts.names), facts.ignore_label, image)
             found.label_maps, found.labels = 1, set(present_labels(labels))
+            found.solid = _solid_labels(labels)
             found.categories |= found.labels - {facts.ignore_label}
         if "pan_seg_file_name" in keys and "pan_seg_file_name" in record:
             panoptic = read_panoptic_labels(
@@ -285,6 +300,15 @@ def _look_at(record: Record, facts: LabelFacts, keys: Collection[str], max_megap
     except (ValueError, OSError) as error:
         found.errors.append(str(error))
     return found
+
+
+def _solid_labels(labels: NDArray[np.int64]) -> set[int]:
+    """Labels that fill a square of 3 x 3 pixels."""
+    small = labels.astype(np.uint32)
+    rows = (small[:, 2:] == small[:, 1:-1]) & (small[:, 1:-1] == small[:, :-2])  # three equal pixels side by side
+    first = small[:, :-2]
+    same = (first[2:] == first[1:-1]) & (first[1:-1] == first[:-2])
+    return set(present_labels(labels[:-2, :-2][rows[2:] & rows[1:-1] & rows[:-2] & same]))
 
 
 def _instance_categories(record: Record, hw: tuple[int, int]) -> set[int]:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from ..coco_masks import ScoredMasks, checked_scores, masks_of_entries, scores_of_entries
+from ..image_files import opened_image, upright_pixels
 
 SUFFIXES = (".npz", ".json")
 _PNG_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -143,13 +143,10 @@ def _from_pngs(folder: Path, image_hw: tuple[int, int]) -> ScoredMasks:
 
 
 def _png_pixels(path: Path) -> NDArray:
-    try:
-        with Image.open(path) as image:
-            if image.mode not in _PNG_MODES:
-                raise ValueError(f"Mask {path} has mode {image.mode}; expected one channel, nonzero inside the mask.")
-            return np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"Mask {path} cannot be read ({error}); write it again.") from error
+    with opened_image(path, "Mask") as image:
+        if image.mode not in _PNG_MODES:
+            raise ValueError(f"Mask {path} has mode {image.mode}; expected one channel, nonzero inside the mask.")
+        return np.asarray(upright_pixels(image, "Mask"))
 
 
 def _size_of(entry: Mapping[str, Any]) -> tuple[int, int]:

@@ -107,6 +107,20 @@ def test_categories_that_never_occur_are_said(make, caplog, labels, remark):
         assert len(found) == (remark is not None) and all(each.startswith(str(remark)) for each in found)
 
 
+@pytest.mark.parametrize("kind", ["as drawn", "once a JPEG", "resized"])
+def test_values_that_only_edges_have_are_remarked_upon(make, tmp_path, caplog, kind):
+    drawn = np.zeros((64, 96), np.uint8)
+    drawn[10:34, 8:38], drawn[30:58, 50:86] = 7, 15
+    if kind == "once a JPEG":
+        Image.fromarray(drawn).save(tmp_path / "a.jpg", quality=75)
+        drawn = np.asarray(Image.open(tmp_path / "a.jpg")).clip(0, 23)
+    if kind == "resized":
+        drawn = np.asarray(Image.fromarray(drawn).resize((200, 130), Image.Resampling.BILINEAR))
+    register_semantic("smeared", *make(drawn), [f"word {number}" for number in range(24)])
+    run_of("smeared")
+    assert ("are nowhere wider than two pixels" in caplog.text) == (kind != "as drawn")
+
+
 @pytest.mark.parametrize(
     "kind, message",
     [

@@ -214,7 +214,7 @@ def register_semantic(
     return _register(name, partial(semantic_records, metadata), metadata)
 
 
-def _look_at_pngs(name: str, annotations: Sequence[Mapping[str, Any]], root: str) -> None:
+def _look_at_pngs(name: str, annotations: Sequence[dict[str, Any]], root: str) -> None:
     """Warn of a fault of the pngs of a new dataset. The others of a user's file stay usable; a run refuses this one."""
     try:
         for annotation in () if name in DatasetCatalog.list() else evenly_spread(annotations, _NUM_LOOKED_AT):
