@@ -218,6 +218,24 @@ def require_files(records: Sequence[Record], keys: Collection[str] = _FILES) -> 
     return number
 
 
+def require_objects(dataset_names: Sequence[str], records: Sequence[Record], keys: Collection[str]) -> None:
+    """Raise ValueError if instances or segments are read, and all are crowds or there are none.
+
+    Args:
+        dataset_names: of the training; their records are joined.
+        records: of these datasets.
+        keys: which of `GROUND_TRUTH_KEYS` are read.
+    """
+    lists = {"annotations": "annotations", "pan_seg_file_name": "segments_info"}
+    read = [lists[key] for key in keys if key in lists]
+    rows = (row for record in records for key in read for row in record.get(key, ()))
+    if read and all(key in record for record in records for key in read) and all(row.get("iscrowd", 0) for row in rows):
+        raise ValueError(
+            f"Dataset {', '.join(dataset_names)} has no object to learn from: no annotation has a usable mask, or all "
+            "are crowds ('iscrowd': 1). masqclip check-data lists what is left out."
+        )
+
+
 def check_before_run(
     dataset_names: Sequence[str],
     records: Sequence[Record],

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from ..image_files import image_size
 from ..processes import start_worker
-from .file_checks import check_before_run
+from .file_checks import check_before_run, require_objects
 from .mappers import SegmentationMapper
 from .random_states import seeded
 
@@ -120,6 +120,7 @@ def build_training_loader(cfg, mapper: Callable[[dict], Any]) -> Iterable[list[A
     if isinstance(dataset, IterableDataset):
         return build_detection_train_loader(cfg, mapper=mapper)  # pyright: ignore[reportCallIssue]  # @configurable
     if isinstance(mapper, SegmentationMapper) and isinstance(dataset, list):
+        require_objects(cfg.DATASETS.TRAIN, dataset, mapper.ground_truth_keys)
         check_before_run(cfg.DATASETS.TRAIN, dataset, mapper.ground_truth_keys, cfg.INPUT.MAX_MEGAPIXELS)
     return TrainingLoader(
         dataset,

@@ -10,6 +10,7 @@ import torch
 from detectron2.data.samplers import TrainingSampler
 from PIL import Image
 
+from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.data.training_loader import TrainingLoader, build_training_loader
 from tests.helpers import tiny_config
 
@@ -119,3 +120,28 @@ def test_the_loader_of_a_configuration(tmp_path, mini_shapes, caplog):
             for _ in range(3)
         }
     assert len(seeds) == 3, "a negative SEED is a random one"
+
+
+@pytest.mark.usefixtures("forget")
+@pytest.mark.parametrize("rows", [[], [{"iscrowd": 1}], [{"iscrowd": 1}, {"segmentation": []}]])
+def test_a_dataset_without_objects_is_refused_before_the_first_step(tmp_path, rows):
+    from masqclip_d2 import register_instances
+    from tests.original_formats import write_image, write_json
+
+    write_image(tmp_path / "a.png", 6, 4)
+    mask = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 3, 1, 3]]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 6}],
+        "annotations": [{**mask, "id": number, **row} for number, row in enumerate(rows, start=1)],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    write_json(tmp_path / "a.json", content)
+    register_instances("empty", tmp_path, tmp_path / "a.json")
+    opts = ("DATASETS.TRAIN", "('empty',)", "INPUT.DATASET_MAPPER_NAME", "instance", "SOLVER.IMS_PER_BATCH", "1")
+    for filter_empty, message in (
+        ("True", "usable annotation|No valid data"),
+        ("False", "has no object to learn from"),
+    ):
+        cfg = tiny_config(tmp_path, "MaskProposer", *opts, "DATALOADER.FILTER_EMPTY_ANNOTATIONS", filter_empty)
+        with pytest.raises(ValueError, match=message):
+            build_training_loader(cfg, build_mapper(cfg, is_train=True))
