@@ -111,7 +111,8 @@ def find_images(patterns: Sequence[str]) -> list[Path]:
 
 
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.is_dir()
+    """Hidden files are left out, among them the "._photo.jpg" that macOS writes beside a photo."""
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and not file.is_dir()
 
 
 def target_paths(inputs: Sequence[Path], output: str) -> list[Path]:

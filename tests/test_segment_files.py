@@ -11,7 +11,7 @@ from masqclip_d2.segmentation import RejectedRegion, Segment, Segmentation
 
 
 def test_inputs_are_files_folders_and_globs(tmp_path):
-    for name in ("b.png", "a.jpg", "notes.txt"):
+    for name in ("b.png", "a.jpg", "notes.txt", "._a.jpg", ".hidden.png"):
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()  # no image
     assert [path.name for path in find_images([str(tmp_path)])] == ["a.jpg", "b.png"]

@@ -44,7 +44,7 @@ def files_by_stem(root: str | os.PathLike, suffix: str | None, exclude: Collecti
 
     Args:
         root: the folder.
-        suffix: end of the file names, such as "_leftImg8bit.png"; None: any of `IMAGE_SUFFIXES`, in any letter case.
+        suffix: end of the file names in any letter case, such as "_leftImg8bit.png"; None: any of `IMAGE_SUFFIXES`.
         exclude: paths (root joined with the file) to leave out.
 
     Returns:
@@ -54,7 +54,7 @@ def files_by_stem(root: str | os.PathLike, suffix: str | None, exclude: Collecti
     found: dict[str, list[str]] = {}
     for file in nested_files(root):
         if suffix is not None:
-            matches, stem = file.endswith(suffix), file.removesuffix(suffix)
+            matches, stem = file.lower().endswith(suffix.lower()), file[: len(file) - len(suffix)]
         else:
             stem, dot, last = file.rpartition(".")
             matches = f"{dot}{last}".lower() in IMAGE_SUFFIXES

@@ -111,15 +111,20 @@ def semantic_records(metadata: dict[str, Any], list_file: str | None = None) -> 
     without_image = sorted(ids - set(images))
     if without_image:
         suffix = metadata["image_suffix"] or "a suffix such as .jpg"
+        of_any_type = files_by_stem(image_root, None, exclude=label_paths)
+        found = of_any_type.get(without_image[0])
+        advice = f"; there is {found[0]}: leave out image_suffix to use images of all types" if found else ""
         raise ValueError(
             f"{len(without_image)} label maps of {label_root} have no image (the same name with {suffix}) in "
-            f"{image_root}: {_few(without_image)}."
+            f"{image_root}: {_few(without_image)}{advice}."
         )
-    ambiguous = sorted(image_id for image_id in ids if len(images[image_id]) > 1)
-    if ambiguous:
-        raise ValueError(
-            f"{image_root} has several images for one label map: {', '.join(images[ambiguous[0]])}; give image_suffix."
-        )
+    for files, root, what, advice in (
+        (images, image_root, "images for one label map", "give image_suffix"),
+        (labels, label_root, "label maps for one image", "remove all but one"),
+    ):
+        ambiguous = sorted(image_id for image_id in ids if len(files[image_id]) > 1)
+        if ambiguous:
+            raise ValueError(f"{root} has several {what}: {', '.join(files[ambiguous[0]])}; {advice}.")
     return [
         {
             "file_name": os.path.join(image_root, images[image_id][0]),

@@ -44,6 +44,7 @@ def test_nested_files_skip_hidden_ones_and_follow_links_once(tmp_path):
 def test_files_by_stem(tmp_path):
     root = touch(tmp_path, "a_rgb.png", "b.JPG", "c.png", "c.jpg", "city/a_rgb.png", "notes.txt")
     assert files_by_stem(root, "_rgb.png") == {"a": ["a_rgb.png"], "city/a": ["city/a_rgb.png"]}
+    assert files_by_stem(root, ".jpg") == {"b": ["b.JPG"], "c": ["c.jpg"]}  # cameras write .JPG
     assert files_by_stem(root, None, exclude={str(root / "c.png")}) == {
         "a_rgb": ["a_rgb.png"], "b": ["b.JPG"], "c": ["c.jpg"], "city/a_rgb": ["city/a_rgb.png"],
     }  # fmt: skip
@@ -197,3 +198,22 @@ def test_only_the_name_of_the_folder_itself_may_stand_in_front(tmp_path):
     root = touch(tmp_path / "val", "one.png")
     assert ImageFolder(str(root)).path("val/one.png") == str(tmp_path / "val" / "one.png")
     assert ImageFolder(str(root)).path("train/one.png") == str(root / "train" / "one.png")
+
+
+@pytest.mark.usefixtures("forget")
+def test_images_of_several_types_in_one_folder(tmp_path):
+    for name in ("images/a.jpg", "images/b.JPG", "images/c.png", "labels/a.png", "labels/b.png", "labels/c.png"):
+        write_pixels(tmp_path / name, [[0, 1]])
+    register_semantic("mixed", tmp_path / "images", tmp_path / "labels", "road,kerb")
+    assert [os.path.basename(record["file_name"]) for record in DatasetCatalog.get("mixed")] == [
+        "a.jpg",
+        "b.JPG",
+        "c.png",
+    ]
+    with pytest.raises(
+        ValueError, match=r"1 label maps .*: c; there is c.png: leave out image_suffix to use images of"
+    ):
+        register_semantic("one type", tmp_path / "images", tmp_path / "labels", "road,kerb", image_suffix=".jpg")
+    write_pixels(tmp_path / "labels/c.PNG", [[0, 1]])
+    with pytest.raises(ValueError, match=r"several label maps for one image: c\.(PNG|png), c.*; remove all but one"):
+        register_semantic("twice", tmp_path / "images", tmp_path / "labels", "road,kerb")
