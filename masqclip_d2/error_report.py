@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from .processes import WorkerDiedError
+from .processes import WorkerDiedError, loader_worker_death
 from .renamed_arguments import RenamedArgumentError
 
 # Errors that a user can cause (files, data, config, packages); any other is a bug and keeps its traceback.
@@ -45,7 +45,7 @@ _LIBRARIES = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib"
 
 def is_user_error(error: BaseException) -> bool:
     """Whether a user can cause this error, which then needs no traceback of this package."""
-    if isinstance(error, _USER_ERRORS):
+    if isinstance(error, _USER_ERRORS) or loader_worker_death(_message(error)):
         return True
     if not _FROM_PROCESS.match(_message(error)):
         return False
@@ -59,6 +59,9 @@ def error_report(error: BaseException, subject: str = "") -> str:
         error: what was raised.
         subject: such as the name of a file; it begins the sentence unless the message contains it.
     """
+    death = loader_worker_death(_message(error))
+    if death is not None:
+        return f"error: {death}\n"
     if _FROM_PROCESS.match(_message(error)):
         name, message, frames = _parsed(_message(error))
     else:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,11 @@ from typing import Any, NoReturn
 _GRACE = 1.2  # seconds in which an interrupted command may clean up
 _KILL_AFTER = 0.5  # seconds in which a worker may clean up
 _PARENT_CHECK_PERIOD = 0.5  # seconds
+
+_LOADER_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? (?P<pid>[\d, ]+)\) "
+    r"(?:is killed by signal: (?P<signal>[^.]+)\.|exited unexpectedly)"
+)
 
 PARENT_VARIABLE = "MASQCLIP_PARENT"
 """Environment variable with the number of a process with which the commands that it starts shall end."""
@@ -220,3 +226,19 @@ def describe_signal(number: int) -> str:
     }
     hint = hints.get(signal.Signals(number))
     return f"{name}, {hint}." if hint else f"{name}."
+
+
+def loader_worker_death(message: str) -> str | None:
+    """One sentence about PyTorch's error on a data loader's worker that died; None for another error."""
+    found = _LOADER_WORKER.search(message)
+    if not found:
+        return None
+    numbers = {signal.strsignal(each): each for each in signal.Signals}
+    number = numbers.get(found["signal"])
+    worker = f"A data loader worker (PID {found['pid']})"
+    if number is None:
+        return (
+            f"{worker} ended unexpectedly, often because memory or shared memory (/dev/shm) ran out; lower "
+            "DATALOADER.NUM_WORKERS."
+        )
+    return f"{worker} was ended by {describe_signal(number)} The number of workers is DATALOADER.NUM_WORKERS."

@@ -21,10 +21,10 @@ from detectron2.utils.serialize import PicklableWrapper
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from ..image_files import image_size
-from ..processes import start_worker
 from .file_checks import check_before_run, require_objects
 from .mappers import SegmentationMapper
 from .random_states import seeded
+from .worker_transfer import set_up_workers
 
 _SAMPLE, _OTHER_RECORDS = 0, 1  # uses of the seed
 _MAX_TRIES = 1000  # records that a mapper may turn down one after the other
@@ -84,16 +84,14 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[list[Any]]:
         batches = itertools.islice(self._batches(), self.first_batch, None)
-        return iter(
-            DataLoader(
-                _MappedRecords(self._records, self._mapper, self.seed),
-                batch_sampler=batches,
-                num_workers=self.num_workers,
-                collate_fn=_unchanged,
-                worker_init_fn=start_worker,
-                generator=torch.Generator(),  # the global one would be advanced here, in the first step of each run
-            )
+        loader = DataLoader(
+            _MappedRecords(self._records, self._mapper, self.seed),
+            batch_sampler=batches,
+            num_workers=self.num_workers,
+            generator=torch.Generator(),  # the global one would be advanced here, in the first step of each run
         )
+        set_up_workers(loader)
+        return iter(loader)
 
     def _batches(self) -> Iterator[list[Position]]:
         """All batches of this process."""
@@ -140,10 +138,6 @@ def _loader_arguments(cfg, mapper: Callable, **known: Any) -> dict[str, Any]:
         return build.from_config(cfg, mapper=mapper, **known)
     except AssertionError as error:  # Detectron2's, such as "Dataset 'NAME' is empty"
         raise ValueError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: {error}") from None
-
-
-def _unchanged(batch: list[Any]) -> list[Any]:
-    return batch
 
 
 class _MappedRecords(Dataset):

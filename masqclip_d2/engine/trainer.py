@@ -33,6 +33,7 @@ from ..acceleration import Acceleration, accelerated
 from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
 from ..data.training_loader import build_training_loader
+from ..data.worker_transfer import set_up_workers
 from ..evaluation import (
     SemanticEvaluator,
     build_evaluator,
@@ -42,7 +43,6 @@ from ..evaluation import (
 )
 from ..meta_arch.build import model_class
 from ..precision import bfloat16_is_native
-from ..processes import start_worker
 from ..vocabulary import check_vocabulary_option, with_background_prompts
 from .best_checkpoint import BestCheckpoint
 from .bfloat16_trainer import Bfloat16Trainer
@@ -140,7 +140,7 @@ class Trainer(DefaultTrainer):
             loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)  # pyright: ignore[reportCallIssue]
         except AssertionError as error:  # Detectron2's, such as "Dataset 'NAME' is empty"
             raise ValueError(f"DATASETS.TEST {dataset_name}: {error}") from None
-        loader.worker_init_fn = start_worker
+        set_up_workers(loader)
         return loader
 
     @classmethod

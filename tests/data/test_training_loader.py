@@ -7,11 +7,13 @@ import random
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.data.samplers import TrainingSampler
 from PIL import Image
 
 from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.data.training_loader import TrainingLoader, build_training_loader
+from masqclip_d2.engine.trainer import Trainer
 from tests.helpers import tiny_config
 
 
@@ -145,3 +147,13 @@ def test_a_dataset_without_objects_is_refused_before_the_first_step(tmp_path, ro
         cfg = tiny_config(tmp_path, "MaskProposer", *opts, "DATALOADER.FILTER_EMPTY_ANNOTATIONS", filter_empty)
         with pytest.raises(ValueError, match=message):
             build_training_loader(cfg, build_mapper(cfg, is_train=True))
+
+
+def test_no_images_are_one_sentence(tmp_path):
+    if "empty_set" not in DatasetCatalog.list():
+        DatasetCatalog.register("empty_set", list)
+    cfg = tiny_config(tmp_path, "MaskProposer", "DATASETS.TRAIN", "('empty_set',)", "SEED", "1")
+    with pytest.raises(ValueError, match=r"DATASETS.TRAIN \('empty_set',\): Dataset 'empty_set' is empty"):
+        build_training_loader(cfg, dict)
+    with pytest.raises(ValueError, match=r"DATASETS.TEST empty_set: Dataset 'empty_set' is empty"):
+        Trainer.build_test_loader(cfg, "empty_set")

@@ -82,7 +82,7 @@ def test_a_student_starts_as_its_teacher_and_learns_pseudo_masks(tmp_path, teach
     opts = (
         "MODEL.WEIGHTS", str(teacher),
         "MODEL.MASQCLIP.DISTILLATION.SCORE_THRESHOLD", "0.0",
-        "MODEL.MASQCLIP.DISTILLATION.BASE_OVERLAP_LIMIT", "1.1",
+        "MODEL.MASQCLIP.DISTILLATION.BASE_OVERLAP_LIMIT", "1.0",
         "VIS_PERIOD", "1",
     )  # fmt: skip
     cfg = tiny_config(tmp_path, "MaskDistiller", *SHORT, *opts)

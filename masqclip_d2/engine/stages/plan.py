@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...checkpoint.checkpointer import resumable_checkpoints
 from ...config import load_config
 from ...config_files import config_dir, config_files, find_config
 from ...meta_arch.build import model_class
@@ -64,8 +65,7 @@ class Stage:
     def is_finished(self) -> bool:
         """Whether the folder holds the last checkpoint, or results no older than the evaluated weights."""
         if not self.eval_only:
-            last = self.output / "last_checkpoint"
-            return self.weights.is_file() and last.is_file() and last.read_text().strip() == self.weights.name
+            return self.weights.is_file() and resumable_checkpoints(self.output)[:1] == [self.weights]
         weights = Path(self.settings.get("MODEL.WEIGHTS", ""))
         changed = weights.stat().st_mtime if weights.is_file() else 0
         return self.results.is_file() and self.results.stat().st_mtime >= changed

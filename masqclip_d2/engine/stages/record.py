@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...checkpoint.checkpointer import resumable_checkpoints
 from ...checkpoint.reading import local_weights_path
 from ...config import get_masqclip_cfg, load_config
 from ...files import save_text
@@ -40,7 +41,7 @@ def run_recorded(stage: Stage, num_gpus: int, label: str, data: Any) -> None:
         return
     if not agrees and stage.eval_only:
         stage.results.unlink(missing_ok=True)  # if this run is interrupted, they must not count as its results
-    elif not agrees and (stage.output / "last_checkpoint").exists():
+    elif not agrees and resumable_checkpoints(stage.output):
         raise ValueError(
             f"{stage.output} holds a training with other settings, other data or other initial weights; remove "
             "that folder to train again, or choose another --output-root."
