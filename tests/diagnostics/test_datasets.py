@@ -126,7 +126,7 @@ def test_an_alias_and_an_unknown_name(capsys):
     assert caught.value.code == 1
     error = capsys.readouterr().err
     assert "No registered dataset matches 'pictures_*'. Registered: " in error
-    assert "masqclip_ade20k_full_sem_seg_train" in error and "--import FILE" in error
+    assert "--import FILE" in error
 
 
 def damage_ade20k(folder, what):
