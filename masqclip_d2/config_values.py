@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _MAY_BE_INFINITE = {"SOLVER.CLIP_GRADIENTS.NORM_TYPE"}
+_MAY_BE_MISSING = {"SOLVER.WEIGHT_DECAY_BIAS"}  # None: SOLVER.WEIGHT_DECAY
 _LARGEST = 2**62  # integers of 64 bits, with some room
 _AT_LEAST_1 = {
-    "INPUT.IMAGE_SIZE", "INPUT.MAX_MEGAPIXELS",
+    "INPUT.IMAGE_SIZE",
     "MODEL.MASK_FORMER.DEC_LAYERS", "MODEL.MASK_FORMER.DIM_FEEDFORWARD", "MODEL.MASK_FORMER.HIDDEN_DIM",
     "MODEL.MASK_FORMER.NHEADS", "MODEL.MASK_FORMER.NUM_OBJECT_QUERIES", "MODEL.MASK_FORMER.OVERSAMPLE_RATIO",
     "MODEL.MASK_FORMER.TRAIN_NUM_POINTS", "MODEL.MASQCLIP.CLIP.TILES", "MODEL.MASQCLIP.DISTILLATION.NUM_POINTS",
@@ -20,7 +21,7 @@ _AT_LEAST_1 = {
     "TEST.DETECTIONS_PER_IMAGE",
 }  # fmt: skip
 _AT_LEAST_0 = {
-    "DATALOADER.NUM_WORKERS", "INPUT.MAX_SCALE", "INPUT.MAX_SIZE_TEST", "INPUT.MAX_SIZE_TRAIN", "INPUT.MIN_SCALE",
+    "DATALOADER.NUM_WORKERS", "INPUT.MAX_MEGAPIXELS", "INPUT.MAX_SCALE", "INPUT.MAX_SIZE_TEST", "INPUT.MAX_SIZE_TRAIN", "INPUT.MIN_SCALE",
     "INPUT.MIN_SIZE_TEST", "INPUT.MIN_SIZE_TRAIN", "MODEL.MASK_FORMER.CLASS_WEIGHT", "MODEL.MASK_FORMER.DICE_WEIGHT",
     "MODEL.MASK_FORMER.MASK_WEIGHT", "MODEL.MASK_FORMER.NO_OBJECT_WEIGHT", "MODEL.MASQCLIP.DISTILLATION.ROUNDS",
     "MODEL.MASQCLIP.MASQ_TUNING.LOSS_WEIGHT", "MODEL.MASQCLIP.MASQ_TUNING.NO_OBJECT_WEIGHT",
@@ -51,7 +52,7 @@ def check_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
     """
     for key, value in values.items():
         default = defaults.get(key)
-        if value is None and default is not None:
+        if value is None and default is not None and key not in _MAY_BE_MISSING:
             none = " For none, write ''." if isinstance(default, str) else ""
             raise ValueError(f"Config key {key} has no value; its default is {default!r}.{none}")
         if value == default:

@@ -47,7 +47,7 @@ def test_config_header_has_a_description_and_a_command(name):
 
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_config_builds_its_model(name, monkeypatch):
-    cfg = load_config(name, ["MODEL.DEVICE", "meta"])
+    cfg = load_config(name, ["MODEL.DEVICE", "meta", "MODEL.SHAPES.GROW_FROM", ""])
     known = {
         "output/shapes/clip_closeups/clip.safetensors": "shapes-tiny",
         "output/shapes/clip_pictures/clip.safetensors": "shapes-tiny-256",

@@ -42,6 +42,7 @@ def one_long_operation(folder):
 def run_command(main, folder):
     """Be the process of a command, in a session of its own."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a shell
     multiprocessing.set_start_method("fork", force=True)  # that of the forked commands is another
     os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)
     sys.stderr = os.fdopen(2, "w", closefd=False)

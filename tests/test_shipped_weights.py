@@ -46,7 +46,7 @@ def test_card_describes_every_file_and_its_training():
     for name in files:
         section = re.search(rf"^## `{re.escape(name)}`\n(.*?)(?=^## |\Z)", CARD, re.M | re.S)
         assert section is not None, name
-        assert "python " in section[1] and re.search(r"[Ss]eed \d", section[1]), name
+        assert re.search(r"^(python|masqclip) ", section[1], re.M) and re.search(r"[Ss]eed \d", section[1]), name
         assert re.search(r"commit `[0-9a-f]{7,40}`", section[1]), name
     named = {weights.removeprefix(SHIPPED_PREFIX) + ".safetensors" for _, weights in card_rows() if weights}
     assert named <= set(files)

@@ -14,7 +14,7 @@ from pathlib import Path
 from masqclip_d2.cli.command import command
 from masqclip_d2.files import save_image
 from masqclip_d2.segment_files import SAMPLES
-from masqclip_d2.shapes.rendering import DEFAULT_SCALE, Scene
+from masqclip_d2.shapes.rendering import Scene
 from projects.figures.scenes import first_scenes, things
 
 NUM_SAMPLES = 4
@@ -24,7 +24,7 @@ MIN_SIZE = 32  # units, longer side of every thing
 
 def sample_scenes() -> list[Scene]:
     """The scenes of the sample images."""
-    return first_scenes(NUM_SAMPLES, "val", _is_sample, seed=SEED, scale=DEFAULT_SCALE)
+    return first_scenes(NUM_SAMPLES, "val", _is_sample, seed=SEED)
 
 
 def _is_sample(scene: Scene) -> bool:

@@ -11,19 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from masqclip_d2.categories import Category, load_categories
-from masqclip_d2.shapes.rendering import Scene, render_image
+from masqclip_d2.shapes.rendering import DEFAULT_SCALE, Scene, render_image
 from masqclip_d2.vocabulary import Vocabulary
 
 SEED = 0  # of the rendering
-SCALE = 1  # pixels per unit; the shipped weights were trained at this scale
 
 
-def scenes(
-    split: str, condition: Callable[[Scene], bool] = lambda scene: True, seed: int = SEED, scale: int = SCALE
-) -> Iterator[Scene]:
+def scenes(split: str, condition: Callable[[Scene], bool] = lambda scene: True, seed: int = SEED) -> Iterator[Scene]:
     """Scenes of "train" or "val" that meet a condition, in order, without end."""
     for index in count():
-        scene, _ = render_image(split, index, seed, scale)
+        scene, _ = render_image(split, index, seed, DEFAULT_SCALE)
         if condition(scene):
             yield scene
 
@@ -33,10 +30,9 @@ def first_scenes(
     split: str,
     condition: Callable[[Scene], bool] = lambda scene: True,
     seed: int = SEED,
-    scale: int = SCALE,
 ) -> list[Scene]:
     """The first ones of `scenes`."""
-    return list(islice(scenes(split, condition, seed, scale), number))
+    return list(islice(scenes(split, condition, seed), number))
 
 
 def things(scene: Scene) -> list[Category]:

@@ -55,11 +55,10 @@ def test_teacher_trains_and_writes_checkpoints_and_metrics(tmp_path, mini_shapes
     assert unchanged == []
 
 
-@pytest.mark.parametrize(("batch", "processes"), [("2", 3), ("0", 1)])
-def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, mini_shapes, monkeypatch, batch, processes):
-    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: processes)
-    with pytest.raises(ValueError, match=f"IMS_PER_BATCH is {batch}; expected a multiple of {processes}, the number"):
-        Trainer.build_train_loader(teacher_config(tmp_path, "SOLVER.IMS_PER_BATCH", batch))
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path, mini_shapes, monkeypatch):
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 3)
+    with pytest.raises(ValueError, match="IMS_PER_BATCH is 2; expected a multiple of 3, the number"):
+        Trainer.build_train_loader(teacher_config(tmp_path, "SOLVER.IMS_PER_BATCH", "2"))
 
 
 @pytest.fixture

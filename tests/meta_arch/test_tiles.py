@@ -136,5 +136,5 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path):
         build_model(tiny_config(tmp_path, "MaskCLIP", *square, "MODEL.MASQCLIP.RMA.LAYERS", "[1]"))
     with pytest.raises(ValueError, match="SQUARE_TILES False"):
         build_model(tiny_config(tmp_path, "MaskCLIP", *square, "MODEL.MASQCLIP.PADDING", "batch"))
-    with pytest.raises(ValueError, match="got 0"):
+    with pytest.raises(ValueError, match="TILES is 0; expected at least 1"):
         build_model(tiny_config(tmp_path, "MaskCLIP", "MODEL.MASQCLIP.CLIP.TILES", "0"))

@@ -78,7 +78,7 @@ def test_each_row_is_itself(config):
         ("maskclip_r50", ["DATASETS.TRAIN", "('masqclip_ade20k_panoptic_train',)"], "differs in DATASETS.TRAIN"),
         ("masqclip_r50", ["MODEL.MASQCLIP.TEXT.TEMPLATES", "imagenet_80"], "differs in MODEL.MASQCLIP.TEXT.TEMPLATES"),
         ("maskclip_r50", ["INPUT.MIN_SIZE_TEST", "640"], "differs in INPUT.MIN_SIZE_TEST"),
-        ("shapes/maskclip", [], "and 1"),
+        ("shapes/maskclip", [], "more keys"),
     ],
     ids=["override makes another row", "file of OpenAI", "weights and test set", "threshold", "training set",
          "templates", "image size", "Shapes"],
