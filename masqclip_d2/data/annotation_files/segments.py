@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..panoptic_labels import check_segment_ids
 from .report import AnnotationReport
 from .structure import file_name, flag, integer_id, number, read_annotations, require_entries, shown, used_categories
-
-_NUM_IDS = 256**3  # R + 256 G + 65536 B
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,6 @@ def _read_segments(
     require_entries(rows, ("id", "category_id", "area"), f"{where}: segment")
     for row in rows:
         row["id"] = integer_id(row["id"], f"{where} has the segment id")
-        if not 0 < row["id"] < _NUM_IDS:
-            raise ValueError(
-                f"{where} has the segment id {row['id']}; expected 1 to {_NUM_IDS - 1}, the color R + 256 G + 65536 B "
-                "in the png (0 means no segment)."
-            )
         row["category_id"] = integer_id(row["category_id"], f"{where}, segment {row['id']} has category id")
         row["iscrowd"] = flag(row.get("iscrowd", 0), f"{where}, segment {row['id']} has 'iscrowd'")
         area = number(row["area"])
@@ -115,7 +109,5 @@ def _read_segments(
                 f"{where} has category id {row['category_id']}, which is not among the {len(category_ids)} categories "
                 f"of the dataset (segment {row['id']}); add it to `categories`, or remove the segment."
             )
-    repeated = [key for key, count in Counter(row["id"] for row in rows).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{where}: segment ids must be unique, but {repeated[0]} occurs more than once.")
+    check_segment_ids(rows, where)
     return rows
