@@ -37,6 +37,7 @@ class Stage:
         eval_only: evaluate instead of training.
         predicts_proposals: the model predicts class-agnostic masks only.
         imports: files and modules for `--import`.
+        files: files in its output folder that later stages read, besides its weights.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Stage:
     eval_only: bool = False
     predicts_proposals: bool = False
     imports: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def settings(self) -> dict[str, str]:
@@ -63,9 +65,10 @@ class Stage:
         return self.output / "results.json"
 
     def is_finished(self) -> bool:
-        """Whether the folder holds the last checkpoint, or results no older than the evaluated weights."""
+        """Whether the folder holds the last checkpoint and `files`, or results no older than the evaluated weights."""
         if not self.eval_only:
-            return self.weights.is_file() and resumable_checkpoints(self.output)[:1] == [self.weights]
+            written = all(file.is_file() for file in (self.weights, *self.files))
+            return written and resumable_checkpoints(self.output)[:1] == [self.weights]
         weights = Path(self.settings.get("MODEL.WEIGHTS", ""))
         changed = weights.stat().st_mtime if weights.is_file() else 0
         return self.results.is_file() and self.results.stat().st_mtime >= changed
@@ -139,8 +142,10 @@ def plan_stages(
                 predicts_proposals=getattr(model, "predicts_proposals", False),
                 imports=tuple(imports),
             )
-            planned.append(stage)
-            inherited.update(_outputs(model, stage))
+            outputs = _outputs(model, stage)
+            files = tuple(Path(value) for value in outputs.values() if Path(value).parent == folder)
+            planned.append(replace(stage, files=files))
+            inherited.update(outputs)
     if train and method.DATASETS.TEST:
         planned.append(replace(planned[-1].evaluation(), title="evaluation"))
     return planned

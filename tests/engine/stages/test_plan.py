@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from masqclip_d2.engine.stages.plan import plan_stages
@@ -82,6 +83,16 @@ def test_results_older_than_their_weights_are_not_finished(tmp_path):
     weights.write_text("")
     os.utime(weights, (0, evaluation.results.stat().st_mtime + 5))
     assert not evaluation.is_finished()
+
+
+def test_a_clip_that_was_not_written_is_not_finished(tmp_path):
+    stage = plan_stages("shapes/clip", [], tmp_path)[0]
+    stage.output.mkdir(parents=True)
+    torch.save({}, stage.weights)
+    (stage.output / "last_checkpoint").write_text(stage.weights.name)
+    assert not stage.is_finished()
+    (stage.output / "clip.safetensors").write_text("")
+    assert stage.is_finished()
 
 
 def test_the_shell_command_can_be_pasted():
