@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from .vocabulary import Vocabulary
 
 _MIN_DRAWING_SIDE = 480  # pixels, shorter side; smaller images are enlarged, so that labels are legible ...
 _MAX_ENLARGED_SIDE = 4 * _MIN_DRAWING_SIDE  # ... up to this longer side
+_MAX_DRAWN_PIXELS = 16_000_000  # drawing takes memory by the pixel
 MIN_INSTANCE_SCORE = 0.3
 """Instances with a lower score are not drawn by default: up to a hundred are ranked per image, most of them wrong."""
 _GOLDEN_RATIO = 0.618034  # step between hues that keeps any number of them apart
@@ -150,7 +152,9 @@ class Segmentation:
         return [segment for segment in self.segments if segment.score >= min_score]
 
     def draw(self, min_score: float | None = None) -> np.ndarray:
-        """Visualization (H', W', 3) uint8 RGB: the image, enlarged if small, with colored masks, names and scores.
+        """Visualization (H', W', 3) uint8 RGB: the image with colored masks, names and scores.
+
+        Small images are enlarged; images of more than 16 megapixels are shrunk to that.
 
         Args:
             min_score: see `drawn_segments`.
@@ -159,6 +163,7 @@ class Segmentation:
 
         shorter, longer = sorted(self.image.shape[:2])
         scale = max(1.0, min(_MIN_DRAWING_SIDE / shorter, _MAX_ENLARGED_SIDE / longer))
+        scale = min(scale, math.sqrt(_MAX_DRAWN_PIXELS / (shorter * longer)))
         colors = category_colors(len(self.vocabulary), self.vocabulary.colors)
         canvas = Visualizer(self.image, _NO_METADATA, scale=scale, instance_mode=ColorMode.SEGMENTATION)
         segments = self.drawn_segments(min_score)

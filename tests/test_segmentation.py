@@ -129,6 +129,16 @@ def test_drawings_of_narrow_images_stay_small(hw):
     assert max(drawing.shape[:2]) == max(1920, *hw)
 
 
+def test_drawings_of_large_images_are_shrunk():
+    image = np.zeros((4000, 6000, 3), dtype=np.uint8)
+    mask = np.zeros((4000, 6000), dtype=bool)
+    mask[1000:3000, 2000:4000] = True
+    found = Segmentation(image, VOCABULARY, "panoptic", [Segment("cat", 0, True, 1.0, mask)])
+    drawing = found.draw()
+    assert abs(drawing.shape[0] - 3266) <= 1 and abs(drawing.shape[1] - 4899) <= 1
+    assert drawing[1633, 2300].max() > 0 and drawing[200, 200].max() == 0
+
+
 def test_instances_are_drawn_from_a_score_of_0_3_on():
     segments = [Segment("cat", 0, True, score, mask_of([column])) for column, score in enumerate((0.9, 0.3, 0.29))]
     found = Segmentation(np.zeros((4, 6, 3), np.uint8), VOCABULARY, "instance", segments)
