@@ -25,6 +25,7 @@ ACROSS_MODULES = {
     "engine/test_trainable_parameters",
     "engine/test_training_stages",
     "engine/test_two_processes",
+    "evaluation/test_memory",
     "evaluation/test_protocols",
     "meta_arch/test_copies",
     "meta_arch/test_extension",
