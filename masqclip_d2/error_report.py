@@ -29,7 +29,7 @@ _USER_ERRORS = (
     RenamedArgumentError,
     WorkerDiedError,
 )
-_LONGEST_MESSAGE = 1000  # characters; longer ones name values from a file
+_LONGEST_MESSAGE = 10_000  # characters; longer ones name values from a file
 _ADVICE = {
     errno.ENOSPC: "Free some space, or choose another folder.",
     errno.EDQUOT: "Free some space, or choose another folder.",

@@ -40,6 +40,7 @@ SMALL_MASK_RCNN = [*TINY_MASK_RCNN, "MODEL.BACKBONE.NAME", "TorchvisionResNet"]
 SHOWN_ONLY = {
     "masqclip download photos": "downloads weights; tests/cli/test_download.py uses a local server",
     "make test": "this test run",
+    "make fuzz MINUTES=10": "takes ten minutes; this test run has the same tests with fewer examples",
     "make lint": "needs the tools of a development environment; continuous integration runs it",
     "make bench-gpu": "needs a GPU; tests/benchmarks/test_gpu.py runs the script without one",
     "python benchmarks/gpu.py": "the same",

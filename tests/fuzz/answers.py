@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from masqclip_d2.error_report import error_report, is_user_error
 
-LONGEST_MESSAGE = 1500
+LONGEST_MESSAGE = 10_100
 
 
 @contextlib.contextmanager

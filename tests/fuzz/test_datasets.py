@@ -90,7 +90,7 @@ def used(name, mapper, prediction):
         evaluator.evaluate()
     except Exception as error:
         assert is_user_error(error), repr(error)
-        assert len(error_report(error)) < 1500
+        assert len(error_report(error)) < 10_100
         return error
     return None
 

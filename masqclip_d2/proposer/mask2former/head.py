@@ -38,6 +38,13 @@ class MaskProposalHead(nn.Module):
         head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
         _refuse_unsupported(cfg)
         encoder_levels = head.DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES
+        missing = [name for name in head.IN_FEATURES if name not in input_shape]
+        if missing:
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.IN_FEATURES names {', '.join(missing)}; the levels of the backbone "
+                f"{cfg.MODEL.BACKBONE.NAME} are {', '.join(input_shape)}. Set that key, and "
+                "DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES to the same without the finest."
+            )
         pixel_decoder = PixelDecoder(
             input_shape={name: input_shape[name] for name in head.IN_FEATURES},
             encoder_in_features=encoder_levels,

@@ -65,6 +65,11 @@ def test_built_by_registered_name(tiny_cfg):
         ("MODEL.MASK_FORMER.HIDDEN_DIM", 96, "must be equal"),
         ("MODEL.MASK_FORMER.DEC_LAYERS", 1, "at least 2"),
         ("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["res3", "res4", "res5"], "one fine level"),
+        (
+            "MODEL.SEM_SEG_HEAD.IN_FEATURES",
+            ["res2", "res6"],
+            "names res6; the levels of the backbone TinyBackbone are r",
+        ),
     ],
 )
 def test_unsupported_settings_are_refused(tiny_cfg, key, value, message):
