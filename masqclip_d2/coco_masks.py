@@ -164,12 +164,7 @@ def run_length(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 def from_run_length(segmentation: Mapping[str, Any]) -> NDArray[np.uint8]:
     """(H, W) uint8, 0 or 1, from COCO's run-length encoding, compressed or not, that `usable_segmentation` accepts."""
-    from pycocotools import mask as coco_mask
-
-    rle: Any = segmentation
-    if isinstance(rle["counts"], list):
-        rle = coco_mask.frPyObjects(rle, *rle["size"])
-    return coco_mask.decode(rle)
+    return decoded(segmentation, segmentation["size"])
 
 
 def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) -> NDArray[np.uint8]:
@@ -183,28 +178,38 @@ def from_segmentation(segmentation: Any, image_hw: tuple[int, int], owner: str) 
     Raises:
         ValueError: it is no mask of the image.
     """
-    from pycocotools import mask as coco_mask
-
     try:
         usable, _ = usable_segmentation(segmentation, image_hw)
     except UnusableMaskError as error:
         raise ValueError(error.sentence(owner)) from None
-    if isinstance(usable, dict):
-        return from_run_length(usable)
-    polygons: Any = usable
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, *image_hw)))
+    return decoded(usable, image_hw)
+
+
+def decoded(segmentation: list[list[float]] | Mapping[str, Any], image_hw: Sequence[int]) -> NDArray[np.uint8]:
+    """(H, W) uint8, 0 or 1, of a segmentation that `usable_segmentation` returned."""
+    from pycocotools import mask as coco_mask
+
+    return coco_mask.decode(compressed(segmentation, image_hw))
+
+
+def compressed(segmentation: list[list[float]] | Mapping[str, Any], image_hw: Sequence[int]) -> Any:
+    """Compressed run-length encoding of a segmentation that `usable_segmentation` returned."""
+    from pycocotools import mask as coco_mask
+
+    if isinstance(segmentation, list):
+        polygons: Any = segmentation
+        return coco_mask.merge(coco_mask.frPyObjects(polygons, *image_hw))
+    rle: Any = segmentation
+    return coco_mask.frPyObjects(rle, *image_hw) if isinstance(rle["counts"], list) else rle
 
 
 def mask_area(segmentation: list[list[float]] | dict[str, Any], image_hw: tuple[int, int]) -> int:
     """Number of pixels of a mask that `usable_segmentation` returned, without decoding it."""
     from pycocotools import mask as coco_mask
 
-    rle: Any = segmentation
-    if isinstance(rle, list):
-        rle = coco_mask.merge(coco_mask.frPyObjects(rle, *image_hw))
-    elif isinstance(rle["counts"], list):
-        return sum(rle["counts"][1::2])
-    return int(coco_mask.area(rle))
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        return sum(segmentation["counts"][1::2])
+    return int(coco_mask.area(compressed(segmentation, image_hw)))
 
 
 def usable_segmentation(

@@ -124,8 +124,8 @@ def _message(error: BaseException) -> str:
         return str(error.args[0])
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         files = " -> ".join(str(file) for file in (error.filename, error.filename2) if file is not None)
-        advice = _ADVICE.get(error.errno, "")
-        return f"{files}: {error.strerror}. {advice}".strip() if files else f"{error.strerror}. {advice}".strip()
+        where = f"{files}: " if files else ""
+        return f"{where}{error.strerror}. {_ADVICE.get(error.errno, '')}".strip()
     if isinstance(error, MemoryError) and not str(error):
         return "There is not enough memory."
     return str(error)

@@ -127,16 +127,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def stop_children(grace: float = _KILL_AFTER, besides: Iterable[Any] = ()) -> None:
-    """End child processes of `multiprocessing`, except `besides`: by SIGTERM, after `grace` seconds by SIGKILL."""
+    """`end_processes` for the child processes of `multiprocessing`, except `besides`."""
     spared = set(besides)
-    children = [child for child in multiprocessing.active_children() if child not in spared]
-    for child in children:
-        child.terminate()
+    end_processes([child for child in multiprocessing.active_children() if child not in spared], grace)
+
+
+def end_processes(processes: Iterable[Any], grace: float) -> None:
+    """End processes of `multiprocessing`, stopped ones too: by SIGTERM, after `grace` seconds by SIGKILL."""
+    running = [process for process in processes if process.is_alive()]
+    for process in running:
+        process.terminate()
     end = time.monotonic() + grace
-    for child in children:
-        child.join(max(0.0, end - time.monotonic()))
-        if child.is_alive():
-            child.kill()
+    for process in running:
+        process.join(max(0.0, end - time.monotonic()))
+        if process.is_alive():
+            process.kill()
 
 
 def end_with_parent() -> None:

@@ -25,7 +25,7 @@ import torch
 from detectron2.utils import comm
 from torch import distributed, multiprocessing
 
-from ..processes import WorkerDiedError, describe_signal, start_worker
+from ..processes import WorkerDiedError, describe_signal, end_processes, start_worker
 
 _TIMEOUT = timedelta(minutes=30)  # of one collective call: an evaluation on one process takes long
 _CHECK_PERIOD = 0.5  # seconds
@@ -97,7 +97,9 @@ def run_processes(function: Callable[..., object], args: tuple, job: Job) -> Non
         try:
             _wait_for_all(context.processes, Path(reports))
         finally:
-            _end(context.processes)
+            end_processes(context.processes, _END_GRACE)
+            for process in context.processes:
+                process.join()
 
 
 def _free_port() -> int:
@@ -179,16 +181,3 @@ def _is_stopped(process_id: int) -> bool:
         return Path("/proc", str(process_id), "stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
     except (OSError, IndexError):
         return False
-
-
-def _end(processes: Sequence[Any]) -> None:
-    """End the processes that run, stopped ones too."""
-    for process in processes:
-        if process.is_alive():
-            process.terminate()
-    end = time.monotonic() + _END_GRACE
-    for process in processes:
-        process.join(max(0.0, end - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()

@@ -24,6 +24,7 @@ from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils import comm
 
 from ..data.annotation_files import instances_of
+from ..data.annotation_files.structure import shown
 from ..files import save_json
 from .dataset_metadata import (
     area_limits,
@@ -33,7 +34,7 @@ from .dataset_metadata import (
     require_predictions,
     required,
 )
-from .instance_results import checked_result, find, shown
+from .instance_results import checked_result, find
 
 logger = logging.getLogger(__name__)
 

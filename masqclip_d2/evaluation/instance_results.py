@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..coco_masks import UnusableMaskError, from_segmentation, run_length, usable_segmentation
+from ..coco_masks import UnusableMaskError, decoded, run_length, usable_segmentation
 from ..data.annotation_files.structure import number, shown
 
 _BOX = ("x", "y", "width", "height")
@@ -56,5 +56,5 @@ def _run_length(segmentation: Any, image_hw: tuple[int, int], where: str) -> Map
     except UnusableMaskError as error:
         raise ValueError(f"{where} has a segmentation that is no mask: {error}; {error.fault.fix}.") from None
     if isinstance(usable, list) or isinstance(usable["counts"], list):
-        return run_length(from_segmentation(usable, image_hw, where).astype(bool))
+        return run_length(decoded(usable, image_hw).astype(bool))
     return segmentation

@@ -9,7 +9,6 @@ Shape shorthand: H x W pixels.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 
 from ..data.label_maps import read_panoptic_png
 from ..data.panoptic_labels import VOID, read_panoptic_labels
+from ..json_data import read_json
 from ..processes import in_workers
 
 _MATCH_IOU = 0.5  # strict; above it, a match is unique (Kirillov et al., Sec. 4.1)
@@ -205,8 +205,8 @@ def panoptic_quality_of_folders(
     Raises:
         ValueError: a ground-truth image has no prediction, or see `PanopticQuality.add_image`.
     """
-    gt = json.loads(Path(gt_json).read_text())
-    predictions = {a["image_id"]: a for a in json.loads(Path(pred_json).read_text())["annotations"]}
+    gt = read_json(gt_json)
+    predictions = {a["image_id"]: a for a in read_json(pred_json)["annotations"]}
     categories = {category["id"]: category for category in gt["categories"]}
     for annotation in gt["annotations"]:
         if annotation["image_id"] not in predictions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...coco_masks import compressed
 from .report import listed
 from .structure import number
 
@@ -34,20 +35,16 @@ class BoxCheck:
         """
         extent = _clipped(extent, image_hw)
         given = annotation.get("bbox")
-        box = [number(value) for value in given] if isinstance(given, list) and len(given) == 4 else []
-        x, y, *sides = [value for value in box if value is not None] if None not in box and box else [0.0] * 4
-        if box and sides and min(sides) > 0:
-            found = _clipped((x, y, x + sides[0], y + sides[1]), image_hw)
-            if _is_near(found, extent):
-                annotation["bbox"] = [x, y, *sides] if given != [x, y, *sides] else given
+        box = _four_numbers(given)
+        is_corners = False
+        if box is not None and min(box[2:]) > 0:
+            x, y, width, height = box
+            found = _clipped((x, y, x + width, y + height), image_hw)
+            is_near = _is_near(found, extent)
+            is_corners = not is_near and _iou(_clipped(box, image_hw), extent) >= _SAME_IOU
+            if is_near or (not is_corners and _iou(found, extent) >= _MIN_IOU):
+                annotation["bbox"] = given if given == box else box
                 return
-            corners = _clipped((x, y, sides[0], sides[1]), image_hw)
-            is_corners = _iou(corners, extent) >= _SAME_IOU
-            if not is_corners and _iou(found, extent) >= _MIN_IOU:
-                annotation["bbox"] = [x, y, *sides]
-                return
-        else:
-            is_corners = False
         x1, y1, x2, y2 = extent
         if given is not None and given != []:
             (self._corners if is_corners else self._wrong).append(str(annotation["id"]))
@@ -80,11 +77,15 @@ def mask_extent(segmentation: list[list[float]] | dict[str, Any], image_hw: tupl
         xs = [polygon[0::2] for polygon in segmentation]
         ys = [polygon[1::2] for polygon in segmentation]
         return min(map(min, xs)), min(map(min, ys)), max(map(max, xs)), max(map(max, ys))
-    rle: Any = segmentation
-    if isinstance(rle["counts"], list):
-        rle = coco_mask.frPyObjects(rle, *image_hw)
-    x, y, width, height = (float(value) for value in coco_mask.toBbox(rle))
+    x, y, width, height = (float(value) for value in coco_mask.toBbox(compressed(segmentation, image_hw)))
     return x, y, x + width, y + height
+
+
+def _four_numbers(box: Any) -> list[float] | None:
+    if not isinstance(box, list):
+        return None
+    numbers = [found for value in box if (found := number(value)) is not None]
+    return numbers if len(numbers) == len(box) == 4 else None
 
 
 def _clipped(box: Sequence[float], image_hw: tuple[int, int]) -> Extent:

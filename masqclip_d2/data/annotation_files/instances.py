@@ -6,7 +6,6 @@ Annotations without a usable mask are left out for all of them, and counted in a
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from .structure import (
     integer_id,
     number,
     read_annotations,
+    repeated,
     require_entries,
     shown,
     used_categories,
@@ -45,6 +45,11 @@ class InstanceFile:
 
     content: dict[str, Any]
     report: AnnotationReport
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether it has annotations, and none of them a usable mask."""
+        return bool(self.report.num_left_out) and not self.content["annotations"]
 
 
 def instances_of(metadata: Mapping[str, Any]) -> InstanceFile:
@@ -86,7 +91,7 @@ def read_instances(
             images have no size; or none of the annotations has a usable mask.
     """
     found = usable_instances(read_annotations(path), path, category_ids, ignored=ignored, renumbered=renumbered)
-    if found.report.num_left_out and not found.content["annotations"]:
+    if found.is_unusable:
         raise ValueError(f"{path}: none of its annotations can be used. {' '.join(found.report.sentences())}")
     return found
 
@@ -152,10 +157,9 @@ def _with_category_ids(
         annotation["category_id"] = category_id
         annotation["id"] = ids[-1]
         kept.append(annotation)
-    repeated = [key for key, count in Counter(ids).items() if count > 1]
-    if repeated:
+    if twice := repeated(ids):
         raise ValueError(
-            f"{path}: annotation ids must be unique, but {shown(repeated[0])} occurs more than once; remove the "
+            f"{path}: annotation ids must be unique, but {shown(twice[0])} occurs more than once; remove the "
             "repeated annotation, or give it another id."
         )
     return kept
@@ -246,21 +250,19 @@ def _remarks(
             "not count; set 'iscrowd' to 0 for masks of single objects (CVAT writes 1 for brush masks)."
         )
     found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    repeated = []
+    copies = []
     for annotation in annotations:
         key = (annotation["image_id"], annotation["category_id"], *annotation["bbox"], annotation["area"])
         if found.setdefault(key, annotation)["segmentation"] != annotation["segmentation"]:
             continue
         if found[key] is not annotation:
-            repeated.append(annotation["id"])
-    if repeated:
+            copies.append(annotation["id"])
+    if copies:
         remarks.append(
             "Repetitions of another annotation, so that metrics count an object twice: "
-            f"{listed('annotation', repeated)}; remove them."
+            f"{listed('annotation', copies)}; remove them."
         )
-    names = Counter(image["file_name"] for image in images if "file_name" in image)
-    several = [name for name, count in names.items() if count > 1]
-    if several:
+    if several := repeated(image["file_name"] for image in images if "file_name" in image):
         remarks.append(
             f"Images listed with several ids, each with a part of the annotations: {listed('image', several)}; merge "
             "them."

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..panoptic_labels import check_segment_ids
 from .report import AnnotationReport
-from .structure import file_name, flag, integer_id, number, read_annotations, require_entries, shown, used_categories
+from .structure import (
+    file_name,
+    flag,
+    integer_id,
+    number,
+    read_annotations,
+    repeated,
+    require_entries,
+    shown,
+    used_categories,
+)
 
 
 @dataclass(frozen=True)
@@ -75,9 +84,8 @@ def usable_segments(
         annotation["ignored_segment_ids"] = [row["id"] for row in kept if row["category_id"] in ignored]
         annotation["segments_info"] = [row for row in kept if row["category_id"] not in ignored]
         segments += annotation["segments_info"]
-    repeated = [key for key, count in Counter(a["image_id"] for a in content["annotations"]).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{path}: image {shown(repeated[0])} has several annotations; a panoptic file has one each.")
+    if twice := repeated(annotation["image_id"] for annotation in content["annotations"]):
+        raise ValueError(f"{path}: image {shown(twice[0])} has several annotations; a panoptic file has one each.")
     if not segments:
         report.remarks.append("It has no segments: there is nothing to learn, and metrics are nan.")
     elif all(row["iscrowd"] for row in segments):

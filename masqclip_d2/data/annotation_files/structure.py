@@ -53,8 +53,8 @@ def used_categories(rows: Sequence[RowType], ignored: Collection[int], path: str
     try:
         refuse_repeated(used, str(path))
     except ValueError as error:
-        repeated = next(name for name, count in Counter(row["name"] for row in used).items() if count > 1)
-        ids = [row["id"] for row in used if row["name"] == repeated]
+        name = repeated(row["name"] for row in used)[0]
+        ids = [row["id"] for row in used if row["name"] == name]
         raise ValueError(
             f"{str(error)[:-1]} (ids {ids}); rename one, or leave it out, as ignore_categories={ids[:1]}."
         ) from None
@@ -119,6 +119,11 @@ def number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def repeated(values: Iterable[Any]) -> list[Any]:
+    """The values that occur more than once, in the order of their first occurrence."""
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
 def file_name(value: Any, what: str) -> str:
     """The name of a file.
 
@@ -159,9 +164,8 @@ def _read_categories(rows: list[dict[str, Any]], path: str | os.PathLike) -> Non
             row["isthing"] = flag(row["isthing"], f"{path}: category {row['id']} has 'isthing'")
         if not _is_color(row.get("color")):
             row.pop("color", None)
-    repeated = [key for key, count in Counter(row["id"] for row in rows).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{path} has the category id {repeated[0]} more than once.")
+    if twice := repeated(row["id"] for row in rows):
+        raise ValueError(f"{path} has the category id {twice[0]} more than once.")
 
 
 def _category_name(name: Any, what: str) -> str:
@@ -195,19 +199,18 @@ def _read_images(images: list[dict[str, Any]], annotations: list[dict[str, Any]]
     if as_text:  # pycocotools sorts the ids
         for image in images:
             image["id"] = str(image["id"])
-    counts = Counter(image["id"] for image in images)
-    for image_id, count in counts.items():
-        if count > 1:
-            raise ValueError(
-                f"{path}: image ids must be unique, but {shown(image_id)} occurs more than once; remove the repeated "
-                "image, or give it another id."
-            )
+    known = {image["id"] for image in images}
+    if twice := repeated(image["id"] for image in images):
+        raise ValueError(
+            f"{path}: image ids must be unique, but {shown(twice[0])} occurs more than once; remove the repeated "
+            "image, or give it another id."
+        )
     for annotation in annotations:
         image_id = annotation["image_id"]
         if type(image_id) is not int or as_text:
             image_id = identifier(image_id, f"{path}: annotation {shown(annotation.get('id', '?'))} has the image_id")
             annotation["image_id"] = image_id = str(image_id) if as_text else image_id
-        if image_id not in counts:
+        if image_id not in known:
             raise ValueError(
                 f"{path} has annotations of image {shown(image_id)}, which is not among its {len(images)} images; is "
                 "it another split's file?"

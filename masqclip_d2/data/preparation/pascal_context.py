@@ -3,7 +3,6 @@ API), and of 459 from the .mat files."""
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ...categories import load_categories, refuse_repeated
 from ...coco_masks import from_segmentation
 from ...files import link_or_copy
 from ...image_files import image_size
+from ...json_data import read_json
 from ..registration.ade20k import SPLITS
 from ..registration.pascal_context import FOLDER, IGNORE_LABELS, LABEL_SUFFIXES
 from .labels import lookup_table, require_same_size, save_labels, translated
@@ -123,10 +123,7 @@ def read_label_mat(path: Path) -> np.ndarray:
 
 def _read_merged(source: Path) -> dict[str, Any]:
     path = source / _MERGED
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged or truncated ({error}); download it again.") from None
+    content = read_json(path)
     missing = {"images", "annos_segmentation"} - set(content)
     if missing:
         raise ValueError(f"{path} has no {', '.join(sorted(missing))}; expected PASCAL-Context's {_MERGED}.")

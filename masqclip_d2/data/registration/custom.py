@@ -84,9 +84,7 @@ def register_instances(
         **vocabulary_metadata(vocabulary, ids, [True] * len(ids), novel, _colors(content)),
     }
     instances = usable_instances(content, annotations, ids, ignored=metadata.get("ignored_category_ids", ()))
-    if (
-        instances.report.num_left_out and not instances.content["annotations"]
-    ):  # the other datasets of a user's file can be used all the same
+    if instances.is_unusable:  # no error: the other datasets of a user's file can be used all the same
         instances.report.log()
     return _register(name, partial(instance_records, metadata), metadata)
 

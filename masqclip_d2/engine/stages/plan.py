@@ -37,7 +37,7 @@ class Stage:
         eval_only: evaluate instead of training.
         predicts_proposals: the model predicts class-agnostic masks only.
         imports: files and modules for `--import`.
-        files: files in its output folder that later stages read, besides its weights.
+        files: files in its output folder that later stages read.
     """
 
     title: str
