@@ -35,6 +35,8 @@ class Row:
 _TEACHER = ("teacher.yaml",)
 _STUDENT = ("teacher.yaml", "student.yaml")
 _MASK_RCNN = ("teacher_mask_rcnn.yaml",)
+TEACHERS = (*_TEACHER, *_MASK_RCNN)
+"""Stages that are trained once, for all seeds."""
 
 ROWS = (
     Row("clip_baseline", "CLIP Baseline", "shapes/clip_baseline", _TEACHER, train=False),

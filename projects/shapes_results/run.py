@@ -1,7 +1,8 @@
 """Train and evaluate the rows of both papers on Shapes, with several seeds, and write the table of results.
 
-Rows share stages (one teacher, one student per round), each of which runs once per seed. Finished stages are skipped,
-interrupted ones are resumed. After each row shapes_results.md and .json are written again.
+All seeds share the teachers, which take longest to train; other stages that rows share (one student per round) run once
+per seed. Finished stages are skipped, interrupted ones are resumed. After each row shapes_results.md and .json are
+written again.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from masqclip_d2.engine.stages.record import is_recorded, read_record, run_recor
 from masqclip_d2.error_report import sentence
 from masqclip_d2.files import save_text
 from masqclip_d2.proposer import proposer_class
-from projects.shapes_results.rows import ORDERINGS, ROWS, Row
+from projects.shapes_results.rows import ORDERINGS, ROWS, TEACHERS, Row
 from projects.shapes_results.seed_table import judge, over_seeds, page, read_metrics
 
+TEACHER_SEED = 0  # of the teachers, which are the same for each seed of the rows
 _RESERVED_KEYS = ("SEED", "OUTPUT_DIR")  # set by this command
 
 
@@ -77,6 +79,13 @@ class Experiment:
         return plan_stages("shapes/clip", self.opts, self.output_root / "shared", stages=("clip_closeups.yaml",))
 
     @cached_property
+    def teachers(self) -> dict[str, Stage]:
+        """{configuration: training} of the teachers, which rows and seeds share."""
+        opts = (*self.opts, "SEED", str(TEACHER_SEED))
+        root = self.output_root / "shared"
+        return {name: plan_stages(f"shapes/{Path(name).stem}", opts, root)[0] for name in TEACHERS}
+
+    @cached_property
     def _plans(self) -> dict[tuple[str, int], list[Stage]]:
         return {}
 
@@ -91,15 +100,19 @@ class Experiment:
         if self.clip_stages:
             clip = self.clip_stages[-1].output / "clip.safetensors"
             inherited = {"MODEL.MASQCLIP.CLIP.NAME": str(clip), "MODEL.MASQCLIP.CLIP.ARCHITECTURE": ""}
-        planned = plan_stages(
+        teachers = [self.teachers[name] for name in row.stages if name in TEACHERS]
+        for stage in teachers:
+            inherited |= stage.outputs
+        own = plan_stages(
             row.config,
             (*self.opts, "SEED", str(seed)),
             self.output_root / f"seed_{seed}",
-            stages=row.stages,
+            stages=[name for name in row.stages if name not in TEACHERS],
             own_opts=(*row.opts, "OUTPUT_DIR", f"output/shapes/{row.key}"),
             inherited=inherited,
             train=row.train,
         )
+        planned = [*teachers, *own]
         proposers = [stage for stage in planned if stage.predicts_proposals]
         if proposers and _has_proposals(row, self.opts):
             planned.insert(planned.index(proposers[-1]) + 1, proposers[-1].evaluation())
@@ -170,6 +183,7 @@ class Table:
             "data": self.experiment.data,
             "seeds": list(self.experiment.seeds),
             "clip": self.experiment.clip,
+            "teacher_seed": TEACHER_SEED,
             "versions": _distinct(one["versions"] for one in found),
             "devices": _distinct(device for one in found for device in one["devices"]),
             "hours": sum(minutes.values()) / 60,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...checkpoint.checkpointer import resumable_checkpoints
@@ -37,7 +37,7 @@ class Stage:
         eval_only: evaluate instead of training.
         predicts_proposals: the model predicts class-agnostic masks only.
         imports: files and modules for `--import`.
-        files: files in its output folder that later stages read.
+        outputs: {KEY: VALUE} settings for later stages, mostly files that it writes.
     """
 
     title: str
@@ -47,7 +47,12 @@ class Stage:
     eval_only: bool = False
     predicts_proposals: bool = False
     imports: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def files(self) -> list[Path]:
+        """Files in its output folder that later stages read."""
+        return [Path(value) for value in self.outputs.values() if Path(value).parent == self.output]
 
     @property
     def settings(self) -> dict[str, str]:
@@ -142,10 +147,8 @@ def plan_stages(
                 predicts_proposals=getattr(model, "predicts_proposals", False),
                 imports=tuple(imports),
             )
-            outputs = _outputs(model, stage)
-            files = tuple(Path(value) for value in outputs.values() if Path(value).parent == folder)
-            planned.append(replace(stage, files=files))
-            inherited.update(outputs)
+            planned.append(replace(stage, outputs=_outputs(model, stage)))
+            inherited.update(planned[-1].outputs)
     if train and method.DATASETS.TEST:
         planned.append(replace(planned[-1].evaluation(), title="evaluation"))
     return planned

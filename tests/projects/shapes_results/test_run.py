@@ -82,8 +82,8 @@ def test_a_folder_belongs_to_one_command_and_rows_have_their_own():
             assert stages[-1].eval_only and stages[-1].output == Path(f"runs/seed_{seed}/shapes/{row.key}")
             for stage in stages:
                 assert commands.setdefault(experiment.name(stage), stage.shell_command(1)) == stage.shell_command(1)
-                assert stage.settings["SEED"] == str(seed)
-    trained = [name for name in commands if name.startswith("seed_0") and name.endswith("(training)")]
+                assert stage.settings["SEED"] == ("0" if experiment.name(stage).startswith("shared/") else str(seed))
+    trained = [name for name in commands if name.startswith(("seed_0", "shared/")) and name.endswith("(training)")]
     assert sum("teacher" in name for name in trained) == 2 and sum("student/" in name for name in trained) == 3
     assert len(trained) == 2 + 3 + sum(row.train for row in ROWS)
 
@@ -92,10 +92,10 @@ def test_stages_of_a_row():
     experiment = Experiment((0,), Path("runs"))
 
     def stages_of(key):
-        root = "runs/seed_0/shapes/"
         return [
-            (str(stage.output).removeprefix(root), stage.settings.get("MODEL.WEIGHTS", "").removeprefix(root))
+            tuple(re.sub("^runs/(seed_0|shared)/shapes/", "", str(path)) for path in (stage.output, weights))
             for stage in experiment.stages(ROW[key], 0)
+            for weights in [stage.settings.get("MODEL.WEIGHTS", "")]
         ]
 
     teacher = [("teacher", ""), ("teacher", "teacher/model_final.pth")]  # training, then the recall of its proposals
@@ -124,6 +124,14 @@ def test_stages_of_a_row():
     assert stages_of("clip_baseline_gt") == [("clip_baseline_gt", "")]
 
 
+def test_teachers_are_shared_by_all_seeds():
+    experiment = Experiment((0, 1), Path("runs"))
+    first, second = (experiment.stages(ROW["masqclip"], seed) for seed in (0, 1))
+    assert first[0] == second[0] and first[0].output == Path("runs/shared/shapes/teacher")
+    assert second[1].output == Path("runs/seed_1/shapes/student/round_1")
+    assert second[1].settings["MODEL.WEIGHTS"] == "runs/shared/shapes/teacher/model_final.pth"
+
+
 def test_a_trained_clip_is_shared_by_all_seeds():
     experiment = Experiment((0, 1), Path("runs"), train_clip=True)
     closeups, clip, teacher, *_, maskclip, _ = experiment.stages(ROW["maskclip"], 1)
@@ -140,16 +148,10 @@ def test_the_page_of_configurations_has_the_same_rows():
 
 def test_finished_rows_are_not_run_again(tmp_path, runs, capsys):
     content = call(tmp_path, "--seeds", "0", "1", "--rows", "maskclip_worma", "maskclip")
-    assert [(config, how) for config, _, how in runs.take()] == 2 * [
-        ("teacher", "--resume"),
-        ("teacher", "--eval-only"),
-        ("maskclip_worma", "--eval-only"),
-        ("maskclip", "--resume"),
-        ("maskclip", "--eval-only"),
-    ]
-    assert (
-        "stage 10 of 10, seed 1, MaskCLIP: evaluation (seed_1/shapes/maskclip (evaluation))" in capsys.readouterr().out
-    )
+    rows = [("maskclip_worma", "--eval-only"), ("maskclip", "--resume"), ("maskclip", "--eval-only")]
+    teacher = [("teacher", "--resume"), ("teacher", "--eval-only")]
+    assert [(config, how) for config, _, how in runs.take()] == [*teacher, *rows, *rows]
+    assert "stage 8 of 8, seed 1, MaskCLIP: evaluation (seed_1/shapes/maskclip (evaluation))" in capsys.readouterr().out
 
     again = call(tmp_path, "--seeds", "0", "1", "--rows", "maskclip_worma", "maskclip")
     assert runs.take() == [] and again == content
@@ -178,8 +180,8 @@ def test_json_has_metrics_commands_and_minutes(tmp_path, runs):
     assert row["mean"]["AR@100_all"] == 40.0 and row["mean"]["AR@100_novel"] is None
     assert row["deviation"]["PQ_novel"] == 0.0 and set(row["seeds"]) == {"0", "1"}
     assert set(row["seeds"]["0"]["minutes"]) == {
-        "seed_0/shapes/teacher (training)",
-        "seed_0/shapes/teacher (evaluation)",
+        "shared/shapes/teacher (training)",
+        "shared/shapes/teacher (evaluation)",
         "seed_0/shapes/maskclip_worma (evaluation)",
     }
     assert content["orderings"][0]["claim"] == "RMA > without RMA"
@@ -221,14 +223,14 @@ def test_other_settings_are_not_mixed_with_the_same_row(tmp_path, runs, capsys):
         call(tmp_path, "--seeds", "0", "--rows", "maskclip_worma", "--opts", "SOLVER.MAX_ITER", "7")
     assert runs.take() == []
     error = capsys.readouterr().err
-    assert "seed_0/shapes/teacher holds a training with other settings" in error and "another --output-root" in error
+    assert "shared/shapes/teacher holds a training with other settings" in error and "another --output-root" in error
     content = json.loads((tmp_path / "docs" / "shapes_results.json").read_text())
     assert not any(row["seeds"] for row in content["rows"])
     # Settings that cannot change metrics do not matter; other weights are evaluated again.
     arguments = ["--seeds", "0", "--rows", "maskclip_worma", "--opts", "DATALOADER.NUM_WORKERS", "0"]
     call(tmp_path, *arguments)
     assert runs.take() == []
-    teacher = tmp_path / "runs/seed_0/shapes/teacher/model_final.pth"
+    teacher = tmp_path / "runs/shared/shapes/teacher/model_final.pth"
     teacher.write_text("other weights")
     call(tmp_path, *arguments)
     assert [(config, how) for config, _, how in runs.take()] == [

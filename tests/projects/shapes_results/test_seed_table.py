@@ -108,6 +108,7 @@ def document(by_row):
         "data": {"world_version": 4, "spec": {"num_val": 300, "seed": 0}},
         "seeds": [0, 1],
         "clip": "masqclip://shapes_clip",
+        "teacher_seed": 0,
         "versions": [{"torch": "2.9"}],
         "devices": ["CPU, 2 cores"],
         "hours": 1.5,
