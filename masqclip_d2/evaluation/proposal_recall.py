@@ -2,7 +2,7 @@
 
 AR@n is the recall of the n best proposals of each image, averaged over the IoU thresholds 0.5, 0.55, ... 0.95, as COCO
 defines it (equal to pycocotools with useCats = 0). The recall of a subset of the objects (small, novel) matches
-proposals with these objects only. Counts are summed image by image, so that no masks are kept or sent between
+proposals with these objects only. R50@n and R80@n are the recalls at the IoUs 0.5 and 0.8 alone. Counts are summed image by image, so that no masks are kept or sent between
 processes.
 
 Shape shorthand: Q mask proposals, G objects of the ground truth, T IoU thresholds, L limits on Q, H x W pixels.
@@ -25,6 +25,8 @@ from .dataset_metadata import area_limits, area_ranges, category_groups, require
 from .instance import load_coco_ground_truth
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+_SINGLE_THRESHOLDS = {"R50": 0, "R80": 6}  # positions in IOU_THRESHOLDS
+_NOT_SMALL = "medium or large"
 _AREA_SUFFIX = {"small": "s", "medium": "m", "large": "l"}  # as in Detectron2: ARs@100, ...
 
 
@@ -97,7 +99,8 @@ class ProposalRecallEvaluator(DatasetEvaluator):
         self._limits = tuple(limits)
         self._coco = load_coco_ground_truth(metadata)
         to_contiguous = required(metadata, "thing_dataset_id_to_contiguous_id", "evaluation of proposals")
-        self._ranges = area_ranges(area_limits(metadata))
+        limits_of_area = area_limits(metadata)
+        self._ranges = {**area_ranges(limits_of_area), _NOT_SMALL: (limits_of_area[0], math.inf)}
         self._groups = {
             name: {dataset_id for dataset_id, contiguous in to_contiguous.items() if contiguous in ids}
             for name, ids in category_groups(metadata).items()
@@ -135,7 +138,8 @@ class ProposalRecallEvaluator(DatasetEvaluator):
     def evaluate(self) -> dict | None:
         """{"proposals": metrics}; None on processes other than the first.
 
-        Keys: AR@n and AR@n_<group> for every limit n; for the largest ARs@n, ARm@n, ARl@n. nan without such objects.
+        Keys: AR@n and AR@n_<group> for every limit n; for the largest ARs@n, ARm@n, ARl@n, and at one IoU R50@n, R80@n
+        of all objects, R50ml@n, R80ml@n of medium and large ones. nan without such objects.
 
         Raises:
             ValueError: no image was predicted.
@@ -153,9 +157,13 @@ class ProposalRecallEvaluator(DatasetEvaluator):
         ]
         largest = self._limits[-1]
         metrics = {f"AR@{limit}": recall for limit, recall in zip(self._limits, recalls[0], strict=True)}
-        sizes = [f"AR{_AREA_SUFFIX[name]}@{largest}" for name in self._ranges if name != "all"]
-        metrics.update({name: recall[-1] for name, recall in zip(sizes, recalls[1:], strict=False)})
-        for group, recall in zip(self._groups, recalls[1 + len(sizes) :], strict=True):
+        by_range = dict(zip(self._ranges, range(len(self._ranges)), strict=True))
+        metrics.update({f"AR{s}@{largest}": recalls[by_range[name]][-1] for name, s in _AREA_SUFFIX.items()})
+        for key, position in _SINGLE_THRESHOLDS.items():
+            for name, suffix in (("all", ""), (_NOT_SMALL, "ml")):
+                count, total = found[by_range[name], -1, position], num_objects[by_range[name]]
+                metrics[f"{key}{suffix}@{largest}"] = 100 * float(count) / int(total) if total else math.nan
+        for group, recall in zip(self._groups, recalls[len(self._ranges) :], strict=True):
             metrics.update({f"AR@{limit}_{group}": part for limit, part in zip(self._limits, recall, strict=True)})
         return {"proposals": metrics}
 

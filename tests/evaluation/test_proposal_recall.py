@@ -84,15 +84,18 @@ def test_equals_pycocotools_without_categories(tiny_dataset, group):
             annotation["iscrowd"] = int(annotation["iscrowd"] or annotation["category_id"] not in kept)
         evaluation.params.useCats = 0
         evaluation.params.maxDets = list(limits)
-        evaluation.params.areaRng = [[0, 1e10], [0, 20], [20, 80], [80, 1e10]]
-        evaluation.params.areaRngLbl = ["all", "small", "medium", "large"]
+        evaluation.params.areaRng = [[0, 1e10], [0, 20], [20, 80], [80, 1e10], [20, 1e10]]
+        evaluation.params.areaRngLbl = ["all", "small", "medium", "large", "medium or large"]
         evaluation.evaluate()
         evaluation.accumulate()
     recall = evaluation.eval["recall"][:, 0]  # (IoU thresholds, areas, limits)
-    recall = 100 * np.where(recall < 0, np.nan, recall).mean(0)
+    recall = 100 * np.where(recall < 0, np.nan, recall)
+    at_50, at_80 = recall[0, :, -1], recall[6, :, -1]
+    recall = recall.mean(0)
     if group is None:
         ours = [metrics[f"AR@{limit}"] for limit in limits] + [metrics[f"AR{size}@100"] for size in "sml"]
-        expected = [*recall[0], *recall[1:, -1]]
+        ours += [metrics[key] for key in ("R50@100", "R80@100", "R50ml@100", "R80ml@100")]
+        expected = [*recall[0], *recall[1:4, -1], at_50[0], at_80[0], at_50[4], at_80[4]]
         assert 0 < ours[0] < ours[1] < ours[2] < 101
     else:
         ours, expected = [metrics[f"AR@{limit}_{group}"] for limit in limits], [*recall[0]]
