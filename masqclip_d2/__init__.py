@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .data import registration
     from .data.registration import register_instances, register_panoptic, register_semantic
     from .predictor import Predictor
-    from .segmentation import Segment, Segmentation
+    from .results import Segment, Segmentation
     from .structures import MaskProposals
     from .vocabulary import Vocabulary, load_vocabulary, save_vocabulary
 
@@ -52,8 +52,8 @@ __all__ = [
 _MODULES = {
     "MaskProposals": "structures",
     "Predictor": "predictor",
-    "Segment": "segmentation",
-    "Segmentation": "segmentation",
+    "Segment": "results",
+    "Segmentation": "results",
     "Vocabulary": "vocabulary",
     "add_masqclip_config": "config",
     "load_config": "config",

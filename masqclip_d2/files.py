@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+FAST_PNG = 1
+"""Level of PNG's compression; photographs are written 3 times faster than by Pillow's default, and are 15 % larger."""
+
 
 def expand_home(path: str | Path) -> Path:
     """Replace a leading ~ by the home folder.

@@ -35,7 +35,8 @@ from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
 from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, TOY_CLIP, ToyNotice, find_preset
 from .renamed_arguments import renamed_arguments
-from .segmentation import Segmentation, rejected_of, segments_of
+from .results import Segmentation
+from .results.from_predictions import rejected_of, segments_of
 from .structures import EncodedImage
 from .user_code import import_user_code
 from .vocabulary import Vocabulary, as_vocabulary, with_background_prompts

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from masqclip_d2 import Predictor
+from masqclip_d2.batch.inputs import SAMPLES
 from masqclip_d2.precision import bfloat16_is_native, inference_dtype
-from masqclip_d2.segment_files import SAMPLES
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.cpu, "_is_amx_tile_supported"), reason="this torch does not tell the instructions of a CPU"

@@ -80,8 +80,10 @@ def _share(text: str) -> float:
 def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
+    from ..batch.inputs import SAMPLES, find_images
+    from ..batch.outputs import create_folders, target_paths
+    from ..batch.run import segment_files
     from ..predictor import Predictor
-    from ..segment_files import SAMPLES, create_folders, find_images, segment_files, target_paths
     from ..user_code import import_user_code
     from ..vocabulary import Vocabulary, as_vocabulary, load_vocabulary
 

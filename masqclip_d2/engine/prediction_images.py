@@ -11,7 +11,8 @@ from detectron2.utils import comm
 from detectron2.utils.events import get_event_storage
 from torch.nn import functional as F
 
-from ..segmentation import Segmentation, segments_of
+from ..results import Segmentation
+from ..results.from_predictions import segments_of
 from ..vocabulary import Vocabulary
 
 # Task -> key of its prediction; the first one that a model predicts is drawn.

@@ -17,10 +17,10 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from ..data.annotation_files import require_entries, segments_of
-from ..data.images import FAST_PNG
 from ..data.label_maps import LabelledImage, id2rgb
 from ..data.panoptic_labels import LeftOut, read_panoptic_labels
 from ..data.registration.image_folders import path_below
+from ..files import FAST_PNG
 from .dataset_metadata import category_groups, required, warn_of_left_out
 from .panoptic_quality import PanopticQuality
 

@@ -131,7 +131,7 @@ def _curves(sources: Sources, path: Path) -> None:
 
 
 def _demo(sources: Sources, path: Path) -> None:
-    from masqclip_d2.segment_files import SAMPLES, find_images
+    from masqclip_d2.batch.inputs import SAMPLES, find_images
     from masqclip_d2.vocabulary import Vocabulary
     from projects.figures import draw_demo
 

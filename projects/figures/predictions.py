@@ -16,7 +16,7 @@ from masqclip_d2.evaluation.proposal_recall import mask_iou
 from masqclip_d2.losses.pseudo_masks import PseudoMaskRules, choose_pseudo_masks
 from masqclip_d2.meta_arch.maskclip import MaskCLIP
 from masqclip_d2.predictor import Predictor
-from masqclip_d2.segmentation import Segmentation
+from masqclip_d2.results import Segmentation
 from masqclip_d2.shapes.rendering import Scene
 from masqclip_d2.vocabulary import Vocabulary
 from projects.figures.drawing import Colors, Mark, panel, panel_side, sheet, write_png

@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from masqclip_d2.batch.inputs import SAMPLES
 from masqclip_d2.cli.command import command
 from masqclip_d2.files import save_image
-from masqclip_d2.segment_files import SAMPLES
 from masqclip_d2.shapes.rendering import Scene
 from projects.figures.scenes import first_scenes, things
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from masqclip_d2 import Predictor
 from masqclip_d2.acceleration import Acceleration, GraphedForward, accelerate, accelerated
+from masqclip_d2.batch.inputs import SAMPLES
 from masqclip_d2.config import load_config
-from masqclip_d2.segment_files import SAMPLES
 
 
 class Part(nn.Module):

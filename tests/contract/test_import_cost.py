@@ -43,7 +43,7 @@ def test_segmenting_an_image_imports_none_of_them():
     code = f"""
 import sys
 from masqclip_d2 import Predictor
-from masqclip_d2.segment_files import SAMPLES
+from masqclip_d2.batch.inputs import SAMPLES
 result = Predictor(device="cpu")(SAMPLES / "shapes_1.png", "striped circle,dotted star", stuff="grass")
 print(result.task, [name for name in {names} if name in sys.modules])
 """

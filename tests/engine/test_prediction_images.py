@@ -10,7 +10,7 @@ from PIL import Image
 
 from masqclip_d2.engine.prediction_images import PredictionImages
 from masqclip_d2.engine.trainer import Trainer
-from masqclip_d2.segmentation import category_colors
+from masqclip_d2.results.colors import category_colors
 from tests.helpers import five_categories, random_image, tiny_config
 
 

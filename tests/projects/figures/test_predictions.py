@@ -12,7 +12,7 @@ from PIL import Image
 from masqclip_d2.checkpoint import StrictCheckpointer
 from masqclip_d2.config import load_config
 from masqclip_d2.losses.pseudo_masks import PseudoMaskRules
-from masqclip_d2.segmentation import Segment, Segmentation
+from masqclip_d2.results import Segment, Segmentation
 from masqclip_d2.vocabulary import Vocabulary
 from projects.figures import draw_demo, draw_panoptic, draw_proposals, draw_pseudo_masks, draw_refinement, predictions
 from projects.figures.scenes import first_scenes, segment_masks, things

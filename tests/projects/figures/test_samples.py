@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masqclip_d2.segment_files import SAMPLES
+from masqclip_d2.batch.inputs import SAMPLES
 from projects.figures.samples import MIN_SIZE, main, sample_scenes, vocabulary
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .files import expand_home
+from ..files import expand_home
 
 FONTS_VARIABLE = "MASQCLIP_FONTS"
 

@@ -11,9 +11,8 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from PIL import ImageFont
 
-from masqclip_d2 import label_fonts
-from masqclip_d2.label_fonts import fonts_of_characters, use_fonts
-from masqclip_d2.segmentation import Segment, Segmentation
+from masqclip_d2.results import Segment, Segmentation, fonts
+from masqclip_d2.results.fonts import fonts_of_characters, use_fonts
 from masqclip_d2.vocabulary import Vocabulary
 
 CAT, DOG, SMILE, ARABIC = "\u732b", "\u72d7", "\U0001f600", "\u0643\u0644\u0628"
@@ -47,14 +46,14 @@ def make_font(path, characters, has_outlines=True):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The only folder of fonts of this machine."""
-    monkeypatch.setattr(label_fonts, "_folders", lambda: [tmp_path / "fonts"])
-    monkeypatch.setattr(label_fonts, "_font_of", {})
-    monkeypatch.delenv(label_fonts.FONTS_VARIABLE, raising=False)
+    monkeypatch.setattr(fonts, "_folders", lambda: [tmp_path / "fonts"])
+    monkeypatch.setattr(fonts, "_font_of", {})
+    monkeypatch.delenv(fonts.FONTS_VARIABLE, raising=False)
     return tmp_path / "fonts"
 
 
 def test_dejavu_has_most_scripts_and_needs_no_search(folder, monkeypatch):
-    monkeypatch.setattr(label_fonts, "_font_files", None)
+    monkeypatch.setattr(fonts, "_font_files", None)
     assert fonts_of_characters(["dog 87%", "\u043f\u043b\u043e\u0442", ARABIC, SMILE, f"a{JOINER}\ufe0f\t"]) == {}
 
 
@@ -73,7 +72,7 @@ def test_a_chosen_font_comes_first(folder, tmp_path, monkeypatch):
     make_font(folder / "NotoSansAny-Regular.ttf", [CAT])
     own = make_font(tmp_path / "own" / "Own.ttf", [CAT])
     for value in (own, own.parent):
-        monkeypatch.setenv(label_fonts.FONTS_VARIABLE, str(value))
+        monkeypatch.setenv(fonts.FONTS_VARIABLE, str(value))
         assert fonts_of_characters([CAT]) == {CAT: str(own)}
 
 
@@ -95,7 +94,7 @@ def _drawing(name):
 def test_the_label_of_a_segment_has_the_font(folder, caplog):
     box = _drawing(CAT)
     assert len(caplog.records) == 1
-    label_fonts._font_of.clear()
+    fonts._font_of.clear()
     make_font(folder / "Any.ttf", [CAT])
     assert not np.array_equal(_drawing(CAT), box)
     assert np.array_equal(_drawing("cat"), _drawing("cat"))

@@ -1,0 +1,79 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from masqclip_d2 import Vocabulary
+from masqclip_d2.batch.outputs import target_paths
+from masqclip_d2.batch.run import segment_files
+from masqclip_d2.results import RejectedRegion, Segment, Segmentation
+
+
+@pytest.mark.parametrize("error", [MemoryError("No memory is left."), OSError("disk full"), ValueError("damaged")])
+def test_the_others_are_done_whatever_fails(tmp_path, capsys, error):
+    images = [tmp_path / f"{index}.png" for index in range(13)]
+
+    def predictor(path, vocabulary, task, confidence_threshold):
+        if path.stem != "5":
+            raise error
+        return Segmentation(np.zeros((8, 8, 3), np.uint8), vocabulary, task)
+
+    targets = target_paths(images, str(tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"12 of 13 images failed: .*10\.png and 2 more\. The others are done"):
+        segment_files(predictor, images, targets, Vocabulary.from_names("cat"))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    name = type(error).__name__  # the predictor of this test is the user's code
+    assert lines == [f"error: {image}: {name}: {error}" for image in images if image.stem != "5"]
+    assert (tmp_path / "out" / "5.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [("dog,cat", "0 segments (none of dog, cat was found)"), (",".join("abcdefghijklm"), "i, j and 3 more was found)")],
+)
+def test_words_that_were_asked_for_are_printed_when_none_is_found(tmp_path, capsys, names, expected):
+    image = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(image)
+
+    def predictor(path, vocabulary, task, confidence_threshold):
+        return Segmentation(np.zeros((8, 8, 3), np.uint8), vocabulary, task)
+
+    segment_files(predictor, [image], [tmp_path / "out.png"], Vocabulary.from_names(names))
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("threshold", "drawn", "line"),
+    [
+        (None, 1, "1 segments (dog); 1 more with lower scores are in the JSON file only"),
+        (0.0, 2, "2 segments (dog)"),
+        (0.9, 0, "0 segments (none of dog was found); 2 with lower scores are in the JSON file only"),
+    ],
+)
+def test_weak_instances_are_in_the_file_only_and_what_was_rejected_is_printed(
+    tmp_path, capsys, monkeypatch, threshold, drawn, line
+):
+    image = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(image)
+    counts = []
+    monkeypatch.setattr(Segmentation, "draw", lambda self, min_score: _count(counts, self.drawn_segments(min_score)))
+
+    def predictor(path, vocabulary, task, confidence_threshold, unknown_threshold):
+        assert unknown_threshold == 0.4 and confidence_threshold == (threshold or 0.0)
+        segments = [Segment("dog", 0, True, score, np.ones((8, 8), bool)) for score in (0.8, 0.2)]
+        rejected = [
+            RejectedRegion(name, 0.5, area, (0, 0, 1, 1)) for name, area in (("sky", 3), ("sea", 5), ("sky", 1))
+        ]
+        return Segmentation(np.zeros((8, 8, 3), np.uint8), vocabulary, task, segments, rejected)
+
+    options = {"unknown_threshold": 0.4}
+    vocabulary = Vocabulary.from_names("dog")
+    segment_files(predictor, [image], [tmp_path / "out.png"], vocabulary, "instance", threshold, **options)
+    assert f"{line}; without a label: sea, sky\n" in capsys.readouterr().out
+    assert counts == [drawn] and len(json.loads((tmp_path / "out.json").read_text())["segments"]) == 2
+
+
+def _count(counts, segments):
+    counts.append(len(segments))
+    return np.zeros((8, 8, 3), np.uint8)
