@@ -1,9 +1,9 @@
 """Class-agnostic mask average recall of proposals.
 
 AR@n is the recall of the n best proposals of each image, averaged over the IoU thresholds 0.5, 0.55, ... 0.95, as COCO
-defines it (equal to pycocotools with useCats = 0). The recall of a subset of the objects (small, novel) matches
-proposals with these objects only. R50@n and R80@n are the recalls at the IoUs 0.5 and 0.8 alone. Counts are summed image by image, so that no masks are kept or sent between
-processes.
+defines it (equal to pycocotools with useCats = 0); R50@n and R80@n are the recalls at the IoUs 0.5 and 0.8 alone. The
+recall of a subset of the objects (small, novel) matches proposals with these objects only. Counts are summed image by
+image, so that no masks are kept or sent between processes.
 
 Shape shorthand: Q mask proposals, G objects of the ground truth, T IoU thresholds, L limits on Q, H x W pixels.
 """
