@@ -90,13 +90,7 @@ class Command:
         """
         if prog is None and argv is not None:
             prog = f"masqclip {self.name}"
-        parser = argparse.ArgumentParser(
-            prog=prog,
-            description=self.summary,
-            epilog=self.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        self.add_arguments(parser)
+        parser = self.parser(prog)
         args = parser.parse_intermixed_args(argv) if self.intermixed else parser.parse_args(argv)
         if self.overrides:
             _parse_flags_among_overrides(parser, args)
@@ -105,6 +99,21 @@ class Command:
 
             register_all()
         self.run(args)
+
+    def parser(self, prog: str | None = None) -> argparse.ArgumentParser:
+        """The parser of the arguments.
+
+        Args:
+            prog: name of the program for help texts; None: the script.
+        """
+        parser = argparse.ArgumentParser(
+            prog=prog,
+            description=self.summary,
+            epilog=self.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.add_arguments(parser)
+        return parser
 
 
 def _parse_flags_among_overrides(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
