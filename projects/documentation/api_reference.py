@@ -25,7 +25,7 @@ from .markdown import code_spans, literal, table
 
 PACKAGE = "masqclip_d2"
 # Public modules without a package of their own, beside the packages with `__all__`.
-_MODULES = ("config", "data.registration", "data.mappers", "segment_files")
+_MODULES = ("config", "data.registration", "data.mappers")
 _HIDDEN = {"cli", "weights", "diagnostics", "categories"}
 _MAX_SIGNATURE = 88  # characters of a line
 
