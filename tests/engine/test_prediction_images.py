@@ -52,7 +52,7 @@ def test_the_event_file_holds_the_first_predictions(tmp_path):
         [(step, image)] = images[f"some_set/{name}"]
         assert step == 7 and image.shape == (480, 720, 3)  # enlarged, so that category names are legible
         assert (abs(image[20:60, 600:700].astype(int) - 128) <= 2).all()  # the right half is unchanged
-        color = 255 * np.array(category_colors(5)[index])
+        color = np.array(category_colors(five_categories())[index])
         covered = 0.45 * color + 0.55 * 128
         assert abs(image[400:460, 40:300].reshape(-1, 3).mean(0) - covered).max() < 12
 

@@ -52,8 +52,7 @@ def test_label_image_has_categories_from_1_in_their_colors():
     segments = [Segment("cat", 0, True, 0.9, mask_of([0, 1])), Segment("grass", 2, False, 0.5, mask_of([3]))]
     image = Segmentation(np.zeros((4, 6, 3), dtype=np.uint8), VOCABULARY, "panoptic", segments).label_image()
     assert np.asarray(image)[0].tolist() == [1, 1, 0, 3, 0, 0] and image.mode == "P"
-    red, green, blue = category_colors(3)[2]
-    assert image.convert("RGB").getpixel((3, 0)) == (round(255 * red), round(255 * green), round(255 * blue))
+    assert image.convert("RGB").getpixel((3, 0)) == category_colors(VOCABULARY)[2]
     assert image.convert("RGB").getpixel((5, 0)) == (0, 0, 0)
 
 
@@ -74,8 +73,43 @@ def test_label_image_of_too_many_categories():
         Segmentation(np.zeros((4, 6, 3), dtype=np.uint8), vocabulary, "panoptic").label_image()
 
 
-def test_the_printed_form_has_no_pixels():
-    segment = Segment("cat", 0, True, 0.5, mask_of([0], (400, 600)))
-    found = Segmentation(np.zeros((400, 600, 3), np.uint8), VOCABULARY, "panoptic", [segment])
-    expected = "Segment(label='cat', category_id=0, isthing=True, score=0.5)"
-    assert repr(found) == f"Segmentation(task='panoptic', segments=[{expected}], rejected=[])"
+def result_of(*rows, hw=(4, 6), vocabulary=VOCABULARY, task="panoptic"):
+    """A result with segments (category index, score, columns)."""
+    segments = [
+        Segment(vocabulary.names[index], index, vocabulary.is_thing[index], score, mask_of(columns, hw))
+        for index, score, columns in rows
+    ]
+    return Segmentation(np.zeros((*hw, 3), np.uint8), vocabulary, task, segments)
+
+
+def test_the_printed_form_is_one_short_line():
+    found = result_of((0, 0.5, [0]), (2, 0.5, [1]), (0, 0.4, [2]), hw=(400, 600))
+    assert repr(found) == "Segmentation(600x400, panoptic, 3 segments: cat x2, grass)"
+    assert repr(found[0]) == "Segment(label='cat', category_id=0, isthing=True, score=0.5)"
+    assert repr(found[:0]) == "Segmentation(600x400, panoptic, 0 segments)"
+    many = Vocabulary(tuple("abcdefgh"), (True,) * 8)
+    rows = [(index, 0.5, [index]) for index in range(8)]
+    assert repr(result_of(*rows, hw=(8, 8), vocabulary=many)).endswith("a, b, c, d, e, and 3 more categories)")
+
+
+def test_a_result_is_a_sequence_of_segments():
+    found = result_of((0, 0.5, [0]), (2, 0.5, [1]))
+    assert len(found) == 2 and [segment.label for segment in found] == ["cat", "grass"]
+    assert found[1] is found.segments[1] and found[-1].label == "grass" and found[1:].segments == found.segments[1:]
+    assert found[:0]  # a result without segments is a result
+    with pytest.raises(IndexError):
+        found[2]
+
+
+def test_filters_by_category_score_and_area():
+    vocabulary = Vocabulary.from_names("cat|kitten,dog", stuff="grass")
+    found = result_of((0, 0.9, [0]), (1, 0.4, [1, 2]), (2, 0.6, [3, 4, 5]), vocabulary=vocabulary)
+
+    def names(**settings):
+        return [segment.label for segment in found.filter(**settings)]
+
+    assert names(category="Kitten") == ["cat"] and names(category=["grass", "cat"]) == ["cat", "grass"]
+    assert names(min_score=0.6) == ["cat", "grass"] and names(min_area=8) == ["dog", "grass"]
+    assert names(category="dog", min_score=0.5) == [] and names() == ["cat", "dog", "grass"]
+    with pytest.raises(ValueError, match=r"no category 'gras'\. Did you mean 'grass'\?"):
+        found.filter("gras")

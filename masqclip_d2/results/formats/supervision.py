@@ -1,0 +1,28 @@
+"""`supervision.Detections` of a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..segmentation import Segmentation
+
+
+def to_detections(result: Segmentation) -> Any:
+    """See `Segmentation.to_supervision`."""
+    try:
+        import supervision
+    except ImportError as error:
+        raise ImportError(
+            'to_supervision() needs the package supervision; install it with: pip install "masqclip_d2[supervision]"'
+        ) from error
+    found = result.segments
+    hw = result.image.shape[:2]
+    return supervision.Detections(
+        xyxy=np.array([segment.box_xyxy for segment in found], dtype=np.float32).reshape(-1, 4),
+        mask=np.stack([segment.mask for segment in found]) if found else np.zeros((0, *hw), dtype=bool),
+        confidence=np.array([segment.score for segment in found], dtype=np.float32),
+        class_id=np.array([segment.category_id for segment in found], dtype=int),
+        data={"class_name": np.array([segment.label for segment in found], dtype=str)},
+    )

@@ -1,0 +1,54 @@
+"""Files of one result."""
+
+import json
+
+import pytest
+
+from masqclip_d2.results.formats import FORMATS, find_formats
+from tests.results.example import example
+
+
+def test_every_format_writes_what_it_names(tmp_path):
+    written = example().save(tmp_path / "new", list(FORMATS), stem="a", image_name="a.jpg")
+    assert all(path.exists() for path in written) and len(written) == len(set(written))
+    names = {str(path.relative_to(tmp_path / "new")) for path in written}
+    assert names == {
+        "a.png", "a_labels.png", "a.json", "a_coco.json", "a_coco_rle.json", "panoptic/a.png", "a_panoptic.json",
+        "yolo/labels/train/a.txt", "yolo/data.yaml", "labelme/a.json", "a_segments",
+    }  # fmt: skip
+
+
+def test_without_formats_visualization_labels_and_json_are_written(tmp_path):
+    written = example().save(str(tmp_path), stem="a")
+    assert [path.name for path in written] == ["a.png", "a_labels.png", "a.json"]
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["visualization"].endswith("a.png") and content["label_map"].endswith("a_labels.png")
+
+
+def test_weak_instances_are_in_the_json_file_only(tmp_path):
+    example("instance").save(tmp_path, "json,coco", stem="a")
+    assert len(json.loads((tmp_path / "a.json").read_text())["segments"]) == 3
+    assert len(json.loads((tmp_path / "a_coco.json").read_text())["annotations"]) == 2
+    example("instance").save(tmp_path, "coco", stem="a", min_score=0.1)
+    assert len(json.loads((tmp_path / "a_coco.json").read_text())["annotations"]) == 3
+
+
+@pytest.mark.parametrize("stem", ["", "..", "a/b", "a\\b"])
+def test_stems_are_names_of_files(tmp_path, stem):
+    with pytest.raises(ValueError, match="expected the name of a file"):
+        example().save(tmp_path, stem=stem)
+
+
+def test_folders_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="cannot be created: Not a directory"):
+        example().save(tmp_path / "file" / "sub")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [("coco,yollo", "no format 'yollo'; formats are overlay, labels"), ("", "No format")]
+)
+def test_unknown_formats(names, message):
+    with pytest.raises(ValueError, match=message):
+        find_formats(names)
+    assert [one.name for one in find_formats("yolo, coco,yolo")] == ["yolo", "coco"]
