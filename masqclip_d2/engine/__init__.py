@@ -1,5 +1,6 @@
 """Training and evaluation runs: trainer, optimizer, hooks, stages."""
 
 from .hook_registry import HOOK_REGISTRY
+from .run_loggers import MLflowLogger, WandbLogger
 
-__all__ = ["HOOK_REGISTRY"]
+__all__ = ["HOOK_REGISTRY", "MLflowLogger", "WandbLogger"]

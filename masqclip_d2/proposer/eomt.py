@@ -5,7 +5,6 @@ Shape shorthand: B images, Q queries, K classes, S side of the network's input, 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from torch.nn import functional as F
 
 from ..checkpoint import local_weights_path, read_checkpoint
 from ..files import expand_home
+from ..optional_packages import require_packages
 from ..structures import MaskProposals
 from .registry import PROPOSER_REGISTRY, Proposer
 
 KEY = "MODEL.MASQCLIP.PROPOSER.EOMT.NAME"
-_MISSING = "EoMT needs the package transformers: pip install 'masqclip_d2[eomt]'."
 _WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")  # as transformers writes them, now and before
 
 
@@ -61,8 +60,7 @@ class EomtProposer(Proposer):
     @classmethod
     def own_weights(cls, cfg) -> dict[str, list[str]]:
         """See `Proposer.own_weights`; ImportError without transformers, which is not imported."""
-        if importlib.util.find_spec("transformers") is None:
-            raise ImportError(_MISSING)
+        require_packages("EoMT", "eomt", "transformers")
         return {KEY: list(_sources(cfg.MODEL.MASQCLIP.PROPOSER.EOMT.NAME))}
 
     @torch.no_grad()
@@ -152,8 +150,7 @@ def _listed(problems: Mapping[str, Any]) -> str:
 
 
 def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise ImportError(_MISSING) from error
+    require_packages("EoMT", "eomt", "transformers")
+    import transformers
+
     return transformers

@@ -40,8 +40,8 @@ def test_a_registered_hook_sees_each_iteration(tmp_path, logger, mini_shapes):
 
 
 def test_an_unknown_hook_is_refused(tmp_path, logger):
-    with pytest.raises(ValueError, match="HOOKS is 'WandbLogger'; known: .*ScalarLogger.*--import FILE"):
-        build_registered_hooks(config(tmp_path, "['WandbLogger']"))
+    with pytest.raises(ValueError, match="HOOKS is 'CometLogger'; known: .*ScalarLogger.*--import FILE"):
+        build_registered_hooks(config(tmp_path, "['CometLogger']"))
 
 
 def test_what_is_no_hook_is_refused(tmp_path, monkeypatch):
