@@ -274,7 +274,8 @@ def _usable_polygon(polygon: Any, image_hw: tuple[int, int]) -> list[float]:
     height, width = image_hw
     xs, ys = numbers[0::2], numbers[1::2]
     smallest, largest = min(numbers), max(numbers)
-    if smallest >= 0 and largest <= 1 and min(image_hw) > 2:
+    # Whole numbers may be a mask of one pixel.
+    if smallest >= 0 and largest <= 1 and min(image_hw) > 2 and not all(float(each).is_integer() for each in numbers):
         raise UnusableMaskError(NORMALIZED)
     sides = height + width
     if max(largest, -smallest) > _MAX_SIDES_OUTSIDE * sides:

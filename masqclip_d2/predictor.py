@@ -53,7 +53,8 @@ BackgroundInput = str | Sequence[str] | None
 
 # Of `meta_arch.OpenVocabularySegmenter`.
 _MODEL_INTERFACE = (
-    "class_log_probs", "class_scores", "device", "encode", "encode_batch", "padding", "predict", "tasks"
+    "class_log_probs", "class_scores", "device", "embed_vocabulary", "encode", "encode_batch", "padding", "predict",
+    "tasks",
 )  # fmt: skip
 _RENAMED_METHODS = {
     "encode_masks": "encode(image, masks=...), whose result has `unit_embeddings`",
@@ -160,7 +161,7 @@ class Predictor:
     ) -> Segmentation:
         """Segment one image: `encode`, then `predict`."""
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
-        categories = self._checked(vocabulary, stuff, *settings)
+        categories = self.prepare(vocabulary, stuff, *settings)
         return self.predict(self.encode(image, masks), categories, (), *settings)
 
     @renamed_arguments(vocab="vocabulary")
@@ -191,7 +192,7 @@ class Predictor:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
-        categories = self._checked(vocabulary, stuff, *settings)
+        categories = self.prepare(vocabulary, stuff, *settings)
         images, results = list(images), []
         for first in range(0, len(images), batch_size):
             encoded = self._encode_batch(images[first : first + batch_size])
@@ -250,7 +251,7 @@ class Predictor:
             ValueError: bad vocabulary, unknown task, or `encoded` is not from `Predictor.encode`.
         """
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
-        categories = self._checked(vocabulary, stuff, *settings)
+        categories = self.prepare(vocabulary, stuff, *settings)
         _require_encoded(encoded)
         if encoded.image is None:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
@@ -268,6 +269,29 @@ class Predictor:
             rejected=[region for region in rejected if region.score >= confidence_threshold],
         )
 
+    def prepare(
+        self,
+        vocabulary: VocabularyInput,
+        stuff: str | Sequence[str] = (),
+        task: str = "panoptic",
+        confidence_threshold: float = 0.0,
+        background_prompts: BackgroundInput = None,
+        unknown_threshold: float | None = None,
+    ) -> Vocabulary:
+        """Check the arguments of `predict` and compute the text embeddings, which are kept, before any image is read.
+
+        Returns:
+            The categories, to be passed on in place of `vocabulary` and `stuff`.
+
+        Raises:
+            FileNotFoundError, TypeError, ValueError: see `predict`; or a category has too many words for CLIP.
+        """
+        self._require_categories()
+        self._tasks(task, confidence_threshold, unknown_threshold)
+        categories = as_vocabulary(vocabulary, stuff)
+        self.model.embed_vocabulary(self._with_background(categories, background_prompts))
+        return categories
+
     def class_probs(self, encoded: EncodedImage, vocabulary: VocabularyInput) -> Tensor:
         """(Q, K) probabilities of the categories for each mask of an encoded image, without its object score."""
         self._require_categories()
@@ -281,23 +305,9 @@ class Predictor:
         hint = f"; it is now {_RENAMED_METHODS[name]}" if name in _RENAMED_METHODS else ""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}.")
 
-    def _checked(
-        self,
-        vocabulary: VocabularyInput,
-        stuff: str | Sequence[str],
-        task: str,
-        confidence_threshold: float,
-        background_prompts: BackgroundInput,
-        unknown_threshold: float | None,
-    ) -> Vocabulary:
-        """The categories; ValueError if they, a setting or the model does not fit, before networks run."""
-        self._require_categories()
-        self._tasks(task, confidence_threshold, unknown_threshold)
-        categories = as_vocabulary(vocabulary, stuff)
-        self._with_background(categories, background_prompts)
-        return categories
-
     def _tasks(self, task: str, confidence_threshold: float, unknown_threshold: float | None) -> Tasks:
+        if not 0 <= confidence_threshold <= 1:  # NaN too
+            raise ValueError(f"confidence_threshold must lie in [0, 1], got {confidence_threshold}.")
         tasks = replace(self.model.tasks.only(task), score_threshold=confidence_threshold)
         return tasks if unknown_threshold is None else replace(tasks, unknown_threshold=unknown_threshold)
 

@@ -35,14 +35,15 @@ def segment_files(
         settings: further arguments of `Predictor.__call__`, such as `unknown_threshold`.
 
     Raises:
-        ValueError: after all images, if some of them failed; the errors are printed to stderr as they occur.
+        ValueError: the vocabulary or a setting does not fit the model; or after all images, if some of them failed,
+            whose errors are printed to stderr as they occur.
     """
+    settings = {"task": task, "confidence_threshold": confidence_threshold or 0.0, **settings}
+    predictor.prepare(vocabulary, **settings)  # an error that all images would have is one
     failures = []
     for path, target in zip(inputs, targets, strict=True):
         try:
-            result = predictor(
-                path, vocabulary, task=task, confidence_threshold=confidence_threshold or 0.0, **settings
-            )
+            result = predictor(path, vocabulary, **settings)
             write_result(result, path, target, confidence_threshold)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             failures.append(path)

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="on a GPU: send the networks as a whole, faster for many images of the same size",
     )  # fmt: skip
     parser.add_argument(
-        "--confidence-threshold", type=float, default=None, metavar="SCORE",
+        "--confidence-threshold", type=_share, default=None, metavar="SCORE",
         help="drop segments with a lower score; default: none, but instances below 0.3 are not drawn",
     )  # fmt: skip
     parser.add_argument(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..image_files import MAX_MEGAPIXELS, named_errors, opened_image, stored_turned, upright_pixels
+from ..image_files import MAX_MEGAPIXELS, image_size, named_errors, opened_image, stored_turned, upright_pixels
 
 IGNORE_LABEL = 255
 """Label of pixels without a category, in label maps with fewer than 256 categories."""
@@ -40,6 +40,12 @@ class LabelledImage:
         if "height" not in record or "width" not in record:
             return None
         return cls((record["height"], record["width"]), str(record.get("file_name", "")))
+
+    @classmethod
+    def of_file(cls, path: str | os.PathLike) -> LabelledImage:
+        """An image file; see `image_files.image_size`."""
+        width, height = image_size(path)
+        return cls((height, width), str(path))
 
 
 def read_label_map(
@@ -113,9 +119,9 @@ def read_panoptic_png(
     return rgb2id(_pixels(path, what, _COLORS, expected, image))
 
 
-def read_colors(path: str | os.PathLike, what: str) -> NDArray[np.uint8]:
+def read_colors(path: str | os.PathLike, what: str, image: LabelledImage | None = None) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 of an image with labels in its channels; errors as in `read_panoptic_png`, prefixed by `what`."""
-    return _pixels(path, what, _COLORS, "three channels (mode RGB)")
+    return _pixels(path, what, _COLORS, "three channels (mode RGB)", image)
 
 
 def rgb2id(rgb: np.ndarray) -> NDArray[np.int64]:
@@ -134,7 +140,7 @@ def id2rgb(ids: np.ndarray) -> NDArray[np.uint8]:
     return np.ascontiguousarray(four_bytes[..., :3])
 
 
-def require_same_size(labels_hw: tuple[int, int], name: str, image: LabelledImage) -> None:
+def require_same_size(labels_hw: tuple[int, ...], name: str, image: LabelledImage) -> None:
     """Raise ValueError if labels do not have the size of their image; `name` begins the message."""
     height, width = image.hw
     if tuple(labels_hw) == (height, width):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -134,10 +135,17 @@ def build_training_loader(cfg, mapper: Callable[[dict], Any]) -> Iterable[list[A
 def _loader_arguments(cfg, mapper: Callable, **known: Any) -> dict[str, Any]:
     """Arguments of Detectron2's loader; ValueError if there are no images."""
     build: Any = build_detection_train_loader
-    try:
+    with empty_datasets_named("DATASETS.TRAIN", cfg.DATASETS.TRAIN):
         return build.from_config(cfg, mapper=mapper, **known)
-    except AssertionError as error:  # Detectron2's, such as "Dataset 'NAME' is empty"
-        raise ValueError(f"DATASETS.TRAIN {tuple(cfg.DATASETS.TRAIN)}: {error}") from None
+
+
+@contextmanager
+def empty_datasets_named(key: str, names: Sequence[str]) -> Iterator[None]:
+    """Turn Detectron2's AssertionError, such as "Dataset 'NAME' is empty", into a ValueError that names the key."""
+    try:
+        yield
+    except AssertionError as error:
+        raise ValueError(f"{key} {', '.join(names)}: {error}") from None
 
 
 class _MappedRecords(Dataset):

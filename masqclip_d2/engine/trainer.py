@@ -32,7 +32,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..acceleration import Acceleration, accelerated
 from ..checkpoint import StrictCheckpointer
 from ..data.mappers import build_mapper
-from ..data.training_loader import build_training_loader
+from ..data.training_loader import build_training_loader, empty_datasets_named
 from ..data.worker_transfer import set_up_workers
 from ..evaluation import (
     SemanticEvaluator,
@@ -72,6 +72,7 @@ class Trainer(DefaultTrainer):
         model: nn.Module = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
+        check_test_sets(cfg)
         if isinstance(model, HasVocabulary):
             model.set_vocabulary(training_vocabulary(cfg))
             check_vocabulary_option(cfg.MODEL.MASQCLIP.TEXT.VOCABULARY)  # now, not at the first evaluation
@@ -136,10 +137,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_test_loader(cls, cfg, dataset_name: str):
         mapper = build_mapper(cfg, is_train=False, dataset_names=[dataset_name])
-        try:
+        with empty_datasets_named("DATASETS.TEST", [dataset_name]):
             loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)  # pyright: ignore[reportCallIssue]
-        except AssertionError as error:  # Detectron2's, such as "Dataset 'NAME' is empty"
-            raise ValueError(f"DATASETS.TEST {dataset_name}: {error}") from None
         set_up_workers(loader)
         return loader
 
@@ -177,6 +176,8 @@ class Trainer(DefaultTrainer):
         """
         if evaluators is not None and len(evaluators) != len(cfg.DATASETS.TEST):
             raise ValueError(f"{len(evaluators)} evaluators for {len(cfg.DATASETS.TEST)} test sets; pass one for each.")
+        if evaluators is None and not has_event_storage():  # a training has done so before its first step
+            check_test_sets(cfg)
         model = unwrap(model)
         augmented_model = SemanticWithAugmentation.from_config(cfg, model) if augmented else None
         results: dict[str, dict] = {}
@@ -211,7 +212,6 @@ class Trainer(DefaultTrainer):
             model.set_detections_per_image(_detections_per_image(cfg, dataset_name))
         if evaluator is None:
             evaluator = cls.build_evaluator(cfg, dataset_name)
-            check_ground_truth(cfg, dataset_name)
         if cfg.TEST.NUM_VISUALIZATIONS > 0 and has_event_storage() and vocabulary is not None:
             images = PredictionImages(dataset_name, vocabulary, cfg.TEST.NUM_VISUALIZATIONS)
             evaluator = DatasetEvaluators([evaluator, images])
@@ -252,6 +252,12 @@ def _inner_trainer(cfg) -> type[SimpleTrainer]:
         return SimpleTrainer
     logger.warning("SOLVER.AMP.ENABLED on the CPU: the forward pass runs in bfloat16, without loss scaling.")
     return Bfloat16Trainer
+
+
+def check_test_sets(cfg) -> None:
+    """`check_ground_truth` of each set of DATASETS.TEST."""
+    for name in cfg.DATASETS.TEST:
+        check_ground_truth(cfg, name)
 
 
 @contextmanager

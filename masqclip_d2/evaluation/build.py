@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog, get_detection_dataset_dicts
 from detectron2.evaluation import DatasetEvaluator, DatasetEvaluators
 
 from ..data.file_checks import check_before_run
+from ..data.training_loader import empty_datasets_named
 from ..meta_arch.build import model_class
 from .dataset_metadata import required
 from .instance import InstanceEvaluator
@@ -58,10 +59,11 @@ def check_ground_truth(cfg: Any, dataset_name: str) -> None:
     """Look at the images of a dataset, and at the files that the evaluators of a configuration will read.
 
     Raises:
-        FileNotFoundError, ValueError: see `check_before_run`.
+        FileNotFoundError, ValueError: the dataset is empty, or see `check_before_run`.
     """
-    records = DatasetCatalog.get(dataset_name)
-    if not isinstance(records, list) or not records:
+    with empty_datasets_named("DATASETS.TEST", [dataset_name]):
+        records = get_detection_dataset_dicts(dataset_name, filter_empty=False, check_consistency=False)
+    if not isinstance(records, list):
         return
     tasks = set(tasks_of_config(cfg)).intersection(tasks_with_ground_truth(dataset_name))
     keys = {"sem_seg_file_name"} if "semantic" in tasks else set()

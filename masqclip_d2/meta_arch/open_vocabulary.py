@@ -174,6 +174,14 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         """Semantic predictions of one image averaged over its views."""
         return semantic_predictions(views, output_hw, self.tasks)
 
+    def embed_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Compute the text embeddings of a vocabulary, which are kept for later predictions.
+
+        Raises:
+            ValueError: a prompt is longer than the text encoder's context.
+        """
+        self.text_classifier.text_embeddings(vocabulary, self.extra_class)
+
     @torch.no_grad()
     def class_log_probs(self, embeddings: Tensor, object_scores: Tensor | None, vocabulary: Vocabulary) -> Tensor:
         """(Q, C) log probabilities of mask embeddings (Q, E): categories, background prompts, extra class."""

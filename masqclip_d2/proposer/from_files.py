@@ -17,8 +17,9 @@ from detectron2.config import configurable
 
 from ..coco_masks import ScoredMasks
 from ..files import expand_home
+from ..json_data import read_json
 from ..structures import MaskProposals
-from .mask_files import SUFFIXES, masks_of_file_entries, read_json, read_mask_file
+from .mask_files import SUFFIXES, masks_of_file_entries, read_mask_file
 from .registry import PROPOSER_REGISTRY, Proposer
 
 

@@ -6,7 +6,6 @@ Nothing is unpickled. Shape shorthand: N masks, H x W pixels of the image.
 from __future__ import annotations
 
 import csv
-import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..coco_masks import ScoredMasks, checked_scores, masks_of_entries, scores_of_entries
 from ..image_files import opened_image, upright_pixels
+from ..json_data import read_json
 
 SUFFIXES = (".npz", ".json")
 _PNG_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -93,14 +93,6 @@ def masks_of_file_entries(entries: Any, image_hw: tuple[int, int], owner: str) -
         return _fitting(_binary(array[None], owner), image_hw, owner)[0]
 
     return masks_of_entries(entries, image_hw, owner, binary)
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file; ValueError if it is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"Mask file {path} is no JSON ({error}); write it again.") from error
 
 
 def _from_npz(path: Path, image_hw: tuple[int, int]) -> ScoredMasks:

@@ -10,10 +10,17 @@ from masqclip_d2.batch.run import segment_files
 from masqclip_d2.results import RejectedRegion, Segment, Segmentation
 
 
+def model(predict):
+    """A predictor that any vocabulary and settings suit."""
+    predict.prepare = lambda vocabulary, **settings: vocabulary
+    return predict
+
+
 @pytest.mark.parametrize("error", [MemoryError("No memory is left."), OSError("disk full"), ValueError("damaged")])
 def test_the_others_are_done_whatever_fails(tmp_path, capsys, error):
     images = [tmp_path / f"{index}.png" for index in range(13)]
 
+    @model
     def predictor(path, vocabulary, task, confidence_threshold):
         if path.stem != "5":
             raise error
@@ -36,6 +43,7 @@ def test_words_that_were_asked_for_are_printed_when_none_is_found(tmp_path, caps
     image = tmp_path / "a.png"
     Image.new("RGB", (8, 8)).save(image)
 
+    @model
     def predictor(path, vocabulary, task, confidence_threshold):
         return Segmentation(np.zeros((8, 8, 3), np.uint8), vocabulary, task)
 
@@ -59,6 +67,7 @@ def test_weak_instances_are_in_the_file_only_and_what_was_rejected_is_printed(
     counts = []
     monkeypatch.setattr(Segmentation, "draw", lambda self, min_score: _count(counts, self.drawn_segments(min_score)))
 
+    @model
     def predictor(path, vocabulary, task, confidence_threshold, unknown_threshold):
         assert unknown_threshold == 0.4 and confidence_threshold == (threshold or 0.0)
         segments = [Segment("dog", 0, True, score, np.ones((8, 8), bool)) for score in (0.8, 0.2)]

@@ -65,7 +65,7 @@ def test_other_tasks(tiny, tmp_path, task):
 
 def test_confidence_threshold_cuts_scores(tiny, tmp_path):
     _image(tmp_path / "a.png")
-    _run(tiny, "--input", tmp_path / "a.png", "--confidence-threshold", "1.01")
+    _run(tiny, "--input", tmp_path / "a.png", "--confidence-threshold", "1")
     assert json.loads((tmp_path / "out" / "a.json").read_text())["segments"] == []
 
 
@@ -80,6 +80,16 @@ def test_bad_files_are_named_and_the_others_are_done(tiny, tmp_path, capsys):
     assert [any(name in line for line in errors) for name in ("empty.png", "text.jpg", "missing.png")] == [True] * 3
     assert "3 of 4 images failed" in errors[-1]
     assert (tmp_path / "out" / "good.json").exists()
+
+
+def test_a_category_that_is_too_long_is_refused_once(tiny, tmp_path, capsys):
+    for name in "ab":
+        _image(tmp_path / f"{name}.png")
+    head, tail = tiny
+    with pytest.raises(SystemExit):
+        main(["--vocab", "circle " * 30, *head, "--input", str(tmp_path / "a.png"), str(tmp_path / "b.png"), *tail])
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("error: The text 'circle") and "context length of this CLIP is" in error
 
 
 def test_no_image_at_all(tiny, tmp_path, capsys):
@@ -148,6 +158,8 @@ def test_a_shipped_vocabulary(tiny, tmp_path):
         (["--vocab-file", "shapes/maskclip", "--vocab", "cat"], 2, "not allowed with argument"),
         ([], 2, "one of the arguments --vocab --vocab-file is required"),
         (["--vocab", "cat", "--unknown-threshold", "nan"], 2, "argument --unknown-threshold: nan is not in [0, 1]"),
+        (["--vocab", "cat", "--confidence-threshold", "nan"], 2, "argument --confidence-threshold: nan is not in"),
+        (["--vocab", "cat", "--confidence-threshold", "1.01"], 2, "argument --confidence-threshold: 1.01 is not in"),
         (["--vocab", "cat", "--unknown-threshold", "1.5"], 2, "argument --unknown-threshold: 1.5 is not in [0, 1]"),
         (["--vocab", "cat", "--input", "absent.jpg"], 1, "error: There is no image absent.jpg."),
         (["--vocab", "cat", "--output", "/proc/version/out"], 1, "error: The output folder /proc/version/out cannot"),

@@ -14,6 +14,7 @@ from PIL import Image
 from masqclip_d2.data.mappers import build_mapper
 from masqclip_d2.data.training_loader import TrainingLoader, build_training_loader
 from masqclip_d2.engine.trainer import Trainer
+from masqclip_d2.evaluation import check_ground_truth
 from tests.helpers import tiny_config
 
 
@@ -153,7 +154,8 @@ def test_no_images_are_one_sentence(tmp_path):
     if "empty_set" not in DatasetCatalog.list():
         DatasetCatalog.register("empty_set", list)
     cfg = tiny_config(tmp_path, "MaskProposer", "DATASETS.TRAIN", "('empty_set',)", "SEED", "1")
-    with pytest.raises(ValueError, match=r"DATASETS.TRAIN \('empty_set',\): Dataset 'empty_set' is empty"):
+    with pytest.raises(ValueError, match="DATASETS.TRAIN empty_set: Dataset 'empty_set' is empty"):
         build_training_loader(cfg, dict)
-    with pytest.raises(ValueError, match=r"DATASETS.TEST empty_set: Dataset 'empty_set' is empty"):
-        Trainer.build_test_loader(cfg, "empty_set")
+    for use in (Trainer.build_test_loader, check_ground_truth):
+        with pytest.raises(ValueError, match="DATASETS.TEST empty_set: Dataset 'empty_set' is empty"):
+            use(cfg, "empty_set")

@@ -92,6 +92,21 @@ def test_files_are_looked_at_before_the_first_step_and_before_inference(tmp_path
     check_ground_truth(evaluated, blue_first)  # reads no PNGs
 
 
+def test_test_sets_are_looked_at_once_before_the_first_step_and_by_an_evaluation_alone(
+    tmp_path, mini_shapes, monkeypatch
+):
+    looked_at = []
+    monkeypatch.setattr("masqclip_d2.engine.trainer.check_ground_truth", lambda cfg, name: looked_at.append(name))
+    names = ["mini_shapes_val", "mini_shapes_val_instances"]
+    cfg = teacher_config(tmp_path, "DATASETS.TEST", str(tuple(names)), "SOLVER.MAX_ITER", "1")
+    trainer = Trainer(cfg)
+    assert looked_at == names
+    trainer.train()
+    assert looked_at == names and trainer._last_eval_results.keys() == set(names), "the training has evaluated"
+    Trainer.test(cfg, trainer.model)
+    assert looked_at == 2 * names
+
+
 def test_a_resumed_run_continues_at_the_next_iteration(tmp_path, mini_shapes):
     first = Trainer(teacher_config(tmp_path, "SOLVER.MAX_ITER", "2"))
     first.resume_or_load(resume=True)

@@ -11,6 +11,7 @@ import torch
 
 from tests.forked import run_python
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
+from tests.original_formats import write_image, write_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMON = [
@@ -72,6 +73,26 @@ def test_two_processes_train_and_evaluate_a_proposer(shapes_root, tmp_path):
         _run(shapes_root, output, num_gpus, "--eval-only", *COMMON, "MODEL.WEIGHTS", weights)
         metrics.append(json.loads((output / "results.json").read_text())["results"])
     assert metrics[0] == metrics[1] and "AR@100" in metrics[0]["masqclip_shapes_val"]["proposals"]
+
+
+@pytest.mark.slow
+def test_a_dataset_of_one_image_is_enough_for_two_processes(shapes_root, tmp_path):
+    """Both train on it; one of them evaluates nothing."""
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400, "iscrowd": 0}
+    annotation["segmentation"] = [[5, 5, 25, 5, 25, 25, 5, 25]]
+    images = [{"id": 1, "file_name": "1.png", "height": 40, "width": 50}]
+    content = {"images": images, "annotations": [annotation], "categories": [{"id": 1, "name": "block"}]}
+    write_json(tmp_path / "one.json", content)
+    write_image(tmp_path / "1.png", 50, 40)
+    register = f"masqclip_d2.register_instances('one', {str(tmp_path)!r}, {str(tmp_path / 'one.json')!r})"
+    (tmp_path / "one.py").write_text(f"import masqclip_d2\n{register}\n")
+    one = ["--import", str(tmp_path / "one.py"), *COMMON, "INPUT.DATASET_MAPPER_NAME", "instance"]
+    one += ["DATASETS.TRAIN", "('one',)", "DATASETS.TEST", "('one',)", "SOLVER.MAX_ITER", "2"]
+    _run(shapes_root, tmp_path / "two", 2, *one)
+    weights = str(tmp_path / "two" / "model_final.pth")
+    _run(shapes_root, tmp_path / "alone", 0, "--eval-only", *one, "MODEL.WEIGHTS", weights)
+    two, alone = (json.loads((tmp_path / name / "results.json").read_text())["results"] for name in ("two", "alone"))
+    assert two == alone and two["one"]["proposals"]["AR@100"] >= 0
 
 
 @pytest.mark.slow

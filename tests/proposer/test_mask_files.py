@@ -158,7 +158,8 @@ class TestJson:
     @pytest.mark.parametrize(
         "content, message",
         [
-            ("[{", "a.json is no JSON"),
+            ("[{", "a.json is damaged or truncated"),
+            ("[" * 100_000, "a.json cannot be read: it is nested too deeply"),
             ("3", "a.json holds no list of masks"),
             ({"image": {}}, "a.json holds no list of masks"),
             ([3], "a.json holds no list of masks"),

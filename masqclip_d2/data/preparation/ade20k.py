@@ -13,9 +13,9 @@ from ...categories.lists import category_list
 from ...coco_masks import bbox_xywh, run_length
 from ...files import save_image, save_json
 from ...image_files import image_size
-from ..label_maps import IGNORE_LABEL, id2rgb, read_colors, read_label_map, rgb2id
+from ..label_maps import IGNORE_LABEL, LabelledImage, id2rgb, read_colors, read_label_map, rgb2id
 from ..registration.ade20k import FOLDERS, SPLITS
-from .labels import lookup_table, require_same_size, save_labels, translated
+from .labels import lookup_table, save_labels, translated
 from .steps import Plan, Step, paired_stems
 
 _NUM_CATEGORIES = 150
@@ -57,10 +57,10 @@ def _write_semantic(source: Path, output: Path, stem: str) -> None:
     save_labels(output / f"{stem}.png", _semantic(source / f"{stem}.png"))
 
 
-def _semantic(path: Path) -> np.ndarray:
+def _semantic(path: Path, image: LabelledImage | None = None) -> np.ndarray:
     """Return labels (H, W) 0..149; 255 for SceneParse150's 0 = other."""
     table = lookup_table({raw: raw - 1 for raw in range(1, _NUM_CATEGORIES + 1)}, _NUM_CATEGORIES, IGNORE_LABEL)
-    return translated(read_label_map(path, "Annotation"), table, path)
+    return translated(read_label_map(path, "Annotations", image), table, path)
 
 
 def _plan_instance(folder: Path, split: str) -> Plan:
@@ -94,9 +94,8 @@ def _instances_of_image(folder: Path, split_folder: str, stem: str) -> dict[str,
 def _instances(folder: Path, split_folder: str, stem: str) -> list[tuple[int, np.ndarray]]:
     """Return (category id, mask (H, W)) of each instance: green is the instance number, red the class 1..100."""
     path = folder / "annotations_instance" / split_folder / f"{stem}.png"
-    colors = read_colors(path, "Instance annotation")
-    image = folder / "images" / split_folder / f"{stem}.jpg"
-    require_same_size(colors[..., 0], path, image_size(image), image)
+    image = LabelledImage.of_file(folder / "images" / split_folder / f"{stem}.jpg")
+    colors = read_colors(path, "Instance annotations", image)
     category_of = {row.attributes["instance_id"]: row.id for row in load_categories("ade20k") if row.isthing}
     found = []
     for number in np.unique(colors[..., 1]):
@@ -144,9 +143,7 @@ def _write_panoptic_png(folder: Path, split: str, stem: str) -> dict[str, Any]:
     """
     split_folder = SPLITS[split]
     path = folder / "annotations" / split_folder / f"{stem}.png"
-    semantic = _semantic(path)
-    image = folder / "images" / split_folder / f"{stem}.jpg"
-    require_same_size(semantic, path, image_size(image), image)
+    semantic = _semantic(path, LabelledImage.of_file(folder / "images" / split_folder / f"{stem}.jpg"))
     categories = load_categories("ade20k")
     color_id = {category.id: int(rgb2id(np.array(category.color))) for category in categories}
     stuff = [category.id for category in categories if not category.isthing]

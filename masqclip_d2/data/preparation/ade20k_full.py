@@ -12,10 +12,10 @@ from PIL import Image
 from ...categories import load_categories
 from ...files import save_image
 from ..images import read_image
-from ..label_maps import read_colors
+from ..label_maps import LabelledImage, read_colors
 from ..registration.ade20k import SPLITS
 from ..registration.ade20k_full import FOLDER, IGNORE_LABEL
-from .labels import lookup_table, require_same_size, save_labels, translated
+from .labels import lookup_table, save_labels, translated
 from .steps import Plan, Step
 
 _INDEX = "index_ade20k.pkl"
@@ -80,9 +80,9 @@ def _write_one(root: Path, split_folder: str, item: list[str]) -> None:
     source = root / folder / name
     stem = source.stem
     label_path = source.with_name(f"{stem}_seg.png")
-    classes = class_indices(read_colors(label_path, "Annotation"))
     image = Image.fromarray(read_image(source))
-    require_same_size(classes, label_path, image.size, source)
+    labelled = LabelledImage((image.height, image.width), str(source))
+    classes = class_indices(read_colors(label_path, "Annotations", labelled))
     size = reduced_size(image.size)
     image = image.resize(size, Image.Resampling.BILINEAR)
     classes = np.asarray(Image.fromarray(classes.astype(np.int32)).resize(size, Image.Resampling.NEAREST))

@@ -1,4 +1,4 @@
-"""Shared by the preparations: label translation, writing of label maps, checks."""
+"""Shared by the preparations: label translation, writing of label maps."""
 
 from __future__ import annotations
 
@@ -35,12 +35,3 @@ def translated(raw: NDArray[np.int64], table: NDArray[np.int64], path: Path) -> 
 def save_labels(path: Path, labels: NDArray[np.int64]) -> None:
     """Write a label map: 16 bits as .tif (mode I;16), 8 bits as .png (mode L)."""
     save_image(path, labels.astype(np.uint16 if path.suffix == ".tif" else np.uint8))
-
-
-def require_same_size(labels: NDArray, label_path: Path, size: tuple[int, int], image_path: Path) -> None:
-    """Raise ValueError if labels (H, W) differ in size from their image; `size` is (width, height)."""
-    if labels.shape[::-1] != size:
-        raise ValueError(
-            f"{label_path} has {labels.shape[1]}x{labels.shape[0]} pixels, but its image {image_path} "
-            f"{size[0]}x{size[1]} (width x height)."
-        )

@@ -12,11 +12,11 @@ import numpy as np
 from ...categories import load_categories, refuse_repeated
 from ...coco_masks import from_segmentation
 from ...files import link_or_copy
-from ...image_files import image_size
 from ...json_data import read_json
+from ..label_maps import LabelledImage, require_same_size
 from ..registration.ade20k import SPLITS
 from ..registration.pascal_context import FOLDER, IGNORE_LABELS, LABEL_SUFFIXES
-from .labels import lookup_table, require_same_size, save_labels, translated
+from .labels import lookup_table, save_labels, translated
 from .steps import Plan, Step
 
 _SOURCES = ("VOCdevkit/VOC2010", "VOC2010")  # releases differ
@@ -79,9 +79,8 @@ def _write_59(source: Path, output: Path, item: list[Any]) -> None:
     raw = np.zeros((height, width), dtype=np.int64)
     for label, segmentation in segments:  # later ones cover earlier ones
         raw[_decoded(segmentation, height, width, stem)] = label
-    image = source / "JPEGImages" / f"{stem}.jpg"
     path = source / _MERGED
-    require_same_size(raw, path, image_size(image), image)
+    require_same_size(raw.shape, f"Annotations {path}", LabelledImage.of_file(source / "JPEGImages" / f"{stem}.jpg"))
     ranks = {row.attributes["label_459"]: row.id for row in load_categories("pascal_context_59")}
     table = lookup_table(ranks, _NUM_LABELS, IGNORE_LABELS[59])
     save_labels(output / f"{stem}{LABEL_SUFFIXES[59]}", translated(raw, table, path))
@@ -93,9 +92,9 @@ def _plan_459(source: Path, output: Path, split: str) -> Plan:
 
 
 def _write_459(source: Path, output: Path, stem: str) -> None:
-    path, image = source / "trainval" / f"{stem}.mat", source / "JPEGImages" / f"{stem}.jpg"
+    path = source / "trainval" / f"{stem}.mat"
     raw = read_label_mat(path)
-    require_same_size(raw, path, image_size(image), image)
+    require_same_size(raw.shape, f"Annotations {path}", LabelledImage.of_file(source / "JPEGImages" / f"{stem}.jpg"))
     table = lookup_table({label: label - 1 for label in range(1, _NUM_LABELS + 1)}, _NUM_LABELS, IGNORE_LABELS[459])
     save_labels(output / f"{stem}{LABEL_SUFFIXES[459]}", translated(raw, table, path))
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from ...categories.lists import category_list
 from ...files import link_or_copy
-from ...image_files import image_size
-from ..label_maps import IGNORE_LABEL, read_label_map
+from ..label_maps import IGNORE_LABEL, LabelledImage, read_label_map
 from ..registration.ade20k import SPLITS
 from ..registration.pascal_voc import FOLDER
-from .labels import lookup_table, require_same_size, save_labels, translated
+from .labels import lookup_table, save_labels, translated
 from .steps import Plan, Step
 
 _SOURCE = "VOCdevkit/VOC2012"
@@ -55,9 +54,8 @@ def _link(source: Path, output: Path, stem: str) -> None:
 
 def _write_labels(source: Path, output: Path, number: int, stem: str) -> None:
     """Write a label map. Raw labels: 0 background, 1..20 categories, 255 borders of objects."""
-    path, image = source / "SegmentationClass" / f"{stem}.png", source / "JPEGImages" / f"{stem}.jpg"
-    raw = read_label_map(path, "Annotation")
-    require_same_size(raw, path, image_size(image), image)
+    path = source / "SegmentationClass" / f"{stem}.png"
+    raw = read_label_map(path, "Annotations", LabelledImage.of_file(source / "JPEGImages" / f"{stem}.jpg"))
     border = raw == _BORDER
     raw[border] = _BACKGROUND
     stored = {category.id: category.contiguous_id for category in category_list(f"pascal_voc_{number}")}

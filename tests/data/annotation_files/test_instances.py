@@ -87,6 +87,11 @@ UNUSABLE = {
 }  # fmt: skip
 
 
+def test_one_pixel_in_the_corner_is_not_taken_for_normalized_coordinates(path):
+    found = read(path, [annotation(segmentation=[[0, 0, 1, 0, 1, 1, 0, 1]], bbox=[0, 0, 1, 1], area=1)])
+    assert len(found.content["annotations"]) == 1 and found.report.sentences() == []
+
+
 @pytest.mark.parametrize("iscrowd", [0, 1])
 @pytest.mark.parametrize("fault", UNUSABLE)
 def test_unusable_masks_are_left_out_counted_and_explained(path, fault, iscrowd):

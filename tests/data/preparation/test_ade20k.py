@@ -167,7 +167,7 @@ def test_an_annotation_without_image(raw):
 
 def test_an_annotation_of_another_size(raw):
     write_pixels(raw / "annotations_instance" / "validation" / f"{ADE_VAL}.png", [[(0, 0, 0)]])
-    fails(raw.parent, r"has 1x1 pixels, but its image .* 4x3 \(width x height\)", kinds=["instance"])
+    fails(raw.parent, r"are 1x1 pixels, but their image .* 4x3 \(width x height\)", kinds=["instance"])
 
 
 def test_steps_with_missing_instances_can_be_excluded(raw):

@@ -104,7 +104,7 @@ def test_an_invalid_index(tmp_path, content, match):
 def test_a_missing_annotation_is_reported(tmp_path):
     folder = write_ade20k_full(tmp_path)
     (folder / "images" / ADE_FULL_FOLDERS["val"] / f"{VAL}_seg.png").unlink()
-    fails(tmp_path, f"Annotation .*{VAL}_seg.png does not exist", FileNotFoundError)
+    fails(tmp_path, f"Annotations .*{VAL}_seg.png does not exist", FileNotFoundError)
     register_ade20k_full(tmp_path, prefix="half_")
     with pytest.raises(FileNotFoundError, match="was interrupted; resume it with: masqclip prepare ade20k_full"):
         DatasetCatalog.get("half_ade20k_full_sem_seg_val")
@@ -113,7 +113,7 @@ def test_a_missing_annotation_is_reported(tmp_path):
 def test_an_annotation_of_another_mode_or_size(tmp_path):
     folder = write_ade20k_full(tmp_path)
     path = folder / "images" / ADE_FULL_FOLDERS["val"] / f"{VAL}_seg.png"
-    write_pixels(path, [[1, 2]])
+    write_pixels(path, [[1, 2]] * 3)
     fails(tmp_path, "has mode L; expected three channels")
     write_pixels(path, [[(0, 0, 0)]])
-    fails(tmp_path, "has 1x1 pixels, but its image .* 2x3")
+    fails(tmp_path, "are 1x1 pixels, but their image .* is 2x3")

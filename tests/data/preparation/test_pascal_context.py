@@ -77,7 +77,7 @@ def fails(raw, kind, match, error=ValueError):
         ({"LabelMap": np.full((2, 3), 460, dtype=np.uint16)}, rf"{VAL}.mat holds the label 460, but labels are 0..459"),
         ({"Labels": np.zeros((2, 3))}, "has no LabelMap; expected"),
         ({"LabelMap": np.zeros((2, 3))}, "has a LabelMap of shape .* and type float64"),
-        ({"LabelMap": np.zeros((2, 2), dtype=np.uint16)}, r"has 2x2 pixels, but its image .* 3x2"),
+        ({"LabelMap": np.zeros((2, 2), dtype=np.uint16)}, r"are 2x2 pixels, but their image .* is 3x2"),
     ],
     ids=["label out of range", "other variable", "floats", "other size"],
 )
