@@ -33,7 +33,8 @@ from .checkpoint import build_with_weights
 from .config import adapt_to_machine, load_config
 from .data.images import image_pixels
 from .mask_inputs import as_mask_proposals
-from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, TOY_CLIP, ToyNotice, find_preset
+from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, PRESETS, TOY_CLIP, ToyNotice, find_preset
+from .publishing import Publishable, find_model_folder, is_model_folder
 from .renamed_arguments import renamed_arguments
 from .results import Segmentation
 from .results.from_predictions import rejected_of, segments_of
@@ -62,7 +63,7 @@ _RENAMED_METHODS = {
 }
 
 
-class Predictor:
+class Predictor(Publishable):
     """A model with its weights.
 
     Args:
@@ -130,10 +131,11 @@ class Predictor:
         compile: bool | None = None,
         cuda_graphs: bool | None = None,
     ) -> Predictor:
-        """A preset with its weights, downloaded at first use.
+        """A preset or a published model, with its weights, downloaded at first use.
 
         Args:
-            name: such as "photos"; `masqclip models` lists all.
+            name: such as "photos" (`masqclip models` lists all); a folder that `save_pretrained` wrote; or one on the
+                Hugging Face Hub, "hf://owner/name" or "hf://owner/name@revision".
             weights: checkpoint in place of the preset's own; the presets of other people's files need it.
             device, opts, imports, dtype, compile, cuda_graphs: see `Predictor`.
 
@@ -141,11 +143,16 @@ class Predictor:
             ValueError: there is no such preset, or it needs `weights`.
             FileNotFoundError: weights are not on this disk and cannot be downloaded.
         """
+        settings = (imports, dtype, compile, cuda_graphs)
+        if is_model_folder(name) and name not in PRESETS:
+            import_user_code(imports)
+            found = find_model_folder(name)
+            return cls(found.config, weights or found.weights, device, [*found.opts, *opts], *settings)
         preset = find_preset(name)
         if preset.needs and weights is None:
             raise ValueError(f"The model {name!r} needs {preset.needs} ({preset.license}); see docs/models.md.")
         options = [*preset.options(), *opts]
-        return cls(preset.config, weights, device, options, imports, dtype, compile, cuda_graphs)
+        return cls(preset.config, weights, device, options, *settings)
 
     @renamed_arguments(vocab="vocabulary")
     def __call__(

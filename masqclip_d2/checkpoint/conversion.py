@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,11 +36,14 @@ def convert_weights(
     """
     checkpoint = read_checkpoint(local_weights_path(weights))
     match = _match(checkpoint.pop("model"), weights, model, without_clip)
-    tensors = match.tensors
-    if half:
-        tensors = {name: some.half() if some.is_floating_point() else some for name, some in tensors.items()}
+    tensors = halved(match.tensors) if half else match.tensors
     write_safetensors(output, tensors)
     return "\n".join([*_report(match, checkpoint), written(output, len(tensors))])
+
+
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point tensors as float16; models convert them back to float32."""
+    return {name: some.half() if some.is_floating_point() else some for name, some in tensors.items()}
 
 
 def written(output: Path, count: int) -> str:
@@ -73,13 +76,18 @@ def _match(tensors: dict[str, Tensor], weights: str, model: nn.Module | None, wi
 
 
 def _without_clip(match: KeyMatch, model: nn.Module) -> KeyMatch:
-    clip, trained = getattr(model, "allow_missing", ()), getattr(model, "trained_names", ())
-    left_out = {name for name in match.tensors if matches(name, clip) and not matches(name, trained)}
+    left_out = clip_names(model, match.tensors)
     return replace(
         match,
         tensors={name: tensor for name, tensor in match.tensors.items() if name not in left_out},
         left_out=(*match.left_out, *sorted(left_out)),
     )
+
+
+def clip_names(model: nn.Module, names: Iterable[str]) -> set[str]:
+    """Those of a model's parameter names that MODEL.MASQCLIP.CLIP.NAME loads."""
+    clip, trained = getattr(model, "allow_missing", ()), getattr(model, "trained_names", ())
+    return {name for name in names if matches(name, clip) and not matches(name, trained)}
 
 
 def _report(match: KeyMatch, rest: Iterable[str]) -> list[str]:
