@@ -50,6 +50,9 @@ SHOWN_ONLY = {
     "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install -e .": "what the environment of the tests was made with",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
+    'pip install "masqclip_d2[wandb]"': "installs packages",
+    'pip install "masqclip_d2[mlflow]"': "the same",
+    "pip install mlflow": "the same",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
 }
 # The same for the beginning of a long command.
