@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..coco_masks import UnusableMaskError, decoded, run_length, usable_segmentation
+from ..coco_masks import UnusableMaskError, bbox_xywh, decoded, from_run_length, run_length, usable_segmentation
 from ..data.annotation_files.structure import number, shown
 
 _BOX = ("x", "y", "width", "height")
@@ -16,7 +16,7 @@ def checked_result(result: Any, image_hw: tuple[int, int], tasks: Collection[str
 
     Args:
         result: `image_id`, `category_id`, `score`; `bbox` [x, y, width, height] for the task "bbox", `segmentation` for
-            the task "segm".
+            the task "segm"; without a box that of the mask.
         image_hw: (height, width) of its image.
         tasks: "bbox", "segm" or both.
         where: begins the messages.
@@ -26,6 +26,10 @@ def checked_result(result: Any, image_hw: tuple[int, int], tasks: Collection[str
     """
     required = {"bbox": "bbox", "segm": "segmentation"}
     missing = [key for key in ("score", *(required[task] for task in tasks)) if key not in result]
+    if missing == ["bbox"] and "segm" in tasks:  # COCO's results of masks need no boxes
+        mask = from_run_length(_run_length(result["segmentation"], image_hw, where)).astype(bool)
+        result = {**result, "bbox": bbox_xywh(mask) if mask.any() else [0, 0, 0, 0]}
+        missing = []
     if missing:
         raise ValueError(
             f"{where} has no {', '.join(missing)}; results have image_id, category_id, score, bbox and segmentation."

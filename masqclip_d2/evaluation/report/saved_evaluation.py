@@ -8,23 +8,26 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ...data.label_maps import read_label_map, read_panoptic_png
-from ...data.registration import canonical_name, register_aliases
+from ...data.registration import canonical_name
 from ...json_data import read_json
 from ...vocabulary import Vocabulary
 from ..build import build_task_evaluator
+from ..instance import InstanceEvaluator
 from ..instance_results import find, shown
 from ..prediction_recorder import SEMANTIC_FOLDER, image_id_of
+from .foreign_predictions import foreign_predictions, has_boxes_only, is_foreign, require_registered_dataset
 from .saved_predictions import EVALUATE_AGAIN, Predictions, read_predictions
 
 
 def evaluate_saved(folder: str | Path, dataset_name: str | None = None) -> tuple[dict[str, dict], Predictions]:
-    """Evaluate a folder of predictions.
+    """Evaluate a folder of predictions, or a file or folder of another program.
 
     The metrics equal those of the run that saved the predictions; bit for bit if that was one process, since several
     processes add their sums in another order.
 
     Args:
-        folder: OUTPUT_DIR/inference/<dataset> of an evaluation with TEST.SAVE_PREDICTIONS.
+        folder: OUTPUT_DIR/inference/<dataset> of an evaluation with TEST.SAVE_PREDICTIONS; with `dataset_name` also
+            predictions of another program, see `foreign_predictions`.
         dataset_name: the dataset that the predictions must belong to; None: the one that the manifest names.
 
     Returns:
@@ -34,26 +37,29 @@ def evaluate_saved(folder: str | Path, dataset_name: str | None = None) -> tuple
         FileNotFoundError: a file of the folder or of the dataset is missing.
         ValueError: the predictions belong to another dataset, other images of it, or other categories.
     """
-    predictions = read_predictions(folder)
+    if dataset_name is not None and is_foreign(folder):
+        predictions = foreign_predictions(folder, dataset_name)
+    else:
+        predictions = read_predictions(folder)
     records = _matching_records(predictions, dataset_name)
     evaluate = {"panoptic": _panoptic, "semantic": _semantic, "instance": _instance}
     results: dict[str, dict] = {}
     for task in predictions.tasks:
-        evaluator = build_task_evaluator(task, predictions.dataset, None)
-        results |= evaluate[task](evaluator, predictions, records)
+        results |= evaluate[task](predictions, records)
     return results, predictions
 
 
-def _panoptic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
-    path = predictions.folder / "predictions.json"
+def _panoptic(predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
+    evaluator: Any = build_task_evaluator("panoptic", predictions.dataset, None)
+    path = predictions.file or predictions.folder / "predictions.json"
+    pngs = predictions.png_folder or predictions.folder / "panoptic_png"
     content = _read(path)
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(annotations, list):
         raise ValueError(f"{path} has no list 'annotations'; {EVALUATE_AGAIN}.")
     for position, prediction in enumerate(annotations):
         record = _record_of(prediction, records, f"{path}, annotation {position}")
-        png = predictions.folder / "panoptic_png" / prediction["file_name"]
-        segment_ids = read_panoptic_png(png, "Saved prediction")
+        segment_ids = read_panoptic_png(pngs / prediction["file_name"], "Saved prediction")
         evaluator.process([record], [{"panoptic_seg": (segment_ids, prediction["segments_info"])}])
     return evaluator.evaluate()
 
@@ -77,17 +83,23 @@ def _record_of(prediction: Any, records: dict[Any, dict], where: str) -> dict:
     return record
 
 
-def _semantic(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
+def _semantic(predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
+    evaluator: Any = build_task_evaluator("semantic", predictions.dataset, None)
+    pngs = predictions.png_folder or predictions.folder / SEMANTIC_FOLDER
     for image in predictions.images:
-        path = predictions.folder / SEMANTIC_FOLDER / image["sem_seg"]
+        path = pngs / image["sem_seg"]
         evaluator.process([records[image["image_id"]]], [{"sem_seg_labels": read_label_map(path, "Saved prediction")}])
     return evaluator.evaluate()
 
 
-def _instance(evaluator: Any, predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
-    path = predictions.folder / evaluator.results_file
-    evaluator.add_results(_read(path), [image["image_id"] for image in predictions.images], str(path))
-    return evaluator.evaluate()
+def _instance(predictions: Predictions, records: dict[Any, dict]) -> dict[str, dict]:
+    evaluator: Any = build_task_evaluator("instance", predictions.dataset, None)
+    path = predictions.file or predictions.folder / evaluator.results_file
+    results = _read(path)
+    if predictions.file is not None and type(evaluator) is InstanceEvaluator and has_boxes_only(results):
+        evaluator = InstanceEvaluator(predictions.dataset, tasks=("bbox",))  # of a detector
+    evaluator.add_results(results, [image["image_id"] for image in predictions.images], str(path))
+    return evaluator.evaluate() or {}
 
 
 def _matching_records(predictions: Predictions, dataset_name: str | None) -> dict[Any, dict]:
@@ -95,12 +107,7 @@ def _matching_records(predictions: Predictions, dataset_name: str | None) -> dic
     name, folder = predictions.dataset, predictions.folder
     if dataset_name is not None and canonical_name(dataset_name) != canonical_name(name):
         raise ValueError(f"The predictions in {folder} are of dataset {name!r}, not of {dataset_name!r}.")
-    register_aliases([name])
-    if name not in DatasetCatalog.list():
-        raise ValueError(
-            f"The predictions in {folder} are of dataset {name!r}, which is not registered; pass --import FILE "
-            "with the file that registers it."
-        )
+    require_registered_dataset(name, folder)
     records = {image_id_of(record): record for record in DatasetCatalog.get(name)}
     predicted = {image["image_id"] for image in predictions.images}
     unknown = [i for i in predicted if i not in records]

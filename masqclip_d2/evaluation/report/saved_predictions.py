@@ -25,6 +25,8 @@ class Predictions:
         images: one dict per predicted image, in the order of prediction: image_id, file_name, and `sem_seg`, the file
             of its label map below `SEMANTIC_FOLDER`, if that was predicted.
         origin: of the run.
+        file: the results or segments of another program; None: those of this one in `folder`.
+        png_folder: of label maps or of `file`; None: those of this program in `folder`.
     """
 
     folder: Path
@@ -33,6 +35,8 @@ class Predictions:
     categories: tuple[str, ...]
     images: tuple[Mapping[str, Any], ...]
     origin: Origin
+    file: Path | None = None
+    png_folder: Path | None = None
 
 
 def prediction_folders(path: str | Path) -> list[Path]:
@@ -40,9 +44,12 @@ def prediction_folders(path: str | Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: there is no such folder, or no predictions in it.
+        ValueError: it is a file.
     """
     path = Path(path)
     if not path.is_dir():
+        if path.is_file():
+            raise ValueError(f"{path} is a file of predictions; pass --dataset NAME, of the dataset that they are of.")
         raise FileNotFoundError(f"There is no folder {path} of predictions.")
     if (path / MANIFEST).is_file():
         return [path]
@@ -50,7 +57,7 @@ def prediction_folders(path: str | Path) -> list[Path]:
     if not found:
         raise FileNotFoundError(
             f"{path} has no complete predictions (no {MANIFEST}, nor below inference/): they were not saved, or the "
-            f"evaluation was interrupted; {EVALUATE_AGAIN}."
+            f"evaluation was interrupted; {EVALUATE_AGAIN}. For predictions of another program pass --dataset NAME."
         )
     return found
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...config import get_masqclip_cfg
 from ..prediction_recorder import Origin
+from .foreign_predictions import is_foreign
 from .published_rows import row_of
 from .results import comparison_text, results_table, write_results
 from .saved_evaluation import evaluate_saved
@@ -19,7 +20,8 @@ def evaluate_predictions(
     """Evaluate folders of predictions, all of one run.
 
     Args:
-        folders: folders of predictions, or a run's output folder, which stands for all folders in it.
+        folders: folders of predictions, or a run's output folder, which stands for all folders in it; with `dataset`
+            also predictions of another program, see `foreign_predictions`.
         output: folder for results.json; None: no file.
         dataset: name of the dataset that the predictions must be of; None: as recorded with them.
 
@@ -32,7 +34,7 @@ def evaluate_predictions(
     """
     results: dict[str, dict] = {}
     origins: dict[Origin, Path] = {}
-    for folder in (found for path in folders for found in prediction_folders(path)):
+    for folder in (found for path in folders for found in _folders(path, dataset)):
         metrics, predictions = evaluate_saved(folder, dataset)
         if predictions.dataset in results:
             raise ValueError(f"{folder} is the second folder with predictions of dataset {predictions.dataset!r}.")
@@ -49,6 +51,10 @@ def evaluate_predictions(
     if output is not None:
         write_results(Path(output) / "results.json", results, origin, row)
     return "\n\n".join(filter(None, [results_table(results, row), comparison_text(results, row, difference)]))
+
+
+def _folders(path: str | Path, dataset: str | None) -> list[Path]:
+    return [Path(path)] if dataset is not None and is_foreign(path) else prediction_folders(path)
 
 
 def _row_of(origin: Origin) -> tuple[str | None, str]:

@@ -171,7 +171,6 @@ def with_value(key, value):
     [
         (without("score"), r"result 0 \(image 7\) has no score; results have image_id, category_id, score, bbox and"),
         (without("segmentation"), "has no segmentation"),
-        (without("bbox"), "has no bbox"),
         (without("image_id"), "result 0 has no image_id or category_id"),
         (with_value("score", float("nan")), "has the score nan; expected a finite number"),
         (with_value("score", None), "has the score None"),
@@ -190,6 +189,11 @@ def with_value(key, value):
 def test_an_edited_file_of_instances_is_one_sentence(edited, change, message):
     with pytest.raises(ValueError, match=f"coco_instances_results.json.*{message}"):
         edited("coco_instances_results.json", change, ["instance"])
+
+
+def test_results_without_boxes_have_those_of_their_masks(edited):
+    expected = edited("coco_instances_results.json", lambda rows: rows, ["instance"])
+    assert strict(edited("coco_instances_results.json", without("bbox"), ["instance"])) == strict(expected)
 
 
 def test_polygons_are_evaluated(edited):
