@@ -44,6 +44,7 @@ ACROSS_MODULES = {
     "test_photographs",
     "test_released_weights_end_to_end",
     "test_public_names",
+    "test_several_machines",
     "test_shapes_metrics",
     "test_shipped_weights",
     "test_synchronization",

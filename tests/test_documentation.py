@@ -12,22 +12,29 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from masqclip_d2.cli.command import Command
+from masqclip_d2.cli.main import COMMANDS
 from masqclip_d2.clip.model import build_clip, save_clip
 from masqclip_d2.config import load_config
 from masqclip_d2.config_files import shipped_configs
 from masqclip_d2.data.preparation import prepare
+from projects.documentation.pages import find_pages
 from tests import original_formats
 from tests.forked import run_python
 from tests.helpers import TINY_CLIP, TINY_MASK_RCNN, TINY_PROPOSER, published_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [
-    "README.md", "datasets/README.md", "docs/index.md", "docs/installation.md", "docs/models.md", "docs/training.md",
-    "docs/architecture.md", "docs/evaluation.md", "docs/custom_data.md", "docs/extending.md", "docs/vocabularies.md",
-    "docs/migration.md", "docs/reliability.md", "docs/paper_rows.md", "docs/performance.md", "docs/shapes_training.md",
-    "docs/shapes_teaching.md",
-    "masqclip_d2/weights/README.md",
-]  # fmt: skip
+# Pages whose commands are not run one after another -> the reason.
+RUN_ELSEWHERE = {
+    "CHANGELOG.md": "names commands of earlier versions",
+    "CONTRIBUTING.md": "make targets for development, which continuous integration runs",
+    "docs/benchmarks.md": "scripts that measure for minutes",
+    "docs/shapes_results.md": "written by a command that takes hours; tests/projects/shapes_results runs its stages",
+    "projects/shapes_results/README.md": "the same command",
+    "projects/figures/README.md": "overwrites the figures in docs/; tests/projects/figures draws each of them",
+}
+PAGES = ["README.md", *sorted(str(page.file.relative_to(ROOT)) for page in find_pages(ROOT))]
+LANGUAGES = {"", "bash", "python", "yaml", "text", "bibtex"}  # of code blocks; text is not run
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0"]
 # Configurations of real data on miniatures: smallest sizes, no weights to download.
 SMALL_MODEL = [
@@ -54,11 +61,19 @@ SHOWN_ONLY = {
     'pip install "masqclip_d2[mlflow]"': "the same",
     "pip install mlflow": "the same",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
+    'pip install "masqclip_d2[docs]"': "the same",
+    "make docs": "tests/projects/documentation/test_build.py builds the site",
+    "python -m http.server --directory output/documentation/site": "never ends",
+    "masqclip check-data masqclip_coco_panoptic_val": "counts all published images",
+    "python train_net.py --num-gpus 8 ...": "the beginning of a command",
 }
 # The same for the beginning of a long command.
 SHOWN_ONLY_FROM = {
     "python demo/demo.py --model photos --input photo.jpg": "downloads weights; test_released_weights_end_to_end.py "
     "does the same with a local server",
+    "masqclip demo --model photos --input photo.jpg": "the same",
+    "python train_net.py --config-file configs/shapes/teacher.yaml --num-gpus 8 --num-machines 2": "waits for another "
+    "machine; tests/test_several_machines.py runs both",
     "python train_net.py --eval-only --config-file configs/masqclip_r50.yaml": "needs CLIP ViT-L/14@336px; "
     "tests/evaluation/test_protocols.py does the same on miniatures",
 }
@@ -82,6 +97,16 @@ def commands(page: str) -> list[str]:
     inline = re.findall(r"`((?:masqclip [\w-]+|python|make|pip) [^`\n]+)`", prose)
     fenced = [line for language, block in blocks(page) if language in ("", "bash") for line in block.splitlines()]
     return [line.strip() for line in fenced + inline if re.match(r"(masqclip|python|make|pip|bash) ", line.strip())]
+
+
+def is_shown_only(command: str) -> bool:
+    return command in SHOWN_ONLY or command.startswith(tuple(SHOWN_ONLY_FROM))
+
+
+def is_run(page: str) -> bool:
+    """Whether a page has commands to run, or Python."""
+    has_python = any(language == "python" for language, _ in blocks(page))
+    return page not in RUN_ELSEWHERE and (has_python or not all(map(is_shown_only, commands(page))))
 
 
 @pytest.fixture
@@ -210,7 +235,7 @@ def prepare_miniatures(clone: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if is_run(page)])
 def test_commands_of_a_page_run(page, clone):
     if page in ("docs/migration.md", "docs/paper_rows.md"):
         write_published_checkpoints(clone)
@@ -218,7 +243,7 @@ def test_commands_of_a_page_run(page, clone):
     for name, text in files(page).items():
         (clone / name).write_text(text)
     for command in commands(page):
-        if command in SHOWN_ONLY or command.startswith(tuple(SHOWN_ONLY_FROM)):
+        if is_shown_only(command):
             continue
         if command == "make demo" and page != "README.md":
             continue  # the same commands
@@ -250,9 +275,41 @@ def test_there_are_commands_and_no_placeholders():
 
 
 def test_links_and_figures_exist():
-    for page in [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"]:
+    for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_blocks_have_a_language_whose_blocks_are_run(page):
+    for language, text in blocks(page):
+        assert language in LANGUAGES, f"{page}: {language}"
+        if language == "yaml":
+            assert re.match(r"# \w+\.yaml\n", text), f"{page}: a YAML block begins with a comment with its file name"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_every_option_exists(page):
+    """Of commands that are not run, too."""
+    shown = re.findall(r"^ {4}((?:masqclip|python) .+)$", (ROOT / page).read_text(), flags=re.MULTILINE)
+    for command in [*commands(page), *shown]:
+        words = shlex.split(command)
+        scripts = {"train_net.py": "train", "demo/demo.py": "demo"}
+        verb = words[1] if words[0] == "masqclip" else scripts.get(words[1] if len(words) > 1 else "", "")
+        if verb and "..." not in words and not re.fullmatch(r"[A-Z]+", words[-1]):
+            assert verb in COMMANDS, f"{page}: {command}"
+            parse(COMMANDS[verb], words[2:], f"{page}: {command}")
+
+
+def parse(command: Command, words: list[str], where: str) -> None:
+    parser = command.parser()
+    try:
+        args = parser.parse_intermixed_args(words) if command.intermixed else parser.parse_args(words)
+    except SystemExit:
+        pytest.fail(where)
+    flags = [word for word in getattr(args, "opts", []) if word.startswith("--")]
+    known = {option for action in parser._actions for option in action.option_strings}
+    assert set(flags) <= known, where
 
 
 def test_every_row_of_the_papers_names_a_shipped_configuration():

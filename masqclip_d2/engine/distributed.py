@@ -1,4 +1,4 @@
-"""The processes of a training on this machine: started together, ended together.
+"""The processes of a training on this machine: started together, ended together, or all started by torchrun.
 
 Detectron2's `launch` waits for the first process that fails, and then without limit for the others. Here every process
 ends within seconds of the first failure, whose reason is reported, also if a process was killed or stopped.
@@ -32,6 +32,7 @@ _CHECK_PERIOD = 0.5  # seconds
 _STOPPED_LIMIT = 10.0  # seconds that a process may be stopped (SIGSTOP)
 _REPORT_GRACE = 1.0  # seconds for other processes to report why they failed
 _END_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # In messages of processes that lost the connection to one that had failed.
 _LOST_CONNECTION = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket", "store")
 
@@ -46,12 +47,17 @@ class Job:
         num_local: 0 or 1 on a single machine: the calling process.
         num_machines, machine_rank: number of machines, index of this one.
         dist_url: address of machine 0; None: a free port of this machine.
+        local_rank: index on its machine of the calling process, which torchrun has started with all others; None: the
+            processes of this machine are started here.
+        on_cpu: without GPUs, also where there are some.
     """
 
     num_local: int
     num_machines: int = 1
     machine_rank: int = 0
     dist_url: str | None = None
+    local_rank: int | None = None
+    on_cpu: bool = False
 
     def __post_init__(self) -> None:
         if self.num_machines < 1 or not 0 <= self.machine_rank < self.num_machines:
@@ -71,6 +77,37 @@ class Job:
     def world_size(self) -> int:
         return self.num_machines * self.num_local
 
+    @property
+    def has_first_process(self) -> bool:
+        """Whether the process of rank 0 is the calling one, or is started by it."""
+        return self.machine_rank == 0 and not self.local_rank
+
+
+def torchrun_job(on_cpu: bool = False) -> Job | None:
+    """The job of which torchrun, or a program that sets the same environment variables, has started this process.
+
+    Args:
+        on_cpu: see `Job`.
+
+    Returns:
+        None: the process was not started so.
+
+    Raises:
+        ValueError: the variables are no numbers, or the machines have different numbers of processes.
+    """
+    if not all(name in os.environ for name in _TORCHRUN):
+        return None
+    texts = [os.environ[name] for name in _TORCHRUN[:4]]
+    if not all(text.isdecimal() for text in texts):
+        raise ValueError(f"The environment variables {', '.join(_TORCHRUN[:4])} must be numbers, got {texts}.")
+    rank, world_size, local_rank, num_local = map(int, texts)
+    if num_local < 1 or world_size % num_local or rank % num_local != local_rank:
+        raise ValueError(
+            f"Rank {rank} of {world_size} processes cannot be process {local_rank} of {num_local} on its machine; "
+            "start the same number of processes on each machine (torchrun --nproc-per-node)."
+        )
+    return Job(num_local, world_size // num_local, rank // num_local, "env://", local_rank, on_cpu)
+
 
 def run_processes(function: Callable[..., object], args: tuple, job: Job) -> None:
     """Call `function(*args)` in every process of a job on this machine, and wait for them.
@@ -81,6 +118,11 @@ def run_processes(function: Callable[..., object], args: tuple, job: Job) -> Non
     """
     if job.world_size <= 1:
         function(*args)
+        return
+    if job.local_rank is not None:
+        _join(job, job.local_rank, "env://")
+        function(*args)
+        distributed.destroy_process_group()
         return
     url = job.dist_url or f"tcp://127.0.0.1:{_free_port()}"
     if job.num_machines > 1:
@@ -113,14 +155,7 @@ def _run_rank(local_rank: int, function: Callable[..., object], args: tuple, job
     start_worker()
     rank = job.machine_rank * job.num_local + local_rank
     try:
-        with_gpus = torch.cuda.is_available()
-        if with_gpus:
-            torch.cuda.set_device(local_rank)
-        distributed.init_process_group(
-            "nccl" if with_gpus else "gloo", init_method=url, world_size=job.world_size, rank=rank, timeout=_TIMEOUT
-        )
-        comm.create_local_process_group(job.num_local)
-        comm.synchronize()
+        _join(job, local_rank, url)
         function(*args)
         distributed.destroy_process_group()
     except Exception:
@@ -129,6 +164,19 @@ def _run_rank(local_rank: int, function: Callable[..., object], args: tuple, job
         os.rename(Path(reports, f"{local_rank}.tmp"), Path(reports, f"{local_rank}.json"))
         logging.shutdown()
         os._exit(1)  # the other processes shall not wait for threads and workers of this one
+
+
+def _join(job: Job, local_rank: int, url: str) -> None:
+    """Make this process one of the process group, with its own GPU."""
+    rank = job.machine_rank * job.num_local + local_rank
+    with_gpus = torch.cuda.is_available() and not job.on_cpu
+    if with_gpus:
+        torch.cuda.set_device(local_rank)
+    distributed.init_process_group(
+        "nccl" if with_gpus else "gloo", init_method=url, world_size=job.world_size, rank=rank, timeout=_TIMEOUT
+    )
+    comm.create_local_process_group(job.num_local)
+    comm.synchronize()
 
 
 def _wait_for_all(processes: Sequence[Any], reports: Path) -> None:

@@ -21,7 +21,7 @@ from ..data.registration import register_aliases, require_registered
 from ..meta_arch.required_weights import fetch_required_weights
 from ..user_code import import_user_code
 from .console import set_up_loggers
-from .distributed import Job, run_processes
+from .distributed import Job, run_processes, torchrun_job
 from .output_lock import output_lock
 from .trainer import Trainer
 
@@ -39,16 +39,36 @@ def launch_training(args: argparse.Namespace) -> None:
     """
     if not args.config_file:
         raise ValueError("No config. Pass --config-file with a YAML file or the name of a shipped config.")
-    dist_url = None if args.dist_url == "auto" else args.dist_url
-    job = Job(args.num_gpus, args.num_machines, args.machine_rank, dist_url)
+    job = _job(args)
+    if args.num_gpus:
+        args.num_gpus = job.num_local
     import_user_code(args.imports)  # may add configuration keys
     cfg = load_config(args.config_file, args.opts)  # refuses a mistyped key before processes are started
     check_num_gpus(args.num_gpus)
     resumes = args.resume and bool(resumable_checkpoints(cfg.OUTPUT_DIR))
     fetch_required_weights(cfg, training=not args.eval_only, resumes=resumes)
-    writes = not args.eval_only and args.machine_rank == 0
+    writes = not args.eval_only and job.has_first_process
     with output_lock(cfg.OUTPUT_DIR) if writes else contextlib.nullcontext():
         run_processes(run_process, (args,), job)
+
+
+def _job(args: argparse.Namespace) -> Job:
+    """The processes that torchrun has started or, without it, those of the arguments."""
+    job = torchrun_job(on_cpu=args.num_gpus == 0)
+    if job is None:
+        dist_url = None if args.dist_url == "auto" else args.dist_url
+        return Job(args.num_gpus, args.num_machines, args.machine_rank, dist_url)
+    if (args.num_machines, args.machine_rank, args.dist_url) != (1, 0, "auto"):
+        raise ValueError(
+            "torchrun has started this process and says how many machines there are; leave out --num-machines, "
+            "--machine-rank and --dist-url."
+        )
+    if args.num_gpus not in (0, 1, job.num_local):
+        raise ValueError(
+            f"--num-gpus is {args.num_gpus}, but torchrun has started {job.num_local} processes on this machine; leave "
+            "it out, or pass 0 for the CPU."
+        )
+    return job
 
 
 def run_process(args: argparse.Namespace) -> None:

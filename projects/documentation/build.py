@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit("\n  ".join([f"error: {len(broken)} broken links:", *broken]))
     pages = len(list(site.rglob("*.html")))
     print(f"{pages} pages in {time.monotonic() - start:.0f} s, no broken links: {site / 'index.html'}")
+    print(f"With search: python -m http.server --directory {site}")
 
 
 def write_sources(root: Path, output: Path) -> None:

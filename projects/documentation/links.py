@@ -15,6 +15,7 @@ class _PageParser(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.targets: list[str] = []
+        self.loaded: list[str] = []
         self.anchors: set[str] = {"", "top"}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -22,6 +23,8 @@ class _PageParser(HTMLParser):
         self.anchors.update(values[name] for name in ("id", "name") if name in values)
         if tag in _SOURCES and values.get(_SOURCES[tag]):
             self.targets.append(values[_SOURCES[tag]])
+            if tag not in ("a", "area"):
+                self.loaded.append(values[_SOURCES[tag]])
 
 
 def check_links(site: Path) -> tuple[list[str], list[str]]:
@@ -31,8 +34,8 @@ def check_links(site: Path) -> tuple[list[str], list[str]]:
         site: the folder; its pages are the `.html` files, but not `404.html`, whose links are absolute.
 
     Returns:
-        The broken links, one line each ("training.html: evaluation.html#nowhere"), and the addresses outside of the
-        site, which are not opened.
+        The broken links, one line each ("training.html: evaluation.html#nowhere"), among them files that a page loads
+        from another site, and the addresses of other sites, which are not opened.
     """
     pages = {path.resolve(): _parsed(path) for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
     broken, external = [], set()
@@ -43,6 +46,8 @@ def check_links(site: Path) -> tuple[list[str], list[str]]:
                 continue
             if parts.scheme or parts.netloc:
                 external.add(target)
+                if target in page.loaded:
+                    broken.append(f"{path.relative_to(site.resolve())}: loads {target}")
             elif not _exists(path, parts.path, unquote(parts.fragment), pages):
                 broken.append(f"{path.relative_to(site.resolve())}: {target}")
     return broken, sorted(external)

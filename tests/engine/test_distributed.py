@@ -7,7 +7,9 @@ import time
 import pytest
 import torch
 
-from masqclip_d2.engine.distributed import Job, run_processes
+from masqclip_d2.cli.main import COMMANDS
+from masqclip_d2.engine.distributed import Job, run_processes, torchrun_job
+from masqclip_d2.engine.launch import launch_training
 from masqclip_d2.error_report import error_report, is_user_error
 from masqclip_d2.processes import WorkerDiedError
 
@@ -86,3 +88,48 @@ def test_a_single_process_is_the_calling_one():
 def test_a_job_that_would_wait_for_ever_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Job(**arguments)
+
+
+def torchrun_variables(monkeypatch, rank, world_size, local_rank, local_world_size):
+    values = {"RANK": rank, "WORLD_SIZE": world_size, "LOCAL_RANK": local_rank, "LOCAL_WORLD_SIZE": local_world_size}
+    for name, value in {**values, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+def test_the_job_that_torchrun_has_started(monkeypatch):
+    assert torchrun_job() is None
+    torchrun_variables(monkeypatch, 5, 8, 1, 4)
+    assert torchrun_job() == Job(4, 2, 1, "env://", local_rank=1)
+    assert not torchrun_job().has_first_process and torchrun_job(on_cpu=True).on_cpu
+    torchrun_variables(monkeypatch, 0, 8, 0, 4)
+    assert torchrun_job().has_first_process
+    monkeypatch.delenv("LOCAL_RANK")  # such as in a container of a cluster that counts machines in these variables
+    assert torchrun_job() is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ((5, 8, 1, 3), "Rank 5 of 8 processes cannot be process 1 of 3 on its machine"),
+        ((5, 8, 0, 4), "Rank 5 of 8 processes cannot be process 0 of 4"),
+        (("x", 8, 0, 4), "must be numbers, got \\['x', '8', '0', '4'\\]"),
+    ],
+)
+def test_variables_that_contradict_each_other_are_refused(variables, message, monkeypatch):
+    torchrun_variables(monkeypatch, *variables)
+    with pytest.raises(ValueError, match=message):
+        torchrun_job()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--num-machines", "2", "--dist-url", "tcp://a:1"], "leave out --num-machines, --machine-rank and --dist-url"),
+        (["--num-gpus", "8"], "--num-gpus is 8, but torchrun has started 2 processes on this machine"),
+    ],
+)
+def test_flags_that_contradict_torchrun_are_refused(flags, message, monkeypatch):
+    torchrun_variables(monkeypatch, 0, 2, 0, 2)
+    args = COMMANDS["train"].parser().parse_args(["--config-file", "shapes/teacher", *flags])
+    with pytest.raises(ValueError, match=message):
+        launch_training(args)

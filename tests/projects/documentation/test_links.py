@@ -10,7 +10,9 @@ def test_broken_links_and_anchors_are_found_and_other_sites_listed(tmp_path):
         '<a href="sub/">1</a><a href="sub/index.html#top-1">2</a><a href="#here">3</a><p id="here">4</p>'
         '<a href="https://example.org/x">5</a><a href="mailto:a@example.org">6</a><img src="data:image/png;base64,x">'
         '<a href="b.html">bad</a><a href="sub/index.html#no">bad</a><a href="#no">bad</a><img src="y.png">'
+        '<script src="https://example.org/x.js"></script>'
     )
     broken, external = check_links(tmp_path)
-    assert broken == ["a.html: b.html", "a.html: sub/index.html#no", "a.html: #no", "a.html: y.png"]
-    assert external == ["https://example.org/x"]
+    assert broken == ["a.html: b.html", "a.html: sub/index.html#no", "a.html: #no", "a.html: y.png",
+                      "a.html: loads https://example.org/x.js"]  # fmt: skip
+    assert external == ["https://example.org/x", "https://example.org/x.js"]
