@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -31,7 +30,7 @@ from torch import Tensor
 from .acceleration import Acceleration, accelerate
 from .checkpoint import build_with_weights
 from .config import adapt_to_machine, load_config
-from .data.images import image_pixels
+from .data.images import channels_first, image_pixels
 from .mask_inputs import as_mask_proposals
 from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, PRESETS, TOY_CLIP, ToyNotice, find_preset
 from .publishing import Publishable, find_model_folder, is_model_folder
@@ -224,7 +223,7 @@ class Predictor(Publishable):
             return self._encode_batch([image])[0]
         pixels = self._pixels(image)
         proposals = as_mask_proposals(masks, pixels.shape[:2]).to(self.model.device)
-        record = {"image": _to_tensor(pixels), **_origin(image)}
+        record = {"image": channels_first(pixels), **_origin(image)}
         return replace(self.model.encode(record, proposals), image=pixels)
 
     @renamed_arguments(vocab="vocabulary")
@@ -361,7 +360,7 @@ class Predictor(Publishable):
 
         resized, _ = apply_augmentations(self._augmentations, pixels)
         height, width = pixels.shape[:2]
-        return {"image": _to_tensor(np.asarray(resized)), "height": height, "width": width, **_origin(image)}
+        return {"image": channels_first(np.asarray(resized)), "height": height, "width": width, **_origin(image)}
 
 
 def _require_encoded(encoded: Any) -> None:
@@ -372,7 +371,3 @@ def _require_encoded(encoded: Any) -> None:
 def _origin(image: ImageInput) -> dict[str, str]:
     """The key `file_name` of a record, if the image is a file."""
     return {"file_name": os.fspath(image)} if isinstance(image, (str, os.PathLike)) else {}
-
-
-def _to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))  # (3, H, W)

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from ..image_files import MAX_MEGAPIXELS, named_errors, opened_image, stored_turned, turned_upright, upright_pixels
 
@@ -80,6 +82,12 @@ def image_pixels(
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"Expected an image array (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}.")
     return image
+
+
+def channels_first(image: np.ndarray) -> Tensor:
+    """(H, W, 3) array -> (3, H, W) tensor, a copy."""
+    # Unlike numpy.ascontiguousarray, which keeps the negative strides of a mirrored row or column of one pixel.
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -38,7 +38,7 @@ from .ground_truth import (
     semantic_map,
     transformed_masks,
 )
-from .images import read_image, require_recorded_size
+from .images import channels_first, read_image, require_recorded_size
 from .label_maps import IGNORE_LABEL
 
 _PADDING = 128  # gray value of padded pixels, as FixedSizeCrop's
@@ -290,11 +290,6 @@ def image_fields(record: Record, image_hw: tuple[int, int]) -> Record:
     """Name, id and size of the image; the size is the file's, since records of semantic datasets have none."""
     fields = {key: record[key] for key in ("file_name", "image_id") if key in record}
     return {**fields, "height": image_hw[0], "width": image_hw[1]}
-
-
-def channels_first(image: np.ndarray) -> Tensor:
-    """(H, W, 3) array -> (3, H, W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def _tight_boxes(masks: np.ndarray) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from detectron2.data.transforms import ResizeShortestEdge, apply_augmentations
 from torch import Tensor, nn
 
+from ..data.images import channels_first
 from .protocols import PredictsSemanticViews
 
 
@@ -81,4 +82,4 @@ def _resized(image: Tensor, resize: ResizeShortestEdge) -> Tensor:
     """(3, H, W) -> (3, h, w), as the mapper of a test set resizes."""
     pixels, _ = apply_augmentations([resize], image.permute(1, 2, 0).cpu().numpy())
     assert isinstance(pixels, np.ndarray)  # an array in, an array out
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return channels_first(pixels)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masqclip_d2.data.images import read_image
+from masqclip_d2.data.images import channels_first, read_image
 
 RED, HALF_RED = (255, 0, 0), (255, 0, 0, 128)
 
@@ -161,3 +161,9 @@ def test_the_limit_is_that_of_the_caller(tmp_path, monkeypatch):
     assert read_image(path).shape == (40, 30, 3)
     with pytest.raises(ValueError, match="more than the limit of 0.001"):
         read_image(path, max_megapixels=0.001)
+
+
+def test_channels_come_first_whatever_the_layout():
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    for view in (image, image[:, ::-1], image[:1, :1][:, ::-1], image[::-1, :1], image[:0]):
+        assert np.array_equal(channels_first(view).numpy(), view.transpose(2, 0, 1))

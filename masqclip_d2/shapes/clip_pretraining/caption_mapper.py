@@ -7,10 +7,10 @@ from typing import Any
 import detectron2.data.transforms as T
 from detectron2.config import configurable
 
+from ...data.images import channels_first
 from ...data.mappers import (
     Record,
     augmented_image,
-    channels_first,
     image_fields,
     register_mapper,
     require_keys,

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from detectron2.config import configurable
 
-from ...data.mappers import Record, channels_first, register_mapper, require_keys, require_rgb
+from ...data.images import channels_first
+from ...data.mappers import Record, register_mapper, require_keys, require_rgb
 from .captioned_pictures import PICTURE_SIDE, PictureRenderer
 
 
