@@ -8,6 +8,7 @@ Shape shorthand: Q mask proposals, Hm x Wm the resolution of the mask logits, E 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -127,14 +128,7 @@ class MaskProposals:
         Returns:
             (Q, h, w) float32.
         """
-        top, left, bottom, right = window
-        ys, xs = (
-            ((torch.arange(size, device=self.mask_logits.device) + 0.5) / size * (end - start) + start) / padded * 2 - 1
-            for size, start, end, padded in zip(hw, (top, left), (bottom, right), self.padded_hw, strict=True)
-        )
-        grid = torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), dim=-1)  # (h, w, 2) as (x, y)
-        maps = self.mask_logits[None].float()  # (1, Q, Hm, Wm): one grid for all masks
-        return F.grid_sample(maps, grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
+        return masks_in_window(self.mask_logits, hw, window, self.padded_hw)
 
     def to(self, device: torch.device | str) -> MaskProposals:
         """Copy on another device."""
@@ -200,6 +194,33 @@ class EncodedImage:
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         moved = {name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)}
         return replace(self, proposals=self.proposals.to(device), **moved)
+
+
+def masks_in_window(
+    mask_logits: Tensor,
+    hw: tuple[int, int],
+    window: Sequence[int | Tensor],
+    extent_hw: Sequence[int | Tensor],
+) -> Tensor:
+    """Mask logits of a window of the image at another resolution, bilinear, edges repeated.
+
+    Args:
+        mask_logits: (Q, Hm, Wm) float.
+        hw: (height, width) of the result.
+        window: (top, left, bottom, right) in pixels of the image, numbers or scalar tensors.
+        extent_hw: (height, width) in pixels of the image that the masks cover from its top left corner.
+
+    Returns:
+        (Q, h, w) float32.
+    """
+    top, left, bottom, right = window
+    ys, xs = (
+        ((torch.arange(size, device=mask_logits.device) + 0.5) / size * (end - start) + start) / extent * 2 - 1
+        for size, start, end, extent in zip(hw, (top, left), (bottom, right), extent_hw, strict=True)
+    )
+    grid = torch.stack(torch.broadcast_tensors(xs[None, :], ys[:, None]), dim=-1)  # (h, w, 2) as (x, y)
+    maps = mask_logits[None].float()  # (1, Q, Hm, Wm): one grid for all masks
+    return F.grid_sample(maps, grid[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
 
 
 def annotated_masks(instances, image_hw: tuple[int, int]) -> Tensor:

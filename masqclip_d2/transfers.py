@@ -45,10 +45,10 @@ def device_constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.d
     Args:
         values: numbers, or tuples of them for more dimensions.
     """
-    if device.type == "cpu":
-        return torch.tensor(values, dtype=dtype)
     if torch.compiler.is_compiling():
         return _filled(values, dtype, device)
+    if device.type == "cpu":
+        return torch.tensor(values, dtype=dtype)
     constant = _copied_constant(values, dtype, device)
     for used in _recordings:
         used.append(constant)
@@ -67,7 +67,10 @@ def used_constants() -> Iterator[list[Tensor]]:
 
 
 def _filled(values: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The tensor, written by the device itself: compiled code would copy a constant again in each run."""
+    """The tensor, written by the device itself: compiled code would copy a constant again in each run.
+
+    The numbers may be symbolic, as those that depend on the size of an image while a model is exported.
+    """
     if isinstance(values, tuple):
         return torch.stack([_filled(value, dtype, device) for value in values])
     return torch.full((), values, dtype=dtype, device=device)

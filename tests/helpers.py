@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from detectron2.modeling import build_model
 
+from masqclip_d2 import Predictor
 from masqclip_d2.config import load_config
 from masqclip_d2.vocabulary import Vocabulary
 
@@ -88,6 +89,12 @@ def tiny_config(folder: Path, meta_architecture: str, *opts: str):
             *opts,
         ],
     )
+
+
+def tiny_predictor(folder: Path, meta_architecture: str, *opts: str) -> Predictor:
+    """A predictor of `tiny_config` sizes with random weights."""
+    clip = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(tiny_clip_file(folder))]
+    return Predictor("base/shapes", opts=["MODEL.META_ARCHITECTURE", meta_architecture, *TINY_PROPOSER, *clip, *opts])
 
 
 def build_without_values(config: str, *opts: str) -> torch.nn.Module:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "masqclip_d2"
-FOLDERS = ("masqclip_d2", "projects", "benchmarks", "datasets", "demo", "tests")
+FOLDERS = ("masqclip_d2", "projects", "benchmarks", "datasets", "demo", "examples", "tests")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60  # docstring apart
 ABSOLUTE_PATH = re.compile(r"(/(home|mnt|opt|root|tmp|usr|var|work|data\d*)/\S+|[A-Z]:\\\S*)")
@@ -26,6 +26,7 @@ ACROSS_MODULES = {
     "engine/test_training_stages",
     "engine/test_two_processes",
     "evaluation/test_memory",
+    "export/test_example",
     "evaluation/test_protocols",
     "meta_arch/test_copies",
     "meta_arch/test_extension",

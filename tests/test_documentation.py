@@ -56,6 +56,7 @@ SHOWN_ONLY = {
     "masqclip check-data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
     "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install -e .": "what the environment of the tests was made with",
+    'pip install "masqclip_d2[export]"': "installs packages; the environment of the tests has them",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[wandb]"': "installs packages",
     'pip install "masqclip_d2[mlflow]"': "the same",
@@ -69,6 +70,7 @@ SHOWN_ONLY = {
 }
 # The same for the beginning of a long command.
 SHOWN_ONLY_FROM = {
+    "masqclip export --model photos": "downloads weights; tests/export has the same for small models",
     "python demo/demo.py --model photos --input photo.jpg": "downloads weights; test_released_weights_end_to_end.py "
     "does the same with a local server",
     "masqclip demo --model photos --input photo.jpg": "the same",

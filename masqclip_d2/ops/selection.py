@@ -2,12 +2,15 @@
 
 An op has up to three implementations: `reference` (the formula, written to be read), `torch` (fast, plain PyTorch, any
 device) and `triton` (kernels for CUDA). `auto` selects triton on CUDA where it can compute what is asked, else torch.
+While a model is exported, an op whose fast implementation loops over sizes or has operators of its own has a fourth
+one, `export`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -15,6 +18,7 @@ import torch
 from .triton_support import triton_problem
 
 KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_export_depth = 0  # contexts of `export_implementations` that are entered
 
 
 class Selection(NamedTuple):
@@ -22,6 +26,17 @@ class Selection(NamedTuple):
 
     name: str
     reason: str
+
+
+@contextlib.contextmanager
+def export_implementations() -> Iterator[None]:
+    """In this context ops are graphs of plain operators for any sizes: `export` where an op has it, else `torch`."""
+    global _export_depth
+    _export_depth += 1
+    try:
+        yield
+    finally:
+        _export_depth -= 1
 
 
 def select_implementation(
@@ -54,6 +69,8 @@ def explain_selection(
     Raises:
         ValueError: `op` has no implementation of the chosen name, or its kernels are chosen where they cannot run.
     """
+    if choice is None and _export_depth:
+        return Selection("export" if "export" in implementations else "torch", "a model is exported")
     source = "implementation" if choice is not None else "the environment variable MASQCLIP_OPS"
     choice = choice or os.environ.get("MASQCLIP_OPS") or "auto"
     if choice == "auto":

@@ -120,4 +120,5 @@ class NetworkProposer(Proposer):
         return [proposals[index] for index in range(len(images))]
 
     def _rounded_up(self, side: int) -> int:
-        return -(-side // self.size_divisibility) * self.size_divisibility
+        # Of positive numbers only: in ONNX files -(-side // n) is rounded towards zero.
+        return (side + self.size_divisibility - 1) // self.size_divisibility * self.size_divisibility

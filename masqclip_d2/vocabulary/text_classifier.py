@@ -122,6 +122,11 @@ class TextClassifier(nn.Module):
         """
         return self._embedded(self._texts(vocabulary, extra_class))[0]
 
+    def text_rows(self, vocabulary: Vocabulary, extra_class: str | None = None) -> tuple[Tensor, list[int]]:
+        """`text_embeddings` (T, E), and for each row the column of `class_logits` (C) that it belongs to."""
+        texts = self._texts(vocabulary, extra_class)
+        return self._embedded(texts)[0], texts.column_of_row()
+
     def class_logits(self, embeddings: Tensor, vocabulary: Vocabulary, extra_class: str | None = None) -> Tensor:
         """Return cosine similarities to the prompts, times the logit scale; with "max" the largest of the synonyms.
 

@@ -38,6 +38,7 @@ IMPLEMENTATIONS = {
     "reference": _with_maxima(mask_refinement_reference),
     "torch": _with_maxima(mask_refinement_torch),
     "triton": _mask_refinement_triton,
+    "export": _with_maxima(mask_refinement_reference),
 }
 
 

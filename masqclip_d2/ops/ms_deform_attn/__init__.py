@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..selection import deterministic_problem, dtype_problem, select_implementation
-from .fast import ms_deform_attn_torch
+from .fast import by_grid_sample, ms_deform_attn_torch
 from .reference import ms_deform_attn_reference
 
 __all__ = ["ms_deform_attn", "ms_deform_attn_reference"]
@@ -28,6 +28,7 @@ IMPLEMENTATIONS = {
     "reference": ms_deform_attn_reference,
     "torch": ms_deform_attn_torch,
     "triton": _ms_deform_attn_triton,
+    "export": by_grid_sample,
 }
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..selection import dtype_problem, select_implementation
-from .fast import centered_weight, relative_scores_torch
+from .fast import centered_weight, relative_scores_of_all, relative_scores_torch
 from .reference import relative_scores_reference
 
 __all__ = ["relative_scores", "relative_scores_reference", "variance_root"]
@@ -41,6 +41,7 @@ IMPLEMENTATIONS = {
     "reference": _then_finished(relative_scores_reference),
     "torch": _then_finished(relative_scores_torch),
     "triton": _relative_scores_triton,
+    "export": _then_finished(relative_scores_of_all),
 }
 
 

@@ -37,16 +37,9 @@ def relative_scores_torch(
 ) -> Tensor:
     """See `relative_scores`; in float32, a few masks at a time, recomputed for the gradient."""
     with without_autocast(mask_logits.device):
-        num_patches = relative_key.shape[2]
-        patch_size = patch_weight.shape[-1]
-        weight, product, constant = centered_terms(patch_weight, patch_bias, norm_weight, norm_bias, relative_key)
-        variance = weight.T @ weight / len(weight)  # (p * p + 1, p * p + 1)
-        # Terms linear in the pixels: N columns for the scores, one for the variance.
-        linear = torch.cat([2 * variance[:-1, -1:], variance[-1:, -1:]]).expand(len(mask_logits), num_patches, -1, 1)
-        linear = torch.cat([product.permute(0, 2, 3, 1), linear], dim=-1)  # (B, P, p * p + 1, N + 1)
-        arguments = (variance[:-1, :-1].contiguous(), linear[:, :, :-1], linear[:, :, -1:], patch_size, norm_eps)
+        constant, arguments = _arguments(patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key)
         elements = _GPU_TILE_ELEMENTS if is_asynchronous(mask_logits.device) else _TILE_ELEMENTS
-        tile = max(1, elements // max(1, len(mask_logits) * num_patches * patch_size**2))
+        tile = max(1, elements // max(1, len(mask_logits) * relative_key.shape[2] * patch_weight.shape[-1] ** 2))
         if torch.is_grad_enabled():
             scores = [
                 checkpoint(_scores_of, part, *arguments, use_reentrant=False, preserve_rng_state=False)
@@ -55,6 +48,39 @@ def relative_scores_torch(
         else:
             scores = [_scores_of(part, *arguments) for part in mask_logits.split(tile, dim=1)]
         return torch.cat(scores, dim=2).permute(0, 3, 2, 1) + constant[:, :, None]  # (B, N, Q, P)
+
+
+def relative_scores_of_all(
+    mask_logits: Tensor,
+    patch_weight: Tensor,
+    patch_bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    norm_eps: float,
+    relative_key: Tensor,
+) -> Tensor:
+    """See `relative_scores`; all masks at once, so that the operators do not depend on their number."""
+    constant, arguments = _arguments(patch_weight, patch_bias, norm_weight, norm_bias, norm_eps, relative_key)
+    return _scores_of(mask_logits, *arguments).permute(0, 3, 2, 1) + constant[:, :, None]  # (B, N, Q, P)
+
+
+def _arguments(
+    patch_weight: Tensor,
+    patch_bias: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    norm_eps: float,
+    relative_key: Tensor,
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, int, float]]:
+    """The term of `norm_bias` (B, N, P), and the arguments of `_scores_of` after the masks."""
+    batch, _, num_patches, _ = relative_key.shape
+    weight, product, constant = centered_terms(patch_weight, patch_bias, norm_weight, norm_bias, relative_key)
+    variance = weight.T @ weight / len(weight)  # (p * p + 1, p * p + 1)
+    # Terms linear in the pixels: N columns for the scores, one for the variance.
+    linear = torch.cat([2 * variance[:-1, -1:], variance[-1:, -1:]]).expand(batch, num_patches, -1, 1)
+    linear = torch.cat([product.permute(0, 2, 3, 1), linear], dim=-1)  # (B, P, p * p + 1, N + 1)
+    quadratic = variance[:-1, :-1].contiguous()
+    return constant, (quadratic, linear[:, :, :-1], linear[:, :, -1:], patch_weight.shape[-1], norm_eps)
 
 
 def centered_weight(patch_weight: Tensor, patch_bias: Tensor) -> Tensor:

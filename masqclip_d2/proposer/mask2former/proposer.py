@@ -65,14 +65,17 @@ class Mask2FormerProposer(NetworkProposer):
         """
         return self.sem_seg_head(self.backbone(images))
 
+    def predict_masks(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks of a batch (B, 3, H, W), result of `preprocess`: logits (B, Q, H / 4, W / 4), object scores (B, Q)."""
+        outputs = Mask2FormerProposer.forward(self, batch)  # `forward` of a subclass may take records
+        return outputs["pred_masks"], object_scores(outputs["pred_logits"], outputs["pred_masks"])
+
     def propose_in_batch(self, batch: Tensor, image_hw: Sequence[tuple[int, int]]) -> list[MaskProposals]:
         """See `NetworkProposer.propose_in_batch`."""
-        outputs = Mask2FormerProposer.forward(self, batch)  # `forward` of a subclass may take records
-        scores = object_scores(outputs["pred_logits"], outputs["pred_masks"])
         padded_hw = (batch.shape[-2], batch.shape[-1])
         return [
             MaskProposals(mask_logits, of_image, hw, padded_hw)
-            for mask_logits, of_image, hw in zip(outputs["pred_masks"], scores, image_hw, strict=True)
+            for mask_logits, of_image, hw in zip(*self.predict_masks(batch), image_hw, strict=True)
         ]
 
 
