@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..export import check_settings, export_model
     from ..predictor import Predictor
-    from ..presets import DEFAULT_PRESET, find_preset
+    from ..presets import DEFAULT_PRESET, PRESETS
     from ..user_code import import_user_code
     from ..vocabulary import Vocabulary, load_vocabulary
 
@@ -69,13 +69,13 @@ def run(args: argparse.Namespace) -> None:
     elif args.vocabulary_only:
         raise ValueError("--vocabulary-only needs categories: --vocab or --vocab-file.")
     import_user_code(args.imports)
-    name, licenses = args.config_file, {}
+    name, licenses = args.config_file or args.model or DEFAULT_PRESET, {}
     if args.config_file is None:
-        preset = find_preset(args.model or DEFAULT_PRESET)
-        name, licenses = preset.name, {"masks": preset.license, "clip": preset.clip_license}
-        predictor = Predictor.from_pretrained(preset.name, args.weights, device="cpu", opts=args.opts)
+        if name in PRESETS:
+            licenses = {"masks": PRESETS[name].license, "clip": PRESETS[name].clip_license}
+        predictor = Predictor.from_pretrained(name, args.weights, device="cpu", opts=args.opts)
     else:
-        predictor = Predictor(args.config_file, args.weights, device="cpu", opts=args.opts)
+        predictor = Predictor(name, args.weights, device="cpu", opts=args.opts)
     files = export_model(
         predictor, args.output, parts, args.formats, args.weight_dtype, vocabulary, name, licenses
     )  # fmt: skip
