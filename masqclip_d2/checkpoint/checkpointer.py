@@ -79,7 +79,8 @@ class StrictCheckpointer(DetectionCheckpointer):
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Load the last checkpoint of the folder with all checkpointables, or the model alone.
 
-        A last checkpoint that is gone, empty or truncated is passed over for the one before it, with a warning.
+        A last checkpoint that is gone, empty or truncated is passed over for the one before it, with a warning. A
+        training that starts anew in a folder with checkpoints is a warning, too.
 
         Args:
             path: of the model, if there is nothing to resume from.
@@ -88,7 +89,15 @@ class StrictCheckpointer(DetectionCheckpointer):
         Raises:
             ValueError: there are checkpoints to resume from, and none can be read.
         """
-        candidates = resumable_checkpoints(self.save_dir) if resume else []
+        candidates = resumable_checkpoints(self.save_dir)
+        if candidates and not resume and self._starts_training:
+            logger.warning(
+                "%s has checkpoints of another training, the last one %s. This training starts anew and replaces them; "
+                "--resume continues that one.",
+                self.save_dir,
+                candidates[0].name,
+            )
+        candidates = candidates if resume else []
         for file in candidates:
             try:
                 return self.load(str(file))

@@ -42,7 +42,8 @@ class AnnotationFiles:
         found = []
         for path, file in self._files.items():
             if sentences := file.report.sentences():
-                found.append(CheckResult("annotations", _has_objects(file.content), f"{path}: {' '.join(sentences)}"))
+                message = f"{path}: {' '.join(sentences)}"
+                found.append(CheckResult("annotations", _has_objects(file.content), message, warning=True))
         return found
 
     def compare_names(self, ids: Mapping[int, int], vocabulary: Mapping[str, Any]) -> None:

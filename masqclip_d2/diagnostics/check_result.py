@@ -34,5 +34,6 @@ def print_results(results: Iterable[CheckResult]) -> None:
     results = list(results)
     width = max((len(result.subject) for result in results), default=0)
     for result in results:
-        mark = "-" if result.absent else "note" if result.warning else "ok" if result.ok else "FAILED"
+        passed = "note" if result.warning else "ok"
+        mark = "-" if result.absent else passed if result.ok else "FAILED"
         print(f"  {mark:6}  {result.subject:{width}}  {result.message}")

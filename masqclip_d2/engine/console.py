@@ -26,16 +26,20 @@ _DUMPS = (
     "Running with ",
 )
 _COPYPASTE = "copypaste:"  # metrics for scripts; the console has a table of them
+_TRACEBACK = "Exception during training"  # and the traceback, by Detectron2's train loop
 _AUXILIARY_LOSS = re.compile(r"(.*loss.*)_\d+")
 
 
 class WithoutDumps(logging.Filter):
-    """Filter of a console handler: drops Detectron2's dumps, and metrics in the format for scripts."""
+    """Filter of a console handler: drops Detectron2's dumps, metrics in the format for scripts, tracebacks of training.
+
+    The command prints the error that ended a training.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
         dump = record.name.startswith("detectron2") and message.startswith(_DUMPS)
-        return not dump and not message.startswith(_COPYPASTE)
+        return not dump and not message.startswith((_COPYPASTE, _TRACEBACK))
 
 
 def set_up_loggers(output_dir: str, rank: int) -> None:

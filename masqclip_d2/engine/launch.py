@@ -49,7 +49,20 @@ def launch_training(args: argparse.Namespace) -> None:
     fetch_required_weights(cfg, training=not args.eval_only, resumes=resumes)
     writes = not args.eval_only and job.has_first_process
     with output_lock(cfg.OUTPUT_DIR) if writes else contextlib.nullcontext():
-        run_processes(run_process, (args,), job)
+        try:
+            run_processes(run_process, (args,), job)
+        except KeyboardInterrupt:
+            if writes:
+                print(_how_to_continue(cfg), file=sys.stderr)
+            raise
+
+
+def _how_to_continue(cfg: CfgNode) -> str:
+    """What an interrupted training has left."""
+    checkpoints = resumable_checkpoints(cfg.OUTPUT_DIR)
+    if not checkpoints:
+        return f"No checkpoint has been written yet (SOLVER.CHECKPOINT_PERIOD {cfg.SOLVER.CHECKPOINT_PERIOD})."
+    return f"The last checkpoint is {checkpoints[0]}; the same command with --resume continues from it."
 
 
 def _job(args: argparse.Namespace) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,8 @@ from fvcore.common.param_scheduler import ParamScheduler
 from torch import nn
 
 from .muon import MuonWithAdamW
+
+logger = logging.getLogger(__name__)
 
 _NORM_TYPES = (
     nn.modules.batchnorm._BatchNorm,
@@ -157,7 +160,15 @@ def build_lr_scheduler(cfg, optimizer: torch.optim.Optimizer) -> torch.optim.lr_
 
     The poly schedule is implemented here: its state has no `max_iter`, so a run can be resumed with a larger one.
     """
-    if cfg.SOLVER.LR_SCHEDULER_NAME != "WarmupPolyLR":
+    solver = cfg.SOLVER
+    if solver.WARMUP_ITERS >= solver.MAX_ITER > 0:
+        logger.warning(
+            "SOLVER.WARMUP_ITERS is %d, but SOLVER.MAX_ITER %d: the learning rate never reaches SOLVER.BASE_LR; set "
+            "SOLVER.WARMUP_ITERS lower.",
+            solver.WARMUP_ITERS,
+            solver.MAX_ITER,
+        )
+    if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
         return build_detectron2_lr_scheduler(cfg, optimizer)
     schedule = WarmupPoly(
         power=cfg.SOLVER.POLY_LR_POWER,

@@ -84,6 +84,17 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.register_hooks(self.build_hooks())
 
+    def resume_or_load(self, resume: bool = True) -> None:
+        """As Detectron2's; a training without further steps says so."""
+        super().resume_or_load(resume=resume)
+        if self.start_iter >= self.max_iter:
+            logger.warning(
+                "No step is left: the checkpoint is of iteration %d, SOLVER.MAX_ITER is %d; set SOLVER.MAX_ITER higher "
+                "to train on.",
+                self.start_iter - 1,
+                self.max_iter,
+            )
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the run of a checkpoint; ValueError if its optimizer had other parameter groups."""
         check_optimizer_state(self._trainer.optimizer, state_dict["_trainer"]["optimizer"])

@@ -59,13 +59,14 @@ def check_ground_truth(cfg: Any, dataset_name: str) -> None:
     """Look at the images of a dataset, and at the files that the evaluators of a configuration will read.
 
     Raises:
-        FileNotFoundError, ValueError: the dataset is empty, or see `check_before_run`.
+        FileNotFoundError, ValueError: the dataset is empty, has no ground truth for the model, or see
+            `check_before_run`.
     """
     with empty_datasets_named("DATASETS.TEST", [dataset_name]):
         records = get_detection_dataset_dicts(dataset_name, filter_empty=False, check_consistency=False)
     if not isinstance(records, list):
         return
-    tasks = set(tasks_of_config(cfg)).intersection(tasks_with_ground_truth(dataset_name))
+    tasks = _evaluated_tasks(dataset_name, tasks_of_config(cfg))
     keys = {"sem_seg_file_name"} if "semantic" in tasks else set()
     if "panoptic" in tasks or ("semantic" in tasks and "sem_seg_file_name" not in records[0]):
         keys.add("pan_seg_file_name")
@@ -109,14 +110,8 @@ def evaluators_for(
     unknown = sorted(set(tasks) - set(TASKS))
     if unknown:
         raise ValueError(f"Unknown tasks {unknown}; known: {', '.join(TASKS)}.")
-    available = tasks_with_ground_truth(dataset_name)
-    chosen = [task for task in TASKS if task in tasks and task in available]
-    left_out = [task for task in TASKS if task in tasks and task not in available]
-    if not chosen:
-        raise ValueError(
-            f"Nothing to evaluate on dataset {dataset_name!r}: the model predicts {', '.join(tasks) or 'nothing'}, the "
-            f"dataset has ground truth for {', '.join(available)} (by its metadata 'evaluator_type' and 'json_file')."
-        )
+    chosen = _evaluated_tasks(dataset_name, tasks)
+    left_out = [task for task in TASKS if task in tasks and task not in chosen]
     if left_out:
         logger.info("%s has no ground truth for %s: not evaluated.", dataset_name, ", ".join(left_out))
     output_dir = str(output_dir) if output_dir is not None else None
@@ -124,6 +119,21 @@ def evaluators_for(
     if save_as is not None:
         evaluators += _recorders(dataset_name, output_dir, chosen, save_as)
     return DatasetEvaluators(evaluators)
+
+
+def _evaluated_tasks(dataset_name: str, tasks: Collection[str]) -> list[str]:
+    """Those of the tasks that a dataset has ground truth for; ValueError if there are none."""
+    available = tasks_with_ground_truth(dataset_name)
+    chosen = [task for task in TASKS if task in tasks and task in available]
+    if not chosen:
+        needs_instances = set(tasks) & set(_NEED_INSTANCES_JSON) and "panoptic" in available
+        raise ValueError(
+            f"Nothing to evaluate on dataset {dataset_name!r}: the model predicts {', '.join(tasks) or 'nothing'}, the "
+            f"dataset has ground truth for {', '.join(available)} (by its metadata 'evaluator_type' and 'json_file'). "
+            + ("Register it with the instances json as well (instances=), or leave" if needs_instances else "Leave")
+            + ' it out of DATASETS.TEST; "()" trains without evaluation.'
+        )
+    return chosen
 
 
 def tasks_with_ground_truth(dataset_name: str) -> tuple[str, ...]:

@@ -126,3 +126,10 @@ def test_only_files_of_the_folder_are_resumed(folder):
     for named in (other / "elsewhere.pth", "other/elsewhere.pth", "../model_0000001.pth"):
         (folder / "last_checkpoint").write_text(str(named))
         assert resume(folder)[1] == (1 if "model" in str(named) else 2)
+
+
+@pytest.mark.parametrize("starts", [True, False], ids=["training", "evaluation"])
+def test_a_training_that_replaces_another_is_a_warning(folder, caplog, starts):
+    StrictCheckpointer(nn.Linear(1, 1), str(folder), starts_training=starts).resume_or_load("", resume=False)
+    message = "has checkpoints of another training, the last one model_0000002.pth. This training starts anew and"
+    assert (message in caplog.text) == starts

@@ -1,6 +1,7 @@
 """What check-data says of annotations that cannot be used, or not as they are."""
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from masqclip_d2 import register_instances
 from masqclip_d2.diagnostics.datasets import check_dataset
@@ -32,7 +33,8 @@ def test_nothing_is_said_of_proper_annotations(tmp_path):
 def test_what_is_left_out_is_counted_and_logged_only_by_runs(tmp_path, caplog):
     result = annotations_of(tmp_path, SQUARE, {"segmentation": []})["annotations"]
     assert (
-        result.ok and "a.json: Left out in training and evaluation: 1 of 2 annotations, with no mask" in result.message
+        result.warning
+        and "a.json: Left out in training and evaluation: 1 of 2 annotations, with no mask" in result.message
     )
     assert caplog.text == ""
 
@@ -41,3 +43,13 @@ def test_what_is_left_out_is_counted_and_logged_only_by_runs(tmp_path, caplog):
 def test_a_dataset_without_objects_fails(tmp_path, rows, message):
     result = annotations_of(tmp_path, *rows)["annotations"]
     assert not result.ok and message in result.message
+
+
+def test_many_crowds_are_a_note_and_few_are_none(tmp_path):
+    crowd = {**SQUARE, "iscrowd": 1}
+    moved = [{"segmentation": [[x, 5, x + 20, 5, x + 20, 25, x, 25]]} for x in range(6, 11)]
+    result = annotations_of(tmp_path, *moved[:2], crowd)["annotations"]
+    assert result.ok and result.warning and "1 of 3 annotations are crowds" in result.message
+    MetadataCatalog.remove("pets")
+    DatasetCatalog.remove("pets")
+    assert "annotations" not in annotations_of(tmp_path, *moved, crowd)

@@ -1,11 +1,14 @@
 """The console stays short; log.txt and metrics.json have everything."""
 
 import json
+import logging
 import re
 
 import pytest
 
 from masqclip_d2.cli.train import main
+from masqclip_d2.engine import launch
+from masqclip_d2.engine.console import WithoutDumps
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 
 
@@ -43,3 +46,27 @@ def test_a_training_line_has_the_losses_of_the_final_output(arguments, tmp_path,
     assert re.search(r"eta: .* iter: 19 .*\blr: ", lines[0])
     metrics = json.loads((tmp_path / "output" / "metrics.json").read_text().splitlines()[-1])
     assert {"loss_ce", "loss_ce_0", "loss_ce_1", "loss_dice_1", "total_loss"} <= metrics.keys()
+
+
+def test_the_traceback_of_a_training_is_in_the_log_only():
+    record = logging.makeLogRecord({"name": "detectron2.engine.train_loop", "msg": "Exception during training:"})
+    assert not WithoutDumps().filter(record)
+    record.msg = "Starting training from iteration 0"
+    assert WithoutDumps().filter(record)
+
+
+@pytest.mark.parametrize("has_checkpoint", [True, False])
+def test_an_interrupted_training_says_how_to_continue(arguments, tmp_path, capsys, monkeypatch, has_checkpoint):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "run_processes", interrupt)
+    if has_checkpoint:
+        (tmp_path / "output").mkdir()
+        (tmp_path / "output" / "model_0000019.pth").touch()
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments())
+    error = capsys.readouterr().err
+    assert stopped.value.code == 130 and "error: interrupted." in error
+    expected = "model_0000019.pth; the same command with --resume continues from it."
+    assert (expected if has_checkpoint else "No checkpoint has been written yet") in error

@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from masqclip_d2.config import get_masqclip_cfg
-from masqclip_d2.engine.optimizer import build_optimizer, parameter_groups, parameter_kinds
+from masqclip_d2.engine.optimizer import build_lr_scheduler, build_optimizer, parameter_groups, parameter_kinds
 from tests.helpers import TINY_MASK_RCNN, tiny_config
 
 needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon came with torch 2.9")
@@ -214,3 +214,10 @@ def test_biases_are_decayed_on_request(model):
     assert [group["weight_decay"] for group in parameter_groups(cfg, model)] == [0.05]
     cfg = solver_config("ADAMW", WEIGHT_DECAY_BIAS=0.01)
     assert {group["weight_decay"] for group in parameter_groups(cfg, model)} == {0.05, 0.01}
+
+
+@pytest.mark.parametrize("warmup, is_said", [(9, False), (10, True)])
+def test_a_warm_up_without_end_is_said(caplog, warmup, is_said):
+    cfg = solver_config("SGD", MAX_ITER=10, WARMUP_ITERS=warmup, STEPS=())
+    build_lr_scheduler(cfg, torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1))
+    assert ("the learning rate never reaches SOLVER.BASE_LR" in caplog.text) == is_said

@@ -309,3 +309,19 @@ def test_a_run_that_misses_its_expected_results_fails(tmp_path, mini_shapes):
     )
     with pytest.raises(SystemExit):
         Trainer.test(cfg, Trainer.build_model(cfg), [_CountingEvaluator()])
+
+
+def test_a_training_that_cannot_be_evaluated_is_refused_before_its_first_step(tmp_path, mini_shapes, monkeypatch):
+    monkeypatch.delattr(MetadataCatalog.get("mini_shapes_val"), "json_file")
+    cfg = teacher_config(tmp_path, "DATASETS.TEST", "('mini_shapes_val',)")
+    with pytest.raises(ValueError, match="Nothing to evaluate .* the model predicts proposals.*instances=.*, or leave"):
+        Trainer(cfg)
+
+
+def test_a_finished_training_says_so(tmp_path, mini_shapes, caplog):
+    cfg = teacher_config(tmp_path, "SOLVER.MAX_ITER", "1")
+    for resume in (False, True):
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=resume)
+        assert ("No step is left: the checkpoint is of iteration 0, SOLVER.MAX_ITER is 1" in caplog.text) == resume
+        trainer.train()

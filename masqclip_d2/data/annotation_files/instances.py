@@ -29,6 +29,8 @@ _SURE_AREA = 8  # pixels; polygons of less area, or side, may have no pixel
 _SURE_SIDE = 3
 _MARGIN = 2  # pixels, and a share of a side, by which polygons may reach beyond the image
 _MARGIN_SHARE = 0.05
+_MANY_CROWDS = 0.2  # share of all annotations; COCO has 1 %
+_SINGLE_OBJECTS = "set 'iscrowd' to 0 for masks of single objects (CVAT writes 1 for brush masks)"
 _LARGEST_ID = 2**53  # evaluation stores ids as floating-point numbers
 
 
@@ -247,7 +249,12 @@ def _remarks(
     elif annotations and all(annotation["iscrowd"] for annotation in annotations):
         remarks.append(
             f"All annotations ({len(annotations)}) are crowds ('iscrowd': 1), which training leaves out and metrics do "
-            "not count; set 'iscrowd' to 0 for masks of single objects (CVAT writes 1 for brush masks)."
+            f"not count; {_SINGLE_OBJECTS}."
+        )
+    elif (num_crowds := sum(map(bool, (each["iscrowd"] for each in annotations)))) > _MANY_CROWDS * len(annotations):
+        remarks.append(
+            f"{num_crowds} of {len(annotations)} annotations are crowds ('iscrowd': 1), which training leaves out and "
+            f"metrics do not count; {_SINGLE_OBJECTS}."
         )
     found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     copies = []

@@ -194,7 +194,8 @@ def register_semantic(
     if ignore_label < len(vocabulary):
         raise ValueError(
             f"Dataset {name!r}: the ignore label {ignore_label} is not above the labels 0..{len(vocabulary) - 1}; give "
-            f"at least {len(vocabulary)}."
+            f"at least {len(vocabulary)}. If {ignore_label} means no category in your files and categories have other "
+            "labels, translate them by a lookup table."
         )
     metadata = {
         "image_root": images,

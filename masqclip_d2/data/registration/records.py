@@ -114,6 +114,12 @@ def semantic_records(metadata: dict[str, Any], list_file: str | None = None) -> 
         of_any_type = files_by_stem(image_root, None, exclude=label_paths)
         found = of_any_type.get(without_image[0])
         advice = f"; there is {found[0]}: leave out image_suffix to use images of all types" if found else ""
+        if not advice and images and without_image[0] in labels and not ids & set(images):
+            image, label_map = next(iter(images.values()))[0], labels[without_image[0]][0]
+            advice = (
+                f". Images have names such as {image}, label maps such as {label_map}; if their names end differently, "
+                "give the ends as image_suffix and label_suffix"
+            )
         raise ValueError(
             f"{len(without_image)} label maps of {label_root} have no image (the same name with {suffix}) in "
             f"{image_root}: {_few(without_image)}{advice}."

@@ -190,7 +190,9 @@ def test_the_ignore_label_is_not_a_category(semantic):
     assert MetadataCatalog.get("few").ignore_label == 255
     register_semantic("many", *semantic, [f"category {i}" for i in range(256)])
     assert MetadataCatalog.get("many").ignore_label == 65535
-    with pytest.raises(ValueError, match=r"'roads': the ignore label 0 is not above the labels 0..1; give at least 2"):
+    with pytest.raises(
+        ValueError, match=r"'roads': the ignore label 0 is not above the labels 0..1; give at least 2\. If 0 means"
+    ):
         register_semantic("roads", *semantic, "road,person", ignore_label=0)
 
 

@@ -99,7 +99,8 @@ def test_cityscapes_semantic(tmp_path):
     metrics = scores_of_the_ground_truth("cityscapes_val", tmp_path / "predictions")
     assert metrics["sem_seg"]["mIoU"] == FULL
     assert all(result.ok for result in check_dataset("cityscapes_val"))
-    with pytest.raises(ValueError, match=re.escape("have no image (the same name with a suffix such as .jpg) in")):
+    message = "have no image (the same name with a suffix such as .jpg) in"
+    with pytest.raises(ValueError, match=rf"{re.escape(message)} .*give the ends as image_suffix and label_suffix"):
         register_semantic("wrong", base / "leftImg8bit" / "val", base / "gtFine" / "val", "road",
                           label_suffix="_gtFine_labelTrainIds.png")  # fmt: skip
 
