@@ -5,6 +5,7 @@ Pictures, label maps, panoptic PNGs and PNGs of masks are all opened here.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
@@ -17,6 +18,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_MEGAPIXELS = 178
 """Default limit of a file's size, which is Pillow's own."""
+
+BYTES = "in these bytes"
+"""Stands for the path of a file that was given by its content, in messages."""
 
 LIMIT_VARIABLE = "MASQCLIP_MAX_MEGAPIXELS"
 """Environment variable that raises the limit everywhere."""
@@ -36,12 +40,12 @@ _LFS_POINTER = b"version https://git-lfs"
 
 @contextmanager
 def opened_image(
-    path: str | os.PathLike, what: str = "Image", max_megapixels: float = MAX_MEGAPIXELS
+    path: str | os.PathLike | io.BytesIO, what: str = "Image", max_megapixels: float = MAX_MEGAPIXELS
 ) -> Iterator[Image.Image]:
     """Open an image file and read its header only; `upright_pixels` decodes it.
 
     Args:
-        path: a file in any format that Pillow reads.
+        path: a file in any format that Pillow reads, or its content.
         what: its kind, which begins every message.
         max_megapixels: limit of its size; `LIMIT_VARIABLE` raises it.
 
@@ -49,12 +53,17 @@ def opened_image(
         FileNotFoundError: there is no such file.
         ValueError: it is a folder, a pipe or a device, empty, no image, or too large.
     """
-    path = Path(path)
-    _require_regular(path, what)
+    if isinstance(path, io.BytesIO):
+        file, path = path, Path(BYTES)
+        if not file.getbuffer().nbytes:
+            raise ValueError(f"{what} {path} cannot be read: there are none.")
+    else:
+        file = path = Path(path)
+        _require_regular(path, what)
     with named_errors(what, path), _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path)
+            image = Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     with image:
@@ -70,7 +79,7 @@ def upright_pixels(image: Image.Image, what: str = "Image") -> Image.Image:
     Raises:
         ValueError: the file is truncated or damaged.
     """
-    with named_errors(what, getattr(image, "filename", "")):
+    with named_errors(what, getattr(image, "filename", "") or BYTES):
         image.load()
     return turned_upright(image)
 
@@ -169,6 +178,8 @@ def _reason(error: Exception, path: str) -> str:
 
 
 def _unknown_content(path: Path) -> str:
+    if str(path) == BYTES:
+        return "is no image, damaged, or in a format that Pillow does not support"
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(_LFS_POINTER):

@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,8 @@ from .vocabulary import Vocabulary, as_vocabulary, with_background_prompts
 if TYPE_CHECKING:
     from .meta_arch.tasks import Tasks
 
-ImageInput = str | os.PathLike | Image.Image | NDArray[np.uint8]
-"""A file, a PIL image, or (H, W, 3) uint8 RGB."""
+ImageInput = str | os.PathLike | bytes | Image.Image | NDArray[Any] | Tensor
+"""A file or its bytes, a PIL image, an array (H, W, 3) or a tensor (3, H, W), see `data.images.image_pixels`."""
 VocabularyInput = str | Path | Sequence[str] | Vocabulary
 """Category names, a `Vocabulary`, its file (.yaml, .yml, .json) or its shipped name ("coco_panoptic/openseg")."""
 BackgroundInput = str | Sequence[str] | None
@@ -153,10 +153,16 @@ class Predictor(Publishable):
         options = [*preset.options(), *opts]
         return cls(preset.config, weights, device, options, *settings)
 
+    @overload
+    def __call__(self, image: ImageInput, *arguments: Any, **settings: Any) -> Segmentation: ...
+
+    @overload
+    def __call__(self, image: list[Any], *arguments: Any, **settings: Any) -> list[Segmentation]: ...
+
     @renamed_arguments(vocab="vocabulary")
     def __call__(
         self,
-        image: ImageInput,
+        image: ImageInput | list[Any],
         vocabulary: VocabularyInput,
         stuff: str | Sequence[str] = (),
         task: str = "panoptic",
@@ -164,11 +170,14 @@ class Predictor(Publishable):
         masks: Any = None,
         background_prompts: BackgroundInput = None,
         unknown_threshold: float | None = None,
-    ) -> Segmentation:
-        """Segment one image: `encode`, then `predict`."""
+    ) -> Segmentation | list[Segmentation]:
+        """Segment one image: `encode`, then `predict`; of a list of images, a list of results, see `batch`."""
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
+        if isinstance(image, list) and masks is None:
+            return self.batch(image, vocabulary, stuff, task, confidence_threshold, 8, *settings[2:])
         categories = self.prepare(vocabulary, stuff, *settings)
-        return self.predict(self.encode(image, masks), categories, (), *settings)
+        encoded: Any = self.encode(image, masks)
+        return self.predict(encoded, categories, (), *settings)
 
     @renamed_arguments(vocab="vocabulary")
     def batch(
@@ -193,7 +202,8 @@ class Predictor(Publishable):
             TypeError: `images` is a single image.
             ValueError: `batch_size` is less than 1.
         """
-        if isinstance(images, (str, os.PathLike, Image.Image)) or len(getattr(images, "shape", ())) == 3:
+        has_one = isinstance(images, (np.ndarray, Tensor)) and images.ndim <= 3
+        if has_one or isinstance(images, (str, os.PathLike, bytes, Image.Image)):
             raise TypeError("images is a single image; put it into a list, or call the predictor itself.")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
@@ -205,11 +215,18 @@ class Predictor(Publishable):
             results += [self.predict(one, categories, (), *settings) for one in encoded]
         return results
 
-    def encode(self, image: ImageInput, masks: Any = None) -> EncodedImage:
+    @overload
+    def encode(self, image: ImageInput, masks: Any = None) -> EncodedImage: ...
+
+    @overload
+    def encode(self, image: list[Any], masks: Any = None) -> list[EncodedImage]: ...
+
+    def encode(self, image: ImageInput | list[Any], masks: Any = None) -> EncodedImage | list[EncodedImage]:
         """Run the networks: masks of one image and their embeddings in CLIP's space.
 
         Args:
-            image: a file, a PIL image, or (H, W, 3) uint8 RGB.
+            image: a file or its bytes, a PIL image, an array (H, W, 3), (H, W, 4) or (H, W) of 8 or 16 bits, a tensor
+                (3, H, W), see `data.images.image_pixels`; or a list of these.
             masks: masks of your own, see `as_mask_proposals`: arrays or tensors (N, H, W) of the size of the image
                 (bool, 0 and 1, or probabilities), SAM's list of dicts, `supervision.Detections`, torchvision's dict;
                 None: those of the proposer. Pixels outside of all your masks are in no segment of any task.
@@ -219,6 +236,10 @@ class Predictor(Publishable):
             RuntimeError: memory runs out.
         """
         self._require_categories()
+        if isinstance(image, list):
+            if masks is not None:
+                raise ValueError("masks belong to one image; encode images with masks one by one.")
+            return self._encode_batch(image)
         if masks is None:
             return self._encode_batch([image])[0]
         pixels = self._pixels(image)

@@ -41,6 +41,7 @@ ACROSS_MODULES = {
     "test_end_to_end",
     "test_forked",
     "test_golden",
+    "test_lists_of_images",
     "test_packaging",
     "test_photographs",
     "test_released_weights_end_to_end",
@@ -158,7 +159,7 @@ def test_tests_are_where_their_module_is():
         name = relative.with_suffix("").as_posix()
         if relative.parts[0] in ("contract", "fuzz") or name in ACROSS_MODULES:
             continue
-        folder = (ROOT if relative.parts[0] in ("benchmarks", "projects") else PACKAGE) / relative.parent
+        folder = (ROOT if relative.parts[0] in ("benchmarks", "examples", "projects") else PACKAGE) / relative.parent
         folder = folder.parent if folder.name == "interpreted" else folder
         module = path.stem.removeprefix("test_")
         if not any((folder / each).exists() for each in (f"{module}.py", f"_{module}.py", module)):

@@ -76,6 +76,8 @@ SHOWN_ONLY_FROM = {
     "masqclip demo --model photos --input photo.jpg": "the same",
     "python train_net.py --config-file configs/shapes/teacher.yaml --num-gpus 8 --num-machines 2": "waits for another "
     "machine; tests/test_several_machines.py runs both",
+    "python examples/label_studio_backend/server.py --model photos": "runs until it is stopped; "
+    "tests/examples/label_studio_backend runs the server",
     "python train_net.py --eval-only --config-file configs/masqclip_r50.yaml": "needs CLIP ViT-L/14@336px; "
     "tests/evaluation/test_protocols.py does the same on miniatures",
 }

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from .command import Command, add_import_option
 
+if TYPE_CHECKING:
+    from ..vocabulary import Vocabulary
+
+# Options that results depend on, beside vocabulary and formats: --resume refuses others.
+_RECORDED = (
+    "task", "model", "config_file", "weights", "opts", "dtype", "confidence_threshold", "unknown_threshold",
+    "no_background_prompts",
+)  # fmt: skip
 _EPILOG = """examples:
   masqclip demo --model photos --input photo.jpg --vocab "dog|puppy,ball" --stuff "grass,sky"
   masqclip demo --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
   masqclip demo --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
   masqclip demo --vocab-file shapes/maskclip
+  masqclip demo --model photos --input photos --recursive --vocab "dog,ball" --save coco,labels --output labelled
 Separate categories by commas and the synonyms of a category by bars (or "cat,kitten;sofa,couch", or "cat . sofa .").
 """
 
@@ -34,12 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     model.add_argument("--config-file", default=None, help="YAML file or shipped name, in place of --model")
     parser.add_argument("--weights", default=None, metavar="FILE", help="checkpoint in place of the model's own")
-    parser.add_argument(
-        "--input", nargs="+", default=None, help="image files, folders, or one quoted glob; default: the sample images"
-    )
-    parser.add_argument(
-        "--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s"
-    )
+    _add_files(parser)
     parser.add_argument(
         "--dtype", choices=("fp32", "bf16", "fp16"), default=None,
         help="precision of the networks; half precision where the machine has it; default: that of the config, fp32",
@@ -69,6 +74,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
 
 
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input", nargs="+", default=None, help="image files, folders, or one quoted glob; default: the sample images"
+    )
+    parser.add_argument(
+        "--recursive", action="store_true", help="images in subfolders too; the output has the same subfolders"
+    )
+    parser.add_argument(
+        "--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s"
+    )
+    parser.add_argument(
+        "--save", default="overlay,labels,json", metavar="FORMATS",
+        help="what to write, separated by commas: overlay (the visualization), labels, json, coco, coco-rle, panoptic, "
+        "yolo, labelme, segments; see docs/exports.md; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", action="store_true",
+        help="continue an interrupted run: only images without results in --output; refused if settings differ",
+    )  # fmt: skip
+
+
 def _share(text: str) -> float:
     """A number in [0, 1] of the command line."""
     share = float(text)
@@ -78,27 +104,24 @@ def _share(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from ..batch.inputs import SAMPLES, find_images
-    from ..batch.outputs import create_folders, target_paths
+    from ..batch.inputs import SAMPLES
+    from ..batch.plan import plan_batch
     from ..batch.run import segment_files
     from ..predictor import Predictor
+    from ..results.formats import find_formats
     from ..user_code import import_user_code
-    from ..vocabulary import Vocabulary, as_vocabulary, load_vocabulary
 
-    if args.vocab_file and args.stuff and not args.vocab_file.endswith(".txt"):
-        raise ValueError("--stuff needs --vocab or a word list (.txt); other files mark their stuff (isthing).")
     # A bad vocabulary and wrong files are refused before a model is built.
-    if args.vocab_file is None:
-        vocabulary = Vocabulary.from_names(args.vocab, args.stuff)
-    elif args.stuff:
-        vocabulary = as_vocabulary(Path(args.vocab_file), args.stuff)
-    else:
-        vocabulary = load_vocabulary(args.vocab_file)
-    inputs = find_images(args.input or [str(SAMPLES)])
-    targets = target_paths(inputs, args.output)
-    create_folders(targets)
+    vocabulary = _vocabulary(args)
+    formats = find_formats(args.save)
+    batch = plan_batch(args.input or [str(SAMPLES)], args.output, formats, args.recursive)
+    recorded = {
+        "vocabulary": vocabulary.to_dict(),
+        "formats": [one.name for one in formats],
+        **{name: getattr(args, name) for name in _RECORDED},
+    }
+    if args.resume:
+        batch.require_resumable(recorded)
     import_user_code(args.imports)
     how = {"opts": args.opts, "dtype": args.dtype, "compile": args.compile, "cuda_graphs": args.cuda_graphs}
     if args.model is None:
@@ -108,7 +131,22 @@ def run(args: argparse.Namespace) -> None:
     settings = {"unknown_threshold": args.unknown_threshold}
     if args.no_background_prompts:
         settings["background_prompts"] = ()
-    segment_files(predictor, inputs, targets, vocabulary, args.task, args.confidence_threshold, **settings)
+    batch.begin(recorded, args.resume)
+    segment_files(predictor, batch, vocabulary, args.task, args.confidence_threshold, **settings)
+
+
+def _vocabulary(args: argparse.Namespace) -> Vocabulary:
+    from pathlib import Path
+
+    from ..vocabulary import Vocabulary, as_vocabulary, load_vocabulary
+
+    if args.vocab_file is None:
+        return Vocabulary.from_names(args.vocab, args.stuff)
+    if not args.stuff:
+        return load_vocabulary(args.vocab_file)
+    if not args.vocab_file.endswith(".txt"):
+        raise ValueError("--stuff needs --vocab or a word list (.txt); other files mark their stuff (isthing).")
+    return as_vocabulary(Path(args.vocab_file), args.stuff)
 
 
 main = Command("demo", "Segment images by any category names.", add_arguments, run, _EPILOG)

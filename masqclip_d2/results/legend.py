@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .colors import Color
 from .fonts import fonts_of_characters
+from .segmentation import shortened
 
 _ROWS_PER_HEIGHT = 30  # of text in the height of an image ...
 _MIN_TEXT, _MAX_TEXT = 13, 48  # ... whose letters have a height in pixels from to
@@ -29,7 +30,7 @@ def with_legend(image: np.ndarray, entries: Sequence[tuple[str, Color]]) -> np.n
     size = round(min(max(height / _ROWS_PER_HEIGHT, _MIN_TEXT), _MAX_TEXT))
     line = round(size * _LINE)
     most = max(1, (height - line) // line)
-    shown: list[tuple[str, Color | None]] = [(_shortened(name), color) for name, color in entries[:most]]
+    shown: list[tuple[str, Color | None]] = [(shortened(name, _MAX_NAME), color) for name, color in entries[:most]]
     if len(entries) > most:
         shown[-1] = (f"and {len(entries) - most + 1} more", None)
     runs = [_runs(name, size) for name, _ in shown]
@@ -45,10 +46,6 @@ def with_legend(image: np.ndarray, entries: Sequence[tuple[str, Color]]) -> np.n
             canvas.text((x, y + size / 2), text, fill="black", font=font, anchor="lm")
             x += font.getlength(text)
     return np.concatenate([image, np.asarray(panel)], axis=1)
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 3]}..."
 
 
 def _runs(text: str, size: int) -> list[tuple[str, ImageFont.FreeTypeFont]]:

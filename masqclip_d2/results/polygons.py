@@ -85,45 +85,46 @@ def pixel_centers(mask: NDArray[np.bool_], tolerance: float = 0.0) -> list[Part]
 
 
 def with_bridges(part: Part) -> Outline:
-    """One outline of a part and its holes; a hole is joined at the corners that are closest to each other."""
-    outline = part.outline
-    for hole in sorted(part.holes, key=lambda hole: hole[:, 0].min()):
-        outline = _joined(outline, hole)
-    return outline
+    """One outline of a part and its holes; a hole is joined where it is closest to a corner of the outer boundary."""
+    if not part.holes:
+        return part.outline
+    joints = sorted(_closest(part.outline, part.holes), key=lambda joint: joint[0])
+    pieces, begin = [], 0
+    for at, start, hole in joints:
+        pieces += [part.outline[begin : at + 1], _rotated(hole, start)]
+        begin = at
+    return np.concatenate([*pieces, part.outline[begin:]])
 
 
 def one_outline(parts: list[Part]) -> Outline:
     """One outline of all parts and holes, for formats with one polygon per segment; bridges lead from part to part."""
     outlines = [with_bridges(part) for part in parts]
-    joined = outlines[-1]
-    at_next = len(joined)  # index in the outline before at which all later ones were inserted
-    for outline, after in zip(outlines[-2::-1], outlines[:0:-1], strict=True):
-        at, begin = _closest(outline, after)
-        if begin > at_next:  # a corner of `after` behind the way to the outline after it
-            begin += len(joined) - len(after)
-        joined, at_next = _inserted(outline, at, joined, begin), at
-    return joined
+    there, back = [], []
+    current = outlines[0]
+    for following in outlines[1:]:
+        [(at, start, _)] = _closest(current, [following])
+        there.append(current[: at + 1])
+        back.append(current[at:])
+        current = _rotated(following, start)
+    return np.concatenate([*there, current, *reversed(back)])
 
 
-def _joined(outline: Outline, other: Outline) -> Outline:
-    """The first outline with a way to the other one, around it, and back."""
-    at, start = _closest(outline, other)
-    return _inserted(outline, at, other, start)
+def _rotated(outline: Outline, start: int) -> Outline:
+    """The outline from a corner around and back to that corner."""
+    return np.concatenate([outline[start:], outline[: start + 1]])
 
 
-def _inserted(outline: Outline, at: int, other: Outline, start: int) -> Outline:
-    around = np.concatenate([other[start:], other[: start + 1]])
-    return np.concatenate([outline[: at + 1], around, outline[at:]])
-
-
-def _closest(outline: Outline, other: Outline) -> tuple[int, int]:
-    """Indices of the corners of two outlines that are closest to each other."""
+def _closest(outline: Outline, others: list[Outline]) -> list[tuple[int, int, Outline]]:
+    """For each of the others the indices of the corners of both that are closest to each other, and itself."""
     from scipy.spatial import KDTree
 
-    found: Any = KDTree(outline).query(other)
-    distances, nearest = found
-    start = int(np.argmin(distances))
-    return int(nearest[start]), start
+    found: Any = KDTree(outline).query(np.concatenate(others))
+    ends = np.cumsum([len(other) for other in others])[:-1]
+    joints = []
+    for other, distances, nearest in zip(others, np.split(found[0], ends), np.split(found[1], ends), strict=True):
+        start = int(np.argmin(distances))
+        joints.append((int(nearest[start]), start, other))
+    return joints
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, NDArray[np.bool_]] | None:

@@ -83,6 +83,12 @@ class RejectedRegion:
 
 
 _MAX_NAMES = 5  # categories in the printed form
+_MAX_NAME = 60  # characters of each
+
+
+def shortened(name: str, most: int) -> str:
+    """At most so many characters of a name."""
+    return name if len(name) <= most else f"{name[: most - 3]}..."
 
 
 @dataclass(repr=False)
@@ -126,7 +132,8 @@ class Segmentation:
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
         counts = Counter(segment.label for segment in self.segments)
-        names = [name if count == 1 else f"{name} x{count}" for name, count in counts.most_common(_MAX_NAMES)]
+        shown = [(shortened(name, _MAX_NAME), count) for name, count in counts.most_common(_MAX_NAMES)]
+        names = [name if count == 1 else f"{name} x{count}" for name, count in shown]
         more = f", and {len(counts) - _MAX_NAMES} more categories" if len(counts) > _MAX_NAMES else ""
         found = f": {', '.join(names)}{more}" if names else ""
         return f"Segmentation({width}x{height}, {self.task}, {len(self.segments)} segments{found})"

@@ -16,6 +16,7 @@ OUTSIDE_PAGES = {
     "results_tables.md": "projects/shapes_results/README.md",
     "figures.md": "projects/figures/README.md",
     "site.md": "projects/documentation/README.md",
+    "label_studio.md": "examples/label_studio_backend/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
 }

@@ -138,7 +138,8 @@ def _demo(sources: Sources, path: Path) -> None:
     if not sources.vocabulary:
         raise Missing("it has no categories: set --vocab.")
     vocabulary = Vocabulary.from_names(sources.vocabulary, sources.stuff)
-    draw_demo(sources.method()[1], find_images([str(SAMPLES)]), vocabulary, path)
+    images = [image.path for image in find_images([str(SAMPLES)])]
+    draw_demo(sources.method()[1], images, vocabulary, path)
 
 
 FIGURES: dict[str, Callable[[Sources, Path], None]] = {

@@ -1,24 +1,42 @@
+import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from masqclip_d2 import Vocabulary
-from masqclip_d2.batch.outputs import create_folders, target_paths, write_result
-from masqclip_d2.results import Segmentation
+from masqclip_d2.batch.inputs import InputImage
+from masqclip_d2.batch.outputs import all_files, destinations, refuse_overwriting
+from masqclip_d2.results.formats import DEFAULT_FORMATS, find_formats
+
+FORMATS = find_formats(DEFAULT_FORMATS)
 
 
-def test_output_is_a_folder_or_one_file(tmp_path):
-    a, b = tmp_path / "a.png", tmp_path / "b.png"
-    assert target_paths([a], "x.png") == [type(a)("x.png")]
-    assert [str(path) for path in target_paths([a, b], "out")] == ["out/a.png", "out/b.png"]
-    with pytest.raises(ValueError, match="one file"):
-        target_paths([a, b], "x.png")
-    with pytest.raises(ValueError, match=r"a\.png"):
-        target_paths([a, tmp_path / "sub" / "a.jpg"], "out")
-    with pytest.raises(ValueError, match=r"written to a_labels\.png in out"):
-        target_paths([a, tmp_path / "a_labels.jpg"], "out")
+def images(*names):
+    return [InputImage(Path("in", name), name) for name in names]
+
+
+def names(*inputs, formats=FORMATS):
+    return [one.name for one in destinations(images(*inputs), "out", formats)]
+
+
+def test_output_is_a_folder_or_one_file():
+    [one] = destinations(images("a.png"), "sub/x.jpg", FORMATS)
+    assert [str(file) for file in all_files([one], FORMATS)] == ["sub/x.jpg", "sub/x_labels.png", "sub/x.json"]
+    assert names("a.png", "trip/b.jpg") == ["a", "trip/b"]
+    with pytest.raises(ValueError, match="one file, but there are 2 inputs"):
+        destinations(images("a.png", "b.png"), "x.png", FORMATS)
+
+
+def test_names_do_not_clash():
+    assert names("a.jpg", "a.png", "A.JPG", "sub/a.jpg") == ["a", "a_png", "A_JPG", "sub/a"]
+    assert names("a.jpg", "a.jpg", "a.jpg") == ["a", "a_jpg", "a_jpg_2"]
+    assert names("a.jpg", "a_labels.jpg") == ["a", "a_labels_jpg"]  # a_labels.png is a label map
+    assert names("coco.jpg", formats=find_formats("json,coco")) == ["coco_jpg"]  # coco.json is that of all images
+    assert names("a.jpg", "a.png", formats=find_formats("coco")) == ["a", "a_png"]
+
+
+def test_images_of_one_name_are_listed_with_their_folders():
+    inputs = [InputImage(Path("x/a.jpg"), "a.jpg"), InputImage(Path("y/a.jpg"), "a.jpg")]
+    assert [one.image for one in destinations(inputs, "out", FORMATS)] == ["x/a.jpg", "y/a.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -28,42 +46,26 @@ def test_output_is_a_folder_or_one_file(tmp_path):
 def test_inputs_are_not_overwritten(tmp_path, monkeypatch, inputs, output):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "linked").symlink_to(tmp_path)
+    found = [InputImage(Path(name), Path(name).name) for name in inputs]
+    files = all_files(destinations(found, output, FORMATS), FORMATS)
     with pytest.raises(ValueError, match=r"would overwrite the input \S*a\S*\.png; pass another --output"):
-        target_paths([Path(name) for name in inputs], output)
+        refuse_overwriting(files, found, own=())
 
 
-def test_folders_of_the_output_are_created_before_anything_else(tmp_path, monkeypatch):
-    create_folders([tmp_path / "new/sub/a.png"])
-    assert (tmp_path / "new/sub").is_dir()
-    (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="cannot be created: Not a directory"):
-        create_folders([tmp_path / "file/sub/a.png"])
-    monkeypatch.setattr("os.access", lambda *_: False)
-    with pytest.raises(ValueError, match="is not writable"):
-        create_folders([tmp_path / "new/a.png"])
-
-
-def test_a_result_survives_a_later_one_that_cannot_be_written(tmp_path, monkeypatch):
-    result = Segmentation(np.zeros((8, 8, 3), np.uint8), Vocabulary.from_names("cat"), "panoptic")
-    write_result(result, tmp_path / "in.png", tmp_path / "out.png")
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-
-    def full_disk(image, file, **_):
-        Path(file).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        write_result(result, tmp_path / "in.png", tmp_path / "out.png")
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
-
-
-def test_pictures_are_written_by_a_fast_level(tmp_path):
-    """The first bytes of the compressed data tell the level: 0x78 0x01 is the fastest."""
-    image = np.zeros((20, 30, 3), dtype=np.uint8)
-    result = Segmentation(image, Vocabulary.from_names("cat"), "panoptic")
-    write_result(result, tmp_path / "in.png", tmp_path / "out.png")
-    for name in ("out.png", "out_labels.png"):
-        content = (tmp_path / name).read_bytes()
-        start = content.index(b"IDAT") + 4
-        assert content[start : start + 2] == b"\x78\x01", name
+def test_only_results_are_overwritten(tmp_path):
+    inputs = [InputImage(tmp_path / "a.jpg", "a.jpg")]
+    where = destinations(inputs, str(tmp_path), FORMATS)
+    files = all_files(where, FORMATS)
+    refuse_overwriting(files, inputs, own=())
+    (tmp_path / "a.json").write_text('{"shapes": []}')  # somebody's annotation
+    with pytest.raises(ValueError, match=r"would overwrite \S+a\.json, which no earlier run has written"):
+        refuse_overwriting(files, inputs, own=())
+    refuse_overwriting(files, inputs, own={tmp_path / "a.json"})
+    (tmp_path / "a_labels.png").touch()
+    ours = {"image": "a.jpg", "vocabulary": [], "segments": [], "label_map": "elsewhere/a_labels.png"}
+    (tmp_path / "a.json").write_text(json.dumps(ours))
+    refuse_overwriting(files, inputs, own=())
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ValueError, match=r"a\.png, which"):
+        refuse_overwriting(files, inputs, own=())
+    refuse_overwriting(files, inputs, own=(), named=[tmp_path / "a.png"])

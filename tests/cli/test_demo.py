@@ -161,6 +161,8 @@ def test_a_shipped_vocabulary(tiny, tmp_path):
         (["--vocab", "cat", "--confidence-threshold", "nan"], 2, "argument --confidence-threshold: nan is not in"),
         (["--vocab", "cat", "--confidence-threshold", "1.01"], 2, "argument --confidence-threshold: 1.01 is not in"),
         (["--vocab", "cat", "--unknown-threshold", "1.5"], 2, "argument --unknown-threshold: 1.5 is not in [0, 1]"),
+        (["--vocab", "cat", "--save", "cocoo"], 1, "error: There is no format 'cocoo'; formats are overlay, labels,"),
+        (["--vocab", "cat", "--output", "x.png", "--resume", "--input", __file__], 1, "--resume needs a folder"),
         (["--vocab", "cat", "--input", "absent.jpg"], 1, "error: There is no image absent.jpg."),
         (["--vocab", "cat", "--output", "/proc/version/out"], 1, "error: The output folder /proc/version/out cannot"),
     ],
@@ -169,3 +171,34 @@ def test_bad_options_stop_before_a_model_is_built(options, code, message, capsys
     with pytest.raises(SystemExit) as stopped:
         main([*options, "--config-file", "shapes/no_such_config"])
     assert stopped.value.code == code and message in capsys.readouterr().err
+
+
+def test_a_tree_as_one_coco_file_and_resumed(tiny, tmp_path, capsys):
+    for name in ("a.png", "trip/a.png", "trip/a.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        _image(tmp_path / "in" / name)
+    (tmp_path / "in" / "bad.jpg").write_text("text")
+    options = ["--input", tmp_path / "in", "--recursive", "--save", "coco,labels,segments"]
+    with pytest.raises(SystemExit) as stopped:
+        _run(tiny, *options)
+    assert stopped.value.code == 1 and "1 of 4 images failed" in capsys.readouterr().err
+    content = json.loads((tmp_path / "out" / "coco.json").read_text())
+    assert [one["file_name"] for one in content["images"]] == ["a.png", "trip/a.jpg", "trip/a.png"]
+    assert (tmp_path / "out" / "trip" / "a_png_labels.png").is_file()
+    assert (tmp_path / "out" / "trip" / "a_segments").is_dir()
+    _image(tmp_path / "in" / "bad.jpg")
+    _run(tiny, *options, "--resume")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 of 4 images have results already." and "bad_labels.png" in lines[1] and len(lines) == 3
+    assert len(json.loads((tmp_path / "out" / "coco.json").read_text())["images"]) == 4
+    with pytest.raises(SystemExit):
+        _run(tiny, *options, "--resume", "--task", "instance")
+    assert "made with other settings (task)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", [(1, 1), (12000, 100)])
+def test_extreme_sizes(tiny, tmp_path, size):
+    _image(tmp_path / "a.png", size=size)
+    _run(tiny, "--input", tmp_path / "a.png", "--save", "labels,coco,panoptic,yolo")
+    assert Image.open(tmp_path / "out" / "a_labels.png").size == size
+    assert len(json.loads((tmp_path / "out" / "coco.json").read_text())["images"]) == 1

@@ -4,9 +4,10 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from masqclip_d2.data.images import channels_first, read_image
+from masqclip_d2.data.images import channels_first, image_pixels, read_image
 
 RED, HALF_RED = (255, 0, 0), (255, 0, 0, 128)
 
@@ -167,3 +168,73 @@ def test_channels_come_first_whatever_the_layout():
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     for view in (image, image[:, ::-1], image[:1, :1][:, ::-1], image[::-1, :1], image[:0]):
         assert np.array_equal(channels_first(view).numpy(), view.transpose(2, 0, 1))
+
+
+RGB = np.array([[[10, 20, 30], [200, 100, 50]]], dtype=np.uint8)
+GRAY = RGB[..., 0]
+AS_GRAY = np.repeat(GRAY[..., None], 3, axis=2)
+
+
+def _png(image):
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (RGB, RGB),
+        (GRAY, AS_GRAY),
+        (GRAY[..., None], AS_GRAY),
+        (np.dstack([RGB, np.full((1, 2), 255, np.uint8)]), RGB),
+        (np.dstack([RGB, np.zeros((1, 2), np.uint8)]), np.full_like(RGB, 255)),  # transparent is white
+        (RGB.astype(np.uint16) * 257, RGB),
+        (GRAY.astype(np.uint16) * 257, AS_GRAY),
+        (np.array([[True, False]]), [[[255] * 3, [0] * 3]]),
+        (Image.fromarray(GRAY), AS_GRAY),
+        (_png(Image.fromarray(RGB)), RGB),
+        (bytearray(_png(Image.fromarray(GRAY))), AS_GRAY),
+        (torch.from_numpy(RGB).permute(2, 0, 1), RGB),
+        (torch.from_numpy(RGB).permute(2, 0, 1) / 255, RGB),
+        ((torch.from_numpy(RGB).permute(2, 0, 1) / 255).half(), RGB),
+        (torch.from_numpy(GRAY)[None], AS_GRAY),
+        (torch.from_numpy(GRAY), AS_GRAY),
+    ],
+)
+def test_images_of_any_type(given, expected):
+    found = image_pixels(given)
+    assert found.dtype == np.uint8 and found.shape == (1, 2, 3)
+    assert np.array_equal(found, expected)
+
+
+def test_an_rgb_array_is_not_copied():
+    assert image_pixels(RGB) is RGB
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (RGB.astype(np.float32), r"of uint8 or uint16 .* got float32 \(1, 2, 3\)\."),
+        (RGB[None], r"got uint8 \(1, 1, 2, 3\)\."),
+        (RGB[:0], r"got uint8 \(0, 2, 3\)\."),
+        (torch.zeros(5, 4, 3, dtype=torch.uint8), r"got uint8 \(5, 4, 3\)\."),
+        (torch.full((3, 1, 2), 7.0), "holds values from 7 to 7; expected floats in"),
+        (torch.full((3, 1, 2), float("nan")), "holds values from nan"),
+        (b"", "Image in these bytes cannot be read: there are none"),
+        (b"no image", "Image in these bytes cannot be read: it is no image, damaged"),
+        (_png(Image.new("RGB", (90, 90)))[:-30], "Image in these bytes cannot be read: .*truncated"),
+        (7, "Expected an image file, its bytes, a PIL image, an array or a tensor, got a int"),
+        ((RGB, RGB), "got a tuple; pass a list of images"),
+    ],
+)
+def test_what_is_no_image_is_one_sentence(given, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        image_pixels(given)
+    assert str(refused.value).count("\n") == 0
+
+
+def test_an_animation_is_its_first_frame(tmp_path):
+    frames = [Image.new("RGB", (2, 1), color) for color in ("red", "blue", "white")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "a.gif").tolist() == [[list(RED)] * 2]

@@ -73,7 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
         if step is None or step[1] not in hub.repos:
             return self._answer({"error": f"unknown address {self.path}"}, 404)
         if step[2] == "preupload":
-            files = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in json.loads(body)["files"]]
+            files = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
             return self._answer({"files": files})
         for line in map(json.loads, body.splitlines()):
             if line["key"] == "header":

@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from masqclip_d2.coco_masks import from_segmentation
+from masqclip_d2.results import Segment, Segmentation
 from masqclip_d2.results.formats import FORMATS, find_formats
+from masqclip_d2.vocabulary import Vocabulary
 from tests.results.example import example
 
 
@@ -52,3 +56,28 @@ def test_unknown_formats(names, message):
     with pytest.raises(ValueError, match=message):
         find_formats(names)
     assert [one.name for one in find_formats("yolo, coco,yolo")] == ["yolo", "coco"]
+
+
+def test_ten_thousand_categories_emoji_and_a_name_of_300_words(tmp_path):
+    names = ["\U0001f600", "word " * 299 + "word", *(f"category {number}" for number in range(9998))]
+    vocabulary = Vocabulary(tuple(names), (True,) * 10_000)
+    mask = np.eye(12, dtype=bool)
+    segments = [Segment(names[index], index, True, 0.5, mask) for index in (0, 1, 9999)]
+    result = Segmentation(np.zeros((12, 12, 3), np.uint8), vocabulary, "panoptic", segments)
+    result.save(tmp_path, list(FORMATS), stem="a")
+    files = sorted(path.name for path in (tmp_path / "a_segments").iterdir())
+    assert files[0] == "001_segment.png" and len(files[1]) < 60 and files[2] == "003_category_9997.png"
+    content = json.loads((tmp_path / "a_coco.json").read_text())
+    assert len(content["categories"]) == 10_000 and content["categories"][0]["name"] == "\U0001f600"
+    found = [from_segmentation(one["segmentation"], (12, 12), "a") for one in content["annotations"]]
+    assert all(np.array_equal(one, mask) for one in found)
+    assert len(result._repr_html_()) < 1_000_000 and len(repr(result)) < 200
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (1, 300), (300, 1)])
+def test_images_of_one_pixel_or_line(tmp_path, hw):
+    vocabulary = Vocabulary.from_names("cat")
+    segment = Segment("cat", 0, True, 0.5, np.ones(hw, dtype=bool))
+    result = Segmentation(np.zeros((*hw, 3), np.uint8), vocabulary, "panoptic", [segment])
+    assert all(path.exists() for path in result.save(tmp_path, list(FORMATS), stem="a"))
+    assert result.to_coco()["annotations"][0]["area"] == hw[0] * hw[1]

@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from ...optional_packages import require_packages
 from ..segmentation import Segmentation
 
 
 def to_detections(result: Segmentation) -> Any:
     """See `Segmentation.to_supervision`."""
-    try:
-        import supervision
-    except ImportError as error:
-        raise ImportError(
-            'to_supervision() needs the package supervision; install it with: pip install "masqclip_d2[supervision]"'
-        ) from error
+    require_packages("to_supervision()", "supervision", "supervision")
+    import supervision
+
     found = result.segments
     hw = result.image.shape[:2]
     return supervision.Detections(
