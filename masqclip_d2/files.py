@@ -1,4 +1,4 @@
-"""Paths in home folders, and atomic file writes: to a temporary file, which is then renamed."""
+"""Paths in home folders, zip archives, and atomic file writes: to a temporary file, which is then renamed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,21 @@ def expand_home(path: str | Path) -> Path:
         raise FileNotFoundError(
             f"There is no home folder for {str(path)!r}. Give the whole path, or set the environment variable HOME."
         ) from error
+
+
+def zip_entries(path: str | Path) -> list[zipfile.ZipInfo] | None:
+    """Entries of a zip archive; None if the file is none.
+
+    Raises:
+        ValueError: it is a damaged archive.
+    """
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:  # of is_zipfile, too
+        raise ValueError(f"{path} is a damaged zip archive ({error}); copy or download it again.") from error
 
 
 @contextlib.contextmanager

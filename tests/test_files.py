@@ -1,12 +1,13 @@
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from masqclip_d2.files import atomic_write, expand_home, link_or_copy, save_image, save_json, save_text
+from masqclip_d2.files import atomic_write, expand_home, link_or_copy, save_image, save_json, save_text, zip_entries
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -58,3 +59,17 @@ def test_a_missing_home_is_said(monkeypatch):
     monkeypatch.setattr(Path, "expanduser", missing)
     with pytest.raises(FileNotFoundError, match="There is no home folder for '~/masks'"):
         expand_home("~/masks")
+
+
+def test_zip_archives_are_listed_and_damaged_ones_refused(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_text("no archive")
+    assert zip_entries(path) is None
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one", b"")
+    assert [entry.filename for entry in zip_entries(path)] == ["one"]
+    end = path.read_bytes()[-22:]
+    locator = b"PK\x06\x07" + bytes(12) + (2).to_bytes(4, "little")  # the second of two disks
+    path.write_bytes(bytes(100) + locator + end)
+    with pytest.raises(ValueError, match="a.zip is a damaged zip archive .*multiple disks"):
+        zip_entries(path)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import pickle
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.utils.file_io import PathManager
 
+from ..files import zip_entries
 from ..hub import WeightFile, is_remote
 from .numpy_pickle import load_numpy_pickle
 
@@ -147,8 +147,7 @@ def _read_safetensors(path: Path) -> dict:
 
 
 def _read_torch(path: Path) -> Any:
-    if zipfile.is_zipfile(path):
-        _check_archive(path)
+    _check_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -166,10 +165,9 @@ def _read_torch(path: Path) -> Any:
 def _check_archive(path: Path) -> None:
     """Refuse archives of TorchScript, damaged ones, and compressed ones, which PyTorch never writes."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise UnreadableCheckpointError(_unreadable(path, error)) from error
+        entries = zip_entries(path) or []  # an older format of PyTorch is no archive
+    except ValueError as error:
+        raise UnreadableCheckpointError(f"Checkpoint {error}") from error
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
         raise ValueError(
             f"{path} is a TorchScript archive, as OpenAI publishes CLIP. Name it in MODEL.MASQCLIP.CLIP.NAME, not in "

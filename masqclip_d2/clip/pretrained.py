@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import warnings
-import zipfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import local_weights_path, read_checkpoint
-from ..files import expand_home
+from ..files import expand_home, zip_entries
 from ..hub import Place, WeightFile, is_remote, place_of, sha256_of
 from .eva_weights import eva_kind, with_eva_names
 from .preprocessing import ClipPreprocessing
@@ -172,10 +171,7 @@ def _read_openai_model(name: str) -> ClipWeights:
 
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, the format of OpenAI's CLIP weights."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    return any(entry.filename.endswith("/constants.pkl") for entry in zip_entries(path) or ())
 
 
 def read_openai_archive(path: Path) -> dict[str, Tensor]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
+
+from ..files import zip_entries
 
 _HEAD = 512  # bytes
 _PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body")
@@ -38,10 +39,17 @@ def content_problem(path: Path, suffix: str | None = None) -> str:
     if suffix == ".safetensors":
         return _safetensors_problem(path)
     if head.startswith(_ZIP):  # PyTorch's format; its directory is at the end
-        return "" if zipfile.is_zipfile(path) else _TRUNCATED
+        return "" if _is_zip(path) else _TRUNCATED
     if suffix == ".pkl" and _last_byte(path) != b".":  # the opcode that ends every pickle
         return "it is truncated or no pickle"
     return ""
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zip_entries(path) is not None
+    except ValueError:
+        return False
 
 
 def _safetensors_problem(path: Path) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..coco_masks import ScoredMasks, checked_scores, masks_of_entries, scores_of_entries
+from ..files import zip_entries
 from ..image_files import opened_image, upright_pixels
 from ..json_data import read_json
 
@@ -96,7 +97,7 @@ def masks_of_file_entries(entries: Any, image_hw: tuple[int, int], owner: str) -
 
 
 def _from_npz(path: Path, image_hw: tuple[int, int]) -> ScoredMasks:
-    if not zipfile.is_zipfile(path):  # numpy would take it for a pickle
+    if zip_entries(path) is None:  # numpy would take it for a pickle
         raise ValueError(f"Mask file {path} is damaged or no NPZ archive; write it again.")
     try:
         with np.load(path, allow_pickle=False) as arrays:

@@ -101,7 +101,7 @@ class TestNpz:
         with zipfile.ZipFile(tmp_path / "zip.npz", "w") as archive:
             archive.writestr("masks.npy", b"no array")
         for name in ("cut", "empty", "bits", "zip"):
-            with pytest.raises(ValueError, match=f"{name}.npz is damaged|{name}.npz has no array") as caught:
+            with pytest.raises(ValueError, match=f"{name}.npz is (a )?damaged|{name}.npz has no array") as caught:
                 read_mask_file(tmp_path / f"{name}.npz", HW)
             assert "\n" not in str(caught.value)
 
