@@ -110,7 +110,9 @@ def _linked(code: str, page: str, links: dict[str, tuple[str, str]]) -> str:
 def _entry(member: Object, level: int) -> list[str]:
     """Heading, signature and docstring of a class, function or attribute, and the methods of a class."""
     marks = "#" * level
-    title = f"`{member.parent.name}.{member.name}`" if level > 2 and member.parent else member.name
+    title = member.name
+    if level > 2 and member.parent:  # of a class: two classes may have methods of the same name
+        title = f"`{member.name}` {{#{member.parent.name.lower()}-{member.name.lower()}}}"
     lines = [f"{marks} {title}", ""]
     if isinstance(member, Class):
         lines += _signature(f"class {member.name}", _constructor(member), None)
@@ -135,11 +137,15 @@ def _is_public_method(member: Object | Alias) -> bool:
 
 
 def _constructor(member: Class) -> Parameters | None:
+    """Parameters of `__init__`, or the fields of a named tuple; None: there are none."""
+    if any(str(base).endswith("NamedTuple") for base in member.bases):
+        fields = [each for each in member.members.values() if isinstance(each, Attribute) and each.annotation]
+        return Parameters(*[Parameter(field.name, annotation=field.annotation) for field in fields])
     try:
-        parameters = member.parameters
+        found = [each for each in member.parameters if each.name not in ("self", "cls")]
     except KeyError:
         return None
-    return Parameters(*[each for each in parameters if each.name not in ("self", "cls")])
+    return Parameters(*found) if found else None
 
 
 def _attribute(member: Object) -> list[str]:
@@ -160,7 +166,7 @@ def _signature(name: str, parameters: Parameters | None, returns: object) -> lis
             words.append("*")
         words.append(_parameter(each))
     end = f" -> {returns}" if returns is not None and str(returns) != "None" else ""
-    line = f"{name}({', '.join(words)}){end}"
+    line = name if parameters is None else f"{name}({', '.join(words)}){end}"
     if len(line) > _MAX_SIGNATURE:
         line = f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f"){end}"
     return _code(line)

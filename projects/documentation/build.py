@@ -15,6 +15,7 @@ import yaml
 from .api_reference import api_pages
 from .command_reference import command_pages
 from .links import check_links
+from .markdown import breakable_table_code
 from .pages import find_pages
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -61,9 +62,9 @@ def write_sources(root: Path, output: Path) -> None:
     for folder in (source, output / "site"):
         shutil.rmtree(folder, ignore_errors=True)
     for page in pages:
-        _write(source / page.name, page.text(names))
+        _write(source / page.name, breakable_table_code(page.text(names)))
     for name, text in (item for part in generated.values() for item in part.items()):
-        _write(source / name, text)
+        _write(source / name, breakable_table_code(text))
     for file in (root / "docs").rglob("*"):
         if file.is_file() and file.suffix not in (".md", ".yml"):  # figures, style sheets, notebooks
             _write(source / file.relative_to(root / "docs"), file.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator
 
@@ -22,6 +23,22 @@ def code_spans(text: str, change: Callable[[str], str]) -> str:
         return _SPAN.sub(lambda match: change(match[0]), part)
 
     return outside_code(text, change_spans)
+
+
+def breakable_table_code(text: str) -> str:
+    """Code in tables as HTML that may break after `/`, `.` and `_`: long paths and names else make columns too wide.
+
+    A bar in code, which Git hosts need escaped in a table, becomes a plain one.
+    """
+
+    def change(match: re.Match) -> str:
+        code = html.escape(match[0].strip("`").replace("\\|", "|"), quote=False).replace("|", "&#124;")
+        return "<code>" + re.sub(r"([/._])(?=[A-Za-z])", r"\1<wbr>", code) + "</code>"
+
+    def change_rows(part: str) -> str:
+        return re.sub(r"^\|.*\|$", lambda row: _SPAN.sub(change, row[0]), part, flags=re.MULTILINE)
+
+    return outside_code(text, change_rows)
 
 
 def headings(text: str) -> Iterator[tuple[int, str]]:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .markdown import code_spans, outside_code
+from .markdown import outside_code
 
 # Pages of the site whose files lie outside docs/.
 OUTSIDE_PAGES = {
@@ -54,7 +54,7 @@ class Page:
             return self._link(match, names)
 
         text = self.file.read_text(encoding="utf-8")
-        return code_spans(outside_code(text, lambda part: _LINK.sub(replace, part)), _without_escaped_bars)
+        return outside_code(text, lambda part: _LINK.sub(replace, part))
 
     def _link(self, match: re.Match, names: dict[Path, str]) -> str:
         image, label, target = match.groups()
@@ -96,8 +96,3 @@ def inline_diagram(file: Path, label: str) -> str:
     svg = re.sub(r"<\?xml.*?\?>\s*|<!--.*?-->\s*|\n\s*\n", "", svg, flags=re.DOTALL)
     svg = re.sub(r"^\s+", "", svg, flags=re.MULTILINE)  # indented lines would be code
     return f'<div class="diagram" role="img" aria-label="{label}">{svg}</div>'
-
-
-def _without_escaped_bars(code: str) -> str:
-    """In cells of tables a Git host needs the backslash before a bar in code; here it would be shown."""
-    return code.replace("\\|", "|")

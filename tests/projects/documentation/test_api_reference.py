@@ -32,5 +32,11 @@ def test_docstrings_become_tables_and_links(pages):
 
 
 def test_private_names_have_no_entry(pages):
-    headings = [line for text in pages.values() for line in text.splitlines() if line.startswith("#")]
-    assert [line for line in headings if "._" in line and "__call__" not in line] == []
+    headings = [line for text in pages.values() for line in text.splitlines() if line.startswith("##")]
+    assert [line for line in headings if line.strip("#` ").startswith("_") and "__call__" not in line] == []
+
+
+def test_methods_properties_and_fields(pages):
+    assert "### `from_pretrained` {#predictor-from_pretrained}" in pages["api/package.md"]
+    assert "class AttentionInputs(normed_tokens: Tensor, query: Tensor," in pages["api/clip.md"]
+    assert "class Clip\n" in pages["api/clip.md"]  # a protocol has no constructor

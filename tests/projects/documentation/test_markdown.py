@@ -1,4 +1,12 @@
-from projects.documentation.markdown import anchor_of, code_spans, headings, literal, outside_code, table
+from projects.documentation.markdown import (
+    anchor_of,
+    breakable_table_code,
+    code_spans,
+    headings,
+    literal,
+    outside_code,
+    table,
+)
 
 PAGE = "# Title\n\nText `a` b.\n\n```python\n# no heading\nb = `b`\n```\n\n## `masqclip demo`, a verb\n"
 
@@ -25,3 +33,10 @@ def test_cells_of_a_table_have_no_bars_of_their_own():
 
 def test_literal_text_shows_the_same():
     assert literal("an *.png of [0, 1], x_y, _z, `_a*`") == "an \\*.png of \\[0, 1\\], x_y, \\_z, `_a*`"
+
+
+def test_code_in_tables_may_break_and_shows_bars():
+    text = "Text `a/b`.\n\n| `tests/a_b.py` | `dog\\|<puppy>` 1.5 |\n\n```\n| `a/b` |\n```\n"
+    changed = breakable_table_code(text)
+    row = "| <code>tests/<wbr>a_<wbr>b.<wbr>py</code> | <code>dog&#124;&lt;puppy&gt;</code> 1.5 |"
+    assert changed == text.replace("| `tests/a_b.py` | `dog\\|<puppy>` 1.5 |", row)

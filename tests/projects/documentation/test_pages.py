@@ -58,10 +58,6 @@ def test_links_that_lead_nowhere_are_errors(repository):
         text_of(repository, "[x](c.md)")
 
 
-def test_bars_in_code_need_no_escape_on_the_site(repository):
-    assert text_of(repository, "| `dog\\|puppy` | a\\|b |") == "| `dog|puppy` | a\\|b |"
-
-
 def test_a_diagram_follows_the_theme_of_the_site(repository):
     html = inline_diagram(repository / "docs/d.svg", "Tokens")
     assert '[data-md-color-scheme="slate"] { svg { fill: white } }' in html
