@@ -6,6 +6,7 @@ import copy
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..files import expand_home, save_json
@@ -98,7 +99,7 @@ def _export_part(
     if weight_dtype != "fp32":
         module = copy.deepcopy(module)
         store_smaller(module, weight_dtype)
-    program = export_program(Part(**{**vars(part), "module": module}))
+    program = export_program(replace(part, module=module))
     files = {}
     if "pt2" in formats:
         path = folder / f"{part.name}.pt2"

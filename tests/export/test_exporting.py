@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from masqclip_d2.structures import MaskProposals
 from masqclip_d2.vocabulary import class_logits
 from tests.helpers import five_categories, random_image, tiny_predictor
 
+onnx = pytest.importorskip("onnx", reason="needs the extra export")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
 pytest.importorskip("onnxscript", reason="needs the extra export")
 pytestmark = pytest.mark.slow  # an export takes half a minute of a core
@@ -70,7 +72,8 @@ def test_the_program_of_torch_export_is_the_model(maskclip):
     for height, width, _, num_texts in SIZES:
         image, texts = random_image(height, width), random_texts(predictor, num_texts)
         encoded = predictor.model.encode({"image": image})
-        logits, _, masks, _ = program(image.permute(1, 2, 0).contiguous(), texts)
+        with torch.no_grad():
+            logits, _, masks, _ = program(image.permute(1, 2, 0).contiguous(), texts)
         np.testing.assert_allclose(logits, logits_of(predictor, encoded, texts), atol=1e-3)
         np.testing.assert_allclose(masks, encoded.proposals.mask_logits, atol=1e-3)
 
@@ -80,13 +83,9 @@ def test_the_manifest_describes_the_files(maskclip):
     manifest = json.loads((folder / "manifest.json").read_text())
     part = manifest["parts"]["whole"]
     session = session_of(folder / part["files"]["onnx"][0])
-    for described, actual in (
-        (part["inputs"], session.get_inputs()),
-        (part["outputs"], session.get_outputs()),
-    ):
-        assert [(each["name"], each["shape"][-1]) for each in described if each["name"] != "class_logits"] == [
-            (each.name, each.shape[-1]) for each in actual if each.name != "class_logits"
-        ]
+    for described, actual in ((part["inputs"], session.get_inputs()), (part["outputs"], session.get_outputs())):
+        assert [each["name"] for each in described] == [each.name for each in actual]
+        assert [len(each["shape"]) for each in described] == [len(each.shape) for each in actual]
     assert [each.shape for each in session.get_inputs()] == [["height", "width", 3], ["texts", 16]]
     assert manifest["model"]["name"] == "tiny"
     assert manifest["preprocessing"]["inside_the_graph"]["clip"]["resolution"] == 32
@@ -122,13 +121,15 @@ def test_the_classifier_of_masqclip_takes_any_masks(tmp_path):
 
 
 def test_int8_weights_in_a_file(tmp_path):
-    predictor = tiny_predictor(tmp_path, "MasQCLIP")
-    export_model(predictor, tmp_path / "export", ("classifier",), weight_dtype="int8")
-    stored = sum(tensor.numel() for tensor in predictor.model.visual_encoder.parameters())
-    assert (tmp_path / "export" / "classifier.onnx").stat().st_size < 0.75 * 4 * stored
+    predictor = Predictor()  # tensors of the tiny model are too small
+    export_model(predictor, tmp_path, ("classifier",), weight_dtype="int8")
+    stored = Counter()
+    for tensor in onnx.load(str(tmp_path / "classifier.onnx")).graph.initializer:
+        stored[tensor.data_type] += int(np.prod(tensor.dims))
+    assert stored[onnx.TensorProto.INT8] > 10 * stored[onnx.TensorProto.FLOAT]
     image, texts, masks = random_image(96, 128), random_texts(predictor, 4), torch.randn(3, 24, 32) * 5
     encoded = predictor.model.encode({"image": image}, MaskProposals(masks, torch.ones(3), (96, 128)))
     inputs = {"mask_logits": masks, "mask_extent": np.array([96, 128]), "text_embeddings": texts}
-    found = run(tmp_path / "export" / "classifier.onnx", image=image.permute(1, 2, 0), **inputs)
+    found = run(tmp_path / "classifier.onnx", image=image.permute(1, 2, 0), **inputs)
     error = np.abs(found["class_logits"] - logits_of(predictor, encoded, texts))
-    assert 1e-3 < error.max() < 1.5  # of logits of +-100: rounded, and not more than that
+    assert 1e-3 < error.max() < 3  # rounded, and not more than that

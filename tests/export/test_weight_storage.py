@@ -12,8 +12,8 @@ from masqclip_d2.export.weight_storage import store_smaller
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(64, 32)
-        self.table = nn.Parameter(torch.randn(64, 64))
+        self.layer = nn.Linear(128, 96)
+        self.table = nn.Parameter(torch.randn(96, 128))
         self.small = nn.Parameter(torch.randn(2, 3))
 
     def forward(self, x):
@@ -25,7 +25,7 @@ class Network(nn.Module):
     [("bf16", torch.bfloat16, 2e-2), ("fp16", torch.float16, 2e-3), ("int8", torch.int8, 3e-2)],
 )
 def test_large_parameters_are_stored_smaller(dtype, stored, tolerance):
-    network, x = Network(), torch.randn(5, 64)
+    network, x = Network(), torch.randn(5, 96)
     expected = network(x)
     store_smaller(network, dtype)
     tensors = network.state_dict()
