@@ -22,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.measuring import measured
 from masqclip_d2 import Predictor, Vocabulary
+from masqclip_d2.batch.inputs import SAMPLES
 from masqclip_d2.meta_arch.tasks import TASK_NAMES
 
 COLUMNS = ("embed names", "encode image", *TASK_NAMES)
@@ -62,7 +64,7 @@ def row(model: str, count: int, side: int, repeats: int) -> dict[str, dict[str, 
     """Seconds and peak bytes of each column."""
     predictor = Predictor.from_pretrained(model)
     device = predictor.model.device
-    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    image = np.asarray(Image.open(SAMPLES / "shapes_1.png").convert("RGB").resize((side, side)))
     predictor.prepare("warm,up")
     predictor.encode(image)
     vocabulary = Vocabulary.from_names([f"category number {index}" for index in range(count)])
@@ -110,7 +112,7 @@ def draw(rows: dict[int, dict[str, dict[str, float]]], path: Path) -> None:
             color = [value / 255 for value in PALETTE[COLUMNS.index(name)]]
             values = [rows[count][key][name] / unit for count in rows]
             axes.plot(list(rows), values, "o-", color=color, label=name)
-        axes.set(xscale="log", xlabel="categories", ylabel=label, title=label)
+        axes.set(xscale="log", xlabel="categories", ylabel=label)
         axes.set_yscale("log" if key == "seconds" else "linear")
         axes.grid(alpha=0.3)
         axes.legend()
