@@ -21,7 +21,8 @@ _EPILOG = """examples:
   masqclip demo --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
   masqclip demo --vocab-file shapes/maskclip
   masqclip demo --model photos --input photos --recursive --vocab "dog,ball" --save coco,labels --output labelled
-Separate categories by commas and the synonyms of a category by bars (or "cat,kitten;sofa,couch", or "cat . sofa .").
+Separate categories by commas and the synonyms of a category by bars (or "cat,kitten;sofa,couch", "cat . sofa .", or a
+category per line).
 """
 
 

@@ -127,6 +127,7 @@ class PanopticQuality:
         same = (gt_category[:, None] == pred_category[None]) & ~is_crowd[:, None]  # (G, R)
         union = pred_area[None] + gt_area[:, None] - inner - void_overlap[None]
         candidate = same & (inner > 0)
+        union = np.maximum(union, inner)  # the area field may be too small
         iou = np.divide(inner, union, out=np.zeros(inner.shape), where=candidate)
         matched = candidate & (iou > _MATCH_IOU)
 
@@ -151,7 +152,7 @@ class PanopticQuality:
         wrong = [i for (i, s), pixels in zip(gt.items(), counted, strict=True) if int(s["area"]) != int(pixels)]
         if wrong:
             logger.warning(
-                "%s: the area of ground-truth segments %s differs from their pixels in the map; PQ can exceed 100. "
+                "%s: the area of ground-truth segments %s differs from their pixels in the map; PQ can be wrong. "
                 "The published rules use the area field: correct it in the annotation file.",
                 name,
                 wrong,

@@ -97,7 +97,7 @@ class Vocabulary:
         A string separates categories by commas and the synonyms of a category by bars: "cat|kitten,sofa|couch". If it
         has a semicolon, semicolons separate categories, and commas or bars synonyms: "cat,kitten;sofa,couch" is the
         same. In a sequence each item is one category, its synonyms separated by commas or bars. The first synonym is
-        the category's name. "cat . dog ." is understood too.
+        the category's name. "cat . dog ." is understood too, and one category per line without commas.
 
         Args:
             names: the categories; things, unless listed in `stuff`.
@@ -262,6 +262,8 @@ def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, .
         given = repr(names)
         if _separated_by_dots(names):
             names = ",".join(re.split(r"\.(?:\s+|$)", names.strip().removesuffix(".")))
+        elif not re.search(r"[,;]", names):
+            names = ",".join(line for line in names.splitlines() if line.strip())
         separator = ";" if ";" in names else ","
         # A closing semicolon is a terminator: "cat,kitten;" is one category.
         items = names.removesuffix(";").split(separator) if names.strip() else []

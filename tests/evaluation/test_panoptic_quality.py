@@ -93,6 +93,15 @@ def test_area_of_the_ground_truth_comes_from_its_annotation(caplog):
     assert "image 3" in caplog.text and "[1]" in caplog.text
 
 
+@pytest.mark.parametrize("area", [0, 4])
+def test_no_area_makes_a_quality_above_100(area):
+    quality = PanopticQuality([CAT])
+    full = np.ones((1, 10), dtype=int)
+    gt = [{"id": 1, "category_id": CAT, "area": area}]
+    quality.add_image(full, gt, full, [{"id": 1, "category_id": CAT}])
+    assert quality.result()["pq"] == 1.0
+
+
 def test_empty_groups_are_nan():
     empty = PanopticQuality([CAT, SKY]).result()
     assert empty["n"] == 0 and math.isnan(empty["pq"]) and math.isnan(empty["sq"]) and math.isnan(empty["rq"])

@@ -242,9 +242,11 @@ def test_metadata_without_category_names(metadata, message):
         ("St. Bernard", ("St. Bernard",)),
         ("St. Bernard,Mr. Bean.", ("St. Bernard", "Mr. Bean.")),
         ("3.5 inch disk", ("3.5 inch disk",)),
+        ("cat|kitten\nfire hydrant\n\nSt. Bernard\n", ("cat", "fire hydrant", "St. Bernard")),
+        ("cat, fire\nhydrant,\ndog", ("cat", "fire hydrant", "dog")),
     ],
 )
-def test_categories_separated_by_dots(names, expected):
+def test_categories_separated_by_dots_or_lines(names, expected):
     assert Vocabulary.from_names(names).names == expected
 
 
