@@ -106,7 +106,10 @@ def adapt_to_machine(cfg: CN, num_gpus: int | None = None) -> None:
     """Set MODEL.DEVICE to cpu, in place, if its device is missing or `num_gpus` is 0; logs the change."""
     import torch
 
-    device = torch.device(cfg.MODEL.DEVICE).type
+    try:
+        device = torch.device(cfg.MODEL.DEVICE).type
+    except RuntimeError:
+        raise ValueError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; expected a device such as 'cpu' or 'cuda'.") from None
     # A CUDA build of torch reports a CUDA accelerator even without a driver: check the availability first.
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     available = device == "cpu" or (accelerator is not None and accelerator.type == device)

@@ -9,6 +9,8 @@ from typing import Any
 from .files import expand_home
 from .yaml_data import load_yaml
 
+_LONGEST_NAME = 1000  # characters
+
 
 def find_config(name_or_path: str | Path) -> Path:
     """Path of a configuration given by path, or by shipped name with or without ".yaml"."""
@@ -49,29 +51,41 @@ def read_config(path: Path) -> dict[str, Any]:
     return settings
 
 
-def config_files(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+def config_files(path: Path) -> list[Path]:
     """The files that a configuration is based on (_BASE_) and itself, in the order in which they are merged.
-
-    Args:
-        path: its file.
-        above: files that are based on it.
 
     Raises:
         FileNotFoundError: a _BASE_ is neither a file nor a shipped configuration.
         ValueError: a file is no YAML mapping, or is based on itself.
     """
+    return _files(path, (), {})
+
+
+def _files(path: Path, above: tuple[Path, ...], known: dict[Path, list[Path]]) -> list[Path]:
+    """`config_files`, each file once, at its last place: merging it earlier as well would change nothing.
+
+    Args:
+        path: its file.
+        above: files that are based on it.
+        known: the results for files that were read before.
+    """
     if any(path.samefile(file) for file in above):
         raise ValueError(f"Config {path} is based on itself (_BASE_ of {above[-1]}).")
+    if path.resolve() in known:
+        return known[path.resolve()]
     bases = _yaml_mapping(path).get("_BASE_", [])
     files = []
     for base in bases if isinstance(bases, list) else [bases]:
+        if len(str(base)) > _LONGEST_NAME:
+            raise ValueError(f"_BASE_ of {path} has {len(str(base))} characters; expected the name of a configuration.")
         beside = path.parent / expand_home(str(base))
         try:
             found = beside if beside.is_file() else find_config(str(base))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"_BASE_ of {path}: {error}") from None
-        files += config_files(found, (*above, path))
-    return [*files, path]
+        files += _files(found, (*above, path), known)
+    known[path.resolve()] = list(reversed(dict.fromkeys(reversed([*files, path]))))
+    return known[path.resolve()]
 
 
 def _yaml_mapping(path: Path) -> dict:
@@ -82,7 +96,16 @@ def _yaml_mapping(path: Path) -> dict:
     if not isinstance(content, dict):
         found = "is empty" if content is None else f"holds a {type(content).__name__}"
         raise ValueError(f"Config {path} {found}; expected keys with values.")
+    _require_text_keys(content, path)
     return content
+
+
+def _require_text_keys(content: Any, path: Path) -> None:
+    """ValueError for keys that YAML reads as numbers, truth values or nothing, such as yes and 5."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if not isinstance(key, str):
+            raise ValueError(f"Config {path} has the key {key!r}, which is no text; keys are names such as MODEL.")
+        _require_text_keys(value, path)
 
 
 def _merge(settings: dict, further: dict) -> None:

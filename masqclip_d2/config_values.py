@@ -9,6 +9,7 @@ from typing import Any
 _MAY_BE_INFINITE = {"SOLVER.CLIP_GRADIENTS.NORM_TYPE"}
 _MAY_BE_MISSING = {"SOLVER.WEIGHT_DECAY_BIAS"}  # None: SOLVER.WEIGHT_DECAY
 _LARGEST = 2**62  # integers of 64 bits, with some room
+_ABOVE_0 = {"MODEL.PIXEL_STD"}
 _AT_LEAST_1 = {
     "INPUT.IMAGE_SIZE",
     "MODEL.MASK_FORMER.DEC_LAYERS", "MODEL.MASK_FORMER.DIM_FEEDFORWARD", "MODEL.MASK_FORMER.HIDDEN_DIM",
@@ -80,6 +81,8 @@ def _problem(key: str, number: int | float) -> str:
     """What is expected instead of `number`; "" if it can be used."""
     if not math.isfinite(number) if isinstance(number, float) else abs(number) > _LARGEST:
         return "" if key in _MAY_BE_INFINITE else "finite numbers of at most 64 bits"
+    if key in _ABOVE_0 and number <= 0:
+        return "numbers above 0"
     if key in _AT_LEAST_1 and number < 1:
         return "at least 1"
     if key in _AT_LEAST_0 and number < 0:

@@ -17,7 +17,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no regular file, empty, in another encoding, or no JSON.
+        ValueError: it is no regular file, empty, in another encoding, no JSON, or an object has a key twice.
     """
     path = Path(path)
     if not path.exists():
@@ -36,11 +36,20 @@ def read_json(path: str | os.PathLike) -> Any:
             f"{_probable_encoding(content)}."
         ) from None
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=without_repeats)
     except RecursionError:
         raise ValueError(f"{path} cannot be read: it is nested too deeply.") from None
     except ValueError as error:
         raise ValueError(f"{path} is damaged or truncated ({error}); create or download it again.") from None
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError if it has a key twice, of which a reader would silently drop one."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"it has the key {next(key for key in keys if keys.count(key) > 1)!r:.60} twice")
+    return content
 
 
 def _probable_encoding(content: bytes) -> str:

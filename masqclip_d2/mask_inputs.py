@@ -117,6 +117,8 @@ def _inside(masks: Any) -> Tensor:
         # Torch has no unsigned integers beyond 8 bits on all versions, and no extended floats.
         array = array.astype({"u": np.int64, "f": np.float64}.get(array.dtype.kind, array.dtype), copy=False)
         masks = torch.from_numpy(np.ascontiguousarray(array))
+    if masks.is_nested or masks.is_meta:
+        raise ValueError("masks must be a plain tensor, not a nested one or one without values.")
     masks = masks.detach() if masks.layout == torch.strided else masks.detach().to_dense()
     if masks.is_complex() or masks.is_quantized:
         raise ValueError(f"masks must be bool, 0 and 1, or probabilities in [0, 1], got dtype {masks.dtype}.")

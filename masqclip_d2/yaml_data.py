@@ -8,6 +8,7 @@ import yaml
 
 _LONGEST_NUMBER = 1000  # characters; time for numbers in base 60 (1:30) grows with the square
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_OBJECTS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("timestamp", "binary", "set", "omap", "pairs"))
 _MOST_VALUES = 1_000_000  # with what is repeated by aliases; the largest vocabularies have some tens of thousands
 
 
@@ -18,8 +19,8 @@ def load_yaml(text: str) -> Any:
         text: the document.
 
     Raises:
-        ValueError: it is no YAML, refers to itself, repeats a key, has a number of thousands of digits, or becomes
-            huge by its aliases; the reason is a clause with the line.
+        ValueError: it is no YAML, has dates, bytes or other objects, refers to itself, repeats a key, has a number of
+            thousands of digits, or becomes huge by its aliases; the reason is a clause with the line.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -32,8 +33,8 @@ def load_yaml(text: str) -> Any:
         raise ValueError(_one_line(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    except (OverflowError, TypeError, AttributeError) as error:  # dates that do not exist, keys that are lists
-        raise ValueError(str(error) or type(error).__name__) from None
+    except (OverflowError, TypeError, AttributeError, LookupError) as error:  # keys that are lists; !!int ""
+        raise ValueError(f"a value is not of the kind that its tag says ({error!r:.100})") from None
 
 
 def _check(node: yaml.Node, sizes: dict[int, int], above: set[int]) -> int:
@@ -47,6 +48,9 @@ def _check(node: yaml.Node, sizes: dict[int, int], above: set[int]) -> int:
     if id(node) in above:
         raise ValueError(f"{_line(node)} contains itself by an alias")
     if id(node) not in sizes:
+        if node.tag in _OBJECTS:
+            kind = node.tag.rpartition(":")[2]
+            raise ValueError(f"{_line(node)} has a value of the kind {kind}; write it in quotes, as text")
         if isinstance(node, yaml.MappingNode):
             _refuse_repeated_keys(node)
             children = [child for pair in node.value for child in pair]

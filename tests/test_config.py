@@ -191,3 +191,9 @@ def test_device_follows_the_machine(monkeypatch, there, num_gpus, expected):
     cfg = load_config("shapes/teacher")
     adapt_to_machine(cfg, num_gpus)
     assert expected == cfg.MODEL.DEVICE
+
+
+def test_a_device_that_there_is_not_is_refused():
+    cfg = load_config("shapes/teacher", ["MODEL.DEVICE", "gpu"])
+    with pytest.raises(ValueError, match="MODEL.DEVICE is 'gpu'; expected a device such as 'cpu'"):
+        adapt_to_machine(cfg)

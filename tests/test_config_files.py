@@ -50,6 +50,9 @@ def test_of_several_bases_the_last_wins(tmp_path):
         ("- 1\n", "holds a list"),
         ("a: [1\n", "cannot be read: line 2, column 1: expected"),
         ("_BASE_: other.yaml\n", "based on itself"),
+        (f"_BASE_: {'x' * 5000}\n", "_BASE_ of .* has 5000 characters"),
+        ("MODEL: {yes: 1}\n", "has the key True, which is no text"),
+        ("5: 1\n", "has the key 5, which is no text"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, text, message):
@@ -63,3 +66,12 @@ def test_a_bad_file_is_refused(tmp_path, text, message):
 def test_a_missing_base_is_refused(tmp_path, base):
     with pytest.raises(FileNotFoundError, match=r"_BASE_ of .*mine.yaml: Config .* is neither a file nor a shipped"):
         read_config(write(tmp_path / "mine.yaml", f"_BASE_: {base}\n"))
+
+
+def test_a_base_of_several_files_is_read_once(tmp_path):
+    write(tmp_path / "0.yaml", "SEED: 1\nOUTPUT_DIR: a\n")
+    for number in range(1, 40):  # 2 ** 39 files, if each were read as often as it is named
+        write(tmp_path / f"{number}.yaml", f"_BASE_: [{number - 1}.yaml, {number - 1}.yaml]\nSEED: {number}\n")
+    last = tmp_path / "39.yaml"
+    assert [file.stem for file in config_files(last)] == [str(number) for number in range(40)]
+    assert read_config(last) == {"SEED": 39, "OUTPUT_DIR": "a"}

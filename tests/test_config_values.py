@@ -19,6 +19,7 @@ from masqclip_d2.config_values import check_values
         ("MODEL: {WEIGHTS: null}", "MODEL.WEIGHTS has no value; its default is ''. For none, write ''"),
         ("SOLVER: {STEPS: [a, 3]}", r"SOLVER.STEPS is .*a.*3.*; expected numbers, such as \(30000,\)"),
         ("MODEL: {PIXEL_MEAN: [1.0, .nan, 3.0]}", "MODEL.PIXEL_MEAN is .*nan.*; expected finite numbers"),
+        ("MODEL: {PIXEL_STD: [1.0, 0.0, 1.0]}", "MODEL.PIXEL_STD is .*0.0.*; expected numbers above 0"),
         (
             "MODEL: {MASK_FORMER: {TEST: {OVERLAP_THRESHOLD: 1.5}}}",
             r"OVERLAP_THRESHOLD is 1.5; expected a number in \[",

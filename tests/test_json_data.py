@@ -34,6 +34,7 @@ def test_other_encodings_are_named(tmp_path, encoding, name):
         (b'{"images": [', "is damaged or truncated"),
         (b"\xff\x00\xd5", "not in UTF-8|damaged or truncated"),
         (b"[" * 100_000, "nested too deeply"),
+        (b'{"images": [{"id": 1, "id": 2}]}', "it has the key 'id' twice"),
         (b'{"id": ' + b"9" * 5000 + b"}", "is damaged or truncated .Exceeds the limit"),
     ],
 )

@@ -135,6 +135,7 @@ def test_no_masks(masks):
         (MASKS.astype(object), "got dtype object"),
         (MASKS.astype(np.complex64), "got dtype complex64"),
         (torch.from_numpy(MASKS).to(torch.complex64), "got dtype torch.complex64"),
+        (torch.zeros(3, *HW, device="meta"), "must be a plain tensor"),
         ({"mask": MASKS}, "needs the key 'masks', got mask.$"),
         ({"segmentation": MASKS[0], "area": 3}, "got segmentation, area. Put a single mask's dict into a list"),
         ({"masks": MASKS, "scores": [0.5, 0.5]}, r"3 masks, but scores of shape \(2,\)"),

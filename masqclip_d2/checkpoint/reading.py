@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from detectron2.utils.file_io import PathManager
 
 from ..files import zip_entries
 from ..hub import WeightFile, is_remote
-from .numpy_pickle import load_numpy_pickle
+from .numpy_pickle import check_opcodes, load_numpy_pickle
 
 SHIPPED_PREFIX = "masqclip://"
 SHIPPED_DIR = Path(__file__).resolve().parent.parent / "weights"
@@ -25,6 +28,12 @@ _DTYPES = {
     torch.float8_e4m3fn, torch.float8_e5m2,
     torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
 }  # fmt: skip
+_MOST_COPIES = 2  # of a file's bytes among its tensors
+_FEW_BYTES = 2**29  # that any file may take
+_MAPPED_BYTES = 2**26
+_ARCHIVE_START = b"PK\x03\x04"
+_UNPARSED = (ValueError, OSError, EOFError, RuntimeError, LookupError, ArithmeticError, zlib.error, struct.error)
+_NUM_PICKLES = 5  # of a file in PyTorch's format without archive
 # Entries that hold the state dict: of Detectron2, of PyTorch Lightning, and of many training scripts.
 _STATE_DICT_ENTRIES = ("model", "state_dict", "model_state_dict")
 
@@ -100,25 +109,32 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def _refuse_unusable(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """ValueError for tensors that no model can load, and for numbers that training has left behind when it diverged."""
     on_meta = torch.get_default_device().type == "meta"  # the caller wants names and shapes alone
+    seen: set[tuple] = set()  # tensors that are the same values are looked at once
+    allowed = max(_MOST_COPIES * path.stat().st_size, _FEW_BYTES)  # if each tensor had its own
     for name, tensor in tensors.items():
         problem = ""
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta != on_meta:
-            problem = "is sparse, quantized or without values"
+        if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta != on_meta:
+            problem = "is sparse, nested, quantized or without values"
         elif tensor.dtype not in _DTYPES:
             problem = f"has dtype {str(tensor.dtype).removeprefix('torch.')}"
-        elif tensor.is_floating_point() and not on_meta and not _is_finite(name, tensor):
-            problem = "has values that are NaN or infinite; training may have diverged"
+        elif not on_meta and (values := (tensor.data_ptr(), tensor.shape, tensor.stride())) not in seen:
+            seen.add(values)
+            allowed -= tensor.nbytes
+            if allowed < 0:
+                problem = f"is larger than the file: its shape {tuple(tensor.shape)} repeats the same values"
+            elif tensor.is_floating_point() and not _is_finite(name, tensor):
+                problem = "has values that are NaN or infinite; training may have diverged"
         if problem:
             raise ValueError(f"Checkpoint {path} cannot be used: the tensor {name:.100} {problem}.")
 
 
 def _is_finite(name: str, tensor: torch.Tensor) -> bool:
-    if "mask" in name:  # attention masks have -inf
-        return True
     if tensor.element_size() == 1:  # numbers of eight bits have no sum
-        return bool(tensor.float().isfinite().all())
+        tensor = tensor.float()
     # The sum of finite numbers is finite, unless they are huge; it needs no memory.
-    return bool(tensor.sum(dtype=torch.float64).isfinite()) or bool(tensor.isfinite().all())
+    if bool(tensor.sum(dtype=torch.float64).isfinite()) or bool(tensor.isfinite().all()):
+        return True
+    return name.endswith("mask") and not bool(tensor.isnan().any())  # attention masks have -inf
 
 
 def _state_dict_entry(content: Any) -> str | None:
@@ -131,24 +147,30 @@ def _state_dict_entry(content: Any) -> str | None:
 
 
 def _read_safetensors(path: Path) -> dict:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-        tensors = {}
-        for name in names:
-            # A tensor is a view of the mapped file. With a mapping of its own its memory is free once it is copied.
+        tensors: dict[str, torch.Tensor] = {}
+        while len(tensors) < len(names):
+            # A tensor is a view of the mapped file, whose memory is free once all of its tensors are copied.
             with safe_open(path, framework="pt") as file:
-                tensors[name] = file.get_tensor(name)
+                mapped = 0
+                for name in names[len(tensors) :]:
+                    tensors[name] = file.get_tensor(name)
+                    mapped += tensors[name].nbytes
+                    if mapped >= _MAPPED_BYTES:
+                        break
         return tensors
-    except SafetensorError as error:
+    except Exception as error:  # SafetensorError, and what PyTorch raises on shapes that cannot be
         raise UnreadableCheckpointError(_unreadable(path, error)) from error
 
 
 def _read_torch(path: Path) -> Any:
     _check_archive(path)
     try:
+        _refuse_endless_pickles(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # The reason stands among advice on how to run the file's code.
@@ -160,6 +182,26 @@ def _read_torch(path: Path) -> Any:
         ) from error
     except Exception as error:  # what PyTorch raises on damaged files has no end
         raise UnreadableCheckpointError(_unreadable(path, error)) from error
+
+
+def _refuse_endless_pickles(path: Path) -> None:
+    """ValueError for what `check_opcodes` refuses, before PyTorch makes objects of it; other faults are left to it."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_ARCHIVE_START)) != _ARCHIVE_START:  # as PyTorch decides
+                file.seek(0)
+                for _ in range(_NUM_PICKLES):
+                    check_opcodes(file)
+                return
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith("data.pkl"):
+                    with archive.open(entry) as pickled:
+                        check_opcodes(pickled, size=entry.file_size)
+    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from None
+    except _UNPARSED:
+        return
 
 
 def _check_archive(path: Path) -> None:

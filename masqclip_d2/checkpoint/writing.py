@@ -21,8 +21,10 @@ def write_safetensors(
         metadata: text entries of the file header.
 
     Raises:
+        OSError: the file cannot be written, such as on a full disk.
         ValueError: `path` has another suffix.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -31,7 +33,10 @@ def write_safetensors(
     with atomic_write(path) as temporary:
         temporary.touch()
         permissions = temporary.stat().st_mode  # safetensors makes files readable by the user only
-        save_file(_with_own_memory(tensors), temporary, metadata=dict(metadata or {}))
+        try:
+            save_file(_with_own_memory(tensors), temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}. Free some space, or choose another folder.") from error
         temporary.chmod(permissions)
 
 

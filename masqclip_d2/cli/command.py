@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import io
 import os
 import sys
 import traceback
@@ -28,8 +29,10 @@ def command(main: Callable) -> Callable:
     def wrapper(*args, **kwargs):
         try:
             with stoppable():
+                _print_everything()
                 result = main(*args, **kwargs)
-                sys.stdout.flush()
+                if sys.stdout is not None:
+                    sys.stdout.flush()
                 return result
         except BrokenPipeError:
             _discard_output()
@@ -45,6 +48,13 @@ def command(main: Callable) -> Callable:
             exit_interrupted(interrupt)
 
     return wrapper
+
+
+def _print_everything() -> None:
+    """Names with characters that the terminal's encoding lacks are printed with escapes."""
+    for stream in (sys.stdout, sys.stderr):  # None if it is closed; a test may put another object there
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:

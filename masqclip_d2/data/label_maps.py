@@ -24,6 +24,7 @@ _COLORS = ("RGB", "RGBA", "P")
 _LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "AVIF", "HEIF")  # of Pillow
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 _LOSSY_WEBP = b"VP8 "  # type of the first chunk, at byte 12; lossless files have VP8L
+_WHOLE_RANGES = (255, 65535)  # maxima of PGM files
 _COUNTED_LABELS = 1 << 17  # labels below are counted in a table instead of sorted
 
 
@@ -169,11 +170,24 @@ def _pixels(
         _refuse_lossy(stored, what, path)
         if stored.mode not in modes:
             raise ValueError(f"{what} {path} has mode {stored.mode}; expected {expected}.")
+        _refuse_stretched(stored, what, path)
         upright = upright_pixels(stored, what)
         if image is not None:
             require_same_size((upright.height, upright.width), f"{what} {path}", image)
         with named_errors(what, path):
             return np.asarray(upright.convert("RGB") if modes is _COLORS and upright.mode != "RGB" else upright)
+
+
+def _refuse_stretched(stored: Image.Image, what: str, path: str | os.PathLike) -> None:
+    """Gray of 2 or 4 bits, and PGM files with another maximum, are stretched by all readers; labels are numbers."""
+    for codec, _, _, arguments in getattr(stored, "tile", ()):  # how Pillow decodes them
+        code, *others = arguments if isinstance(arguments, tuple) else (arguments,)
+        few_bits = stored.mode == "L" and str(code).startswith(("L;2", "L;4"))
+        if few_bits or (codec.startswith("ppm") and others and others[-1] not in _WHOLE_RANGES):
+            raise ValueError(
+                f"{what} {path} is stored with fewer than 8 bits per pixel, or with a maximum of its own, so that "
+                "readers stretch its values: write the labels with 8 or 16 bits."
+            )
 
 
 def _refuse_lossy(stored: Image.Image, what: str, path: str | os.PathLike) -> None:

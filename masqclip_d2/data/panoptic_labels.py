@@ -33,15 +33,17 @@ class PanopticLabels:
 
     Args:
         ids: (H, W) int64; `VOID` where no listed segment is.
-        segments: those of the annotation with a pixel, in its order.
+        segments: those of the annotation with a pixel, in its order; an `area` is the number of pixels.
         absent: ids that the annotation lists, but the map does not have.
         unlisted: ids of the map that the annotation does not list.
+        other_areas: ids of segments that the annotation gives another area.
     """
 
     ids: NDArray[np.int64]
     segments: list[Mapping[str, Any]]
     absent: list[int]
     unlisted: list[int]
+    other_areas: list[int] = field(default_factory=list)
 
     def categories(self, ignore_label: int) -> NDArray[np.int64]:
         """(H, W) int64 `category_id` of each pixel, crowds included; `ignore_label` for void."""
@@ -72,7 +74,8 @@ def read_panoptic_labels(
     check_segment_ids(segments_info, str(path))
     ids = read_panoptic_png(path, image=image)
     listed = [info["id"] for info in segments_info]
-    present = set(_present_ids(ids)) - {VOID}
+    areas = _areas(ids)
+    present = set(areas) - {VOID}
     absent = [segment_id for segment_id in listed if segment_id not in present]
     if absent:
         _refuse_other_encoding(path, listed, present)
@@ -80,8 +83,16 @@ def read_panoptic_labels(
     if void:
         ids[np.isin(ids, list(void))] = VOID
     unlisted = sorted(void.difference(ignored))
-    missing = set(absent)
-    return PanopticLabels(ids, [info for info in segments_info if info["id"] not in missing], absent, unlisted)
+    segments, other_areas = [], []
+    for info in segments_info:
+        pixels = areas.get(info["id"])
+        if pixels is None:
+            continue
+        if info.get("area", pixels) != pixels:
+            other_areas.append(info["id"])
+            info = {**info, "area": pixels}
+        segments.append(info)
+    return PanopticLabels(ids, segments, absent, unlisted, other_areas)
 
 
 def check_segment_ids(segments_info: Sequence[Mapping[str, Any]], where: str) -> None:
@@ -114,14 +125,16 @@ class LeftOut:
     absent: int = 0
     unlisted: int = 0
     files: list[str] = field(default_factory=list)
+    other_areas: int = 0
 
     def add(self, labels: PanopticLabels, path: str) -> None:
-        if labels.absent or labels.unlisted:
-            self.merge(LeftOut(len(labels.absent), len(labels.unlisted), [path]))
+        if labels.absent or labels.unlisted or labels.other_areas:
+            self.merge(LeftOut(len(labels.absent), len(labels.unlisted), [path], len(labels.other_areas)))
 
     def merge(self, other: LeftOut) -> None:
         self.absent += other.absent
         self.unlisted += other.unlisted
+        self.other_areas += other.other_areas
         self.files += other.files
 
     def sentence(self) -> str:
@@ -130,19 +143,28 @@ class LeftOut:
             f"{self.absent} segments are listed without a pixel" if self.absent else "",
             f"{self.unlisted} segments have pixels but are not listed" if self.unlisted else "",
         ]
-        if not any(kinds):
-            return ""
-        return (
-            f"{' and '.join(filter(None, kinds))}, in {len(self.files)} panoptic PNGs such as {self.files[0]}; they "
-            "are left out in training and evaluation. Make annotations and PNGs from the same source to keep them"
-        )
+        where = f"in {len(self.files)} panoptic PNGs such as {self.files[0]}" if self.files else ""
+        sentences = []
+        if any(kinds):
+            sentences.append(
+                f"{' and '.join(filter(None, kinds))}, {where}; they are left out in training and evaluation. Make "
+                "annotations and PNGs from the same source to keep them"
+            )
+        if self.other_areas:
+            sentences.append(
+                f"{self.other_areas} segments have another area than their number of pixels, {where}; evaluation "
+                "counts the pixels"
+            )
+        return ". ".join(sentences)
 
 
-def _present_ids(ids: NDArray[np.int64]) -> list[int]:
-    """The ids of a map; a segment is contiguous, so that its runs are far fewer than its pixels."""
+def _areas(ids: NDArray[np.int64]) -> dict[int, int]:
+    """The number of pixels of each id; a segment is contiguous, so that its runs are far fewer than its pixels."""
     flat = ids.ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    return np.unique(flat[starts]).tolist()
+    found, run_of = np.unique(flat[starts], return_inverse=True)
+    pixels = np.bincount(run_of.ravel(), np.diff(starts, append=flat.size))
+    return dict(zip(found.tolist(), pixels.astype(int).tolist(), strict=True))
 
 
 def _refuse_other_encoding(path: str | os.PathLike, listed: list[int], present: set[int]) -> None:

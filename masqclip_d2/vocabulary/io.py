@@ -27,6 +27,7 @@ import yaml
 
 from ..categories.lists import CATEGORY_LISTS
 from ..files import expand_home, save_text
+from ..json_data import without_repeats
 from ..yaml_data import load_yaml
 from .shipped import STYLES, shipped_names, shipped_vocabulary
 from .vocabulary import RENAMED_FIELDS, Vocabulary, fold, near_match, refuse_repeated, split_categories
@@ -123,18 +124,9 @@ def _parsed(path: Path) -> Any:
     _check_suffix(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=_without_repeats) if path.suffix == ".json" else load_yaml(text)
+        return json.loads(text, object_pairs_hook=without_repeats) if path.suffix == ".json" else load_yaml(text)
     except (ValueError, RecursionError) as error:  # also of other encodings
         raise ValueError(f"not valid {'JSON' if path.suffix == '.json' else 'YAML'}: {error}.") from error
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; ValueError if it has a key twice, of which a reader would silently drop one."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"it has the key {next(key for key in keys if keys.count(key) > 1)!r:.60} twice")
-    return content
 
 
 def _words_in(path: Path) -> list[str]:

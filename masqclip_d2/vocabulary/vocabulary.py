@@ -245,8 +245,8 @@ class Vocabulary:
 
 
 def fold(name: str) -> str:
-    """Return the form in which names are compared: letter case and spaces do not matter."""
-    return " ".join(name.split()).casefold()
+    """Return the form in which names are compared: letter case, spaces and the coding of accents do not matter."""
+    return unicodedata.normalize("NFC", " ".join(name.split()).casefold())
 
 
 def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, ...]]:
@@ -339,7 +339,7 @@ def _check_templates(templates: str | tuple[str, ...]) -> None:
 
 
 def _check_ensemble(ensemble: str) -> None:
-    if ensemble and ensemble not in ENSEMBLES:
+    if ensemble != "" and ensemble not in ENSEMBLES:
         raise ValueError(f"ensemble must be one of {', '.join(ENSEMBLES)}; got {ensemble!r}.")
 
 

@@ -161,6 +161,20 @@ def test_any_change_of_a_file_is_a_result_or_one_error(tmp_path_factory, data):
             assert str(error)
 
 
+def endless_key(levels=60):
+    """A dict whose key is a tuple of two tuples of two tuples ..., one pair of opcodes for each level."""
+    pairs = b"".join(
+        b"h" + bytes([level]) * 1 + b"h" + bytes([level]) + b"\x86q" + bytes([level + 1]) for level in range(levels)
+    )
+    return b"\x80\x02)q\x00" + pairs + b"}h" + bytes([levels]) + b"K\x01s."
+
+
+def test_tuples_that_contain_each_other_are_refused(tmp_path):
+    refused(tmp_path, endless_key(), "tuples that contain each other too often or too deeply")
+    refused(tmp_path, b"\x80\x02}N" + b"\x85" * 200_000 + b"K\x01s.", "too deeply")  # its hash overflows the stack
+    assert load(tmp_path, pickle.dumps({"a": ((1, 2), (3, (4,)))})) == {"a": ((1, 2), (3, (4,)))}
+
+
 def test_the_bundled_detectron2_has_the_same_reader():
     package = Path(masqclip_d2.__file__).parent
     bundled = package / "_bundled" / "detectron2" / "checkpoint" / "_numpy_pickle.py"
@@ -183,11 +197,15 @@ def test_a_file_changes_nothing_of_the_reader(tmp_path):
     assert load(tmp_path, b"\x80\x02" + ENCODE + b"X\x01\x00\x00\x00a\x85R.") == b"a"
 
 
-def test_a_shape_of_containers_is_not_written_out(tmp_path):
+def test_shapes_and_types_of_tuples_are_not_written_out(tmp_path):
     doubled = b"".join(b"q%c0h%ch%c\x86" % (level, level, level) for level in range(60))  # (t, t), 60 deep
-    refused(tmp_path, b"\x80\x02" + ARRAY + b"N" + doubled + BYTE_TYPE + b"X\x00\x00\x00\x00tb.", "the shape")
+    refused(
+        tmp_path,
+        b"\x80\x02" + ARRAY + b"N" + doubled + BYTE_TYPE + b"X\x00\x00\x00\x00tb.",
+        "contain each other too often",
+    )
     named = b"cnumpy\ndtype\n(N" + doubled + b"tR\x89X\x00\x00\x00\x00tb."
-    refused(tmp_path, b"\x80\x02" + ARRAY + b")" + named, "an array holds tuple")
+    refused(tmp_path, b"\x80\x02" + ARRAY + b")" + named, "contain each other too often")
 
 
 @pytest.mark.parametrize(

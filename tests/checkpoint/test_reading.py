@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from masqclip_d2.checkpoint import local_weights_path, read_checkpoint
 from masqclip_d2.hub import place_of
+from tests.checkpoint.test_numpy_pickle import endless_key
 
 
 @pytest.fixture
@@ -148,12 +149,48 @@ def test_model_zoo(own_cache):
         (torch.zeros(2, dtype=torch.complex64), "has dtype complex64"),
         (torch.tensor([torch.nan]).to(torch.float8_e4m3fn), "NaN or infinite"),
         (torch.zeros(2, dtype=torch.uint32), "has dtype uint32"),
-        (torch.eye(2).to_sparse(), "is sparse, quantized or without values"),
+        (torch.eye(2).to_sparse(), "is sparse, nested, quantized or without values"),
+        (torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]), "is sparse, nested"),
+        (torch.zeros(1).expand(10**12), r"is larger than the file: its shape \(1000000000000,\)"),
     ],
 )
 def test_tensors_that_no_model_can_use(tmp_path, tensor, reason):
     torch.save({"model": {"good": torch.ones(2), "layer.weight": tensor}}, tmp_path / "c.pth")
     with pytest.raises(ValueError, match=rf"c.pth cannot be used: the tensor layer.weight .*{reason}"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_trained_parameters_of_masks_must_be_finite(tmp_path):
+    torch.save({"model": {"mask_attentions.0.weight": torch.tensor([torch.nan])}}, tmp_path / "c.pth")
+    with pytest.raises(ValueError, match="the tensor mask_attentions.0.weight has values that are NaN"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_a_tensor_under_many_names_is_read_once(tmp_path):
+    ones = torch.ones(1000)
+    torch.save({"model": {f"{number}": ones for number in range(50)}}, tmp_path / "c.pth")
+    assert len(read_checkpoint(tmp_path / "c.pth")["model"]) == 50
+
+
+def test_a_safetensors_file_of_several_parts(tmp_path, tensors, monkeypatch):
+    monkeypatch.setattr("masqclip_d2.checkpoint.reading._MAPPED_BYTES", 20)
+    save_file(tensors, tmp_path / "c.safetensors")
+    _assert_same(read_checkpoint(tmp_path / "c.safetensors")["model"], tensors)
+
+
+@pytest.mark.parametrize("in_archive", [True, False])
+def test_tuples_that_contain_each_other_are_refused(tmp_path, in_archive):
+    torch.save({"model": {"a": torch.ones(1)}}, tmp_path / "good.pth")
+    if in_archive:
+        with (
+            zipfile.ZipFile(tmp_path / "good.pth") as good,
+            zipfile.ZipFile(tmp_path / "c.pth", "w", zipfile.ZIP_STORED) as bad,
+        ):
+            for name in good.namelist():
+                bad.writestr(name, endless_key() if name.endswith("data.pkl") else good.read(name))
+    else:
+        (tmp_path / "c.pth").write_bytes(endless_key())
+    with pytest.raises(ValueError, match="c.pth .* tuples that contain each other too often"):
         read_checkpoint(tmp_path / "c.pth")
 
 

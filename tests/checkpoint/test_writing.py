@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from masqclip_d2.checkpoint import read_checkpoint, write_safetensors
 
@@ -36,3 +36,13 @@ def test_tensors_may_share_storage_and_metadata_is_written(tmp_path):
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\.safetensors, got .*a\.pth"):
         write_safetensors(tmp_path / "a.pth", {})
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="a.safetensors cannot be written: I/O error: No space left on device. Free some"):
+        write_safetensors(tmp_path / "a.safetensors", {})
+    assert list(tmp_path.iterdir()) == []

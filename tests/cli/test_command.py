@@ -1,5 +1,6 @@
 """Commands answer a user's mistake with one sentence and exit code 1, and keep tracebacks of our own faults."""
 
+import io
 import shlex
 import subprocess
 import sys
@@ -66,6 +67,16 @@ def run_into(reader, *words):
 def test_a_reader_that_stops_ends_the_command_silently():
     code, message = run_into("| true", "doctor")
     assert code == 141 and "rror" not in message and "Traceback" not in message
+
+
+def test_a_closed_output_and_characters_that_the_terminal_lacks(monkeypatch):
+    command(lambda: print("5 segments"))()
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", latin)
+    command(lambda: print("a \u732b"))()
+    assert latin.buffer.getvalue() == b"a \\u732b\n"  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr("sys.stdout", None)
+    command(lambda: None)()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a full disk")

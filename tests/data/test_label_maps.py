@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -130,3 +133,24 @@ def test_semantic_labels_must_be_in_the_list(tmp_path):
 @pytest.mark.parametrize("values", [[0, 3, 200], [65535, 0], [2**31, 4], [7]])
 def test_present_labels_are_the_values(values):
     assert present_labels(np.array([values * 2])) == sorted(values)
+
+
+def _gray_png(bits, row):
+    """A PNG of one row, which Pillow cannot write with few bits per pixel."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" + row))]
+    parts = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in [*chunks, (b"IEND", b"")]
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "content", [_gray_png(4, b"\x01\x23"), _gray_png(2, b"\x1b"), b"P5\n4 1\n3\n\0\1\2\3", b"P2\n2 1\n3\n0 1\n"]
+)
+def test_labels_that_readers_would_stretch_are_refused(tmp_path, content):
+    (tmp_path / "labels.png").write_bytes(content)
+    with pytest.raises(ValueError, match="labels.png is stored with fewer than 8 bits per pixel, or with a maximum"):
+        read_label_map(tmp_path / "labels.png")
+    (tmp_path / "labels.png").write_bytes(_gray_png(8, b"\0\1\2\3"))
+    assert read_label_map(tmp_path / "labels.png").tolist() == [[0, 1, 2, 3]]

@@ -113,3 +113,13 @@ def test_ids_as_indices_of_a_palette_are_refused(save):
 def test_ids_that_a_png_cannot_hold(ids, message):
     with pytest.raises(ValueError, match=f"image 7: .*{message}"):
         check_segment_ids(segments(*ids), "image 7")
+
+
+def test_areas_are_numbers_of_pixels(save):
+    listed = [{**each, "area": area} for each, area in zip(segments(5, 1000, 70000), (3, 0, 1e308), strict=True)]
+    path = save(id2rgb(IDS))
+    labels = read_panoptic_labels(path, listed)
+    assert [each["area"] for each in labels.segments] == [3, 2, 1] and labels.other_areas == [1000, 70000]
+    found = LeftOut()
+    found.add(labels, str(path))
+    assert found.sentence().startswith("2 segments have another area than their number of pixels, in 1 panoptic PNGs")

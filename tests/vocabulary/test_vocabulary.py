@@ -75,6 +75,7 @@ def test_one_name_and_one_category_with_synonyms():
         ("cat,dog,cat", "", "The vocabulary has duplicates: 'cat'"),
         ("Hot  dog,cat, hot dog", "", "duplicates: 'hot dog' .ignoring letter case and spaces"),
         ("cat|kitten,dog|Kitten", "", "duplicates: 'kitten'"),
+        ("caf\u00e9,cafe\u0301", "", "duplicates: 'caf\u00e9'"),
         ("a,b,a,b", "", "duplicates: 'a', 'b'"),
         ("cat", "sand,Sand", "The stuff list has duplicates: 'sand'"),
     ],
@@ -104,8 +105,8 @@ def test_invalid_names(words, stuff, message):
         ({"names": ("a",), "is_thing": (True,), "colors": ((1, 2, -3),)}, r"The color of 'a' is \[1, 2, -3\]"),
         ({"names": ("a",), "is_thing": (True,), "templates": "vild"}, "No prompt templates named 'vild'"),
         (
-            {"names": ("a",), "is_thing": (True,), "ensemble": "sum"},
-            "ensemble must be one of first, mean, max; got 'sum'",
+            {"names": ("a",), "is_thing": (True,), "ensemble": []},
+            r"ensemble must be one of first, mean, max; got \[\]",
         ),
         (
             {"names": ("a",), "is_thing": (True,), "background_prompts": ("A",)},

@@ -86,6 +86,11 @@ def usable_segments(
         segments += annotation["segments_info"]
     if twice := repeated(annotation["image_id"] for annotation in content["annotations"]):
         raise ValueError(f"{path}: image {shown(twice[0])} has several annotations; a panoptic file has one each.")
+    if missing := len(content["images"]) - len(content["annotations"]):
+        report.remarks.append(
+            f"Images without an annotation, which are left out in training and evaluation: {missing} of "
+            f"{len(content['images'])}."
+        )
     if not segments:
         report.remarks.append("It has no segments: there is nothing to learn, and metrics are nan.")
     elif all(row["iscrowd"] for row in segments):

@@ -160,7 +160,9 @@ def _read_categories(rows: list[dict[str, Any]], path: str | os.PathLike) -> Non
     for row in rows:
         row["id"] = integer_id(row["id"], f"{path} has the category id")
         row["name"] = _category_name(row["name"], f"{path}: category {row['id']} has the name")
-        if "isthing" in row:
+        if row.get("isthing") is None:  # not 0: whether it is a thing is unknown
+            row.pop("isthing", None)
+        else:
             row["isthing"] = flag(row["isthing"], f"{path}: category {row['id']} has 'isthing'")
         if not _is_color(row.get("color")):
             row.pop("color", None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def vocabulary_and_ids(
         given = {
             integer_id(key, f"{where}: names are given for the category id"): categories[key] for key in categories
         }
+        if len(given) < len(categories):
+            raise ValueError(f"{where}: names are given for {_listed(categories)}, which has a category id twice.")
         unknown = [key for key in given if key not in ids]
         if unknown or not given:
             raise ValueError(
@@ -179,9 +182,11 @@ def _novel_ids(vocabulary: Vocabulary, novel: str | Sequence[str]) -> list[int]:
 def _without_ignored(
     rows: Sequence[Mapping[str, Any]], ignored: str | int | Sequence[str | int], where: str
 ) -> list[Mapping[str, Any]]:
+    if isinstance(ignored, (bool, float, bytes)) or not isinstance(ignored, (str, Integral, Iterable)):
+        raise ValueError(f"{where}: ignore_categories is {ignored!r}; give names or category ids, or () for none.")
     if isinstance(ignored, str) and fold(ignored) not in {fold(row["name"]) for row in rows}:
         ignored = [name for names in split_categories(ignored, "ignore_categories") for name in names]
-    required = [ignored] if isinstance(ignored, (int, str)) else list(ignored)
+    required = list(ignored) if isinstance(ignored, Iterable) and not isinstance(ignored, str) else [ignored]
     left_out: set[int] = set()
     for key in required:
         found = [row["id"] for row in rows if key in (row["id"], row["name"])]

@@ -60,7 +60,14 @@ def _panoptic(predictions: Predictions, records: dict[Any, dict]) -> dict[str, d
     for position, prediction in enumerate(annotations):
         record = _record_of(prediction, records, f"{path}, annotation {position}")
         segment_ids = read_panoptic_png(pngs / prediction["file_name"], "Saved prediction")
-        evaluator.process([record], [{"panoptic_seg": (segment_ids, prediction["segments_info"])}])
+        # Ids are the dataset's own; other tools write `isthing` beside them, which in an output means contiguous ids.
+        segments = [{**segment} for segment in prediction["segments_info"]]
+        for segment in segments:
+            segment.pop("isthing", None)
+        try:
+            evaluator.process([record], [{"panoptic_seg": (segment_ids, segments)}])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     return evaluator.evaluate()
 
 

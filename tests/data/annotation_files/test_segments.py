@@ -67,3 +67,8 @@ def test_an_image_has_one_annotation(read):
 )
 def test_a_file_without_objects_says_so(read, segments, message):
     assert read(segments).report.sentences()[0].startswith(message)
+
+
+def test_images_without_an_annotation_are_counted(read):
+    (sentence,) = read([segment()], images=[{"id": 3}, {"id": 4}]).report.sentences()
+    assert sentence == "Images without an annotation, which are left out in training and evaluation: 1 of 2."

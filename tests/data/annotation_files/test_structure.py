@@ -53,12 +53,14 @@ def test_names_and_colors_of_categories(read):
         {"id": 1, "name": 5, "color": [1, 2, 3]},
         {"id": 2, "name": "\x1b[31mcat\ud800", "color": [1e9, 0, 0]},
         {"id": 3, "name": "sky", "isthing": False},
+        {"id": 4, "name": "sea", "isthing": None},
     ]
     found = read(categories=rows)["categories"]
     assert found == [
         {"id": 1, "name": "5", "color": [1, 2, 3]},
         {"id": 2, "name": "[31mcat"},
         {"id": 3, "name": "sky", "isthing": 0},
+        {"id": 4, "name": "sea"},
     ]
 
 

@@ -131,6 +131,14 @@ def test_unknown_ignored_categories(instances):
         register_instances("parts", *instances, ignore_categories="cat")
     with pytest.raises(ValueError, match="ignore_categories leaves none of its 3 categories"):
         register_instances("parts", *instances, ignore_categories=[0, 7, 40])
+    for odd in (None, True, 2.0, b"zebra"):
+        with pytest.raises(ValueError, match="parts.json: ignore_categories is .*; give names or category ids"):
+            register_instances("parts", *instances, ignore_categories=odd)  # pyright: ignore[reportArgumentType]
+
+
+def test_names_for_one_category_id_in_two_spellings(instances):
+    with pytest.raises(ValueError, match="names are given for .*, which has a category id twice"):
+        register_instances("parts", *instances, {7: "zebra", "7": "horse"})
 
 
 def test_ignored_categories_of_panoptic_labels_are_void(panoptic):

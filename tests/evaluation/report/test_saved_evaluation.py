@@ -202,6 +202,15 @@ def test_polygons_are_evaluated(edited):
     assert polygons["segm"]["AP"] < 100 and polygons["bbox"]["AP"] > 0
 
 
+def test_segments_with_isthing_have_the_ids_of_the_dataset_too(edited):
+    def of_another_tool(content):
+        for segment in (each for row in content["annotations"] for each in row["segments_info"]):
+            segment["isthing"] = True
+
+    plain = edited("predictions.json", lambda content: None, ["panoptic"])
+    assert strict(edited("predictions.json", of_another_tool, ["panoptic"])) == strict(plain)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -218,6 +227,7 @@ def test_polygons_are_evaluated(edited):
             lambda c: {"annotations": with_value("segments_info", [{"id": "1"}])(c["annotations"])},
             "has a segment {'id': '1'} without integer id or category_id",
         ),
+        (lambda c: {"annotations": with_value("segments_info", [])(c["annotations"])}, "are not in segments_info"),
     ],
 )
 def test_an_edited_file_of_segments_is_one_sentence(edited, change, message):

@@ -14,7 +14,7 @@ import os
 import pickle
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -25,7 +25,10 @@ _BUFFER_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
 _NUMBER = re.compile(r"[<>|=]?(b1|bool|i[1248]|u[1248]|f[248]|u?int(8|16|32|64)|float(16|32|64))")
 _REFUSED_OPCODES = ("PERSID", "BINPERSID", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER")
 _INDEX_OPCODES = ("PUT", "BINPUT", "LONG_BINPUT")
+_GET_OPCODES = ("GET", "BINGET", "LONG_BINGET")
 _DEEPEST = 100  # containers in containers
+_READS_PER_BYTE = 10  # of values by opcodes
+_LARGEST_COUNTED = 10_000_000  # bytes; the values of arrays are no opcodes
 _MOST_DIMENSIONS = 32
 
 
@@ -40,7 +43,7 @@ def load_numpy_pickle(file: BinaryIO, others_are_none: bool = False) -> Any:
         pickle.UnpicklingError: the file is damaged, holds anything else, or says something that cannot be.
     """
     try:
-        _check_opcodes(file)
+        check_opcodes(file, _REFUSED_OPCODES)
         file.seek(0)
         allowance = _Allowance(os.fstat(file.fileno()).st_size)
         unpickler = _DataUnpickler(file, encoding="latin1")
@@ -52,16 +55,75 @@ def load_numpy_pickle(file: BinaryIO, others_are_none: bool = False) -> Any:
         raise pickle.UnpicklingError(str(error) or type(error).__name__) from error
 
 
-def _check_opcodes(file: BinaryIO) -> None:
-    """UnpicklingError for opcodes that call code or claim more memory than the file has bytes."""
-    size = os.fstat(file.fileno()).st_size
+def check_opcodes(file: BinaryIO, refused: Collection[str] = (), size: int | None = None) -> None:
+    """Read a pickle without making its objects.
+
+    Args:
+        file: the pickle begins at its position; afterwards it stands behind it.
+        refused: names of opcodes.
+        size: of the file in bytes; None: it is asked for it.
+
+    Raises:
+        pickle.UnpicklingError: an opcode is refused, claims more memory than the file has bytes, or makes tuples that
+            contain each other so often or so deeply that comparing them takes no end.
+    """
+    size = os.fstat(file.fileno()).st_size if size is None else size
     whole_reads: Any = _WholeReads(file, size)
     argument: Any
+    tuples = _TupleSizes(_READS_PER_BYTE * min(size, _LARGEST_COUNTED) + 1000)
     for opcode, argument, _ in pickletools.genops(whole_reads):
-        if opcode.name in _REFUSED_OPCODES:
+        if opcode.name in refused:
             raise pickle.UnpicklingError(f"it has the opcode {opcode.name}, which is not data")
         if opcode.name in _INDEX_OPCODES and not 0 <= int(argument) <= size:
             raise pickle.UnpicklingError(f"it counts {argument} objects in {size} bytes")
+        tuples.apply(opcode.name, argument)
+
+
+class _TupleSizes:
+    """The stack of a pickle: of each tuple the number of its values, with those in tuples in it; 1 of other values.
+
+    As a key a tuple is read to its last value, each time anew.
+
+    Args:
+        allowed: values that the opcodes may read in all.
+    """
+
+    def __init__(self, allowed: int) -> None:
+        self._left = allowed
+        self._sizes: list[int] = []  # 0: a mark
+        self._memo: dict[int, int] = {}
+
+    def apply(self, name: str, argument: Any) -> None:
+        """UnpicklingError if the opcode reads more than is left."""
+        sizes = self._sizes
+        if name in _INDEX_OPCODES or name == "MEMOIZE":
+            self._memo[len(self._memo) if name == "MEMOIZE" else int(argument)] = sizes[-1] if sizes else 1
+        elif name in _GET_OPCODES:
+            sizes.append(self._memo.get(int(argument), 1))
+        elif name == "MARK":
+            sizes.append(0)
+        else:
+            takes_mark, below, above = _EFFECTS[name]
+            taken = 0
+            while takes_mark and sizes and (size := sizes.pop()):
+                taken += size
+            for _ in range(below):
+                taken += sizes.pop() if sizes else 0
+            self._left -= taken
+            if self._left < 0:
+                raise pickle.UnpicklingError("it has tuples that contain each other too often or too deeply")
+            made = taken if name == "DUP" else taken + 1 if "TUPLE" in name else 1
+            sizes += [made] * above
+
+
+def _effect(opcode: Any) -> tuple[bool, int, int]:
+    """Whether it takes what is above a mark, and how many values it takes below and puts onto the stack."""
+    before = opcode.stack_before
+    takes_mark = pickletools.markobject in before
+    return takes_mark, before.index(pickletools.markobject) if takes_mark else len(before), len(opcode.stack_after)
+
+
+_EFFECTS = {opcode.name: _effect(opcode) for opcode in pickletools.opcodes}
 
 
 class _WholeReads:
