@@ -13,14 +13,15 @@ class Progress:
     """The number of finished images and the time left, in the last line of a terminal.
 
     Args:
-        total: number of images.
+        total: number of images; None: not known.
         stream: where it is shown, if that is a terminal; None: stderr.
+        noun: what is counted.
     """
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
-        self._total = total
+    def __init__(self, total: int | None, stream: TextIO | None = None, noun: str = "images") -> None:
+        self._total, self._noun = total, noun
         self._stream = sys.stderr if stream is None else stream
-        self._is_shown = total > 1 and self._stream.isatty()
+        self._is_shown = total != 1 and total != 0 and self._stream.isatty()
         self._start = time.monotonic()
         self._done = 0
 
@@ -44,12 +45,17 @@ class Progress:
 
     def _show(self) -> None:
         if self._is_shown:
-            left = ""
-            if self._done:
-                seconds = (time.monotonic() - self._start) / self._done * (self._total - self._done)
-                left = f", {duration(seconds)} left"
-            self._stream.write(f"{_CLEAR}{self._done} of {self._total} images{left}")
+            self._stream.write(f"{_CLEAR}{self._text()}")
             self._stream.flush()
+
+    def _text(self) -> str:
+        if self._total is None:
+            return f"{self._done} {self._noun}"
+        left = ""
+        if self._done:
+            seconds = (time.monotonic() - self._start) / self._done * max(self._total - self._done, 0)
+            left = f", {duration(seconds)} left"
+        return f"{self._done} of {self._total} {self._noun}{left}"
 
 
 def duration(seconds: float) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .command import Command, add_import_option
 
 if TYPE_CHECKING:
+    from ..predictor import Predictor
     from ..vocabulary import Vocabulary
 
 # Options that results depend on, beside vocabulary and formats: --resume refuses others.
@@ -20,6 +21,7 @@ _EPILOG = """examples:
   masqclip demo --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
   masqclip demo --config-file shapes/maskclip_worma --input photo.jpg --vocab "cat|kitten,sofa|couch" --task instance
   masqclip demo --vocab-file shapes/maskclip
+  masqclip demo --model photos --video-input in.mp4 --output out.mp4 --vocab "dog,ball"
   masqclip demo --model photos --input photos --recursive --vocab "dog,ball" --save coco,labels --output labelled
 Separate categories by commas and the synonyms of a category by bars (or "cat,kitten;sofa,couch", "cat . sofa .", or a
 category per line).
@@ -76,24 +78,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
         "--input", nargs="+", default=None, help="image files, folders, or one quoted glob; default: the sample images"
     )
+    source.add_argument(
+        "--video-input", default=None, metavar="VIDEO",
+        help="a video file, a folder or a quoted glob of images as frames, or a camera such as camera:/dev/video0; "
+        "needs PyAV (docs/video.md)",
+    )  # fmt: skip
     parser.add_argument(
         "--recursive", action="store_true", help="images in subfolders too; the output has the same subfolders"
     )
     parser.add_argument(
-        "--output", default="output/demo", help="folder, or a file name for a single input; default: %(default)s"
-    )
+        "--output", default="output/demo",
+        help="folder, or a file name for a single input or video; default: %(default)s",
+    )  # fmt: skip
     parser.add_argument(
-        "--save", default="overlay,labels,json", metavar="FORMATS",
+        "--save", default=None, metavar="FORMATS",
         help="what to write, separated by commas: overlay (the visualization), labels, json, coco, coco-rle, panoptic, "
-        "yolo, labelme, segments; see docs/exports.md; default: %(default)s",
+        "yolo, labelme, segments; see docs/exports.md; default: overlay,labels,json; of a video overlay and json "
+        "(a line per frame), default: overlay",
     )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true",
         help="continue an interrupted run: only images without results in --output; refused if settings differ",
     )  # fmt: skip
+    parser.add_argument(
+        "--batch-size", type=_count, default=8, metavar="N",
+        help="frames of a video that share passes of the networks; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument("--max-frames", type=_count, default=None, metavar="N", help="end a video after N frames")
+    parser.add_argument(
+        "--frame-rate", type=_rate, default=None, metavar="FPS",
+        help="frames per second of a folder of images, default: 25; of a camera, default: its own",
+    )  # fmt: skip
+
+
+def _count(text: str) -> int:
+    """A number from 1 on, of the command line."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return count
+
+
+def _rate(text: str) -> float:
+    """Frames per second, of the command line."""
+    rate = float(text)
+    if not 0.01 <= rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not in [0.01, 1000]")
+    return rate
 
 
 def _share(text: str) -> float:
@@ -105,16 +140,18 @@ def _share(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> None:
+    # A bad vocabulary and wrong files are refused before a model is built.
+    vocabulary = _vocabulary(args)
+    (_run_images if args.video_input is None else _run_video)(args, vocabulary)
+
+
+def _run_images(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
     from ..batch.inputs import SAMPLES
     from ..batch.plan import plan_batch
     from ..batch.run import segment_files
-    from ..predictor import Predictor
-    from ..results.formats import find_formats
-    from ..user_code import import_user_code
+    from ..results.formats import DEFAULT_FORMATS, find_formats
 
-    # A bad vocabulary and wrong files are refused before a model is built.
-    vocabulary = _vocabulary(args)
-    formats = find_formats(args.save)
+    formats = find_formats(args.save or DEFAULT_FORMATS)
     batch = plan_batch(args.input or [str(SAMPLES)], args.output, formats, args.recursive)
     recorded = {
         "vocabulary": vocabulary.to_dict(),
@@ -123,17 +160,53 @@ def run(args: argparse.Namespace) -> None:
     }
     if args.resume:
         batch.require_resumable(recorded)
+    predictor = _predictor(args)
+    batch.begin(recorded, args.resume)
+    segment_files(predictor, batch, vocabulary, args.task, args.confidence_threshold, **_settings(args))
+
+
+def _run_video(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
+    from ..results.formats import find_formats
+    from ..video.reading import open_source
+    from ..video.run import output_file, segment_video
+
+    formats = {one.name for one in find_formats(args.save or "overlay")}
+    if formats - {"overlay", "json"}:
+        raise ValueError(f"--save {args.save}: of a video, overlay (the video) and json (a line per frame) are saved.")
+    if args.resume or args.recursive:
+        raise ValueError(f"--{'resume' if args.resume else 'recursive'} is for images; a video has no such option.")
+    output = output_file(args.video_input, args.output)
+    with open_source(args.video_input, args.frame_rate) as source:
+        segment_video(
+            _predictor(args),
+            source,
+            output,
+            vocabulary,
+            args.task,
+            args.confidence_threshold,
+            args.batch_size,
+            args.max_frames,
+            "json" in formats,
+            **_settings(args),
+        )
+
+
+def _predictor(args: argparse.Namespace) -> Predictor:
+    from ..predictor import Predictor
+    from ..user_code import import_user_code
+
     import_user_code(args.imports)
     how = {"opts": args.opts, "dtype": args.dtype, "compile": args.compile, "cuda_graphs": args.cuda_graphs}
     if args.model is None:
-        predictor = Predictor(args.config_file, args.weights, **how)
-    else:
-        predictor = Predictor.from_pretrained(args.model, args.weights, **how)
+        return Predictor(args.config_file, args.weights, **how)
+    return Predictor.from_pretrained(args.model, args.weights, **how)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
     settings = {"unknown_threshold": args.unknown_threshold}
     if args.no_background_prompts:
         settings["background_prompts"] = ()
-    batch.begin(recorded, args.resume)
-    segment_files(predictor, batch, vocabulary, args.task, args.confidence_threshold, **settings)
+    return settings
 
 
 def _vocabulary(args: argparse.Namespace) -> Vocabulary:

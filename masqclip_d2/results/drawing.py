@@ -33,14 +33,15 @@ def draw(
     alpha: float = 0.45,
     labels: bool | str = True,
     colors: Sequence[Color] | None = None,
+    keep_size: bool = False,
 ) -> np.ndarray:
-    """Visualization (H', W', 3) uint8 RGB; see `Segmentation.draw`."""
+    """Visualization (H', W', 3) uint8 RGB; see `Segmentation.draw`. `keep_size`: it has the size of the image."""
     _check(result, alpha, labels, colors)
     if colors is None:
         colors = instance_colors(result.vocabulary, [segment.category_id for segment in result.segments])
     color_of = {id(segment): color for segment, color in zip(result.segments, colors, strict=True)}
     segments = result.drawn_segments(min_score)
-    shown = _with_masks(result, segments, [color_of[id(segment)] for segment in segments], alpha, labels)
+    shown = _with_masks(result, segments, [color_of[id(segment)] for segment in segments], alpha, labels, keep_size)
     if not legend:
         return shown
     area = dict.fromkeys((segment.category_id for segment in segments), 0)
@@ -51,13 +52,16 @@ def draw(
 
 
 def _with_masks(
-    result: Segmentation, segments: list[Segment], colors: list[Color], alpha: float, labels: bool | str
+    result: Segmentation,
+    segments: list[Segment],
+    colors: list[Color],
+    alpha: float,
+    labels: bool | str,
+    keep_size: bool,
 ) -> np.ndarray:
     from detectron2.utils.visualizer import ColorMode, Visualizer
 
-    shorter, longer = sorted(result.image.shape[:2])
-    scale = max(1.0, min(_MIN_DRAWING_SIDE / shorter, _MAX_ENLARGED_SIDE / longer))
-    scale = min(scale, math.sqrt(_MAX_DRAWN_PIXELS / (shorter * longer)))
+    scale = 1.0 if keep_size else _scale(result.image.shape[:2])
     canvas = Visualizer(result.image, _NO_METADATA, scale=scale, instance_mode=ColorMode.SEGMENTATION)
     if not segments:
         return canvas.output.get_image()
@@ -75,6 +79,12 @@ def _with_masks(
     if fonts and not has_own_fonts:
         use_fonts(drawing.ax.texts, fonts.values())
     return drawing.get_image()
+
+
+def _scale(image_hw: tuple[int, ...]) -> float:
+    shorter, longer = sorted(image_hw)
+    scale = max(1.0, min(_MIN_DRAWING_SIDE / shorter, _MAX_ENLARGED_SIDE / longer))
+    return min(scale, math.sqrt(_MAX_DRAWN_PIXELS / (shorter * longer)))
 
 
 def _check(result: Segmentation, alpha: float, labels: bool | str, colors: Sequence[Color] | None) -> None:

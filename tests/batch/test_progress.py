@@ -21,6 +21,13 @@ def test_a_terminal_shows_the_number_of_images_and_the_time_left():
     assert lines[1] == "0 of 3 images" and lines[2].startswith("1 of 3 images, 0 s left") and lines[-1] == ""
 
 
+def test_an_unknown_number_of_frames_has_no_end():
+    terminal = Terminal()
+    with Progress(None, terminal, "frames") as progress:
+        progress.advance()
+    assert terminal.getvalue().split("\r\x1b[K")[1:] == ["0 frames", "1 frames", ""]
+
+
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
 def test_files_and_single_images_show_nothing(stream):
     with Progress(1 if stream.isatty() else 3, stream) as progress:

@@ -1,5 +1,6 @@
 """masqclip demo: visualizations and JSON for any images and category names; a bad file does not stop the others."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from masqclip_d2.cli.demo import main
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
+from tests.video.helpers import make_video, read_video
 
 VOCAB = ["--vocab", "striped circle,dotted star", "--stuff", "grass"]
 
@@ -202,3 +204,37 @@ def test_extreme_sizes(tiny, tmp_path, size):
     _run(tiny, "--input", tmp_path / "a.png", "--save", "labels,coco,panoptic,yolo")
     assert Image.open(tmp_path / "out" / "a_labels.png").size == size
     assert len(json.loads((tmp_path / "out" / "coco.json").read_text())["images"]) == 1
+
+
+def test_a_video_has_the_frames_and_a_line_for_each(tiny, tmp_path):
+    pytest.importorskip("av")
+    source = make_video(tmp_path / "clip.mp4", 3)
+    _run(tiny, "--video-input", source, "--save", "overlay,json", "--batch-size", "2", "--frame-rate", "5")
+    frames, _, _ = read_video(tmp_path / "out" / "clip.mp4")
+    assert len(frames) == 3 and frames[0].shape == (48, 64, 3)
+    head, *lines = [json.loads(line) for line in (tmp_path / "out" / "clip.jsonl").read_text().splitlines()]
+    assert head["vocabulary"] == ["striped circle", "dotted star", "grass"]
+    assert len(lines) == 3 and all(segment["id"] >= 1 for line in lines for segment in line["segments"])
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--save", "coco"], "of a video, overlay (the video) and json (a line per frame) are saved"),
+        (["--resume"], "--resume is for images"),
+        (["--video-input", "missing.mp4"], "There is no video missing.mp4"),
+    ],
+)
+def test_options_that_a_video_lacks(tiny, tmp_path, capsys, options, message):
+    pytest.importorskip("av")
+    with pytest.raises(SystemExit):
+        _run(tiny, "--video-input", make_video(tmp_path / "clip.mp4", 1), *options)
+    assert message in capsys.readouterr().err
+
+
+def test_a_video_without_pyav_is_one_sentence(tiny, tmp_path, capsys, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "av" else find_spec(name))
+    with pytest.raises(SystemExit):
+        _run(tiny, "--video-input", tmp_path / "clip.mp4")
+    assert "error: A video needs the package av: pip install 'masqclip_d2[video]'." in capsys.readouterr().err
