@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
 
+_NOTICE = 0.5  # seconds in which a signal is noticed
 _GRACE = 1.2  # seconds in which an interrupted command may clean up
 _KILL_AFTER = 0.5  # seconds in which a worker may clean up
 _PARENT_CHECK_PERIOD = 0.5  # seconds
@@ -50,7 +51,7 @@ def exit_interrupted(interrupt: KeyboardInterrupt) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     stop_children()
     code = 128 + (signal.SIGTERM if terminated else signal.SIGINT)
-    if _signal_received.is_set():
+    if _signal_received.wait(_NOTICE):  # the thread that notices it may be waiting for a core
         logging.shutdown()
         _flush_output()
         os._exit(code)  # an interpreter that has PyTorch loaded takes seconds to exit

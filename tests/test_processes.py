@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from masqclip_d2 import processes
 from masqclip_d2.cli.command import command
 from masqclip_d2.processes import WorkerDiedError, in_workers
 from tests.forked import started_function
@@ -47,6 +49,14 @@ def run_command(main, folder):
     os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)
     sys.stderr = os.fdopen(2, "w", closefd=False)
     command(main)(folder)
+
+
+def be_interrupted(folder):
+    threading.Timer(0.1, processes._signal_received.set).start()
+    try:
+        processes.exit_interrupted(KeyboardInterrupt())
+    except SystemExit:
+        (folder / "slow exit").touch()
 
 
 def double(item):
@@ -131,6 +141,13 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     process.kill()
     assert wait(process, LIMIT) == -signal.SIGKILL
     assert has_ended_within(LIMIT, process.pid)
+
+
+def test_an_interrupted_command_waits_for_the_thread_that_listens(tmp_path):
+    """Without that thread it would exit as an interpreter does, in seconds."""
+    process = started_function(be_interrupted, tmp_path)
+    assert wait(process, LIMIT) == 130
+    assert not (tmp_path / "slow exit").exists()
 
 
 def test_a_long_operation_is_interrupted(tmp_path):

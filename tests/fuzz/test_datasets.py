@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.structures import Instances
 from hypothesis import given, reject
 from PIL import Image
@@ -18,6 +18,7 @@ from PIL import Image
 from masqclip_d2 import load_config, register_instances, register_panoptic, register_semantic
 from masqclip_d2.data.label_maps import id2rgb
 from masqclip_d2.data.mappers import build_mapper
+from masqclip_d2.data.training_loader import empty_datasets_named
 from masqclip_d2.diagnostics.datasets import check_dataset
 from masqclip_d2.evaluation.build import build_task_evaluator
 
@@ -80,7 +81,8 @@ def used(name, mapper, prediction):
         "OUTPUT_DIR", tempfile.gettempdir(),
     ])  # fmt: skip
     try:
-        records = DatasetCatalog.get(name)
+        with empty_datasets_named("DATASETS.TRAIN", [name]):
+            records = get_detection_dataset_dicts(name, filter_empty=False, check_consistency=False)
         map_record = build_mapper(cfg, is_train=True)
         inputs = [map_record(record) for record in records]
         evaluator = build_task_evaluator(mapper, name, None)
