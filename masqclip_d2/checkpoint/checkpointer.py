@@ -53,6 +53,8 @@ class StrictCheckpointer(DetectionCheckpointer):
     def __init__(self, *arguments, starts_training: bool = False, **named_arguments) -> None:
         super().__init__(*arguments, **named_arguments)
         self._starts_training = starts_training
+        self._resumes = False
+        self._absent: list[str] = []  # of the entries of the last file, those that a resumed training needs
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write `name`.pth, atomically, and note it as the last one; see `Checkpointer.save` of fvcore."""
@@ -99,10 +101,21 @@ class StrictCheckpointer(DetectionCheckpointer):
             )
         candidates = candidates if resume else []
         for file in candidates:
+            self._resumes = True
             try:
-                return self.load(str(file))
+                entries = self.load(str(file))
             except (FileNotFoundError, UnreadableCheckpointError) as error:
                 logger.warning("Cannot resume from %s: %s", file.name, error)
+                continue
+            finally:
+                self._resumes = False
+            if self._absent:
+                logger.warning(
+                    "%s has no %s, which start anew: it is no checkpoint of an interrupted training.",
+                    file.name,
+                    ", ".join(self._absent),
+                )
+            return entries
         if candidates:
             raise ValueError(
                 f"None of the checkpoints in {self.save_dir} can be read; start anew with another OUTPUT_DIR, or "
@@ -114,8 +127,17 @@ class StrictCheckpointer(DetectionCheckpointer):
         """Load the model and the `checkpointables` (None: all); return the other entries of the file."""
         if not path:
             return super().load(path, checkpointables)
+        local = str(local_weights_path(path))
         try:
-            return super().load(str(local_weights_path(path)), checkpointables)
+            return super().load(local, checkpointables)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            if local in str(error):
+                raise
+            states = ", ".join(self.checkpointables if checkpointables is None else checkpointables)
+            raise ValueError(
+                f"Checkpoint {local} does not fit this training: its states of {states} cannot be loaded ({error}). "
+                "Resume with the configuration that it was written with, or start anew with another OUTPUT_DIR."
+            ) from error
         finally:
             # Detectron2 keeps the path while it loads, also after an error, and then refuses to load again.
             if hasattr(self, "_parsed_url_during_load"):
@@ -123,6 +145,10 @@ class StrictCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         checkpoint = read_checkpoint(filename)
+        iteration = checkpoint.get("iteration", 0)
+        if self._resumes and (not isinstance(iteration, int) or iteration < 0):
+            raise UnreadableCheckpointError(f"Checkpoint {filename} has the iteration {iteration!r:.40}.")
+        self._absent = [name for name in (*self.checkpointables, "iteration") if name not in checkpoint]
         checkpoint["__path__"] = filename
         return checkpoint
 

@@ -49,6 +49,32 @@ def test_the_last_checkpoint_is_resumed(folder):
     ]  # fmt: skip
 
 
+def change_last(folder, change):
+    path = folder / "model_0000002.pth"
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+
+def test_what_a_checkpoint_lacks_is_said(folder, caplog):
+    change_last(folder, lambda content: (content.pop("counter"), content.pop("iteration")))
+    assert resume(folder) == (2.0, 0, None)
+    assert "model_0000002.pth has no counter, iteration, which start anew" in caplog.text
+
+
+def test_states_of_another_training_are_one_sentence(folder):
+    change_last(folder, lambda content: content.update(counter=None))
+    with pytest.raises(ValueError, match="model_0000002.pth does not fit this training: its states of counter cannot"):
+        resume(folder)
+
+
+@pytest.mark.parametrize("iteration", ["x", -5, None])
+def test_an_odd_iteration_is_passed_over(folder, iteration, caplog):
+    change_last(folder, lambda content: content.update(iteration=iteration))
+    assert resume(folder) == (1.0, 1, 1) and "has the iteration" in caplog.text
+    assert StrictCheckpointer(nn.Linear(1, 1)).load(str(folder / "model_0000002.pth"))["iteration"] == iteration
+
+
 def test_without_resume_nothing_of_the_folder_is_loaded(folder):
     assert resume(folder, resume=False)[1:] == (0, None)
 

@@ -15,7 +15,7 @@ import pickle
 import pickletools
 import re
 from collections.abc import Callable, Collection
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def load_numpy_pickle(file: BinaryIO, others_are_none: bool = False) -> Any:
         raise pickle.UnpicklingError(str(error) or type(error).__name__) from error
 
 
-def check_opcodes(file: BinaryIO, refused: Collection[str] = (), size: int | None = None) -> None:
+def check_opcodes(file: IO[bytes], refused: Collection[str] = (), size: int | None = None) -> None:
     """Read a pickle without making its objects.
 
     Args:
@@ -129,7 +129,7 @@ _EFFECTS = {opcode.name: _effect(opcode) for opcode in pickletools.opcodes}
 class _WholeReads:
     """A file whose reads are no longer than the file, so that a wrong length in it allocates no memory."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
         self._size = size
         self.readline, self.tell = file.readline, file.tell
