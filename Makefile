@@ -12,7 +12,7 @@ export DETECTRON2_DATASETS ?= datasets
 VOCABULARY := dotted cross,dotted square,checkered square,ringed star,striped crescent,zigzag triangle,checkered star,plain cross,ringed cross,ringed square,dotted circle
 STUFF := water,brick,sand,grass,wood
 
-.PHONY: demo docs figures test test-fast test-real fuzz bench-gpu lint golden clean
+.PHONY: demo docs figures notebooks test test-fast test-real fuzz bench-gpu lint golden clean
 
 # From a fresh clone to results: visualizations for free-text categories, then data and an evaluation table.
 demo: $(INSTALLED)
@@ -23,6 +23,10 @@ demo: $(INSTALLED)
 # The figures of README and docs, from the weights in output/ or else the shipped ones.
 figures: $(INSTALLED)
 	$(BIN)/python -m projects.figures --docs docs/figures --vocab "$(VOCABULARY)" --stuff "$(STUFF)"
+
+# Run the notebooks of demo/ and docs/tutorials/ and store their outputs in them.
+notebooks: $(INSTALLED)
+	$(BIN)/python -m projects.notebooks
 
 # The documentation site in output/documentation/site, with all links checked; docs/zensical.yml has its navigation.
 docs: $(INSTALLED)

@@ -1,6 +1,5 @@
-"""Checks of files for pre-commit, standard library only: python .ci/check_files.py text|size|notebook FILE..."""
+"""Checks of files for pre-commit, standard library only: python .ci/check_files.py text|size FILE..."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -24,13 +23,7 @@ def size(path: Path) -> str | None:
     return f"has {num_bytes / 1000:.0f} kB, the limit is {MAX_BYTES // 1000} kB" if num_bytes > MAX_BYTES else None
 
 
-def notebook(path: Path) -> str | None:
-    """No stored output."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return "has stored output; clear it" if any(cell.get("outputs") for cell in cells) else None
-
-
-CHECKS = {check.__name__: check for check in (text, size, notebook)}
+CHECKS = {check.__name__: check for check in (text, size)}
 
 
 def main(words: list[str]) -> int:

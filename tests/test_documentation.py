@@ -33,7 +33,9 @@ RUN_ELSEWHERE = {
     "projects/shapes_results/README.md": "the same command",
     "projects/figures/README.md": "overwrites the figures in docs/; tests/projects/figures draws each of them",
 }
-PAGES = ["README.md", *sorted(str(page.file.relative_to(ROOT)) for page in find_pages(ROOT))]
+# Notebooks: tests/projects/notebooks.
+MARKDOWN = [page.file for page in find_pages(ROOT) if page.file.suffix == ".md"]
+PAGES = ["README.md", *sorted(str(file.relative_to(ROOT)) for file in MARKDOWN)]
 LANGUAGES = {"", "bash", "python", "yaml", "text", "bibtex"}  # of code blocks; text is not run
 FEWER_STEPS = ["SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0"]
 # Configurations of real data on miniatures: smallest sizes, no weights to download.

@@ -66,7 +66,7 @@ def write_sources(root: Path, output: Path) -> None:
     for name, text in (item for part in generated.values() for item in part.items()):
         _write(source / name, breakable_table_code(text))
     for file in (root / "docs").rglob("*"):
-        if file.is_file() and file.suffix not in (".md", ".yml"):  # figures, style sheets, notebooks
+        if file.is_file() and file.suffix not in (".md", ".yml", ".ipynb"):  # figures, style sheets
             _write(source / file.relative_to(root / "docs"), file.read_bytes())
     _write(output / "zensical.yml", yaml.safe_dump(config, sort_keys=False))
 

@@ -1,4 +1,4 @@
-"""Pages of the site from Markdown files of the repository, whose relative links also work on a Git host."""
+"""Pages of the site from Markdown files and notebooks, whose relative links also work on a Git host."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .markdown import outside_code
+from .notebooks import notebook_markdown
 
 # Pages of the site whose files lie outside docs/.
 OUTSIDE_PAGES = {
+    "quickstart.md": "demo/quickstart.ipynb",
     "datasets.md": "datasets/README.md",
     "shapes_weights.md": "masqclip_d2/weights/README.md",
     "results_tables.md": "projects/shapes_results/README.md",
@@ -31,7 +33,7 @@ class Page:
 
     Args:
         name: its path in the source folder of the site, such as "training.md".
-        file: the Markdown file.
+        file: the Markdown file or notebook.
         root: the repository.
     """
 
@@ -47,13 +49,15 @@ class Page:
 
         Raises:
             FileNotFoundError: a link leads to a file that does not exist.
-            ValueError: a link leads to a Markdown file that is no page of the site.
+            ValueError: a link leads to a Markdown file or notebook that is no page of the site.
         """
 
         def replace(match: re.Match) -> str:
             return self._link(match, names)
 
         text = self.file.read_text(encoding="utf-8")
+        if self.file.suffix == ".ipynb":
+            text = notebook_markdown(text, str(self.file.relative_to(self.root)))
         return outside_code(text, lambda part: _LINK.sub(replace, part))
 
     def _link(self, match: re.Match, names: dict[Path, str]) -> str:
@@ -70,10 +74,10 @@ class Page:
         if file in names:
             relative = os.path.relpath(names[file], os.path.dirname(self.name) or ".")
             return f"{image}[{label}]({relative}{'#' + anchor if anchor else ''})"
-        if file.suffix == ".md":
+        if file.suffix in (".md", ".ipynb"):
             raise ValueError(
                 f"{where} links to {path}, which is no page of the site; add it to OUTSIDE_PAGES and to the "
-                "navigation in docs/zensical.toml."
+                "navigation in docs/zensical.yml."
             )
         docs = (self.root / "docs").resolve()
         if file.is_relative_to(docs) and file.is_file():
@@ -83,9 +87,10 @@ class Page:
 
 
 def find_pages(root: Path) -> list[Page]:
-    """Pages of the Markdown files in docs/ and of `OUTSIDE_PAGES`, in alphabetical order."""
+    """Pages of the Markdown files and notebooks in docs/ and of `OUTSIDE_PAGES`, in alphabetical order."""
     docs = root / "docs"
-    pages = [Page(str(file.relative_to(docs)), file, root) for file in docs.rglob("*.md")]
+    files = [file for kind in ("*.md", "*.ipynb") for file in docs.rglob(kind)]
+    pages = [Page(str(file.relative_to(docs).with_suffix(".md")), file, root) for file in files]
     pages += [Page(name, root / file, root) for name, file in OUTSIDE_PAGES.items()]
     return sorted(pages, key=lambda page: page.name)
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from projects.documentation.pages import OUTSIDE_PAGES, Page, find_pages, inline_diagram
@@ -50,6 +52,15 @@ def test_files_without_a_page_are_named(repository):
     assert text_of(repository, "[the code](../code.py)") == "the code (`code.py` in the repository)"
 
 
+def test_links_in_notebooks_lead_to_pages_too(repository):
+    cell = {"cell_type": "markdown", "source": ["# Title\n", "\n", "[a](../docs/a.md)"]}
+    (repository / "demo").mkdir()
+    text = text_of(repository, json.dumps({"cells": [cell]}), "n.md", "demo/n.ipynb")
+    assert (
+        text == "# Title\n\nThis page is a notebook with its outputs, `demo/n.ipynb` in the repository.\n\n[a](a.md)\n"
+    )
+
+
 def test_links_that_lead_nowhere_are_errors(repository):
     with pytest.raises(FileNotFoundError, match=r"docs/a.md links to none.md"):
         text_of(repository, "[x](none.md)")
@@ -65,6 +76,7 @@ def test_a_diagram_follows_the_theme_of_the_site(repository):
     assert text_of(repository, "![Tokens](d.svg)") == html
 
 
-def test_every_markdown_file_of_docs_is_a_page(repository):
+def test_every_markdown_file_and_notebook_of_docs_is_a_page(repository):
+    (repository / "docs/sub/n.ipynb").write_text("{}")
     names = [page.name for page in find_pages(repository)]
-    assert names == sorted(["a.md", "sub/b.md", *OUTSIDE_PAGES])
+    assert names == sorted(["a.md", "sub/b.md", "sub/n.md", *OUTSIDE_PAGES])
