@@ -8,7 +8,7 @@ import re
 MAX_BYTES = 400_000
 _NOISE = {
     "a path of a machine": re.compile(r"(?<![\w:./])/(?:home|mnt|opt|root|tmp|usr|var|work|Users|content)/[^\s\"']+"),
-    "a warning": re.compile(r"\w*Warning\b|\bWARNING\b|^warning:", flags=re.MULTILINE),
+    "a warning": re.compile(r"\b\w{0,60}Warning\b|\bWARNING\b|^warning:", flags=re.MULTILINE),
     "an error": re.compile(r"Traceback \(most recent call last\)|^error:", flags=re.MULTILINE),
 }
 
