@@ -59,6 +59,7 @@ SHOWN_ONLY = {
     "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install -e .": "what the environment of the tests was made with",
     'pip install "masqclip_d2[export]"': "installs packages; the environment of the tests has them",
+    'pip install "masqclip_d2[video]"': "the same",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[wandb]"': "installs packages",
     'pip install "masqclip_d2[mlflow]"': "the same",

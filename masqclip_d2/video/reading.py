@@ -237,7 +237,7 @@ class ImageSequence:
                 continue
             yield Frame(index * self.time_base, pixels)
         if problems:
-            self.problem = f"{len(problems)} of {len(self._images)} images were left out ({problems[0]})"
+            self.problem = f"{len(problems)} of {len(self._images)} images were left out ({problems[0].rstrip('.')})"
 
 
 def _is_device(path: Path) -> bool:
