@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+from typing import Any
 
 
 def require_packages(feature: str, extra: str, *packages: str) -> None:
@@ -22,3 +24,8 @@ def require_packages(feature: str, extra: str, *packages: str) -> None:
         raise ImportError(
             f"{feature} needs the {noun} {', '.join(missing)}: pip install 'masqclip_d2[{extra}]'.", name=missing[0]
         )
+
+
+def optional_package(name: str) -> Any:
+    """Import an optional package; type checkers need not find it."""
+    return importlib.import_module(name)

@@ -17,7 +17,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 
 from ..files import save_text
-from ..optional_packages import require_packages
+from ..optional_packages import optional_package, require_packages
 from .hook_registry import HOOK_REGISTRY
 
 _PERIOD = 20  # iterations between two reports, and the window of smoothed scalars, as in Detectron2's writers
@@ -106,10 +106,9 @@ class WandbLogger(_RunLogger):
         require_packages("The hook WandbLogger", "wandb", "wandb")
 
     def start(self, run_id: str | None) -> str:
-        import wandb
         import yaml
 
-        self._run = wandb.init(
+        self._run = optional_package("wandb").init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             name=self._cfg.OUTPUT_DIR,
             dir=self._cfg.OUTPUT_DIR,
@@ -141,8 +140,7 @@ class MLflowLogger(_RunLogger):
         require_packages("The hook MLflowLogger", "mlflow", "mlflow")
 
     def start(self, run_id: str | None) -> str:
-        import mlflow
-
+        mlflow = optional_package("mlflow")
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT))
         run = mlflow.start_run(run_id=run_id, run_name=None if run_id else self._cfg.OUTPUT_DIR)
         if run_id is None:  # parameters of a run cannot change
@@ -153,14 +151,11 @@ class MLflowLogger(_RunLogger):
         return run.info.run_id
 
     def log(self, scalars: dict[str, float], iteration: int) -> None:
-        import mlflow
-
+        mlflow = optional_package("mlflow")
         mlflow.log_metrics({name.replace("@", "_at_"): value for name, value in scalars.items()}, step=iteration)
 
     def finish(self, completed: bool) -> None:
-        import mlflow
-
-        mlflow.end_run("FINISHED" if completed else "FAILED")
+        optional_package("mlflow").end_run("FINISHED" if completed else "FAILED")
 
 
 def _flat(cfg, prefix: str = "") -> dict[str, str]:
