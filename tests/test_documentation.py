@@ -62,6 +62,7 @@ SHOWN_ONLY = {
     'pip install "masqclip_d2[video]"': "the same",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[wandb]"': "installs packages",
+    'pip install "masqclip_d2[supervision]"': "the same",
     'pip install "masqclip_d2[mlflow]"': "the same",
     "pip install mlflow": "the same",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",

@@ -182,11 +182,15 @@ def _facts(document: Mapping[str, Any]) -> list[str]:
         "- top1: right categories of ground-truth masks. AR@10, AR@100: class-agnostic recall of the best 10 or 100 "
         "proposals, before classification.",
         f"- CLIP: {document['clip']}, the same for every row and seed, as the papers share OpenAI's.",
-        f"- Teachers: trained with seed {document['teacher_seed']}, the same for every row and seed.",
+        "- Teachers: " + _teachers(document["teacher_seed"]),
         f"- Time: {document['hours']:.2f} hours; stages that rows share are counted once, killed attempts are not "
         "counted.",
         f"- Machine: {'; '.join(document['devices']) or '-'}. Versions: {versions or '-'}.",
     ]
+
+
+def _teachers(seed: int | None) -> str:
+    return "trained for each seed." if seed is None else f"trained with seed {seed}, the same for every row and seed."
 
 
 def _table(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:

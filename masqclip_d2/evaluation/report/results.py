@@ -37,6 +37,7 @@ _DEFINITIONS = (
     ("AP[sml]", "APs, APm, APl", "AP of small, medium, large objects"),
     ("AP|AP50|AP75", "AP, AP50, AP75", "average precision: mean over IoU 0.5:0.95; at IoU 0.5; at IoU 0.75"),
     (r"AR[sml]@\d+", "ARs, ARm, ARl", "AR of small, medium, large objects"),
+    (r"R[58]0(?:ml)?@\d+", "R50, R80, R50ml, R80ml", "recall at IoU 0.5, 0.8; of medium or large objects"),
     (r"AR@\d+", "AR@n", "class-agnostic mask recall of the best n proposals, mean over IoU 0.5:0.95"),
     ("top1_per_category", "top1_per_category", "top1, mean over categories"),
     (r"top1_(?:lt\d+|\d+to\d+|ge\d+)", "top1_lt, _to, _ge", "top1 of things by the longer side of their box, pixels"),
