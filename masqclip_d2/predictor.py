@@ -278,14 +278,12 @@ class Predictor(Publishable):
             ValueError: bad vocabulary, unknown task, or `encoded` is not from `Predictor.encode`.
         """
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
-        categories = self.prepare(vocabulary, stuff, *settings)
+        named, categories, tasks = self._checked(vocabulary, stuff, *settings)
         _require_encoded(encoded)
         if encoded.image is None:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
         if self._toy is not None:
-            self._toy.give(categories, encoded.image.shape[:2])
-        categories = self._with_background(categories, background_prompts)
-        tasks = self._tasks(task, confidence_threshold, unknown_threshold)
+            self._toy.give(named, encoded.image.shape[:2])
         predictions = self.model.predict(encoded.to(self.model.device), categories, tasks)
         segments, rejected = segments_of(task, predictions, categories), rejected_of(task, predictions, categories)
         return Segmentation(
@@ -313,11 +311,10 @@ class Predictor(Publishable):
         Raises:
             FileNotFoundError, TypeError, ValueError: see `predict`; or a category has too many words for CLIP.
         """
-        self._require_categories()
-        self._tasks(task, confidence_threshold, unknown_threshold)
-        categories = as_vocabulary(vocabulary, stuff)
-        self.model.embed_vocabulary(self._with_background(categories, background_prompts))
-        return categories
+        settings = (task, confidence_threshold, background_prompts, unknown_threshold)
+        named, categories, _ = self._checked(vocabulary, stuff, *settings)
+        self.model.embed_vocabulary(categories)
+        return named
 
     def class_probs(self, encoded: EncodedImage, vocabulary: VocabularyInput) -> Tensor:
         """(Q, K) probabilities of the categories for each mask of an encoded image, without its object score."""
@@ -331,6 +328,14 @@ class Predictor(Publishable):
     def __getattr__(self, name: str) -> NoReturn:
         hint = f"; it is now {_RENAMED_METHODS[name]}" if name in _RENAMED_METHODS else ""
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}.")
+
+    def _checked(self, vocabulary: VocabularyInput, stuff: Any, *settings: Any) -> tuple[Vocabulary, Vocabulary, Tasks]:
+        """The categories, the same with background prompts, and tasks; errors as of `prepare`."""
+        task, confidence_threshold, background_prompts, unknown_threshold = settings
+        self._require_categories()
+        tasks = self._tasks(task, confidence_threshold, unknown_threshold)
+        categories = as_vocabulary(vocabulary, stuff)
+        return categories, self._with_background(categories, background_prompts), tasks
 
     def _tasks(self, task: str, confidence_threshold: float, unknown_threshold: float | None) -> Tasks:
         if not 0 <= confidence_threshold <= 1:  # NaN too

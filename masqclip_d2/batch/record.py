@@ -80,7 +80,7 @@ class RunRecord:
         self.settings = _plain(settings)
         line = _line({"settings": self.settings, "own_files": names})
         if resume and self._length:
-            os.truncate(self.path, self._length)  # a line that was not written whole
+            os.truncate(self.path, self._length)  # drops an incomplete last line
             self._append(line)
         else:
             self._lines.clear()

@@ -147,3 +147,14 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="Python file or module to import first, such as one that registers your datasets; may be repeated",
     )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add --model or --config-file, and --weights: which model a `Predictor` is."""
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "--model", default=None, metavar="NAME",
+        help="a model with its weights, such as photos (see `masqclip models`); default: shapes, a toy",
+    )  # fmt: skip
+    model.add_argument("--config-file", default=None, help="YAML file or shipped name, in place of --model")
+    parser.add_argument("--weights", default=None, metavar="FILE", help="checkpoint in place of the model's own")

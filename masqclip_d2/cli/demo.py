@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .command import Command, add_import_option
+from .command import Command, add_import_option, add_model_options
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
@@ -40,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stuff", default="", help="categories that are stuff (grass, sky); those not in --vocab are added to it"
     )
     parser.add_argument("--task", choices=("panoptic", "instance", "semantic"), default="panoptic")
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument(
-        "--model", default=None, metavar="NAME",
-        help="a model with its weights, such as photos (see `masqclip models`); default: shapes, a toy",
-    )  # fmt: skip
-    model.add_argument("--config-file", default=None, help="YAML file or shipped name, in place of --model")
-    parser.add_argument("--weights", default=None, metavar="FILE", help="checkpoint in place of the model's own")
+    add_model_options(parser)
     _add_files(parser)
     parser.add_argument(
         "--dtype", choices=("fp32", "bf16", "fp16"), default=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .command import Command, add_import_option
+from .command import Command, add_import_option, add_model_options
 
 _EPILOG = """examples:
   masqclip export --output output/export --vocab "striped circle,dotted star" --stuff "grass,water"
@@ -39,13 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write vocabulary.npz alone, for a model that is exported already",
     )
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument(
-        "--model", default=None, metavar="NAME",
-        help="a model with its weights, such as photos (see `masqclip models`); default: shapes, a toy",
-    )  # fmt: skip
-    model.add_argument("--config-file", default=None, help="YAML file or shipped name, in place of --model")
-    parser.add_argument("--weights", default=None, metavar="FILE", help="checkpoint in place of the model's own")
+    add_model_options(parser)
     add_import_option(parser)
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
 

@@ -16,6 +16,7 @@ from typing import Any
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+from ..config import flat_items
 from ..files import save_text
 from ..optional_packages import optional_package, require_packages
 from .hook_registry import HOOK_REGISTRY
@@ -144,7 +145,7 @@ class MLflowLogger(_RunLogger):
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT))
         run = mlflow.start_run(run_id=run_id, run_name=None if run_id else self._cfg.OUTPUT_DIR)
         if run_id is None:  # parameters of a run cannot change
-            parameters = list(_flat(self._cfg).items())
+            parameters = [(key, str(value)[:_MAX_PARAMETER_LENGTH]) for key, value in flat_items(self._cfg)]
             for first in range(0, len(parameters), _MAX_PARAMETERS):
                 mlflow.log_params(dict(parameters[first : first + _MAX_PARAMETERS]))
         mlflow.log_text(self._cfg.dump(), "config.yaml")
@@ -156,12 +157,3 @@ class MLflowLogger(_RunLogger):
 
     def finish(self, completed: bool) -> None:
         optional_package("mlflow").end_run("FINISHED" if completed else "FAILED")
-
-
-def _flat(cfg, prefix: str = "") -> dict[str, str]:
-    """{"SOLVER.BASE_LR": "0.0001", ...} of a configuration; long values are cut."""
-    flat: dict[str, str] = {}
-    for key, value in cfg.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: str(value)[:_MAX_PARAMETER_LENGTH]}
-    return flat

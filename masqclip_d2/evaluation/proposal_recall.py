@@ -157,7 +157,7 @@ class ProposalRecallEvaluator(DatasetEvaluator):
         ]
         largest = self._limits[-1]
         metrics = {f"AR@{limit}": recall for limit, recall in zip(self._limits, recalls[0], strict=True)}
-        by_range = dict(zip(self._ranges, range(len(self._ranges)), strict=True))
+        by_range = {name: index for index, name in enumerate(self._ranges)}
         metrics.update({f"AR{s}@{largest}": recalls[by_range[name]][-1] for name, s in _AREA_SUFFIX.items()})
         for key, position in _SINGLE_THRESHOLDS.items():
             for name, suffix in (("all", ""), (_NOT_SMALL, "ml")):

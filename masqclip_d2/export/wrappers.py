@@ -27,8 +27,6 @@ class ExportedProposer(nn.Module):
         proposer: has `preprocess` and `predict_masks`, see `Mask2FormerProposer`.
     """
 
-    outputs = ("object_scores", "mask_logits", "mask_extent")
-
     def __init__(self, proposer: Proposer) -> None:
         super().__init__()
         self.proposer: Any = proposer
@@ -87,8 +85,6 @@ class ExportedClassifier(nn.Module):
 
 class ExportedModel(nn.Module):
     """Proposer and classifier."""
-
-    outputs = ("class_logits", *ExportedProposer.outputs)
 
     def __init__(self, model: OpenVocabularySegmenter) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from torch import nn
 
 from ..checkpoint.conversion import clip_names
 from ..json_data import read_json
+from .model_folder import has_published_clip
 
 MetricsInput = Mapping[str, Mapping[str, Mapping[str, float | None]]] | str | Path | None
 """{dataset: {task: {metric: value}}}, or the results.json of an evaluation."""
@@ -89,8 +90,6 @@ def model_card(cfg, model: nn.Module, license: str, name: str = "", metrics: Met
 
 
 def _parts(cfg, model: nn.Module) -> Iterator[tuple[str, str]]:
-    from .model_folder import has_published_clip
-
     ours = cfg.MODEL.MASQCLIP
     state = model.state_dict()
     own = set(state) - clip_names(model, state)

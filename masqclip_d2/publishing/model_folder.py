@@ -25,7 +25,9 @@ from ..hub import WeightFile, is_remote
 
 CONFIG, WEIGHTS, CLIP, CARD = "config.yaml", "model.safetensors", "clip.safetensors", "README.md"
 _CLIP_KEY = "MODEL.MASQCLIP.CLIP.NAME"
-_HUB_NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
+REPO_NAME = r"[\w.-]+/[\w.-]+"
+"""Pattern (ASCII) of OWNER/NAME on the Hugging Face Hub."""
+_HUB_NAME = re.compile(rf"hf://({REPO_NAME})(?:@([\w./-]+))?", re.ASCII)
 
 
 @dataclass(frozen=True)

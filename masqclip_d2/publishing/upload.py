@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ..error_report import sentence
 from ..hub.places import hub_endpoint
+from .model_folder import REPO_NAME
 
 
 def require_repo_name(repo: str) -> None:
     """ValueError unless `repo` is OWNER/NAME."""
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo, re.ASCII):
+    if not re.fullmatch(REPO_NAME, repo, re.ASCII):
         raise ValueError(f"The name of a model on the hub is OWNER/NAME, got {repo!r}.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import re
 import stat
 import sys
@@ -99,7 +100,7 @@ def open_source(name: str, frame_rate: float | None = None) -> Iterator[FrameSou
         with VideoFile(str(path)) as file:
             yield file
     else:
-        if not path.is_dir() and not any(character in name for character in "*?["):
+        if not path.is_dir() and not glob.has_magic(name):
             raise FileNotFoundError(f"There is no video {name}.")
         images = sorted(find_images([name]), key=lambda image: _natural_key(image.name))
         yield ImageSequence(name, images, Fraction(frame_rate or _USUAL_RATE).limit_denominator(1001))

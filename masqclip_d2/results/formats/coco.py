@@ -33,7 +33,8 @@ def coco_entry(result: Segmentation, file_name: str, polygons: bool = True, tole
     height, width = result.image.shape[:2]
     annotations = []
     for segment in result.segments:
-        if not segment.area:
+        area = segment.area
+        if not area:
             continue
         if polygons:
             parts = pixel_edges(segment.mask, tolerance)
@@ -44,7 +45,7 @@ def coco_entry(result: Segmentation, file_name: str, polygons: bool = True, tole
             {
                 "category_id": segment.category_id + 1,
                 "segmentation": segmentation,
-                "area": segment.area,
+                "area": area,
                 "bbox": bbox_xywh(segment.mask),
                 "iscrowd": 0,
                 "score": round(segment.score, 6),
