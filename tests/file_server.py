@@ -70,10 +70,17 @@ def running_server(certificate: Path | None = None, key: Path | None = None) -> 
         httpd.socket = context.wrap_socket(httpd.socket, server_side=True)
         server.url = server.url.replace("http:", "https:")
     httpd.file_server = server
+    with serving(httpd):
+        yield server
+
+
+@contextlib.contextmanager
+def serving(httpd: ThreadingHTTPServer) -> Iterator[None]:
+    """Serve requests in a thread; at the end the server is closed."""
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield server
+        yield
     finally:
         httpd.shutdown()
         httpd.server_close()

@@ -165,3 +165,25 @@ def test_tests_are_where_their_module_is():
         if not any((folder / each).exists() for each in (f"{module}.py", f"_{module}.py", module)):
             lost.append(name)
     assert lost == []
+
+
+def test_packages_say_what_they_may_import():
+    """The sentence "May import ..." in a package's docstring agrees with the layers of pyproject.toml."""
+    listed = re.search(r"^layers = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[1]
+    layer_of = {
+        name: index
+        for index, line in enumerate(re.findall(r'"(.*)"', listed))
+        for name in map(str.strip, line.split("|"))
+    }
+    faults = []
+    for path in sorted(PACKAGE.glob("[a-z]*/__init__.py")):
+        name = path.parent.name
+        sentence = re.search(r"May import (.*?)\.( |\n|$)", ast.get_docstring(ast.parse(path.read_text())), re.DOTALL)
+        if sentence is None:
+            faults.append(f"{name}: no sentence")
+            continue
+        allowed = re.split(r"\b(?:no|not|neither)\b", sentence[1])[0]
+        for other in re.findall(r"`(\w+)`", allowed):
+            if other in layer_of and layer_of[other] <= layer_of[name]:
+                faults.append(f"{name}: {other} is not below it")
+    assert not faults

@@ -1,5 +1,7 @@
 """Category tables: one JSON file per dataset, the only definition of its names, ids and base / novel categories.
 
+May import `json_data` and modules beside it, no Detectron2.
+
 | table | rows | further columns |
 | --- | --- | --- |
 | shapes | 36 things, 6 stuff | pattern, shape |

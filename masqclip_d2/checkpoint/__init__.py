@@ -1,4 +1,7 @@
-"""Read checkpoints of every supported format safely, load them strictly, write safetensors."""
+"""Read checkpoints of every supported format safely, load them strictly, write safetensors.
+
+May import `hub` and everything below it, neither `data` nor `engine`.
+"""
 
 from .checkpointer import StrictCheckpointer
 from .initialization import SkippedInitialization, build_with_weights

@@ -1,1 +1,4 @@
-"""The command line: one command, `masqclip`, with a verb per file. Parsing only; the work is done in other packages."""
+"""The command line: one command, `masqclip`, with a verb per file. Parsing only; the work is done in other packages.
+
+May import everything.
+"""

@@ -1,4 +1,7 @@
-"""CLIP: protocols of its towers, the implementation for published weights, preprocessing, tokenizer, registry."""
+"""CLIP: protocols of its towers, the implementation for published weights, preprocessing, tokenizer, registry.
+
+May import `checkpoint` and everything below it, neither `data` nor `engine`.
+"""
 
 from .architecture import ClipArchitecture
 from .eva_transformer import EvaVisionTransformer

@@ -3,6 +3,8 @@
 `build_evaluator` chooses the evaluators of a dataset; `report_results` prints the results table of a run;
 `evaluate_saved` evaluates saved predictions. The functions and classes `PanopticQuality`, `confusion_matrix`,
 `semantic_metrics`, `mask_iou` and `count_found` work on arrays, without a dataset.
+
+May import `data` and everything below it, no training.
 """
 
 from ..data.label_maps import id2rgb, rgb2id

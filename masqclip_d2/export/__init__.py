@@ -1,4 +1,7 @@
-"""Export of a model for programs without this package: ONNX files and torch.export programs (docs/export.md)."""
+"""Export of a model for programs without this package: ONNX files and torch.export programs (docs/export.md).
+
+May import the predictor and everything below it, neither `batch` nor the command line.
+"""
 
 from .exporting import FORMATS, check_settings, export_model
 from .parts import PART_NAMES

@@ -2,6 +2,8 @@
 
 Pure functions of tensors, one task each, independent of model, config and dataset. All of them work with Q = 0
 proposals and K = 1 category, on any device, and do not change their arguments.
+
+May import `vocabulary` and everything below it, neither `data` nor `engine`.
 """
 
 from ..ops.output_masks import OutputMasks

@@ -1,4 +1,7 @@
-"""Files from elsewhere: one cache, sources and mirrors, downloads that resume and are checked."""
+"""Files from elsewhere: one cache, sources and mirrors, downloads that resume and are checked.
+
+May import `config`, `categories` and everything below them, no Detectron2.
+"""
 
 from .http import PlaceError
 from .places import PREFIXES, Place, cache_dir, is_offline, is_remote, place_of, user_cache

@@ -2,6 +2,8 @@
 
 Subclasses of `OpenVocabularySegmenter`, whose `from_config` starts from `open_vocabulary_arguments`, add methods;
 those of `ProposalNetwork` train proposers.
+
+May import `losses` and everything below it, neither `data` nor `engine`.
 """
 
 from .build import open_vocabulary_arguments

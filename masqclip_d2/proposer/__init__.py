@@ -1,4 +1,7 @@
-"""Class-agnostic mask proposals. Importing this package registers its proposers, heads and backbones."""
+"""Class-agnostic mask proposals. Importing this package registers its proposers, heads and backbones.
+
+May import `vocabulary` and everything below it, neither `data` nor `engine`.
+"""
 
 from .eomt import EomtProposer
 from .from_files import FileProposer

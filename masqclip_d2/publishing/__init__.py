@@ -1,4 +1,7 @@
-"""Models that others can load: a folder with configuration, weights and card, also on the Hugging Face Hub."""
+"""Models that others can load: a folder with configuration, weights and card, also on the Hugging Face Hub.
+
+May import `engine` and everything below it, not the predictor.
+"""
 
 from .model_card import model_card
 from .model_folder import find_model_folder, is_model_folder, write_model_folder

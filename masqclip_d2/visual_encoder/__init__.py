@@ -1,5 +1,7 @@
 """CLIP embeddings of masks: one image and Q masks -> Q embeddings, by mask class tokens, value
 pooling or the CLIP baseline.
+
+May import `vocabulary` and everything below it, neither `data` nor `engine`.
 """
 
 from .attend_mask import attend_mask, touched_patches

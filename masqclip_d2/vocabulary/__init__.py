@@ -1,4 +1,7 @@
-"""Vocabularies: category names -> prompts -> text embeddings -> class logits."""
+"""Vocabularies: category names -> prompts -> text embeddings -> class logits.
+
+May import `clip`, `structures` and everything below them, neither `data` nor `engine`.
+"""
 
 from .background import BACKGROUND_SOURCES, with_background_prompts
 from .dataset_vocabulary import check_vocabulary_option, resolve_vocabulary
