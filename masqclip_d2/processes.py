@@ -52,10 +52,15 @@ def exit_interrupted(interrupt: KeyboardInterrupt) -> NoReturn:
     stop_children()
     code = 128 + (signal.SIGTERM if terminated else signal.SIGINT)
     if _signal_received.wait(_NOTICE):  # the thread that notices it may be waiting for a core
-        logging.shutdown()
-        _flush_output()
-        os._exit(code)  # an interpreter that has PyTorch loaded takes seconds to exit
+        exit_at_once(code)
     sys.exit(code)
+
+
+def exit_at_once(code: int) -> NoReturn:
+    """End this process without the interpreter's exit, which takes seconds if PyTorch is loaded."""
+    logging.shutdown()
+    _flush_output()
+    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -85,6 +90,16 @@ def stoppable() -> Iterator[None]:
         raise
     else:
         _stop_listening(previous, writer)
+
+
+@contextlib.contextmanager
+def handling_signals() -> Iterator[None]:
+    """In this block signals do not end the process soon, as `stoppable` has it; what runs in it handles them."""
+    previous = signal.set_wakeup_fd(-1)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
 
 
 def _stop_listening(previous: int, writer: int) -> None:

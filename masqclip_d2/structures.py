@@ -134,6 +134,10 @@ class MaskProposals:
         """Copy on another device."""
         return replace(self, mask_logits=self.mask_logits.to(device), object_scores=self.object_scores.to(device))
 
+    def float(self) -> MaskProposals:
+        """The same in float32."""
+        return replace(self, mask_logits=self.mask_logits.float(), object_scores=self.object_scores.float())
+
     @classmethod
     def from_binary_masks(
         cls, masks: Tensor, object_scores: Tensor | None = None, image_hw: tuple[int, int] | None = None
@@ -162,6 +166,7 @@ class EncodedImage:
         gt_classes: (Q,) int64 classes of the proposals, if they are the ground-truth masks; else None.
         gt_masks: (Q, H, W) bool, the ground-truth masks before refinement; None without `gt_classes`.
         image: (H, W, 3) uint8 RGB of size `output_hw`, for drawing; None in results of `model.encode`.
+        coarse: the Q masks as they were before the visual encoder refined them; None if it does not refine.
     """
 
     mask_embeddings: Tensor
@@ -170,6 +175,7 @@ class EncodedImage:
     gt_classes: Tensor | None = None
     gt_masks: Tensor | None = None
     image: NDArray[np.uint8] | None = None
+    coarse: MaskProposals | None = None
 
     def __len__(self) -> int:
         return len(self.mask_embeddings)
@@ -181,19 +187,19 @@ class EncodedImage:
 
     def float(self) -> EncodedImage:
         """The same in float32, for networks that run in half precision."""
-        found = self.proposals
-        if self.mask_embeddings.dtype == found.mask_logits.dtype == torch.float32:
+        if self.mask_embeddings.dtype == self.proposals.mask_logits.dtype == torch.float32:
             return self
-        masks = MaskProposals(
-            found.mask_logits.float(), found.object_scores.float(), found.image_hw, found.padded_hw, found.certain
+        coarse = None if self.coarse is None else self.coarse.float()
+        return replace(
+            self, mask_embeddings=self.mask_embeddings.float(), proposals=self.proposals.float(), coarse=coarse
         )
-        return replace(self, mask_embeddings=self.mask_embeddings.float(), proposals=masks)
 
     def to(self, device: torch.device | str) -> EncodedImage:
         """Copy with all tensors on another device."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         moved = {name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)}
-        return replace(self, proposals=self.proposals.to(device), **moved)
+        coarse = None if self.coarse is None else self.coarse.to(device)
+        return replace(self, proposals=self.proposals.to(device), coarse=coarse, **moved)
 
 
 def masks_in_window(

@@ -11,9 +11,13 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..error_report import error_report, is_user_error
 from ..processes import exit_interrupted, stoppable
+
+if TYPE_CHECKING:
+    from ..predictor import Predictor
 
 _CLOSED_PIPE = 141  # exit code of a program that SIGPIPE (13) ended: 128 + 13
 
@@ -158,3 +162,31 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     model.add_argument("--config-file", default=None, help="YAML file or shipped name, in place of --model")
     parser.add_argument("--weights", default=None, metavar="FILE", help="checkpoint in place of the model's own")
+
+
+def add_precision_options(parser: argparse.ArgumentParser) -> None:
+    """Add --dtype, --compile and --cuda-graphs: how the networks of a `Predictor` run."""
+    parser.add_argument(
+        "--dtype", choices=("fp32", "bf16", "fp16"), default=None,
+        help="precision of the networks; half precision where the machine has it; default: that of the config, fp32",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action="store_true", default=None,
+        help="torch.compile the networks: slow for the first image, faster for many images of the same size",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cuda-graphs", action="store_true", default=None,
+        help="on a GPU: send the networks as a whole, faster for many images of the same size",
+    )  # fmt: skip
+
+
+def load_predictor(args: argparse.Namespace) -> Predictor:
+    """The model that the options of `add_model_options`, `add_precision_options`, --import and --opts describe."""
+    from ..predictor import Predictor
+    from ..user_code import import_user_code
+
+    import_user_code(args.imports)
+    how = {"opts": args.opts, "dtype": args.dtype, "compile": args.compile, "cuda_graphs": args.cuda_graphs}
+    if args.model is None:
+        return Predictor(args.config_file, args.weights, **how)
+    return Predictor.from_pretrained(args.model, args.weights, **how)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .command import Command, add_import_option, add_model_options
+from .command import Command, add_import_option, add_model_options, add_precision_options, load_predictor
 
 if TYPE_CHECKING:
-    from ..predictor import Predictor
     from ..vocabulary import Vocabulary
 
 # Options that results depend on, beside vocabulary and formats: --resume refuses others.
@@ -42,18 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=("panoptic", "instance", "semantic"), default="panoptic")
     add_model_options(parser)
     _add_files(parser)
-    parser.add_argument(
-        "--dtype", choices=("fp32", "bf16", "fp16"), default=None,
-        help="precision of the networks; half precision where the machine has it; default: that of the config, fp32",
-    )  # fmt: skip
-    parser.add_argument(
-        "--compile", action="store_true", default=None,
-        help="torch.compile the networks: slow for the first image, faster for many images of the same size",
-    )  # fmt: skip
-    parser.add_argument(
-        "--cuda-graphs", action="store_true", default=None,
-        help="on a GPU: send the networks as a whole, faster for many images of the same size",
-    )  # fmt: skip
+    add_precision_options(parser)
     parser.add_argument(
         "--confidence-threshold", type=_share, default=None, metavar="SCORE",
         help="drop segments with a lower score; default: none, but instances below 0.3 are not drawn",
@@ -154,7 +142,7 @@ def _run_images(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
     }
     if args.resume:
         batch.require_resumable(recorded)
-    predictor = _predictor(args)
+    predictor = load_predictor(args)
     batch.begin(recorded, args.resume)
     segment_files(predictor, batch, vocabulary, args.task, args.confidence_threshold, **_settings(args))
 
@@ -172,7 +160,7 @@ def _run_video(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
     output = output_file(args.video_input, args.output)
     with open_source(args.video_input, args.frame_rate) as source:
         segment_video(
-            _predictor(args),
+            load_predictor(args),
             source,
             output,
             vocabulary,
@@ -183,17 +171,6 @@ def _run_video(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
             "json" in formats,
             **_settings(args),
         )
-
-
-def _predictor(args: argparse.Namespace) -> Predictor:
-    from ..predictor import Predictor
-    from ..user_code import import_user_code
-
-    import_user_code(args.imports)
-    how = {"opts": args.opts, "dtype": args.dtype, "compile": args.compile, "cuda_graphs": args.cuda_graphs}
-    if args.model is None:
-        return Predictor(args.config_file, args.weights, **how)
-    return Predictor.from_pretrained(args.model, args.weights, **how)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

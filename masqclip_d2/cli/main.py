@@ -20,6 +20,7 @@ from . import (
     models,
     prepare,
     run_stages,
+    serve,
     train,
     vocabulary,
 )
@@ -37,6 +38,7 @@ COMMANDS = {
         evaluate_predictions,
         convert,
         export,
+        serve,
         vocabulary,
         models,
         download,

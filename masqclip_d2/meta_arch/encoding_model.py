@@ -136,7 +136,10 @@ class ImageEncodingModel(nn.Module):
             (record.get("height", image.shape[-2]), record.get("width", image.shape[-1]))
             for record, image in zip(records, images, strict=True)
         ]
-        return [EncodedImage(*of_image, output_hw) for of_image, output_hw in zip(found, sizes, strict=True)]
+        return [
+            EncodedImage(embeddings, masks, output_hw, coarse=None if masks is before else before)
+            for (embeddings, masks), output_hw, before in zip(found, sizes, proposals, strict=True)
+        ]
 
     def encoder_input(self, image: Tensor, proposals: MaskProposals) -> EncoderInput:
         """Input of the visual encoder for one image (3, H, W) and its masks."""
