@@ -32,6 +32,7 @@ from .checkpoint import build_with_weights
 from .config import adapt_to_machine, load_config
 from .data.images import channels_first, image_pixels
 from .mask_inputs import as_mask_proposals
+from .prediction_arguments import checked_background, checked_count, checked_share, require_encoded
 from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, PRESETS, TOY_CLIP, ToyNotice, find_preset
 from .publishing import Publishable, find_model_folder, is_model_folder
 from .renamed_arguments import renamed_arguments
@@ -199,14 +200,13 @@ class Predictor(Publishable):
                 proposer, and images with equally many masks one of the visual encoder.
 
         Raises:
-            TypeError: `images` is a single image.
+            TypeError: `images` is a single image, or `batch_size` no whole number.
             ValueError: `batch_size` is less than 1.
         """
         has_one = isinstance(images, (np.ndarray, Tensor)) and images.ndim <= 3
         if has_one or isinstance(images, (str, os.PathLike, bytes, Image.Image)):
             raise TypeError("images is a single image; put it into a list, or call the predictor itself.")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected at least 1.")
+        batch_size = checked_count("batch_size", batch_size)
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
         categories = self.prepare(vocabulary, stuff, *settings)
         images, results = list(images), []
@@ -274,12 +274,12 @@ class Predictor(Publishable):
 
         Raises:
             FileNotFoundError: there is no such vocabulary file.
-            TypeError: `encoded` is no `EncodedImage`, or the vocabulary of another type.
-            ValueError: bad vocabulary, unknown task, or `encoded` is not from `Predictor.encode`.
+            TypeError: `encoded` is no `EncodedImage`, or another argument of a type that is not listed.
+            ValueError: bad vocabulary, unknown task, or `encoded` is not as `Predictor.encode` returned it.
         """
         settings = (task, confidence_threshold, background_prompts, unknown_threshold)
         named, categories, tasks = self._checked(vocabulary, stuff, *settings)
-        _require_encoded(encoded)
+        self._require_encoded(encoded)
         if encoded.image is None:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
         if self._toy is not None:
@@ -319,7 +319,7 @@ class Predictor(Publishable):
     def class_probs(self, encoded: EncodedImage, vocabulary: VocabularyInput) -> Tensor:
         """(Q, K) probabilities of the categories for each mask of an encoded image, without its object score."""
         self._require_categories()
-        _require_encoded(encoded)
+        self._require_encoded(encoded)
         categories = as_vocabulary(vocabulary)
         embeddings = encoded.mask_embeddings.to(self.model.device)
         log_probs = self.model.class_log_probs(embeddings, embeddings.new_ones(len(embeddings)), categories)
@@ -338,18 +338,20 @@ class Predictor(Publishable):
         return categories, self._with_background(categories, background_prompts), tasks
 
     def _tasks(self, task: str, confidence_threshold: float, unknown_threshold: float | None) -> Tasks:
-        if not 0 <= confidence_threshold <= 1:  # NaN too
-            raise ValueError(f"confidence_threshold must lie in [0, 1], got {confidence_threshold}.")
-        tasks = replace(self.model.tasks.only(task), score_threshold=confidence_threshold)
-        return tasks if unknown_threshold is None else replace(tasks, unknown_threshold=unknown_threshold)
+        lowest = checked_share("confidence_threshold", confidence_threshold)
+        tasks = replace(self.model.tasks.only(task), score_threshold=lowest)
+        if unknown_threshold is None:
+            return tasks
+        return replace(tasks, unknown_threshold=checked_share("unknown_threshold", unknown_threshold))
 
     def _with_background(self, categories: Vocabulary, background_prompts: BackgroundInput) -> Vocabulary:
         """The categories with the background prompts of an argument, see `predict`."""
         if background_prompts is None:
             return with_background_prompts(categories, self.cfg.MODEL.MASQCLIP.TEXT.BACKGROUND_PROMPTS)
-        if isinstance(background_prompts, str):
-            return with_background_prompts(replace(categories, background_prompts=()), background_prompts)
-        return replace(categories, background_prompts=tuple(background_prompts))
+        chosen = checked_background(background_prompts)
+        if isinstance(chosen, str):
+            return with_background_prompts(replace(categories, background_prompts=()), chosen)
+        return replace(categories, background_prompts=chosen)
 
     def _require_categories(self) -> None:
         missing = [name for name in _MODEL_INTERFACE if not hasattr(self.model, name)]
@@ -359,6 +361,10 @@ class Predictor(Publishable):
                 "Use the configuration of an open-vocabulary method, such as maskclip_r50, or derive your model from "
                 "masqclip_d2.meta_arch.OpenVocabularySegmenter."
             )
+
+    def _require_encoded(self, encoded: Any) -> None:
+        classifier = getattr(self.model, "text_classifier", None)  # a user's model may have another one
+        require_encoded(encoded, getattr(classifier, "embedding_dim", None))
 
     def _encode_batch(self, images: Sequence[ImageInput]) -> list[EncodedImage]:
         pixels = [self._pixels(image) for image in images]
@@ -387,11 +393,6 @@ class Predictor(Publishable):
         resized, _ = apply_augmentations(self._augmentations, pixels)
         height, width = pixels.shape[:2]
         return {"image": channels_first(np.asarray(resized)), "height": height, "width": width, **_origin(image)}
-
-
-def _require_encoded(encoded: Any) -> None:
-    if not isinstance(encoded, EncodedImage):
-        raise TypeError(f"encoded is of type {type(encoded).__name__}; expected the result of Predictor.encode(image).")
 
 
 def _origin(image: ImageInput) -> dict[str, str]:

@@ -293,8 +293,8 @@ def test_a_single_image_is_no_batch(predictor, image):
     for one in (image, "image.png", Image.fromarray(image)):
         with pytest.raises(TypeError, match="single image; put it into a list"):
             predictor.batch(one, "a")
-    for size in (0, -1):
-        with pytest.raises(ValueError, match=f"batch_size is {size}; expected at least 1"):
+    for size, error in ((0, ValueError), (-1, ValueError), ("2", TypeError)):
+        with pytest.raises(error, match=f"batch_size is {size!r}"):
             predictor.batch([image], "a", batch_size=size)
 
 
