@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
@@ -13,10 +15,13 @@ from ...data.registration.image_folders import files_by_stem
 from ...json_data import read_json
 from ...vocabulary import Vocabulary
 from ..build import tasks_with_ground_truth
+from ..instance_results import shown
 from ..prediction_recorder import MANIFEST, Origin, image_id_of
 from .saved_predictions import Predictions
 
 _MAX_LISTED = 3
+
+logger = logging.getLogger(__name__)
 
 
 def is_foreign(path: str | Path) -> bool:
@@ -31,7 +36,8 @@ def foreign_predictions(path: str | Path, dataset_name: str) -> Predictions:
     """Describe a file or folder of another program as `read_predictions` describes a folder.
 
     What it is depends on its content:
-        a json list       instances, COCO's results, with the image and category ids of the dataset's json
+        a json list       instances, COCO's results, with the category ids of the dataset's json, and its image ids or
+                          the names of its files, with or without suffix
         a json dict       COCO panoptic; its pngs are in a folder of the same name, in panoptic_png/ or beside it
         a folder          label maps with contiguous ids, the dataset's ignore label for "no category"; each has the
                           name of its image or of its label map in the dataset, in any sub-folder
@@ -68,6 +74,58 @@ def foreign_predictions(path: str | Path, dataset_name: str) -> Predictions:
             image["sem_seg"] = name
     names = Vocabulary.from_metadata(MetadataCatalog.get(dataset_name)).names
     return Predictions(path, dataset_name, (task,), names, tuple(images), Origin(), file, pngs)
+
+
+def with_dataset_ids(entries: Any, predictions: Predictions, owner: str) -> Any:
+    """Results or annotations of another program with the dataset's image ids in place of file names.
+
+    Args:
+        entries: the list of a file; an `image_id` that is a text, but no id of the dataset, is the name of a file of
+            the dataset, with or without suffix and folders.
+        predictions: as `foreign_predictions` describes them.
+        owner: the file, for messages.
+
+    Raises:
+        ValueError: a name is that of several files.
+    """
+    if not isinstance(entries, list):
+        return entries
+    known = {image["image_id"] for image in predictions.images}
+    named = {
+        entry["image_id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("image_id"), str)
+    }
+    named -= known
+    if not named:
+        return entries
+    images_of: dict[str, list[Mapping[str, Any]]] = {}
+    for image in predictions.images:
+        path = PurePath(image["file_name"])
+        for name in {path.name, path.stem}:
+            images_of.setdefault(name, []).append(image)
+    ids: dict[str, Any] = {}
+    for name in named:
+        found = [image for image in images_of.get(PurePath(name).name, ()) if _is_name_of(name, image["file_name"])]
+        if len(found) > 1:
+            files = ", ".join(str(image["file_name"]) for image in found[:_MAX_LISTED])
+            raise ValueError(
+                f"{owner}: the image_id {shown(name)} is the name of {len(found)} files of dataset "
+                f"{predictions.dataset!r} ({files}); write the image ids of the dataset."
+            )
+        ids.update((name, image["image_id"]) for image in found)
+    if ids:
+        logger.info("%s: %d image ids are names of files.", owner, len(ids))
+    return [
+        {**entry, "image_id": ids[entry["image_id"]]}
+        if isinstance(entry, dict) and isinstance(entry.get("image_id"), str) and entry["image_id"] in ids
+        else entry
+        for entry in entries
+    ]
+
+
+def _is_name_of(name: str, file_name: str) -> bool:
+    """Whether `name` is the end of a path, in whole parts, with or without suffix."""
+    path, parts = PurePath(file_name), PurePath(name).parts
+    return parts in (path.parts[-len(parts) :], path.with_suffix("").parts[-len(parts) :])
 
 
 def has_boxes_only(results: Any) -> bool:

@@ -15,7 +15,13 @@ from ..build import build_task_evaluator
 from ..instance import InstanceEvaluator
 from ..instance_results import find, shown
 from ..prediction_recorder import SEMANTIC_FOLDER, image_id_of
-from .foreign_predictions import foreign_predictions, has_boxes_only, is_foreign, require_registered_dataset
+from .foreign_predictions import (
+    foreign_predictions,
+    has_boxes_only,
+    is_foreign,
+    require_registered_dataset,
+    with_dataset_ids,
+)
 from .saved_predictions import EVALUATE_AGAIN, Predictions, read_predictions
 
 
@@ -57,6 +63,8 @@ def _panoptic(predictions: Predictions, records: dict[Any, dict]) -> dict[str, d
     annotations = content.get("annotations") if isinstance(content, dict) else None
     if not isinstance(annotations, list):
         raise ValueError(f"{path} has no list 'annotations'; {EVALUATE_AGAIN}.")
+    if predictions.file is not None:
+        annotations = with_dataset_ids(annotations, predictions, str(path))
     for position, prediction in enumerate(annotations):
         record = _record_of(prediction, records, f"{path}, annotation {position}")
         segment_ids = read_panoptic_png(pngs / prediction["file_name"], "Saved prediction")
@@ -103,8 +111,10 @@ def _instance(predictions: Predictions, records: dict[Any, dict]) -> dict[str, d
     evaluator: Any = build_task_evaluator("instance", predictions.dataset, None)
     path = predictions.file or predictions.folder / evaluator.results_file
     results = _read(path)
-    if predictions.file is not None and type(evaluator) is InstanceEvaluator and has_boxes_only(results):
-        evaluator = InstanceEvaluator(predictions.dataset, tasks=("bbox",))  # of a detector
+    if predictions.file is not None:
+        results = with_dataset_ids(results, predictions, str(path))
+        if type(evaluator) is InstanceEvaluator and has_boxes_only(results):
+            evaluator = InstanceEvaluator(predictions.dataset, tasks=("bbox",))  # of a detector
     evaluator.add_results(results, [image["image_id"] for image in predictions.images], str(path))
     return evaluator.evaluate() or {}
 

@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetCatalog
 
 from masqclip_d2.evaluation import Origin, evaluate_saved, evaluators_for
-from masqclip_d2.evaluation.report.foreign_predictions import _label_maps
+from masqclip_d2.evaluation.report.foreign_predictions import _label_maps, with_dataset_ids
+from masqclip_d2.evaluation.report.saved_predictions import Predictions
 from masqclip_d2.evaluation.report.saved_runs import evaluate_predictions
 
 
@@ -97,3 +100,34 @@ def test_what_is_no_predictions_is_one_sentence(tiny_dataset, saved, tmp_path):
     (path := tmp_path / "gt.json").write_text(json.dumps({"annotations": json.loads(results.read_text())}))
     with pytest.raises(ValueError, match="neither a list of COCO's results nor .* write the list 'annotations' alone"):
         evaluate_saved(path, tiny_dataset.name)
+
+
+@pytest.mark.parametrize("name_of", [lambda path: path.stem, lambda path: path.name, lambda path: f"x/../{path.name}"])
+def test_image_ids_may_be_names_of_files(tiny_dataset, saved, tmp_path, name_of):
+    folder, expected = saved
+    names = {record["image_id"]: name_of(Path(record["file_name"])) for record in DatasetCatalog.get(tiny_dataset.name)}
+    rows = json.loads((folder / "coco_instances_results.json").read_text())
+    (path := tmp_path / "results.json").write_text(
+        json.dumps([{**row, "image_id": names[row["image_id"]]} for row in rows])
+    )
+    if "/" in next(iter(names.values())):
+        with pytest.raises(ValueError, match="is of an image that dataset .* does not have"):
+            evaluate_saved(path, tiny_dataset.name)
+        return
+    assert strict(evaluate_saved(path, tiny_dataset.name)[0]["segm"]) == strict(expected["segm"])
+    content = json.loads((folder / "predictions.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["image_id"] = names[annotation["image_id"]]
+    (folder / "named.json").write_text(json.dumps(content))
+    assert evaluate_saved(folder / "named.json", tiny_dataset.name)[0]["panoptic_seg"]["PQ"] == pytest.approx(100)
+
+
+def test_names_of_several_files_are_refused():
+    images = ({"image_id": 1, "file_name": "p/a/1.png"}, {"image_id": 2, "file_name": "p/b/1.jpg"})
+    predictions = Predictions(Path("f"), "d", ("instance",), (), images, Origin())
+    for name, image_id in (("a/1", 1), ("b/1.jpg", 2), ("1.png", 1), ("other", "other"), (2, 2), (None, None)):
+        assert with_dataset_ids([{"image_id": name}], predictions, "f")[0]["image_id"] == image_id
+    with pytest.raises(
+        ValueError, match="f: the image_id '1' is the name of 2 files of dataset 'd' .*; write the image"
+    ):
+        with_dataset_ids([{"image_id": "1"}], predictions, "f")
