@@ -21,6 +21,13 @@ class HasVocabulary(Protocol):
 
 
 @runtime_checkable
+class ChecksVocabulary(Protocol):
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Raise ValueError if the model cannot use a vocabulary, such as a prompt that is too long."""
+        ...
+
+
+@runtime_checkable
 class HasDetectionLimit(Protocol):
     def set_detections_per_image(self, number: int | None) -> None:
         """Set the number of detections per image that the protocol of a test set requires; None: TEST's own."""

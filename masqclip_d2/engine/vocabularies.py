@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from detectron2.data import MetadataCatalog
 
 from ..vocabulary import Vocabulary, resolve_vocabulary
+from .protocols import ChecksVocabulary
 
 
 def vocabulary_of(dataset_name: str, option: str = "") -> Vocabulary:
@@ -46,3 +49,20 @@ def training_vocabulary(cfg) -> Vocabulary:
                 "them, or register both with the same categories."
             )
     return first
+
+
+def check_vocabularies(cfg, model: Any) -> None:
+    """Check the categories of all training and test sets with a model, before the first step.
+
+    Raises:
+        ValueError: see `vocabulary_of`; or a category has too many words for the model. The message names the set.
+    """
+    if not isinstance(model, ChecksVocabulary):
+        return
+    text = cfg.MODEL.MASQCLIP.TEXT
+    options = {name: text.VOCABULARY_TRAIN for name in cfg.DATASETS.TRAIN}
+    for name, option in [*options.items(), *((name, text.VOCABULARY) for name in cfg.DATASETS.TEST)]:
+        try:
+            model.check_vocabulary(vocabulary_of(name, option))
+        except ValueError as error:
+            raise ValueError(f"Categories of {name}: {error}") from None

@@ -182,6 +182,10 @@ class OpenVocabularySegmenter(ImageEncodingModel):
         """
         self.text_classifier.text_embeddings(vocabulary, self.extra_class)
 
+    def check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Raise ValueError if a prompt of a vocabulary is longer than the text encoder's context."""
+        self.text_classifier.check_lengths(vocabulary, self.extra_class)
+
     @torch.no_grad()
     def class_log_probs(self, embeddings: Tensor, object_scores: Tensor | None, vocabulary: Vocabulary) -> Tensor:
         """(Q, C) log probabilities of mask embeddings (Q, E): categories, background prompts, extra class."""

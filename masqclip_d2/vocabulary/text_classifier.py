@@ -7,6 +7,7 @@ class), T rows of text embeddings, E embedding.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +122,21 @@ class TextClassifier(nn.Module):
             ValueError: a prompt is longer than the text encoder's context.
         """
         return self._embedded(self._texts(vocabulary, extra_class))[0]
+
+    def check_lengths(self, vocabulary: Vocabulary, extra_class: str | None = None) -> None:
+        """Check that no prompt is too long for the text encoder, without computing embeddings.
+
+        An encoder without a method `tokenize` is not asked; it raises the error when it encodes.
+
+        Raises:
+            ValueError: a prompt is longer than the text encoder's context.
+        """
+        tokenize: Callable[[list[str]], Tensor] | None = getattr(self.text_encoder, "tokenize", None)
+        if tokenize is not None:
+            texts = self._texts(vocabulary, extra_class)
+            names = [name for column in (*texts.categories, *texts.extra) for name in column]
+            prompts = [_longest(texts.templates, name) for name in names]
+            tokenize([*prompts, *(_longest(texts.background_templates, prompt) for prompt in texts.background)])
 
     def text_rows(self, vocabulary: Vocabulary, extra_class: str | None = None) -> tuple[Tensor, list[int]]:
         """`text_embeddings` (T, E), and for each row the column of `class_logits` (C) that it belongs to."""
@@ -262,6 +278,10 @@ def _largest_of_columns(logits: Tensor, column_of_row: Tensor, num_columns: int)
     """Reduce logits (..., T) to (..., C): the largest of the rows of each column."""
     lowest = logits.new_full((*logits.shape[:-1], num_columns), -torch.inf)
     return lowest.scatter_reduce(-1, column_of_row.expand_as(logits), logits, "amax")
+
+
+def _longest(templates: Sequence[str], name: str) -> str:
+    return max((_fill(template, name) for template in templates), key=len)
 
 
 def _fill(template: str, name: str) -> str:

@@ -6,11 +6,13 @@ A vocabulary belongs to a test dataset or comes from a user's category names. Fi
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any, NoReturn
 
 from .prompts import TEMPLATES
@@ -18,6 +20,8 @@ from .prompts import TEMPLATES
 ENSEMBLES = ("first", "mean", "max")
 """How the logit of a category is computed: from its name alone (MaskCLIP), from the mean of its synonyms' embeddings
 (MasQCLIP), or as the largest logit of its synonyms."""
+
+logger = logging.getLogger(__name__)
 
 RENAMED_FIELDS = {"negatives": "background_prompts"}
 
@@ -97,7 +101,8 @@ class Vocabulary:
         A string separates categories by commas and the synonyms of a category by bars: "cat|kitten,sofa|couch". If it
         has a semicolon, semicolons separate categories, and commas or bars synonyms: "cat,kitten;sofa,couch" is the
         same. In a sequence each item is one category, its synonyms separated by commas or bars. The first synonym is
-        the category's name. "cat . dog ." is understood too, and one category per line without commas.
+        the category's name. "cat . dog ." is understood too, and one category per line without commas. A slash is part
+        of a name; with spaces around it there is a warning.
 
         Args:
             names: the categories; things, unless listed in `stuff`.
@@ -279,12 +284,23 @@ def split_categories(names: str | Iterable[str], what: str) -> list[tuple[str, .
         categories = [tuple(re.split(r"[,|]", item)) for item in items]
         given = str(items)
     categories = [tuple(" ".join(name.split()) for name in category) for category in categories]
+    for name in (name for category in categories for name in category if " / " in name):
+        _warn_of_slash(name)
     blank = [index for index, category in enumerate(categories, start=1) if not all(category)]
     if blank:
         raise ValueError(
             f"The {what} {given} has blank names at position {', '.join(map(str, blank))}; remove the extra separators."
         )
     return categories
+
+
+@cache
+def _warn_of_slash(name: str) -> None:
+    logger.warning(
+        "%r is a single name: a slash is part of it. If these are synonyms, separate them by a bar: %r.",
+        name,
+        name.replace(" / ", "|"),
+    )
 
 
 def _separated_by_dots(names: str) -> bool:

@@ -251,6 +251,15 @@ def test_categories_separated_by_dots_or_lines(names, expected):
     assert Vocabulary.from_names(names).names == expected
 
 
+def test_a_slash_is_part_of_a_name_and_between_spaces_a_warning(caplog):
+    for _ in range(2):
+        assert Vocabulary.from_names("washer / dryer,tv/radio").names == ("washer / dryer", "tv/radio")
+    assert caplog.messages == [
+        "'washer / dryer' is a single name: a slash is part of it. If these are synonyms, separate them by a bar: "
+        "'washer|dryer'."
+    ]
+
+
 def test_blank_names_between_dots_are_refused():
     with pytest.raises(ValueError, match="blank names at position 2"):
         Vocabulary.from_names("cat . . dog .")
