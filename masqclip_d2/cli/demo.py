@@ -15,6 +15,8 @@ _RECORDED = (
     "task", "model", "config_file", "weights", "opts", "dtype", "confidence_threshold", "unknown_threshold",
     "no_background_prompts",
 )  # fmt: skip
+_OF_VIDEOS = ("batch_size", "max_frames", "frame_rate")
+_BATCH_SIZE = 8  # frames
 _EPILOG = """examples:
   masqclip demo --model photos --input photo.jpg --vocab "dog|puppy,ball" --stuff "grass,sky"
   masqclip demo --vocab "striped circle,dotted star,zigzag crescent" --stuff "grass,water"
@@ -87,8 +89,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="continue an interrupted run: only images without results in --output; refused if settings differ",
     )  # fmt: skip
     parser.add_argument(
-        "--batch-size", type=_count, default=8, metavar="N",
-        help="frames of a video that share passes of the networks; default: %(default)s",
+        "--batch-size", type=_count, default=None, metavar="N",
+        help=f"frames of a video that share passes of the networks; default: {_BATCH_SIZE}",
     )  # fmt: skip
     parser.add_argument("--max-frames", type=_count, default=None, metavar="N", help="end a video after N frames")
     parser.add_argument(
@@ -123,6 +125,9 @@ def _share(text: str) -> float:
 
 def run(args: argparse.Namespace) -> None:
     # A bad vocabulary and wrong files are refused before a model is built.
+    given = [name for name in _OF_VIDEOS if getattr(args, name) is not None]
+    if given and args.video_input is None:
+        raise ValueError(f"--{given[0].replace('_', '-')} is for videos; pass --video-input, or leave it out.")
     vocabulary = _vocabulary(args)
     (_run_images if args.video_input is None else _run_video)(args, vocabulary)
 
@@ -131,6 +136,7 @@ def _run_images(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
     from ..batch.inputs import SAMPLES
     from ..batch.plan import plan_batch
     from ..batch.run import segment_files
+    from ..engine.output_lock import output_lock
     from ..results.formats import DEFAULT_FORMATS, find_formats
 
     formats = find_formats(args.save or DEFAULT_FORMATS)
@@ -142,9 +148,13 @@ def _run_images(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
     }
     if args.resume:
         batch.require_resumable(recorded)
-    predictor = load_predictor(args)
-    batch.begin(recorded, args.resume)
-    segment_files(predictor, batch, vocabulary, args.task, args.confidence_threshold, **_settings(args))
+    folder = "" if batch.record is None else batch.record.path.parent
+    # Runs of other images may write to the same folder, but not while the record of all of them is read.
+    shared = not args.resume and not any(one.collect for one in formats)
+    with output_lock(folder, "--output", "run", shared):
+        predictor = load_predictor(args)
+        batch.begin(recorded, args.resume)
+        segment_files(predictor, batch, vocabulary, args.task, args.confidence_threshold, **_settings(args))
 
 
 def _run_video(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
@@ -166,7 +176,7 @@ def _run_video(args: argparse.Namespace, vocabulary: Vocabulary) -> None:
             vocabulary,
             args.task,
             args.confidence_threshold,
-            args.batch_size,
+            args.batch_size or _BATCH_SIZE,
             args.max_frames,
             "json" in formats,
             **_settings(args),

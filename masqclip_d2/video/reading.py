@@ -87,7 +87,7 @@ def open_source(name: str, frame_rate: float | None = None) -> Iterator[FrameSou
     Raises:
         FileNotFoundError: there is no such file, or no image in the folder.
         ImportError: PyAV is not installed.
-        ValueError: it is no video, or has no video stream.
+        ValueError: it is no video, or has no video stream; a video file has a frame rate of its own.
     """
     require_packages("A video", "video", "av")
     path = expand_home(name)
@@ -97,6 +97,8 @@ def open_source(name: str, frame_rate: float | None = None) -> Iterator[FrameSou
         with VideoFile(device, _camera_format(), options) as camera:
             yield camera
     elif path.is_file():
+        if frame_rate is not None:
+            raise ValueError(f"{name} has its own frame rate; leave out --frame-rate, for images and cameras.")
         with VideoFile(str(path)) as file:
             yield file
     else:

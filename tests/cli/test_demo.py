@@ -9,6 +9,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from masqclip_d2.cli.demo import main
+from masqclip_d2.engine.output_lock import output_lock
 from tests.helpers import TINY_PROPOSER, tiny_clip_file
 from tests.video.helpers import make_video, read_video
 
@@ -165,6 +166,8 @@ def test_a_shipped_vocabulary(tiny, tmp_path):
         (["--vocab", "cat", "--unknown-threshold", "1.5"], 2, "argument --unknown-threshold: 1.5 is not in [0, 1]"),
         (["--vocab", "cat", "--save", "cocoo"], 1, "error: There is no format 'cocoo'; formats are overlay, labels,"),
         (["--vocab", "cat", "--output", "x.png", "--resume", "--input", __file__], 1, "--resume needs a folder"),
+        (["--vocab", "cat", "--batch-size", "8"], 1, "error: --batch-size is for videos; pass --video-input, or leave"),
+        (["--vocab", "cat", "--frame-rate", "5"], 1, "error: --frame-rate is for videos"),
         (["--vocab", "cat", "--input", "absent.jpg"], 1, "error: There is no image absent.jpg."),
         (["--vocab", "cat", "--output", "/proc/version/out"], 1, "error: The output folder /proc/version/out cannot"),
     ],
@@ -198,6 +201,19 @@ def test_a_tree_as_one_coco_file_and_resumed(tiny, tmp_path, capsys):
     assert "made with other settings (task)" in capsys.readouterr().err
 
 
+def test_two_runs_on_one_output_folder(tiny, tmp_path, capsys):
+    image = _image(tmp_path / "a.png")
+    with output_lock(tmp_path / "out", shared=True):
+        _run(tiny, "--input", image)  # beside a run of other images
+        for options in (["--resume"], ["--save", "coco"]):
+            with pytest.raises(SystemExit):
+                _run(tiny, "--input", image, *options)
+            assert "out is in use by another run (process " in capsys.readouterr().err
+    with output_lock(tmp_path / "out"), pytest.raises(SystemExit):
+        _run(tiny, "--input", image)
+    assert "choose another --output, or end that run." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", [(1, 1), (12000, 100)])
 def test_extreme_sizes(tiny, tmp_path, size):
     _image(tmp_path / "a.png", size=size)
@@ -209,7 +225,7 @@ def test_extreme_sizes(tiny, tmp_path, size):
 def test_a_video_has_the_frames_and_a_line_for_each(tiny, tmp_path):
     pytest.importorskip("av")
     source = make_video(tmp_path / "clip.mp4", 3)
-    _run(tiny, "--video-input", source, "--save", "overlay,json", "--batch-size", "2", "--frame-rate", "5")
+    _run(tiny, "--video-input", source, "--save", "overlay,json", "--batch-size", "2")
     frames, _, _ = read_video(tmp_path / "out" / "clip.mp4")
     assert len(frames) == 3 and frames[0].shape == (48, 64, 3)
     head, *lines = [json.loads(line) for line in (tmp_path / "out" / "clip.jsonl").read_text().splitlines()]
@@ -222,6 +238,7 @@ def test_a_video_has_the_frames_and_a_line_for_each(tiny, tmp_path):
     [
         (["--save", "coco"], "of a video, overlay (the video) and json (a line per frame) are saved"),
         (["--resume"], "--resume is for images"),
+        (["--frame-rate", "5"], "clip.mp4 has its own frame rate; leave out --frame-rate"),
         (["--video-input", "missing.mp4"], "There is no video missing.mp4"),
     ],
 )
