@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import os
 import re
 import sys
 import sysconfig
@@ -36,6 +37,7 @@ _ADVICE = {
     errno.EROFS: "Choose another folder.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n), or use fewer workers.",
 }
+_PATH = (str, bytes, os.PathLike)  # a file may also be given by its descriptor
 _FROM_PROCESS = re.compile(
     r"\s*(Caught \w+ in .+\nOriginal|-- Process \d+ terminated with the following error:\n)\s*Traceback .+:\n  File "
 )
@@ -123,7 +125,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, KeyError) and error.args:
         return str(error.args[0])
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        files = " -> ".join(str(file) for file in (error.filename, error.filename2) if file is not None)
+        files = " -> ".join(os.fsdecode(file) for file in (error.filename, error.filename2) if isinstance(file, _PATH))
         where = f"{files}: " if files else ""
         return f"{where}{error.strerror}. {_ADVICE.get(error.errno, '')}".strip()
     if isinstance(error, MemoryError) and not str(error):

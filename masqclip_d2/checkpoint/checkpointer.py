@@ -12,11 +12,13 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from ..files import atomic_write, save_text
-from .reading import UnreadableCheckpointError, local_weights_path, read_checkpoint
+from .reading import UnreadableCheckpointError, check_sums, local_weights_path, read_checkpoint
 from .strict_loading import load_strict
 
+FINAL = "model_final"  # name of the checkpoint after the last step
 _LAST = "last_checkpoint"
-_CHECKPOINT = re.compile(r"model_([0-9]+|final)\.pth")
+_CHECKPOINT = re.compile(rf"(model_[0-9]+|{FINAL})\.pth")
+_UNFINISHED = re.compile(r"(model_[0-9a-z]+\.pth|last_checkpoint)\.[0-9]+\.tmp")  # of `atomic_write`
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +32,18 @@ def resumable_checkpoints(folder: str | Path) -> list[Path]:
         return []
     note = Path(folder, _LAST)
     name = Path(note.read_text(errors="replace").strip()[:200]).name if note.is_file() else ""
-    noted = [Path(folder, name)] if name else []
+    noted = [Path(folder, name)] if name and name.isprintable() else []  # a damaged note is none
     written = [file for file in Path(folder).glob("model_*.pth") if _CHECKPOINT.fullmatch(file.name) and file.is_file()]
     written.sort(key=lambda file: file.stat().st_mtime_ns, reverse=True)
     return [*noted, *(file for file in written if file not in noted)]
+
+
+def remove_unfinished(folder: str | Path) -> None:
+    """Remove checkpoints of an output folder that a killed training has not finished; no other one may be running."""
+    for file in Path(folder).glob("*.tmp") if folder else ():
+        if _UNFINISHED.fullmatch(file.name):
+            logger.info("Removing %s, an unfinished checkpoint of a training that was killed.", file)
+            file.unlink(missing_ok=True)
 
 
 class StrictCheckpointer(DetectionCheckpointer):
@@ -65,7 +75,10 @@ class StrictCheckpointer(DetectionCheckpointer):
         path = Path(self.save_dir, f"{name}.pth")
         logger.info("Saving checkpoint to %s", path)
         with atomic_write(path) as unfinished, unfinished.open("wb") as file:
-            torch.save({**content, **kwargs}, file)
+            try:
+                torch.save({**content, **kwargs}, file)
+            except RuntimeError as error:  # of closing the archive, after an error of writing such as a full disk
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
             file.flush()
             os.fsync(file.fileno())
         self.tag_last_checkpoint(path.name)
@@ -81,8 +94,8 @@ class StrictCheckpointer(DetectionCheckpointer):
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Load the last checkpoint of the folder with all checkpointables, or the model alone.
 
-        A last checkpoint that is gone, empty or truncated is passed over for the one before it, with a warning. A
-        training that starts anew in a folder with checkpoints is a warning, too.
+        A last checkpoint that is gone, empty, truncated or damaged is passed over for the one before it, with a
+        warning. A training that starts anew in a folder with checkpoints is a warning, too.
 
         Args:
             path: of the model, if there is nothing to resume from.
@@ -144,6 +157,8 @@ class StrictCheckpointer(DetectionCheckpointer):
                 self._parsed_url_during_load = None
 
     def _load_file(self, filename: str) -> dict[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if self._resumes:
+            check_sums(filename)
         checkpoint = read_checkpoint(filename)
         iteration = checkpoint.get("iteration", 0)
         if self._resumes and (not isinstance(iteration, int) or iteration < 0):

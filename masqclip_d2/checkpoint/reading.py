@@ -106,6 +106,26 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return {**{name: value for name, value in content.items() if name != entry}, "model": tensors}
 
 
+def check_sums(path: str | Path) -> None:
+    """Check every byte of a checkpoint by the checksums in it; `torch.load` does not.
+
+    A file that is no archive, or of a program that has switched off checksums (`torch.serialization`), is not checked.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnreadableCheckpointError: a checksum is wrong.
+    """
+    if not getattr(torch.serialization, "get_crc32_options", lambda: True)() or not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, RuntimeError, ValueError, OSError, EOFError, struct.error, zlib.error):
+        damaged = "its archive"
+    if damaged is not None:
+        raise UnreadableCheckpointError(f"Checkpoint {path} is damaged: the checksum of {damaged} is wrong.")
+
+
 def _refuse_unusable(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """ValueError for tensors that no model can load, and for numbers that training has left behind when it diverged."""
     on_meta = torch.get_default_device().type == "meta"  # the caller wants names and shapes alone

@@ -65,12 +65,33 @@ def load_strict(
         _set_number_of_rows(model, name, len(match.tensors[name]))
     model.load_state_dict(match.tensors, strict=False)
     logging.getLogger(__name__).info(
-        "Loaded %d of %d tensors from %s (%s).",
+        "Loaded %d of %d tensors from %s (%s).%s",
         len(match.tensors),
         len(match.tensors) + len(match.missing),
         path,
         match.source,
+        _where_others_are_from(match.missing, getattr(model, "allow_missing", ())),
     )
+
+
+def _where_others_are_from(missing: Iterable[str], loaded_elsewhere: Iterable[str]) -> str:
+    """Sentences about the tensors that a file lacks."""
+    loaded = [name for name in missing if matches(name, loaded_elsewhere)]
+    initial = [name for name in missing if name not in loaded]
+    clip = sum(not name.startswith("proposer.") for name in loaded)
+    kinds = (
+        (clip, "are CLIP's, from MODEL.MASQCLIP.CLIP.NAME"),
+        (len(loaded) - clip, "are the proposer's, from its own weights"),
+        (len(initial), f"keep their initial values ({', '.join(_modules_of(initial))})"),
+    )
+    parts = [f"{number} {text}" for number, text in kinds if number]
+    return f" Of the others {'; '.join(parts)}." if parts else ""
+
+
+def _modules_of(names: Iterable[str]) -> list[str]:
+    """The first two parts of names, each once, at most `_SHOWN`."""
+    modules = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
+    return [*modules[:_SHOWN], *(["..."] if len(modules) > _SHOWN else [])]
 
 
 def match_keys(

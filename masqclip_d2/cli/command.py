@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ def command(main: Callable) -> Callable:
         try:
             with stoppable():
                 _print_everything()
+                threading.excepthook = _report_error_of_thread
                 result = main(*args, **kwargs)
                 if sys.stdout is not None:
                     sys.stdout.flush()
@@ -52,6 +54,14 @@ def command(main: Callable) -> Callable:
             exit_interrupted(interrupt)
 
     return wrapper
+
+
+def _report_error_of_thread(details: threading.ExceptHookArgs) -> None:
+    """As for the command itself, such as a full disk while TensorBoard's thread writes."""
+    if details.exc_value is not None and is_user_error(details.exc_value):
+        print(error_report(details.exc_value), end="", file=sys.stderr)
+    else:
+        threading.__excepthook__(details)
 
 
 def _print_everything() -> None:

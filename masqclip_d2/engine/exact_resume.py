@@ -8,16 +8,29 @@ schedule are part of Detectron2's checkpoints.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+from ..config import flat_items
 from ..data.random_states import seed_all
 from ..data.training_loader import TrainingLoader
 
 _STEP = 2  # use of the seed, apart from those of `data.training_loader`
+_MAX_LISTED = 8  # changes in a message
+# Keys that the weights of a resumed training do not depend on, beside those of tests.
+_WITHOUT_EFFECT = {
+    "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS", "MODEL.WEIGHTS", "OUTPUT_DIR", "SOLVER.CHECKPOINT_PERIOD", "VERSION",
+    "VIS_PERIOD",
+}  # fmt: skip
+# Keys whose values the state of an optimizer has, which a checkpoint restores.
+_OF_OPTIMIZER = (
+    "BACKBONE_MULTIPLIER", "BASE_LR", "BIAS_LR_FACTOR", "MOMENTUM", "MUON_MULTIPLIER", "NESTEROV", "WEIGHT_DECAY",
+    "WEIGHT_DECAY_BIAS", "WEIGHT_DECAY_EMBED", "WEIGHT_DECAY_NORM",
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +46,9 @@ class ExactResume(HookBase):
         # What the bits of the weights depend on: a resumed run with other values is not exact.
         self._conditions = {
             "number of processes": comm.get_world_size(),
-            "SOLVER.IMS_PER_BATCH": cfg.SOLVER.IMS_PER_BATCH,
-            "SEED": cfg.SEED,
-            "MODEL.DEVICE": cfg.MODEL.DEVICE,
             "number of threads": torch.get_num_threads(),
             "version of PyTorch": str(torch.__version__),
+            **{key: _plain(value) for key, value in sorted(flat_items(cfg)) if _has_effect(key)},
         }
         self._num_workers = cfg.DATALOADER.NUM_WORKERS
         self._seed: int | None = None
@@ -88,15 +99,17 @@ class ExactResume(HookBase):
         self._loaded = state
 
     def _report_changes(self, state: dict[str, Any]) -> None:
-        changes = [
-            f"{name}: {state['conditions'][name]} -> {value}"
-            for name, value in self._conditions.items()
-            if state["conditions"].get(name) != value
-        ]
-        if changes:
+        before: Mapping[str, Any] = state["conditions"]  # of an older version: without some keys
+        changed = [name for name, value in self._conditions.items() if name in before and before[name] != value]
+        if changed:
+            listed = [f"{name}: {before[name]} -> {self._conditions[name]}" for name in changed[:_MAX_LISTED]]
+            more = f" and {len(changed) - _MAX_LISTED} more keys" if len(changed) > _MAX_LISTED else ""
+            kept = [name for name in changed if name in {f"SOLVER.{key}" for key in _OF_OPTIMIZER}]
             logger.warning(
-                "The resumed run is not exactly the one that was interrupted, since this changed: %s.",
-                ", ".join(changes),
+                "The resumed run is not exactly the one that was interrupted, since this changed: %s%s.%s",
+                ", ".join(listed),
+                more,
+                f" {', '.join(kept)}: the values of the checkpoint stay in use." if kept else "",
             )
         if state["num_workers"] != self._num_workers:
             logger.info(
@@ -104,3 +117,14 @@ class ExactResume(HookBase):
                 state["num_workers"],
                 self._num_workers,
             )
+
+
+def _has_effect(key: str) -> bool:
+    """Whether the weights of a training depend on a key of the configuration."""
+    *sections, name = key.split(".")
+    return key not in _WITHOUT_EFFECT and "TEST" not in (*sections, name) and not name.endswith("_TEST")
+
+
+def _plain(value: Any) -> Any:
+    """A value as it is in a checkpoint, which has no lists of configurations."""
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -14,7 +14,7 @@ from detectron2.engine import default_setup
 from detectron2.utils import comm
 
 from .._compat import detectron2_backend
-from ..checkpoint.checkpointer import resumable_checkpoints
+from ..checkpoint.checkpointer import remove_unfinished, resumable_checkpoints
 from ..config import adapt_to_machine, load_config
 from ..config_files import find_config
 from ..data.registration import register_aliases, require_registered
@@ -49,6 +49,8 @@ def launch_training(args: argparse.Namespace) -> None:
     fetch_required_weights(cfg, training=not args.eval_only, resumes=resumes)
     writes = not args.eval_only and job.has_first_process
     with output_lock(cfg.OUTPUT_DIR) if writes else contextlib.nullcontext():
+        if writes:
+            remove_unfinished(cfg.OUTPUT_DIR)
         try:
             run_processes(run_process, (args,), job)
         except KeyboardInterrupt:

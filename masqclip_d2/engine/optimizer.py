@@ -56,6 +56,11 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     name = cfg.SOLVER.OPTIMIZER
     if name not in _OPTIMIZERS:
         raise ValueError(f"SOLVER.OPTIMIZER is {name!r}; expected one of {', '.join(_OPTIMIZERS)}.")
+    if name == "MUON" and len({group["muon"] for group in groups}) < 2:
+        raise ValueError(
+            f"SOLVER.OPTIMIZER is 'MUON', which trains matrices of CLIP's transformer blocks beside other parameters; "
+            f"{type(model).__name__} does not train both. Set SOLVER.OPTIMIZER ADAMW."
+        )
     optimizer_class: Any
     optimizer_class, options = _OPTIMIZERS[name]
     clipping = cfg.SOLVER.CLIP_GRADIENTS

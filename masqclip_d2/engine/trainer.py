@@ -31,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..acceleration import Acceleration, accelerated
 from ..checkpoint import StrictCheckpointer
+from ..checkpoint.checkpointer import FINAL
 from ..data.mappers import build_mapper
 from ..data.training_loader import build_training_loader, empty_datasets_named
 from ..data.worker_transfer import set_up_workers
@@ -53,7 +54,7 @@ from .optimizer import build_lr_scheduler, build_optimizer, check_optimizer_stat
 from .prediction_images import PredictionImages
 from .protocols import BuildsHooks, HasDetectionLimit, HasVocabulary
 from .test_time_augmentation import SemanticWithAugmentation
-from .vocabularies import training_vocabulary, vocabulary_of
+from .vocabularies import check_vocabularies, training_vocabulary, vocabulary_of
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Trainer(DefaultTrainer):
         if isinstance(model, HasVocabulary):
             model.set_vocabulary(training_vocabulary(cfg))
             check_vocabulary_option(cfg.MODEL.MASQCLIP.TEXT.VOCABULARY)  # now, not at the first evaluation
+            check_vocabularies(cfg, model)
         model = wrap_for_processes(model)
         self._trainer = _inner_trainer(cfg)(model, data_loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -85,8 +87,10 @@ class Trainer(DefaultTrainer):
         self.register_hooks(self.build_hooks())
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As Detectron2's; a training without further steps says so."""
+        """As Detectron2's; a training without further steps says so, and has its final weights."""
         super().resume_or_load(resume=resume)
+        if 0 < self.start_iter == self.max_iter and not Path(self.cfg.OUTPUT_DIR, f"{FINAL}.pth").exists():
+            self.checkpointer.save(FINAL, iteration=self.start_iter - 1)  # the run was killed before it did so
         if self.start_iter >= self.max_iter:
             logger.warning(
                 "No step is left: the checkpoint is of iteration %d, SOLVER.MAX_ITER is %d; set SOLVER.MAX_ITER higher "

@@ -1,12 +1,15 @@
 """Checkpoints are written atomically, and training resumes from the last one that can be read."""
 
+import errno
 import os
+import struct
 
 import pytest
 import torch
 from torch import nn
 
 from masqclip_d2.checkpoint import StrictCheckpointer
+from masqclip_d2.checkpoint.checkpointer import remove_unfinished
 
 
 class Counter:
@@ -79,15 +82,21 @@ def test_without_resume_nothing_of_the_folder_is_loaded(folder):
     assert resume(folder, resume=False)[1:] == (0, None)
 
 
-@pytest.mark.parametrize("damage", ["gone", "truncated", "empty", "no checkpoint", "noted wrongly"])
+@pytest.mark.parametrize("damage", ["gone", "truncated", "empty", "no checkpoint", "one bit", "noted wrongly"])
 def test_a_last_checkpoint_that_cannot_be_read_is_passed_over(folder, caplog, damage):
     last = folder / "model_0000002.pth"
     if damage == "gone":
         last.unlink()
     elif damage == "noted wrongly":
-        (folder / "last_checkpoint").write_bytes(b"\xff\xfe nothing\n")
-        assert resume(folder)[1] == 2
+        for note in (b"\xff\xfe nothing\n", b"\x1b[2Jmodel_0000001.pth"):
+            (folder / "last_checkpoint").write_bytes(note)
+            assert resume(folder)[1] == 2
+        assert "\x1b" not in caplog.text
         return
+    elif damage == "one bit":
+        content = bytearray(last.read_bytes())
+        content[content.index(struct.pack("<f", 2.0))] ^= 1  # of the weight
+        last.write_bytes(content)
     else:
         last.write_bytes({"truncated": last.read_bytes()[:-100], "empty": b"", "no checkpoint": b"text"}[damage])
     assert resume(folder) == (1.0, 1, 1)
@@ -122,6 +131,28 @@ def test_an_interrupted_save_leaves_the_checkpoint_before_it(folder, monkeypatch
         StrictCheckpointer(nn.Linear(1, 1), str(folder), counter=Counter(5)).save("model_0000002")
     monkeypatch.undo()
     assert resume(folder) == (2.0, 2, 2)
+
+
+def test_a_file_that_cannot_grow_is_named(folder, monkeypatch):
+    def full(*_):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 971136 vs 971024")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left on device: .*model_final.pth"):
+        StrictCheckpointer(nn.Linear(1, 1), str(folder), counter=Counter(5)).save("model_final")
+    assert not list(folder.glob("model_final*")) and resume(folder) == (2.0, 2, 2)
+
+
+def test_what_a_killed_training_has_not_finished_is_removed(folder):
+    kept = ["last_checkpoint", "model_0000001.pth", "model_0000002.pth", "notes.12.tmp"]
+    for name in ("notes.12.tmp", "model_final.pth.12.tmp", "model_0000003.pth.7.tmp", "last_checkpoint.12.tmp"):
+        (folder / name).touch()
+    remove_unfinished(folder)
+    remove_unfinished("")
+    assert sorted(path.name for path in folder.iterdir()) == kept
 
 
 def test_other_processes_than_the_first_write_nothing(tmp_path):

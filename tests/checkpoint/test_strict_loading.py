@@ -131,6 +131,20 @@ def test_parts_loaded_from_elsewhere_may_be_missing_only_if_declared():
         load_strict(Composed(), _state(Tiny()), "teacher.pth")
 
 
+def test_where_the_other_tensors_are_from_is_said(caplog):
+    with caplog.at_level("INFO"):
+        model = Composed()
+        model.allow_missing = (r"visual_encoder\.", r"proposer\.backbone")
+        load_strict(
+            model, {"proposer.sem_seg_head.weight": torch.ones(1, 3)}, "f.pth", (r"proposer\.", *model.allow_missing)
+        )
+    assert caplog.messages[-1] == (
+        "Loaded 1 of 6 tensors from f.pth (checkpoint of this model). Of the others 2 are CLIP's, from "
+        "MODEL.MASQCLIP.CLIP.NAME; 2 are the proposer's, from its own weights; 1 keep their initial values "
+        "(proposer.sem_seg_head)."
+    )
+
+
 @pytest.mark.parametrize("style", ["torchvision", "detectron2"])
 def test_imagenet_backbone_weights(style):
     """Both namings of an ImageNet ResNet load the same backbone; the head keeps its values."""

@@ -1,9 +1,11 @@
 """Commands answer a user's mistake with one sentence and exit code 1, and keep tracebacks of our own faults."""
 
+import errno
 import io
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,22 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_of_a_thread_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.setattr("threading.excepthook", threading.excepthook)
+
+    def run(error):
+        def fail():
+            raise error
+
+        thread = threading.Thread(target=fail)
+        command(lambda: (thread.start(), thread.join()))()
+        return capsys.readouterr().err
+
+    text = run(OSError(errno.ENOSPC, "No space left on device", b"events"))
+    assert text.endswith("events: No space left on device. Free some space, or choose another folder.\n")
+    assert "most recent call last" not in text and "most recent call last" in run(ZeroDivisionError("ours"))
 
 
 def test_value_is_passed_on():

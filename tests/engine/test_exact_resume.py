@@ -137,8 +137,13 @@ def test_steps_draw_other_images_and_random_numbers(start, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["SEED", "4"], "SEED: 3 -> 4."),
-        (["SOLVER.IMS_PER_BATCH", "4"], "SOLVER.IMS_PER_BATCH: 2 -> 4."),
+        (["SEED", "4"], "since this changed: SEED: 3 -> 4, SOLVER.MAX_ITER: 2 -> 3.\n"),
+        (
+            ["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR", "0.5", "SOLVER.IMS_PER_BATCH", "4"],
+            "SOLVER.BASE_LR: 0.001 -> 0.5, SOLVER.IMS_PER_BATCH: 2 -> 4, "
+            "SOLVER.LR_SCHEDULER_NAME: WarmupMultiStepLR -> WarmupCosineLR, SOLVER.MAX_ITER: 2 -> 3. SOLVER.BASE_LR: "
+            "the values of the checkpoint stay in use.",
+        ),
         (["DATALOADER.NUM_WORKERS", "1"], "NUM_WORKERS changed from 0 to 1; training data do not depend on it"),
     ],
 )
@@ -148,6 +153,27 @@ def test_changes_that_make_the_resumed_run_another_are_reported(changes, message
     with caplog.at_level("INFO", logger="masqclip_d2"):
         train([*words, "SOLVER.MAX_ITER", "3", *changes], tmp_path, resume=True)
     assert message in caplog.text
+
+
+def test_what_weights_do_not_depend_on_is_not_reported(start, tmp_path, caplog):
+    words = options("teacher", start)
+    train([*words, "SOLVER.MAX_ITER", "2"], tmp_path / "one")
+    shutil.move(tmp_path / "one", tmp_path / "two")
+    file = tmp_path / "two" / "model_final.pth"
+    content = torch.load(file, weights_only=True)
+    del content["trainer"]["hooks"]["ExactResume"]["conditions"]["SOLVER.MAX_ITER"]  # as of an older version
+    torch.save(content, file)
+    changes = ["SOLVER.CHECKPOINT_PERIOD", "9", "TEST.EVAL_PERIOD", "7", "INPUT.MIN_SIZE_TEST", "64"]
+    train([*words, "SOLVER.MAX_ITER", "3", *changes], tmp_path / "two", resume=True)
+    assert "not exactly" not in caplog.text
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_final_weights_writes_them(start, tmp_path):
+    words = [*options("teacher", start), "SOLVER.MAX_ITER", "2"]
+    train(words, tmp_path / "unbroken")
+    resumed = interrupted_after(2, tmp_path / "unbroken", tmp_path / "resumed")
+    train(words, resumed, resume=True)
+    assert_same_end(tmp_path / "unbroken", resumed)
 
 
 def test_a_checkpoint_without_random_states_is_reported(start, tmp_path, caplog):

@@ -121,6 +121,11 @@ def test_unknown_optimizer_is_named(model):
         build_optimizer(solver_config("LION"), model)
 
 
+def test_muon_needs_blocks_and_other_parameters():
+    with pytest.raises(ValueError, match="Linear does not train both. Set SOLVER.OPTIMIZER ADAMW"):
+        build_optimizer(solver_config("MUON"), nn.Linear(2, 2))
+
+
 def test_nothing_to_train_is_an_error(model):
     with pytest.raises(ValueError, match="Blocks has nothing to train"):
         build_optimizer(solver_config("ADAMW"), model.requires_grad_(False))

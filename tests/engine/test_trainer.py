@@ -14,6 +14,7 @@ from PIL import Image
 
 from masqclip_d2.engine.bfloat16_trainer import Bfloat16Trainer
 from masqclip_d2.engine.trainer import Trainer, _inner_trainer
+from masqclip_d2.engine.vocabularies import vocabulary_of
 from masqclip_d2.evaluation import check_ground_truth
 from masqclip_d2.vocabulary import load_vocabulary, save_vocabulary
 from tests.helpers import TINY_CLIP, tiny_config
@@ -231,6 +232,19 @@ def test_an_unknown_test_vocabulary_is_refused_early(tmp_path, mini_shapes):
         "MODEL.MASQCLIP.TEXT.VOCABULARY", "opensegg",
     )  # fmt: skip
     with pytest.raises(FileNotFoundError, match="'opensegg'"):
+        Trainer(cfg)
+
+
+@pytest.mark.parametrize("option", ["VOCABULARY", "VOCABULARY_TRAIN"])
+def test_a_category_that_is_too_long_for_clip_is_refused_early(tmp_path, mini_shapes, option):
+    names = list(vocabulary_of("mini_shapes_train").names)
+    names[3] += " and so on" * 20
+    (tmp_path / "long.txt").write_text("\n".join(names))
+    cfg = tiny_config(
+        tmp_path, "MasQCLIP", *SHORT, "DATASETS.TRAIN", "('mini_shapes_train',)",
+        "DATASETS.TEST", "('mini_shapes_train',)", f"MODEL.MASQCLIP.TEXT.{option}", str(tmp_path / "long.txt"),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"^Categories of mini_shapes_train: The text .* needs \d+ tokens, but"):
         Trainer(cfg)
 
 
