@@ -63,6 +63,26 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `path` if the block succeeds; creates missing parents.
+
+    Args:
+        path: of the folder.
+        replace: a folder that exists is replaced; False: it stays, and the new one is removed.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if replace and path.is_dir():
+            shutil.rmtree(path)
+        if replace or not path.exists():
+            temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def save_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_write(path) as temporary:

@@ -60,6 +60,8 @@ SHOWN_ONLY = {
     "pip install -e .": "what the environment of the tests was made with",
     'pip install "masqclip_d2[export]"': "installs packages; the environment of the tests has them",
     'pip install "masqclip_d2[video]"': "the same",
+    'pip install "masqclip_d2[scale]"': "the same",
+    "python benchmarks/labelling.py": "renders and labels 40 images; tests/benchmarks/test_labelling.py has fewer",
     "pip install --no-deps lvis": "installs a package; tests/evaluation/test_lvis.py uses it",
     'pip install "masqclip_d2[wandb]"': "installs packages",
     'pip install "masqclip_d2[supervision]"': "the same",

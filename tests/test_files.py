@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masqclip_d2.files import atomic_write, expand_home, link_or_copy, save_image, save_json, save_text, zip_entries
+from masqclip_d2.files import (
+    atomic_folder,
+    atomic_write,
+    expand_home,
+    link_or_copy,
+    save_image,
+    save_json,
+    save_text,
+    zip_entries,
+)
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -79,3 +88,15 @@ def test_zip_archives_are_listed_and_damaged_ones_refused(tmp_path):
     path.write_bytes(bytes(100) + locator + end)
     with pytest.raises(ValueError, match="a.zip is a damaged zip archive .*multiple disks"):
         zip_entries(path)
+
+
+def test_folders_appear_when_they_are_complete(tmp_path):
+    for content in ("old", "new"):
+        with atomic_folder(tmp_path / "a") as folder:
+            (folder / "file").write_text(content)
+            assert not (tmp_path / "a").exists() or content == "new"
+    with pytest.raises(KeyError), atomic_folder(tmp_path / "a") as folder:
+        raise KeyError
+    with atomic_folder(tmp_path / "a", replace=False) as folder:
+        (folder / "file").write_text("late")
+    assert (tmp_path / "a" / "file").read_text() == "new" and [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -32,9 +32,9 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.clear()
 
-    def advance(self) -> None:
-        """One more image is finished."""
-        self._done += 1
+    def advance(self, count: int = 1) -> None:
+        """More images are finished."""
+        self._done += count
         self._show()
 
     def clear(self) -> None:

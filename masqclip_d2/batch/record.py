@@ -51,8 +51,16 @@ class RunRecord:
                     self._lines[content["name"]] = self._length
                 self._length += len(line)
 
-    def require_same(self, settings: Mapping[str, Any]) -> None:
+    def require_same(
+        self,
+        settings: Mapping[str, Any],
+        advice: str = "Pass the same settings, another --output, or leave out --resume to make them anew.",
+    ) -> None:
         """Refuse to mix results of several settings in one folder.
+
+        Args:
+            settings: plain data that results depend on.
+            advice: what to do otherwise, the end of the message.
 
         Raises:
             ValueError: the folder has results of other settings.
@@ -62,8 +70,7 @@ class RunRecord:
             return
         different = [key for key in sorted({*wanted, *known}) if wanted.get(key) != known.get(key)]
         raise ValueError(
-            f"--resume: the results in {self.path.parent} were made with other settings ({', '.join(different)}). "
-            "Pass the same settings, another --output, or leave out --resume to make them anew."
+            f"The results in {self.path.parent} were made with other settings ({', '.join(different)}). {advice}"
         )
 
     def begin(self, settings: Mapping[str, Any], files: Sequence[Path], resume: bool) -> None:

@@ -10,7 +10,7 @@ from ..error_report import error_report
 from ..predictor import Predictor
 from ..results import Segmentation
 from ..results.formats import Destination
-from ..results.saving import write_files
+from ..results.saving import collect_files, write_files
 from ..vocabulary import Vocabulary
 from .inputs import InputImage, listed
 from .plan import Batch
@@ -84,11 +84,10 @@ def _write(
 
 def _write_collected(batch: Batch, vocabulary: Vocabulary) -> None:
     record = batch.record
-    for one in batch.formats:
-        if one.collect is None or record is None:
-            continue
-        path = batch.destinations[0].folder / one.collected[0]
-        one.collect(path, vocabulary, lambda name=one.name: record.entries(name, batch.destinations))
+    if record is None:
+        return
+    folder = batch.destinations[0].folder
+    for path in collect_files(folder, batch.formats, vocabulary, lambda name: record.entries(name, batch.destinations)):
         print(f"{path}: {record.num_finished(batch.destinations)} images")
 
 

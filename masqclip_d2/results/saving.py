@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..files import expand_home
+from ..vocabulary import Vocabulary
 from .formats import Destination, ResultFormat, find_formats
 from .formats.images import labels_path, overlay_path
 from .segmentation import Segmentation
@@ -55,10 +56,11 @@ def write_files(
     """
     names = {one.name for one in formats}
     listed = [*destination.listed]
+    final = replace(destination, folder=destination.final_folder or destination.folder)
     if "overlay" in names:
-        listed.append(("visualization", str(overlay_path(destination))))
+        listed.append(("visualization", str(overlay_path(final))))
     if "labels" in names:
-        listed.append(("label_map", str(labels_path(destination))))
+        listed.append(("label_map", str(labels_path(final))))
     destination = replace(destination, listed=tuple(listed))
     shown = replace(result, segments=result.drawn_segments(min_score))
     entries = {}
@@ -67,6 +69,27 @@ def write_files(
         if entry is not None:
             entries[one.name] = entry
     return entries
+
+
+def collect_files(
+    folder: Path,
+    formats: Iterable[ResultFormat],
+    vocabulary: Vocabulary,
+    entries_of: Callable[[str], Iterator[dict[str, Any]]],
+) -> Iterator[Path]:
+    """Write the files of all images of a run, one format after the other, and yield each format's first file.
+
+    Args:
+        folder: of the run.
+        formats: those without such files are left out.
+        vocabulary: the categories.
+        entries_of: the entries of a format by its name, one per image; each call iterates once.
+    """
+    for one in formats:
+        if one.collect is not None:
+            path = folder / one.collected[0]
+            one.collect(path, vocabulary, lambda name=one.name: entries_of(name))
+            yield path
 
 
 def make_writable(folder: Path) -> None:

@@ -262,8 +262,8 @@ class Segmentation:
         Args:
             folder: is created if it is missing.
             formats: names of `formats.FORMATS`: "overlay", "labels", "json", "coco", "coco-rle", "panoptic", "yolo",
-                "labelme", "segments"; docs/exports.md describes their files. Files for all images of a folder, such as
-                coco.json, are named after this image: STEM_coco.json.
+                "labelme", "segments", "parquet"; docs/exports.md describes their files. Files for all images of a
+                folder, such as coco.json, are named after this image: STEM_coco.json.
             stem: name of the files, without suffix.
             image_name: file name of the image in files that list images; "": STEM.png.
             min_score: see `drawn_segments`; the format "json" has all segments.

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from . import coco, images, json_file, labelme, panoptic, yolo
+from . import coco, images, json_file, labelme, panoptic, parquet, yolo
 from .result_format import Destination, ResultFormat
 
 FORMATS: dict[str, ResultFormat] = {
     one.name: one
     for one in (
         images.OVERLAY, images.LABELS, json_file.JSON, coco.COCO, coco.COCO_RLE, panoptic.PANOPTIC, yolo.YOLO,
-        labelme.LABELME, images.SEGMENTS,
+        labelme.LABELME, images.SEGMENTS, parquet.PARQUET,
     )
 }  # fmt: skip
 """Name -> format."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 
-from ...files import FAST_PNG, save_image
+from ...files import FAST_PNG, atomic_folder, save_image
 from ..segmentation import Segmentation
 from .result_format import Destination, ResultFormat
 
@@ -40,19 +38,10 @@ def _write_labels(result: Segmentation, destination: Destination) -> None:
 
 def _write_segments(result: Segmentation, destination: Destination) -> None:
     """001_dog.png, ...: 255 inside of the segment. The folder replaces an older one when it is complete."""
-    folder = _segments_folder(destination)
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
+    with atomic_folder(_segments_folder(destination)) as folder:
         for number, segment in enumerate(result.segments, start=1):
             name = re.sub(r"[^A-Za-z0-9]+", "_", segment.label).strip("_")[:_MAX_LABEL] or "segment"
-            save_image(temporary / f"{number:03d}_{name}.png", segment.mask.astype(np.uint8) * 255)
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            save_image(folder / f"{number:03d}_{name}.png", segment.mask.astype(np.uint8) * 255)
 
 
 OVERLAY = ResultFormat(

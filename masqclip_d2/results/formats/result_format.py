@@ -24,6 +24,7 @@ class Destination:
         image: the image's name in files that list images: its path below the input folder, with "/".
         overlay_suffix: image format of the visualization.
         listed: further entries of the JSON file, such as paths of the other files.
+        final_folder: to which `folder` is renamed when it is complete; None: it is not.
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class Destination:
     image: str = ""
     overlay_suffix: str = ".png"
     listed: tuple[tuple[str, str], ...] = ()
+    final_folder: Path | None = None
 
     @property
     def image_name(self) -> str:
