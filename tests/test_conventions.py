@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -63,9 +64,14 @@ def source_files(*folders: str) -> Iterator[Path]:
 def nodes(*folders: str, kind: type | tuple[type, ...]) -> Iterator[tuple[Path, ast.AST]]:
     """Syntax nodes of a kind with the file that they are in."""
     for path in source_files(*folders):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in _nodes_of_file(path):
             if isinstance(node, kind):
                 yield path.relative_to(ROOT), node
+
+
+@cache
+def _nodes_of_file(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def places(found: list[tuple[Path, ast.AST]]) -> list[str]:
