@@ -27,11 +27,13 @@ _FLOAT32_TOLERANCE = 1e-4  # sums of up to 57,600 terms in another order
 
 
 def measure(report: Report, settings: Settings) -> None:
-    """One row per case and dtype."""
+    """One row per case and dtype; the tiny form has one of the two half precisions."""
     # Convolutions in TF32 would be no reference.
     torch.backends.cudnn.allow_tf32 = False
     for case in op_cases(settings.sizes):
         for dtype in case.dtypes:
+            if settings.tiny and dtype == torch.float16:
+                continue
             report.row(f"{case.name}, {str(dtype)[6:]}", lambda case=case, dtype=dtype: compare(case, dtype, settings))
             settings.release_cached()
     torch.backends.cudnn.allow_tf32 = True
@@ -70,8 +72,8 @@ def _ordered(ratio: float) -> float:
 
 
 def _results(case: OpCase, dtype: torch.dtype, settings: Settings, implementation: str) -> dict[str, Tensor]:
-    """Outputs and gradients of two images; float numbers are float32."""
-    inputs = case.inputs(2, dtype, settings.device)
+    """Outputs and gradients of two images, in the tiny form of one; float numbers are float32."""
+    inputs = case.inputs(1 if settings.tiny else 2, dtype, settings.device)
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in case.differentiable(inputs).items()}
     outputs = case.outputs(case.prepare({**inputs, **leaves}, implementation), implementation)
     found = {f"output {index}": tensor.detach() for index, tensor in enumerate(outputs)}
