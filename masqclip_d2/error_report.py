@@ -41,6 +41,7 @@ _PATH = (str, bytes, os.PathLike)  # a file may also be given by its descriptor
 _FROM_PROCESS = re.compile(
     r"\s*(Caught \w+ in .+\nOriginal|-- Process \d+ terminated with the following error:\n)\s*Traceback .+:\n  File "
 )
+_OF_SYSTEM = re.compile(r"\[Errno (?P<number>\d+)\] (?P<reason>[^:]+): '(?P<file>[^']+)'")
 _FRAME = re.compile(r'  File "(?P<file>.+)", line \d+, in .+')
 _LIBRARIES = tuple(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib"))
 
@@ -94,6 +95,8 @@ def _parsed(text: str) -> tuple[str, str, list[tuple[str, str]]]:
     name, _, message = "".join(lines[end:]).strip().partition(": ")
     if name == "KeyError" and message[:1] in "\"'":
         message = str(ast.literal_eval(message))
+    if found := _OF_SYSTEM.fullmatch(message):
+        message = _with_advice(found["file"], found["reason"], int(found["number"]))
     return name, message, frames
 
 
@@ -126,11 +129,14 @@ def _message(error: BaseException) -> str:
         return str(error.args[0])
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         files = " -> ".join(os.fsdecode(file) for file in (error.filename, error.filename2) if isinstance(file, _PATH))
-        where = f"{files}: " if files else ""
-        return f"{where}{error.strerror}. {_ADVICE.get(error.errno, '')}".strip()
+        return _with_advice(files, error.strerror, error.errno)
     if isinstance(error, MemoryError) and not str(error):
         return "There is not enough memory."
     return str(error)
+
+
+def _with_advice(file: str, reason: str, number: int) -> str:
+    return f"{f'{file}: ' if file else ''}{reason}. {_ADVICE.get(number, '')}".strip()
 
 
 def _one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NoReturn
 
+CLOSED_PIPE = 141  # exit code of a program that SIGPIPE (13) ended: 128 + 13
 _NOTICE = 0.5  # seconds in which a signal is noticed
 _GRACE = 1.2  # seconds in which an interrupted command may clean up
 _KILL_AFTER = 0.5  # seconds in which a worker may clean up

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+import masqclip_d2
 from masqclip_d2.config import load_config
 from masqclip_d2.data.mappers import require_keys
 from masqclip_d2.error_report import error_report, is_user_error
@@ -128,6 +129,16 @@ def test_an_error_in_a_process_of_a_training_is_one_sentence():
     assert is_user_error(error)
     report = error_report(error)
     assert report.startswith("error: Unknown config key 'SOLVER.MAXITER'") and report.count("\n") == 1
+
+
+def test_an_error_of_the_system_in_a_process_names_its_file():
+    text = (
+        "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n"
+        f'  File "{masqclip_d2.__file__}", line 1, in save\n    save()\n'
+        "OSError: [Errno 28] No space left on device: 'a.pth'\n"
+    )
+    expected = "error: a.pth: No space left on device. Free some space, or choose another folder.\n"
+    assert error_report(RuntimeError(text)) == expected
 
 
 def test_a_bug_in_a_process_of_a_training_is_no_user_error():

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..error_report import error_report, is_user_error
-from ..processes import exit_interrupted, stoppable
+from ..processes import CLOSED_PIPE, exit_interrupted, stoppable
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
-
-_CLOSED_PIPE = 141  # exit code of a program that SIGPIPE (13) ended: 128 + 13
 
 
 def command(main: Callable) -> Callable:
@@ -42,7 +40,7 @@ def command(main: Callable) -> Callable:
                 return result
         except BrokenPipeError:
             _discard_output()
-            sys.exit(_CLOSED_PIPE)
+            sys.exit(CLOSED_PIPE)
         except Exception as error:
             if not is_user_error(error):
                 raise

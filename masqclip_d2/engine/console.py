@@ -6,14 +6,18 @@ Everything that is omitted here is in OUTPUT_DIR: log.txt, metrics.json and the 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from detectron2.utils.events import CommonMetricPrinter, EventStorage, get_event_storage
 from detectron2.utils.logger import setup_logger
+
+from ..processes import CLOSED_PIPE
 
 # Beginnings of Detectron2's messages that only log.txt has.
 _DUMPS = (
@@ -56,7 +60,19 @@ def set_up_loggers(output_dir: str, rank: int) -> None:
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
                 handler.addFilter(WithoutDumps())
+                handler.handleError = partial(_handle_error, handler.handleError)
     logging.getLogger(__name__).info("Configuration, environment and model: %s", os.path.join(output_dir, "log.txt"))
+
+
+def _handle_error(default: Callable[[logging.LogRecord], None], record: logging.LogRecord) -> None:
+    """End a run whose output nobody reads any more (`| head`); `logging` would print a traceback for each line."""
+    error = sys.exc_info()[1]
+    if not isinstance(error, BrokenPipeError):
+        default(record)
+    elif multiprocessing.parent_process() is None:
+        raise error
+    else:
+        sys.exit(CLOSED_PIPE)
 
 
 class MetricPrinter(CommonMetricPrinter):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 
 import pytest
@@ -70,3 +71,15 @@ def test_an_interrupted_training_says_how_to_continue(arguments, tmp_path, capsy
     assert stopped.value.code == 130 and "error: interrupted." in error
     expected = "model_0000019.pth; the same command with --resume continues from it."
     assert (expected if has_checkpoint else "No checkpoint has been written yet") in error
+
+
+def test_a_console_that_is_closed_ends_the_run_silently(arguments, tmp_path, monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr("sys.stdout", os.fdopen(writer, "w", buffering=1))
+    with pytest.raises(SystemExit) as ended:
+        main(
+            arguments(opts=["SOLVER.MAX_ITER", "5", "DATASETS.TRAIN", "('mini_shapes_train',)", "DATASETS.TEST", "()"])
+        )
+    assert ended.value.code == 141 and "BrokenPipeError" not in capsys.readouterr().err
+    assert not list((tmp_path / "output").glob("model_*"))
