@@ -138,6 +138,16 @@ def preset_weights(preset: Preset) -> list[RequiredWeights]:
     return [each for each in needed if not (preset.needs and each.key == WEIGHTS_KEY)]
 
 
+def missing_files(preset: Preset) -> int:
+    """Number of its files that are not on this disk; 1 if it needs a package that is not installed."""
+    return 1 if preset.to_install else sum(each.path is None for each in preset_weights(preset))
+
+
+def is_ready(preset: Preset) -> bool:
+    """Whether it can be used as it is, without downloads."""
+    return not preset.needs and not missing_files(preset)
+
+
 class ToyNotice:
     """Says once, in one line, that the default model knows rendered shapes only, when it is asked for more."""
 

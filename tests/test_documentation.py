@@ -68,6 +68,7 @@ SHOWN_ONLY = {
     'pip install "masqclip_d2[mlflow]"': "the same",
     "pip install mlflow": "the same",
     'pip install "masqclip_d2[serve]"': "the same",
+    'pip install "masqclip_d2[app]"': "the same",
     'pip install "masqclip_d2[detectron2]"': "installs packages; names the extra that setup.py defines",
     'pip install "masqclip_d2[docs]"': "the same",
     "make docs": "tests/projects/documentation/test_build.py builds the site",
@@ -83,6 +84,7 @@ SHOWN_ONLY_FROM = {
     "masqclip demo --model photos --input photo.jpg": "the same",
     "python train_net.py --config-file configs/shapes/teacher.yaml --num-gpus 8 --num-machines 2": "waits for another "
     "machine; tests/test_several_machines.py runs both",
+    "masqclip app": "runs until it is stopped; tests/cli/test_app.py starts it",
     "masqclip serve": "runs until it is stopped; tests/cli/test_serve.py starts it",
     "python examples/label_studio_backend/server.py --model photos": "runs until it is stopped; "
     "tests/examples/label_studio_backend runs the server",

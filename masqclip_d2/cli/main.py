@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from . import (
+    app,
     check_data,
     convert,
     demo,
@@ -40,6 +41,7 @@ COMMANDS = {
         convert,
         export,
         label,
+        app,
         serve,
         vocabulary,
         models,

@@ -20,12 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..presets import PRESETS, preset_weights
+    from ..presets import PRESETS, is_ready, missing_files
 
     rows = []
     for preset in PRESETS.values():
-        to_install = preset.to_install
-        files = [None] if to_install else [each.path for each in preset_weights(preset)]
         rows.append(
             {
                 "name": preset.name,
@@ -34,9 +32,9 @@ def run(args: argparse.Namespace) -> None:
                 "clip": preset.clip,
                 "clip_license": preset.clip_license,
                 "download_mb": preset.download,
-                "needs": preset.needs or to_install,
-                "on_this_disk": all(files) and not preset.needs,
-                "missing_files": sum(file is None for file in files),
+                "needs": preset.needs or preset.to_install,
+                "on_this_disk": is_ready(preset),
+                "missing_files": missing_files(preset),
             }
         )
     if args.json:

@@ -15,6 +15,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _FORM = 100_000  # bytes of a request around its files
+_DRAINED = 4  # times the limit: so much is read and dropped, as many clients read no answer before they have sent all
 
 
 class BodyLimit:
@@ -35,6 +36,8 @@ class BodyLimit:
             return
         lengths = [value for name, value in scope["headers"] if name == b"content-length"]
         if lengths and lengths[0].isdigit() and int(lengths[0]) > self._most:
+            if int(lengths[0]) <= _DRAINED * self._most:
+                await _drain(receive, _DRAINED * self._most)
             await self._refuse(send)
             return
         received = 0
@@ -44,6 +47,8 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._most:
+                if message.get("more_body"):
+                    await _drain(receive, _DRAINED * self._most)
                 raise optional_package("starlette.exceptions").HTTPException(413, self._message)
             return message
 
@@ -55,3 +60,12 @@ class BodyLimit:
                    (b"connection", b"close")]  # fmt: skip
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Read the rest of a body, or so many bytes of it."""
+    received, more = 0, True
+    while more and received < most:
+        message = await receive()
+        received += len(message.get("body", b""))
+        more = message.get("more_body", False)

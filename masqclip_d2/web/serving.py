@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 from ..optional_packages import optional_package
@@ -11,7 +14,9 @@ from ..processes import exit_at_once, handling_signals
 from .limits import Limits
 
 
-def serve(app: Any, listening: socket.socket, limits: Limits, what: str) -> NoReturn:
+def serve(
+    app: Any, listening: socket.socket, limits: Limits, what: str, is_busy: Callable[[], bool] | None = None
+) -> NoReturn:
     """Answer requests until a signal arrives, then end the process.
 
     Args:
@@ -19,6 +24,8 @@ def serve(app: Any, listening: socket.socket, limits: Limits, what: str) -> NoRe
         listening: see `listening_socket`.
         limits: `stop_s` bounds the time after the signal.
         what: for the line that is printed at the start, "Web page".
+        is_busy: whether a request is at work, for applications whose connections stay open; None: a connection is a
+            request.
     """
     uvicorn = optional_package("uvicorn")
     host, port = listening.getsockname()[:2]
@@ -28,8 +35,27 @@ def serve(app: Any, listening: socket.socket, limits: Limits, what: str) -> NoRe
     )
     print(f"{what}: http://{shown}:{port} (Ctrl-C stops it)", flush=True)
     with handling_signals(), contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again at its end
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        if is_busy is not None:
+            server.shutdown = _shutdown_when_idle(server, is_busy, limits.stop_s)
+        server.run(sockets=[listening])
     exit_at_once(0)
+
+
+def _shutdown_when_idle(server: Any, is_busy: Callable[[], bool], most_s: float) -> Callable[..., Awaitable[None]]:
+    """`server.shutdown` that accepts no connection, and closes those that are open when the application is idle."""
+    shutdown = server.shutdown
+
+    async def wait_and_shut_down(sockets: Any = None) -> None:
+        for each in server.servers:
+            each.close()
+        end = time.monotonic() + most_s
+        while is_busy() and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+        server.config.timeout_graceful_shutdown = 1
+        await shutdown(sockets)
+
+    return wait_and_shut_down
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -63,6 +63,7 @@ class Worker:
         self._changed = threading.Condition()
         self._stopped = False
         self.num_done = 0
+        self._running = False
         self._thread = threading.Thread(target=self._loop, name="masqclip-worker", daemon=True)
         self._thread.start()
 
@@ -70,6 +71,11 @@ class Worker:
     def num_waiting(self) -> int:
         """Jobs that have not begun."""
         return len(self._waiting)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs or waits."""
+        return self._running or bool(self._waiting)
 
     def submit(self, job: Job) -> Future:
         """Let a job wait for its turn.
@@ -112,6 +118,7 @@ class Worker:
             jobs = [job for job in batch if self._begin(job)]
             if jobs:
                 self._run(jobs)
+            self._running = False
 
     def _next_batch(self) -> list[Job] | None:
         """Waiting jobs of one model, in order of arrival; None after `stop` when none waits."""
@@ -120,6 +127,7 @@ class Worker:
                 if self._stopped:
                     return None
                 self._changed.wait()
+            self._running = True
             batch = [self._waiting.popleft()]
             for job in list(self._waiting):
                 megapixels = sum(each.image.megapixels for each in batch) + job.image.megapixels

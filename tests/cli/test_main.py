@@ -14,7 +14,7 @@ from masqclip_d2.cli.main import COMMANDS, main
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = [
     "train", "demo", "doctor", "check-data", "prepare", "make-shapes", "run-stages", "evaluate-predictions", "convert",
-    "export", "label", "serve", "vocabulary", "models", "download",
+    "export", "label", "app", "serve", "vocabulary", "models", "download",
 ]  # fmt: skip
 SCRIPTS = ("train_net.py", "demo/demo.py", "datasets/prepare_coco.py", "datasets/make_shapes.py")
 # As pip writes it.

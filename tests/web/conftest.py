@@ -24,10 +24,11 @@ ALL_SEGMENTS = [
 
 @pytest.fixture(scope="session")
 def predictor(tmp_path_factory):
-    """MaskCLIP, which refines masks."""
+    """MaskCLIP with refinement of masks."""
     clip = tiny_clip_file(tmp_path_factory.mktemp("clip"))
     source = ["MODEL.MASQCLIP.CLIP.NAME", "", "MODEL.MASQCLIP.CLIP.ARCHITECTURE", str(clip)]
-    opts = [*TINY_PROPOSER, "MODEL.META_ARCHITECTURE", "MaskCLIP", *source, *ALL_SEGMENTS, "INPUT.MIN_SIZE_TEST", "32"]
+    refining = ["MODEL.META_ARCHITECTURE", "MaskCLIP", "MODEL.MASQCLIP.RMA.LAYERS", "[1, 2]"]
+    opts = [*TINY_PROPOSER, *refining, *source, *ALL_SEGMENTS, "INPUT.MIN_SIZE_TEST", "32"]
     return Predictor("base/shapes", opts=opts)
 
 
@@ -48,7 +49,7 @@ def make_client(models):
         yield lambda **limits: stack.enter_context(TestClient(make_service(models, Limits(**limits))))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_server():
     """Runs an application on a free port; the value is its address."""
 

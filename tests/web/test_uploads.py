@@ -1,0 +1,62 @@
+import zipfile
+
+import numpy as np
+import pytest
+
+from masqclip_d2.web.limits import Limits
+from masqclip_d2.web.refusals import Refusal
+from masqclip_d2.web.uploads import Upload, check_image, read_masks
+from tests.web.conftest import png
+
+
+@pytest.fixture
+def image(tmp_path):
+    (tmp_path / "image").write_bytes(png())
+    return check_image(Upload(tmp_path / "image", "a.png"), Limits())
+
+
+def masks_file(folder, write, name="own.npz"):
+    with (folder / name).open("wb") as file:
+        write(file)
+    return Upload(folder / name, f"../../{name}")
+
+
+def test_archives_that_would_fill_the_memory_are_not_unpacked(tmp_path, image):
+    own = masks_file(tmp_path, lambda file: np.savez_compressed(file, masks=np.zeros((3000, 24, 32), bool)))
+    assert own.path.stat().st_size < 20_000
+    with pytest.raises(Refusal, match="The masks of own.npz are too large"):
+        read_masks([own], image, Limits(mask_megapixels=1))
+    with pytest.raises(Refusal, match="There are 3000 masks"):
+        read_masks([own], image, Limits())
+
+
+def test_damaged_and_dangerous_files(tmp_path, image):
+    pickled = masks_file(tmp_path, lambda file: np.savez(file, masks=np.array([{}], dtype=object)))
+    with pytest.raises(Refusal, match=r"^Mask file own\.npz holds pickled Python objects"):
+        read_masks([pickled], image, Limits())
+    text = masks_file(tmp_path, lambda file: file.write(b"no archive"))
+    with pytest.raises(Refusal, match=r"^Mask file own\.npz is damaged"):
+        read_masks([text], image, Limits())
+    broken = masks_file(tmp_path, lambda file: file.write(b"[{"), "own.json")
+    with pytest.raises(Refusal, match=r"^own\.json is damaged or truncated"):
+        read_masks([broken], image, Limits())
+    with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
+        archive.writestr("../../evil.npy", b"x")
+    with pytest.raises(Refusal, match="has no array 'masks'"):
+        read_masks([Upload(tmp_path / "own.npz", "own.npz")], image, Limits())
+
+
+def test_equal_names_are_two_masks(tmp_path, image):
+    paths = []
+    for index in range(2):
+        from PIL import Image
+
+        paths.append(tmp_path / f"{index}.png")
+        Image.new("L", (32, 24), 255 * index).save(paths[-1])
+    found = read_masks([Upload(path, "same.png") for path in paths], image, Limits())
+    assert sorted(int(mask.sum()) for mask in found["masks"]) == [0, 24 * 32]
+
+
+def test_names_in_messages_are_short_and_without_folders(tmp_path):
+    assert Upload(tmp_path, "C:\\pictures\\a\nb.png").shown_name == "a?b.png"
+    assert Upload(tmp_path, "x" * 500).shown_name == "x" * 80 and Upload(tmp_path, "").shown_name == "without a name"
