@@ -84,6 +84,7 @@ SHOWN_ONLY_FROM = {
     "masqclip demo --model photos --input photo.jpg": "the same",
     "python train_net.py --config-file configs/shapes/teacher.yaml --num-gpus 8 --num-machines 2": "waits for another "
     "machine; tests/test_several_machines.py runs both",
+    "python benchmarks/web_page.py": "tests/benchmarks/test_web_page.py runs it",
     "masqclip app": "runs until it is stopped; tests/cli/test_app.py starts it",
     "masqclip serve": "runs until it is stopped; tests/cli/test_serve.py starts it",
     "python examples/label_studio_backend/server.py --model photos": "runs until it is stopped; "
