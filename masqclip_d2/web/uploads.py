@@ -79,7 +79,10 @@ def check_image(upload: Upload, limits: Limits) -> CheckedImage:
     Raises:
         Refusal: it is too large, damaged or no image.
     """
-    size = upload.path.stat().st_size
+    try:
+        size = upload.path.stat().st_size
+    except OSError:
+        raise Refusal(f"The file {upload.shown_name} is no longer here; upload it again.") from None
     if size > limits.upload_bytes:
         raise too_large(limits)
     try:

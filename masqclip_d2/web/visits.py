@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 import shutil
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from .worker import Job, Worker
 
 FILES = ("json", "coco", "labels", "overlay")
 """Formats that can be downloaded."""
+
+_MAX_CHECKED = 100  # images whose checks are remembered
 
 MASK_SOURCES = ("found by the model", "drawn", "uploaded")
 
@@ -79,6 +82,7 @@ class Visits:
 
     def __init__(self, worker: Worker, folder: Path) -> None:
         self._worker, self._folder = worker, folder
+        self._checked: OrderedDict[Upload, CheckedImage] = OrderedDict()
 
     def segment(self, request: Request) -> Found:
         """Segment an image.
@@ -129,7 +133,7 @@ class Visits:
         vocabulary = check_categories(chips(request.categories), chips(request.stuff), limits)
         model = request.model or self._worker.models.names[0]
         self._worker.models.check(model)
-        image = check_image(request.image, limits)
+        image = self._check(request.image)
         key, masks = self._masks(request, image)
         settings: dict[str, Any] = {
             "task": request.task,
@@ -148,6 +152,16 @@ class Visits:
             return result, coarse, probs
 
         return image, vocabulary, Job(image, key, run, model, request.session, masks)
+
+    def _check(self, upload: Upload) -> CheckedImage:
+        """`check_image`, once per upload, whose file does not change: a PNG is decoded to read its orientation."""
+        found = self._checked.pop(upload, None)
+        if found is None or not upload.path.is_file():
+            found = check_image(upload, self._worker.limits)
+        self._checked[upload] = found
+        while len(self._checked) > _MAX_CHECKED:
+            self._checked.popitem(last=False)
+        return found
 
     def _masks(self, request: Request, image: CheckedImage) -> tuple[Any, Any]:
         """Key of image and masks, and a function that reads the masks; None: those of the model."""

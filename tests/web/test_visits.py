@@ -117,5 +117,15 @@ def test_a_file_that_is_no_image(visits, tmp_path):
         visits.segment(Request("me", Upload(Path(tmp_path, "x"), "folder/text.jpg"), ["cat"]))
 
 
+def test_an_upload_is_checked_once_and_may_be_gone(visits, request_of, monkeypatch):
+    visits.segment(request_of())
+    request = request_of(["cow"])
+    monkeypatch.setattr("masqclip_d2.web.uploads.image_size", lambda path: (_ for _ in ()).throw(AssertionError))
+    visits.segment(request)
+    request.image.path.unlink()
+    with pytest.raises(Refusal, match="The file my photo.png is no longer here; upload it again"):
+        visits.segment(request)
+
+
 def test_chips():
     assert chips(["dog|puppy", "cat, cow\nbird", " "]) == ["dog|puppy", "cat", "cow", "bird"]
