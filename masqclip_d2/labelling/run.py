@@ -124,17 +124,16 @@ def _run_shards(
         num_cpus=1,
         num_gpus=1 / math.ceil(num_workers / gpus) if gpus else 0,
     )
-    total, done = sum(len(shard.images) for shard in shards), 0
-    with Progress(total) as progress:
+    with Progress(sum(len(shard.images) for shard in shards)) as progress:
         try:
             for row in results.iter_rows():
                 if row["error"]:
                     raise (RuntimeError if row["is_bug"] else ValueError)(row["error"])
-                done += row["done"] + row["failed"]
                 progress.advance(row["done"] + row["failed"])
         except KeyboardInterrupt:
             progress.clear()
-            print(f"{done} of {total} images are finished; the same command continues.", file=sys.stderr)
+            done, _ = _state(job.output)
+            print(f"{len(done)} images have results; the same command continues.", file=sys.stderr)
             raise
 
 
