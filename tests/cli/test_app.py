@@ -26,6 +26,7 @@ def test_models_on_this_disk_are_offered(monkeypatch):
     assert list(app._others("photos")) == ["shapes", "masqclip"]
 
 
+@pytest.mark.slow
 def test_the_page_and_a_stop():
     pytest.importorskip("gradio", reason="the extra app is not installed")
     httpx = pytest.importorskip("httpx")

@@ -1,5 +1,7 @@
 """Proposer and visual encoder run once per image, before any vocabulary."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -38,9 +40,25 @@ def test_encode_and_predict_are_the_model(make, name):
     assert (encoded.proposals.mask_logits.shape[-2:] == (32, 32)) == (
         name == "MaskCLIP"
     )  # refined at CLIP's resolution
+    assert (encoded.coarse is not None) == (name == "MaskCLIP")
     found = model.predict(encoded, five_categories())
     assert torch.equal(found["sem_seg_confidence"], expected["sem_seg_confidence"])
     assert torch.equal(found["instances"].scores, expected["instances"].scores)
+
+
+def test_masks_before_refinement_are_those_of_the_proposer(make):
+    model, record = make("MODEL.MASQCLIP.RMA.LAYERS", "[1]"), {"image": random_image(40, 72)}
+    with torch.no_grad():
+        [proposed] = model.proposer.propose([record])
+    encoded = model.encode(record)
+    assert torch.equal(encoded.coarse.mask_logits, proposed.mask_logits)
+    half = replace(
+        encoded,
+        mask_embeddings=encoded.mask_embeddings.half(),
+        coarse=replace(proposed, mask_logits=proposed.mask_logits.half()),
+    )
+    assert half.float().coarse.mask_logits.dtype == torch.float32
+    assert encoded.to("meta").coarse.mask_logits.is_meta
 
 
 def test_no_gradients_are_recorded(make):
