@@ -27,7 +27,6 @@ ACROSS_MODULES = {
     "engine/test_training_stages",
     "engine/test_two_processes",
     "evaluation/test_memory",
-    "export/test_example",
     "evaluation/test_protocols",
     "meta_arch/test_copies",
     "meta_arch/test_extension",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -13,7 +15,7 @@ from masqclip_d2 import Predictor
 from masqclip_d2.export import export_model
 from masqclip_d2.structures import MaskProposals
 from masqclip_d2.vocabulary import class_logits
-from tests.helpers import five_categories, random_image, tiny_predictor
+from tests.helpers import ROOT, five_categories, random_image, tiny_predictor
 
 onnx = pytest.importorskip("onnx", reason="needs the extra export")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
@@ -28,7 +30,10 @@ SIZES = ((96, 128, 5, 7), (65, 203, 1, 1), (170, 75, 11, 40))
 def maskclip(tmp_path_factory):
     """A predictor and the folder of its export."""
     folder = tmp_path_factory.mktemp("maskclip")
-    predictor = tiny_predictor(folder, "MaskCLIP", "MODEL.MASQCLIP.RMA.LAYERS", "[2]")
+    torch.manual_seed(2)  # several segments
+    test = "MODEL.MASK_FORMER.TEST"
+    every_segment = [f"{test}.OBJECT_MASK_THRESHOLD", "0.0", f"{test}.OVERLAP_THRESHOLD", "0.0"]
+    predictor = tiny_predictor(folder, "MaskCLIP", "MODEL.MASQCLIP.RMA.LAYERS", "[2]", *every_segment)
     export_model(predictor, folder / "export", ("whole",), ("onnx", "pt2"), vocabulary=five_categories(), name="tiny")
     return predictor, folder / "export"
 
@@ -103,6 +108,29 @@ def test_the_vocabulary_file_needs_no_pickle(maskclip):
         np.testing.assert_allclose(texts["text_embeddings"], expected)
         assert texts["column_of_row"].tolist() == list(range(5)) and metadata["other_columns"] == []
         assert metadata["temperature"] == pytest.approx(1 / metadata["logit_scale"])
+
+
+def test_the_example_without_torch_finds_what_the_predictor_finds(maskclip):
+    """In a process where nothing of PyTorch or of this package is imported."""
+    predictor, folder = maskclip
+    image = ROOT / "masqclip_d2/shapes/samples/shapes_1.png"
+    example = """
+import runpy, sys
+sys.argv = ["onnx_without_torch.py", *sys.argv[1:]]
+runpy.run_path("examples/onnx_without_torch.py", run_name="__main__")
+print(sorted({"torch", "masqclip_d2", "detectron2"} & set(sys.modules)))
+"""
+    words = [sys.executable, "-c", example, str(folder), str(image)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *lines, imported = done.stdout.splitlines()
+    assert imported == "[]"
+    segments = sorted(predictor(image, five_categories()).segments, key=lambda segment: -segment.score)
+    assert len(segments) > 1
+    found = [line.removesuffix(" pixels").rpartition(", ") for line in lines]
+    assert [words for words, _, _ in found] == [f"{each.label}: score {each.score:.2f}" for each in segments]
+    # Pixels whose two best masks are almost the same may change sides.
+    assert [int(area) for _, _, area in found] == pytest.approx([each.area for each in segments], abs=3)
 
 
 def test_the_classifier_of_masqclip_takes_any_masks(tmp_path):

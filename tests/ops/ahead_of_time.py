@@ -1,17 +1,18 @@
 """Compiles the Triton kernels for GPUs that are not there, and reads from the machine code what they need.
 
-    python -m tests.ops.ahead_of_time [NAME ...]
+    python -m tests.ops.ahead_of_time [--in-turn] [NAME ...]
 
-prints a JSON line per row of `ROWS` whose name contains one of the words. Another version of Triton can be tried by
-PYTHONPATH. TRITON_INTERPRET must not be set.
+prints a JSON line per architecture and row of `ROWS` whose name contains one of the words; with --in-turn each row is
+compiled for one architecture, in half of the time. Another version of Triton can be tried by PYTHONPATH.
+TRITON_INTERPRET must not be set.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,12 +193,17 @@ def _run(tool: str, *words: str) -> str:
     return subprocess.run([_TOOLS / tool, *words], capture_output=True, text=True, check=True).stdout
 
 
-def main(words: list[str]) -> None:
-    for row in ROWS:
-        if not words or any(word in row.name for word in words):
-            for architecture in ARCHITECTURES:
+def main(in_turn: bool, names: list[str]) -> None:
+    for index, row in enumerate(ROWS):
+        if not names or any(name in row.name for name in names):
+            architectures = tuple(ARCHITECTURES)
+            for architecture in architectures[index % len(architectures) :][:1] if in_turn else architectures:
                 print(json.dumps({**compile_row(row, architecture), "expects": row.tensor_cores}), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    _parser = argparse.ArgumentParser()
+    _parser.add_argument("--in-turn", action="store_true")
+    _parser.add_argument("names", nargs="*")
+    _args = _parser.parse_args()
+    main(_args.in_turn, _args.names)
