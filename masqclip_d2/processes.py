@@ -30,11 +30,16 @@ _LOADER_WORKER = re.compile(
 PARENT_VARIABLE = "MASQCLIP_PARENT"
 """Environment variable with the number of a process with which the commands that it starts shall end."""
 
+_TERMINATING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 _signal_received = threading.Event()
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM was received; cleaned up after like Ctrl-C."""
+    """The signal `number`, SIGTERM or SIGHUP (a terminal was closed), was received; cleaned up after like Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
 
 
 class WorkerDiedError(RuntimeError):
@@ -44,14 +49,15 @@ class WorkerDiedError(RuntimeError):
 def exit_interrupted(interrupt: KeyboardInterrupt) -> NoReturn:
     """End children, then this process with exit code 128 + number of the signal, as shells report it."""
     terminated = isinstance(interrupt, Terminated)
-    print(f"error: {'terminated' if terminated else 'interrupted'}.", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the terminal was closed
+        print(f"error: {'terminated' if terminated else 'interrupted'}.", file=sys.stderr)
     with contextlib.suppress(ValueError):  # not in the main thread
         # Further signals change nothing any more. PyTorch raises an error when a worker ends, now on purpose.
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in (signal.SIGINT, *_TERMINATING):
             signal.signal(each, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     stop_children()
-    code = 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+    code = 128 + (interrupt.number if isinstance(interrupt, Terminated) else signal.SIGINT)
     if _signal_received.wait(_NOTICE):  # the thread that notices it may be waiting for a core
         exit_at_once(code)
     sys.exit(code)
@@ -66,10 +72,11 @@ def exit_at_once(code: int) -> NoReturn:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGTERM raise `Terminated` in a block, and end the process soon after SIGINT or SIGTERM in any case.
+    """Let SIGTERM and SIGHUP raise `Terminated` in a block, and end the process soon after them or SIGINT in any case.
 
     Python handles signals between two of its instructions, but a step of a training is a single one for seconds.
-    Has an effect in the main thread only, and only if SIGTERM has its default handler.
+    Has an effect in the main thread only, and only if SIGTERM has its default handler. SIGHUP stays as it is if it has
+    another one: under nohup it is ignored.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
@@ -79,18 +86,20 @@ def stoppable() -> Iterator[None]:
         end_with_parent()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    handled = [each for each in _TERMINATING if signal.getsignal(each) == signal.SIG_DFL]
+    for each in handled:
+        signal.signal(each, _raise_terminated)
     previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_end_after_grace, args=(reader, os.getpid()), daemon=True).start()
+    threading.Thread(target=_end_after_grace, args=(reader, {signal.SIGINT, *handled}), daemon=True).start()
     try:
         yield
     except KeyboardInterrupt:
         raise  # the thread still ends the process if its exit takes too long
     except BaseException:
-        _stop_listening(previous, writer)
+        _stop_listening(previous, writer, handled)
         raise
     else:
-        _stop_listening(previous, writer)
+        _stop_listening(previous, writer, handled)
 
 
 @contextlib.contextmanager
@@ -103,20 +112,21 @@ def handling_signals() -> Iterator[None]:
         signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
 
 
-def _stop_listening(previous: int, writer: int) -> None:
+def _stop_listening(previous: int, writer: int, handled: list[signal.Signals]) -> None:
     signal.set_wakeup_fd(previous)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for each in handled:
+        signal.signal(each, signal.SIG_DFL)
     os.close(writer)  # ends the thread
 
 
 def _raise_terminated(signum: int, frame: Any) -> NoReturn:
-    raise Terminated
+    raise Terminated(signum)
 
 
-def _end_after_grace(reader: int, process_id: int) -> None:
-    """Wait for a signal, then give the main thread time to exit, then end the process."""
+def _end_after_grace(reader: int, signals: set[int]) -> None:
+    """Wait for one of the signals, then give the main thread time to exit, then end the process."""
     while byte := os.read(reader, 1):
-        if byte[0] in (signal.SIGINT, signal.SIGTERM):
+        if byte[0] in signals:
             _signal_received.set()
             time.sleep(_GRACE)
             stop_children(grace=0.0)
@@ -136,7 +146,9 @@ def _forget_signals() -> None:
     with contextlib.suppress(ValueError):
         if signal.getsignal(signal.SIGTERM) is _raise_terminated:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each in _TERMINATING:
+            if signal.getsignal(each) is _raise_terminated:
+                signal.signal(each, signal.SIG_DFL)
 
 
 if hasattr(os, "register_at_fork"):
@@ -174,8 +186,10 @@ def end_with_parent() -> None:
 
 
 def start_worker(*_: Any) -> None:
-    """Set up a worker process: it ends with its parent, and Ctrl-C is the parent's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Set up a worker process: it ends with its parent, and Ctrl-C or a closed terminal is the parent's business."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     end_with_parent()
 
 

@@ -121,7 +121,11 @@ def test_a_killed_worker_is_an_error_with_its_reason():
 
 @pytest.mark.parametrize(
     ("number", "code", "message"),
-    [(signal.SIGINT, 130, "error: interrupted.\n"), (signal.SIGTERM, 143, "error: terminated.\n")],
+    [
+        (signal.SIGINT, 130, "error: interrupted.\n"),
+        (signal.SIGTERM, 143, "error: terminated.\n"),
+        (signal.SIGHUP, 129, "error: terminated.\n"),
+    ],
 )
 @pytest.mark.parametrize("to_all", [True, False], ids=["to all processes", "to the parent"])
 def test_a_signal_stops_a_command_and_its_workers(number, code, message, to_all, tmp_path):
