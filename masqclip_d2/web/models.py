@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .refusals import Refusal
+from .remembered_texts import RememberedTexts
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
@@ -47,8 +48,15 @@ class Models:
                 self._loaded.popitem(last=False)
             predictor = self._loaders[name]()
             predictor.prepare("thing")  # background prompts, which the cache on disk has
+            _remember_texts(predictor)
         self._loaded[name] = predictor
         return predictor
+
+
+def _remember_texts(predictor: Predictor) -> None:
+    tower = getattr(getattr(getattr(predictor, "model", None), "text_classifier", None), "text_encoder", None)
+    if tower is not None and not isinstance(tower.encode, RememberedTexts):
+        tower.encode = RememberedTexts(tower.encode)
 
 
 @contextmanager

@@ -66,7 +66,10 @@ def make_page(models: Models, limits: Limits) -> tuple[Any, Callable[[], bool]]:
         ImportError: Gradio is not installed.
     """
     fastapi: Any = optional_package("fastapi")
-    worker, temporary = Worker(models, limits), tempfile.TemporaryDirectory(prefix="masqclip-app-")
+    worker, temporary = (
+        Worker(models, limits),
+        tempfile.TemporaryDirectory(prefix="masqclip-app-", ignore_cleanup_errors=True),
+    )
     folder = Path(temporary.name)
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")  # the only folder that can be read through the page
     visits = Visits(worker, folder / "uploads" / "results")
@@ -75,6 +78,7 @@ def make_page(models: Models, limits: Limits) -> tuple[Any, Callable[[], bool]]:
     async def lifespan(app: Any) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(worker.stop, limits.stop_s)
+        await asyncio.to_thread(visits.close, limits.stop_s)
         temporary.cleanup()
 
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)

@@ -6,6 +6,8 @@ import hashlib
 import re
 import secrets
 import shutil
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -83,6 +85,7 @@ class Visits:
     def __init__(self, worker: Worker, folder: Path) -> None:
         self._worker, self._folder = worker, folder
         self._checked: OrderedDict[Upload, CheckedImage] = OrderedDict()
+        self._lock, self._num_saving, self._closed = threading.Lock(), 0, False
 
     def segment(self, request: Request) -> Found:
         """Segment an image.
@@ -109,14 +112,34 @@ class Visits:
         return self._worker.encodings.has(job.session, job.encoding)
 
     def save(self, session: str, found: Found) -> list[Path]:
-        """Files of a result, in the order of `FILES`; those of the session's earlier results are removed."""
-        folder = self._of_session(session)
-        shutil.rmtree(folder, ignore_errors=True)
-        target = folder / secrets.token_hex(8)
-        stem = re.sub(r"[^\w-]+", "_", Path(found.name).stem)[:60].strip("_") or "image"
-        found.result.save(target, FILES, stem, found.name)
+        """Files of a result, in the order of `FILES`; those of the session's earlier results are removed.
+
+        Raises:
+            Refusal: `close` was called.
+        """
+        with self._lock:
+            if self._closed:
+                raise Refusal("The server is stopping; try again later.", 503)
+            self._num_saving += 1
+        try:
+            folder = self._of_session(session)
+            shutil.rmtree(folder, ignore_errors=True)
+            target = folder / secrets.token_hex(8)
+            stem = re.sub(r"[^\w-]+", "_", Path(found.name).stem)[:60].strip("_") or "image"
+            found.result.save(target, FILES, stem, found.name)
+        finally:
+            with self._lock:
+                self._num_saving -= 1
         names = {"json": ".json", "coco": "_coco.json", "labels": "_labels.png", "overlay": ".png"}
         return [target / f"{stem}{names[one]}" for one in FILES]
+
+    def close(self, timeout: float) -> None:
+        """Write no more files, after those that are being written."""
+        with self._lock:
+            self._closed = True
+        end = time.monotonic() + timeout
+        while self._num_saving and time.monotonic() < end:
+            time.sleep(0.02)
 
     def leave(self, session: str) -> None:
         """The visitor has closed the page: cancel what waits, drop encoded images, remove files."""

@@ -68,6 +68,9 @@ def test_files_of_a_result(visits, request_of, tmp_path):
     assert json.loads(paths[1].read_text())["images"][0]["file_name"] == "my photo.png"
     visits.leave("../../me")
     assert not paths[0].exists()
+    visits.close(1)
+    with pytest.raises(Refusal, match="stopping"):
+        visits.save("me", found)
 
 
 def test_drawn_masks_get_names(visits, request_of):
