@@ -21,7 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 FIRST = ["checkered square", "ringed star"]
-OTHERS = (["checkered square", "plain cross"], ["dotted star", "zigzag circle", "ringed square"], ["striped crescent"])
+# One new name, three, one, and none.
+OTHERS = (["checkered square", "plain cross"], ["dotted star", "zigzag circle", "ringed square"], ["striped crescent"],
+          ["ringed star", "plain cross"])  # fmt: skip
 STUFF = ["brick", "sand"]
 
 

@@ -112,7 +112,7 @@ class Visits:
         return self._worker.encodings.has(job.session, job.encoding)
 
     def save(self, session: str, found: Found) -> list[Path]:
-        """Files of a result, in the order of `FILES`; those of the session's earlier results are removed.
+        """Files of a result, in the order of `FILES`; those of results before the last one are removed.
 
         Raises:
             Refusal: `close` was called.
@@ -123,7 +123,9 @@ class Visits:
             self._num_saving += 1
         try:
             folder = self._of_session(session)
-            shutil.rmtree(folder, ignore_errors=True)
+            earlier = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime) if folder.is_dir() else []
+            for path in earlier[:-1]:  # the page has the addresses of the last ones until it gets the new ones
+                shutil.rmtree(path, ignore_errors=True)
             target = folder / secrets.token_hex(8)
             stem = re.sub(r"[^\w-]+", "_", Path(found.name).stem)[:60].strip("_") or "image"
             found.result.save(target, FILES, stem, found.name)

@@ -58,13 +58,13 @@ def test_other_categories_need_no_network(visits, worker, request_of, predictor,
 
 def test_files_of_a_result(visits, request_of, tmp_path):
     found = visits.segment(request_of())
-    first = visits.save("../../me", found)
+    first, second = visits.save("../../me", found), visits.save("../../me", found)
     paths = visits.save("../../me", found)
     assert [path.name for path in paths] == [
         "my_photo.json", "my_photo_coco.json", "my_photo_labels.png", "my_photo.png"
     ]  # fmt: skip
     assert all(path.is_file() and path.is_relative_to(tmp_path / "results") for path in paths)
-    assert not first[0].exists()
+    assert second[0].exists() and not first[0].exists()
     assert json.loads(paths[1].read_text())["images"][0]["file_name"] == "my photo.png"
     visits.leave("../../me")
     assert not paths[0].exists()
