@@ -33,9 +33,9 @@ def test_equals_the_reference(sizes):
     compare(compute("triton"), compute("reference"), random_inputs(**sizes))
 
 
-@pytest.mark.parametrize("patch", [3, 14])
-def test_maxima_are_those_of_the_refined_patches(patch):
-    masks, *others = random_inputs(batch=2, masks=5, patch=patch)
+@pytest.mark.parametrize(("patch", "rows"), [(3, 2), (14, 1)])
+def test_maxima_are_those_of_the_refined_patches(patch, rows):
+    masks, *others = random_inputs(batch=2, masks=3, rows=rows, columns=2, patch=patch)
     masks[0, 1, 2, patch + 1] = torch.nan  # a patch with a NaN
     masks[1, 2] = -torch.inf
     refined, maxima = mask_refinement_with_maxima(masks, *others, "triton")

