@@ -1,9 +1,9 @@
 """Compiles the Triton kernels for GPUs that are not there, and reads from the machine code what they need.
 
-    python -m tests.ops.ahead_of_time [--in-turn] [NAME ...]
+    python -m tests.ops.ahead_of_time [--few] [NAME ...]
 
-prints a JSON line per architecture and row of `ROWS` whose name contains one of the words; with --in-turn each row is
-compiled for one architecture, in half of the time. Another version of Triton can be tried by PYTHONPATH.
+prints a JSON line per architecture and row of `ROWS` whose name contains one of the words; with --few two rows of each
+kernel, the first and the last, each for one architecture. Another version of Triton can be tried by PYTHONPATH.
 TRITON_INTERPRET must not be set.
 """
 
@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -193,17 +194,26 @@ def _run(tool: str, *words: str) -> str:
     return subprocess.run([_TOOLS / tool, *words], capture_output=True, text=True, check=True).stdout
 
 
-def main(in_turn: bool, names: list[str]) -> None:
-    for index, row in enumerate(ROWS):
-        if not names or any(name in row.name for name in names):
-            architectures = tuple(ARCHITECTURES)
-            for architecture in architectures[index % len(architectures) :][:1] if in_turn else architectures:
-                print(json.dumps({**compile_row(row, architecture), "expects": row.tensor_cores}), flush=True)
+def few() -> list[tuple[Row, int]]:
+    """The first and the last row of each kernel, with an architecture for each in turn."""
+    of_kernel: dict[Any, list[Row]] = {}
+    for row in ROWS:
+        of_kernel.setdefault(row.kernel, []).append(row)
+    chosen = [row for rows in of_kernel.values() for row in ([rows[0], rows[-1]] if len(rows) > 1 else rows)]
+    architectures = tuple(ARCHITECTURES)
+    return [(row, architectures[index % len(architectures)]) for index, row in enumerate(chosen)]
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--few", action="store_true")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args(words)
+    pairs = few() if args.few else [(row, architecture) for row in ROWS for architecture in ARCHITECTURES]
+    for row, architecture in pairs:
+        if not args.names or any(name in row.name for name in args.names):
+            print(json.dumps({**compile_row(row, architecture), "expects": row.tensor_cores}), flush=True)
 
 
 if __name__ == "__main__":
-    _parser = argparse.ArgumentParser()
-    _parser.add_argument("--in-turn", action="store_true")
-    _parser.add_argument("names", nargs="*")
-    _args = _parser.parse_args()
-    main(_args.in_turn, _args.names)
+    main(sys.argv[1:])

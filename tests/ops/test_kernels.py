@@ -30,13 +30,13 @@ def test_numbers_by_the_interpreter():
 @pytest.mark.slow
 def test_every_kernel_compiles_for_gpus_without_spilled_registers(tmp_path):
     pytest.importorskip("triton")
-    from tests.ops.ahead_of_time import ARCHITECTURES, ROWS
+    from tests.ops.ahead_of_time import ARCHITECTURES, ROWS, few
 
-    # Each row for one architecture; MASQCLIP_TEST_ARCHITECTURES=all: for each of them, which takes twice the time.
-    every = os.environ.get("MASQCLIP_TEST_ARCHITECTURES") == "all"
-    words = ["-m", "tests.ops.ahead_of_time", *([] if every else ["--in-turn"])]
+    # Two rows of each kernel; MASQCLIP_TEST_KERNELS=all: all rows for all architectures, which takes some minutes.
+    every = os.environ.get("MASQCLIP_TEST_KERNELS") == "all"
+    words = ["-m", "tests.ops.ahead_of_time", *([] if every else ["--few"])]
     rows = [json.loads(line) for line in run_python(*words, TRITON_CACHE_DIR=str(tmp_path)).splitlines()]
-    assert len(rows) == len(ROWS) * (len(ARCHITECTURES) if every else 1)
+    assert len(rows) == (len(ROWS) * len(ARCHITECTURES) if every else len(few()))
     assert {row["architecture"] for row in rows} == set(ARCHITECTURES)
     for row in rows:
         assert row["spills"] == 0, row
