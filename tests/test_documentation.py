@@ -31,6 +31,8 @@ RUN_ELSEWHERE = {
     "docs/benchmarks.md": "scripts that measure for minutes",
     "docs/shapes_results.md": "written by a command that takes hours; tests/projects/shapes_results runs its stages",
     "projects/shapes_results/README.md": "the same command",
+    "masqclip_d2/weights/README.md": "stages that docs/training.md and docs/shapes_training.md run, and conversions, "
+    "which tests/cli/test_convert.py runs",
     "projects/figures/README.md": "overwrites the figures in docs/; tests/projects/figures draws each of them",
 }
 # Notebooks: tests/projects/notebooks.
