@@ -23,7 +23,7 @@ from .models import Models
 from .overlay_html import STYLES, message_html
 from .page_headers import PageHeaders
 from .refusals import Refusal
-from .uploads import Upload, check_image
+from .uploads import Upload, check_image, require_uploaded
 from .visits import MASK_SOURCES, Found, Request, Visits, chips
 from .worker import Worker
 
@@ -86,9 +86,11 @@ def make_page(models: Models, limits: Limits) -> tuple[Any, Callable[[], bool]]:
     app.add_middleware(BodyLimit, limits=limits)
     app.state.worker = worker
     theme = gr.themes.Default(font=_FONTS, font_mono=["monospace"])
+    blocks = _blocks(visits, models, limits, folder / "uploads" / "examples")
+    _take_uploads_only(blocks, folder / "uploads")
     mounted = gr.mount_gradio_app(
         app,
-        _blocks(visits, models, limits, folder / "uploads" / "examples"),
+        blocks,
         path="/",
         allowed_paths=[],
         max_file_size=limits.upload_bytes,
@@ -131,6 +133,20 @@ def _blocks(visits: Visits, models: Models, limits: Limits, folder: Path) -> Any
         _connect(visits, limits, button, [image, categories, stuff, task, *settings, *own], [result, *files])
         blocks.unload(_leave(visits))
     return blocks.queue(max_size=limits.queue, default_concurrency_limit=limits.batch)
+
+
+def _take_uploads_only(blocks: Any, folder: Path) -> None:
+    """Refuse other files before Gradio copies them into its cache: mounted, it does not check that itself."""
+    preprocess = blocks.preprocess_data
+
+    async def checked(block_fn: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            require_uploaded(inputs, folder)
+        except Refusal as refusal:
+            raise gr.Error(str(refusal), duration=None, print_exception=False) from None
+        return await preprocess(block_fn, inputs, *args, **kwargs)
+
+    blocks.preprocess_data = checked
 
 
 _DOWNLOADS = ("JSON", "COCO", "Label map", "Picture")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,6 +99,35 @@ def check_image(upload: Upload, limits: Limits) -> CheckedImage:
     with upload.path.open("rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     return CheckedImage(upload, width, height, size, digest)
+
+
+def require_uploaded(data: Any, folder: Path) -> None:
+    """Refuse data of a request that names files or addresses beside the uploads: Gradio would copy them into its cache.
+
+    Args:
+        data: plain data; a dict with "path" names a file.
+        folder: of the uploads.
+
+    Raises:
+        Refusal: a file is not in the folder.
+    """
+    inside, left = os.path.realpath(folder) + os.sep, [data]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            path = one.get("path")
+            if path is not None and not (isinstance(path, str) and _real_path(path).startswith(inside)):
+                raise Refusal(f"The file {Upload(Path(), str(path)).shown_name} was not uploaded here; upload it.")
+            left.extend(one.values())
+        elif isinstance(one, (list, tuple)):
+            left.extend(one)
+
+
+def _real_path(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (ValueError, OSError):  # a NUL, a loop of links
+        return ""
 
 
 def too_large(limits: Limits) -> Refusal:

@@ -234,23 +234,30 @@ def test_uploads_stay_inside_and_are_bounded(address, page_app):
     )
 
 
-def test_a_file_of_the_server_as_image_is_refused(address, secrets):
-    """As a program could send it to the queue."""
+def sent_to_queue(client, address, index, data) -> str:
+    """What the queue answers to a program."""
+    body = {"data": data, "fn_index": index, "session_hash": "visitor", "trigger_id": None, "event_data": None}
+    client.post(f"{address}/gradio_api/queue/join", json=body).raise_for_status()
+    text = ""
+    with client.stream("GET", f"{address}/gradio_api/queue/data?session_hash=visitor") as stream:
+        begin = time.monotonic()
+        for line in stream.iter_lines():
+            text += line
+            if "process_completed" in line or time.monotonic() - begin > 20:
+                break
+    return text.replace('": ', '":')
+
+
+def test_a_file_of_the_server_as_input_is_refused(address, page_app, secrets):
+    """As a program could send it to the queue; no copy of it is made in the folder of uploads."""
     with httpx.Client(timeout=30) as client:
-        config = client.get(f"{address}/config").json()
-        events = config["dependencies"]
+        events = client.get(f"{address}/config").json()["dependencies"]
         index = next(one["id"] for one in events if len(one["inputs"]) > 5)
-        for path in (str(secrets[1]), f"{address}/config"):
-            image = {"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
-            data = [image, ["cat"], [], "panoptic", "shapes", 0, True, 0.5, "found by the model", None, None]
-            body = {"data": data, "fn_index": index, "session_hash": "visitor", "trigger_id": None, "event_data": None}
-            client.post(f"{address}/gradio_api/queue/join", json=body).raise_for_status()
-            text = ""
-            with client.stream("GET", f"{address}/gradio_api/queue/data?session_hash=visitor") as stream:
-                begin = time.monotonic()
-                for line in stream.iter_lines():
-                    text += line
-                    if "process_completed" in line or time.monotonic() - begin > 20:
-                        break
-            assert '"success": false' in text.replace('"success":false', '"success": false')
-            assert SECRET not in text and "<svg" not in text
+        chips = next(one["id"] for one in events if len(one["inputs"]) == 1 and one["targets"][0][1] == "change")
+        for path in (str(secrets[1]), f"{address}/config", "/dev/zero"):
+            file = {"path": path, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+            data = [file, ["cat"], [], "panoptic", "shapes", 0, True, 0.5, "found by the model", None, None]
+            for text in (sent_to_queue(client, address, index, data), sent_to_queue(client, address, chips, [[file]])):
+                assert '"success":false' in text and "was not uploaded here" in text
+    files = [path for path in page_app[1].rglob("*") if path.is_file()]
+    assert not any(path.name in ("secret.txt", "config") for path in files)

@@ -5,7 +5,7 @@ import pytest
 
 from masqclip_d2.web.limits import Limits
 from masqclip_d2.web.refusals import Refusal
-from masqclip_d2.web.uploads import Upload, check_image, read_masks
+from masqclip_d2.web.uploads import Upload, check_image, read_masks, require_uploaded
 from tests.web.conftest import png
 
 
@@ -60,3 +60,14 @@ def test_equal_names_are_two_masks(tmp_path, image):
 def test_names_in_messages_are_short_and_without_folders(tmp_path):
     assert Upload(tmp_path, "C:\\pictures\\a\nb.png").shown_name == "a?b.png"
     assert Upload(tmp_path, "x" * 500).shown_name == "x" * 80 and Upload(tmp_path, "").shown_name == "without a name"
+
+
+def test_data_may_name_uploaded_files_only(tmp_path):
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    (folder / "link").symlink_to("/etc/passwd")
+    require_uploaded([None, "cat", 1.5, {"path": str(folder / "a.png")}, {"layers": [], "path": None}], folder)
+    outside = ["/etc/passwd", f"{folder}/../a.png", f"{folder}/link", f"{folder}s/a.png", "https://example.org/a.png"]
+    for path in (*outside, str(folder), "a\0b", "", 5, ["/etc/passwd"]):
+        with pytest.raises(Refusal, match="was not uploaded here"):
+            require_uploaded([0, {"layers": [{"path": path}]}], folder)
