@@ -329,6 +329,14 @@ def parse(command: Command, words: list[str], where: str) -> None:
     assert set(flags) <= known, where
 
 
+def test_every_extra_is_in_the_table_of_the_installation():
+    project = (ROOT / "pyproject.toml").read_text()
+    section = project.split("[project.optional-dependencies]\n")[1].split("\n[")[0]
+    table = re.findall(r"^\| (`.*?`) \| ", (ROOT / "docs/installation.md").read_text(), flags=re.MULTILINE)
+    named = {name for cell in table for name in re.findall(r"`(\w+)`", cell) if name.islower()}
+    assert named == set(re.findall(r"^(\w+) = \[", section, flags=re.MULTILINE))
+
+
 def test_every_row_of_the_papers_names_a_shipped_configuration():
     from masqclip_d2.config_files import shipped_configs
 
