@@ -6,6 +6,7 @@ Pictures, label maps, panoptic PNGs and PNGs of masks are all opened here.
 from __future__ import annotations
 
 import io
+import mimetypes
 import os
 import stat
 import struct
@@ -184,6 +185,8 @@ def _unknown_content(path: Path) -> str:
         start = file.read(64)
     if start.startswith(_LFS_POINTER):
         return "is a pointer of Git LFS, not the image; fetch it with: git lfs pull"
+    if (mimetypes.guess_type(path.name)[0] or "").startswith("video/"):
+        return "is a video by its name; `masqclip demo --video-input` takes videos"
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start):
         return f"is text, no image: it begins with {start[:20].decode('ascii')!r}"
     return "is damaged, or in a format that Pillow does not support"

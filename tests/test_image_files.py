@@ -50,7 +50,7 @@ def test_an_orientation_behind_the_pixels_counts(tmp_path):
 
 
 @pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "empty", "text", "absent", "NUL", "long name"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "empty", "text", "video", "absent", "NUL", "long name"])
 def test_what_is_no_image_file_is_refused_without_waiting(tmp_path, read, kind):
     path = tmp_path / "a.jpg"
     if kind == "pipe":
@@ -63,6 +63,9 @@ def test_what_is_no_image_file_is_refused_without_waiting(tmp_path, read, kind):
         path.touch()
     if kind == "text":
         path.write_text("<!DOCTYPE html>")
+    if kind == "video":
+        path = tmp_path / "a.mp4"
+        path.write_bytes(b"\0\0\0\x20ftypisom")
     if kind == "NUL":
         path = "a\0b.jpg"
     if kind == "long name":
@@ -73,6 +76,7 @@ def test_what_is_no_image_file_is_refused_without_waiting(tmp_path, read, kind):
         "folder": "is a folder",
         "empty": r"is empty \(0 bytes\)",
         "text": "is text, no image: it begins with '<!DOCTYPE html>'",
+        "video": "is a video by its name; `masqclip demo --video-input` takes videos",
         "absent": "does not exist",
         "NUL": "cannot be read: ",
         "long name": "cannot be read: File name too long",

@@ -55,6 +55,6 @@ class Limits:
         """`upload_mb` in bytes."""
         return int(self.upload_mb * 1e6)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, int | float]:
         """Plain data."""
         return asdict(self)

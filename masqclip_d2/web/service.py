@@ -5,6 +5,7 @@ Endpoints are described at /docs, whose page needs nothing from elsewhere. This 
 
 # No postponed annotations: FastAPI evaluates those of `segment`.
 import asyncio
+import inspect
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -81,7 +82,7 @@ def make_service(models: Models, limits: Limits) -> Any:
         }
 
     @app.get("/limits", summary="Limits of requests")
-    async def show_limits() -> dict[str, float]:
+    async def show_limits() -> dict[str, int | float]:
         return limits.to_dict()
 
     return app
@@ -112,6 +113,7 @@ def _add_segment(app: Any, worker: Worker, limits: Limits, folder: Path) -> None
             fastapi.File(description="masks to be labelled: PNG files, or one .npz or .json (docs/proposer)"),
         ] = None,
     ) -> Any:
+        await _check_fields(request, set(inspect.signature(segment).parameters) - {"request"})
         vocabulary = check_categories(categories, stuff, limits)
         settings: dict[str, Any] = {
             "task": task,
@@ -143,6 +145,21 @@ def _add_segment(app: Any, worker: Worker, limits: Limits, folder: Path) -> None
             raise
         content = await _result(future, request, lambda: worker.cancel(job))
         return fastapi.Response(content, media_type=media_type)
+
+
+async def _check_fields(request: Any, known: set[str]) -> None:
+    """Refuse what would be ignored: fields with other names, and a second value of a field that has one.
+
+    Raises:
+        Refusal: there are such fields.
+    """
+    names = [name for name, _ in (await request.form()).multi_items()]
+    for name in names:
+        if name not in known:
+            raise Refusal(f"There is no field {name[:40]!r}; the fields are {', '.join(sorted(known))}.", 422)
+        if name != "masks" and names.count(name) > 1:
+            advice = "; separate names by commas" if name in ("categories", "stuff") else ""
+            raise Refusal(f"The field {name} is there {names.count(name)} times, but has one value{advice}.", 422)
 
 
 def _reader(masks: list[Upload], image: CheckedImage, limits: Limits) -> Callable[[], Any] | None:

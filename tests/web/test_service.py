@@ -17,7 +17,7 @@ from masqclip_d2.web.service import make_service
 from tests.web.conftest import png
 
 
-def segment(client, image=None, categories="cat,dog", files=(), **fields):
+def segment(client, image=None, categories: str | list[str] = "cat,dog", files=(), **fields):
     image = png() if image is None else image
     return client.post(
         "/segment",
@@ -96,6 +96,14 @@ def test_files_that_are_no_images(make_client, content, status, message):
     assert segment(client).status_code == 200
 
 
+def test_fields_that_would_be_ignored_are_refused(make_client):
+    client = make_client()
+    assert "There is no field 'taks'; the fields are " in error(segment(client, taks="semantic"), 422)
+    message = error(segment(client, categories=["cat", "dog"]), 422)
+    assert message == "The field categories is there 2 times, but has one value; separate names by commas."
+    assert "The field image is there 2 times" in error(segment(client, files=[("image", ("b.png", png()))]), 422)
+
+
 def test_images_of_odd_sizes_and_animations(make_client):
     client = make_client()
     assert segment(client, png(1, 1)).json()["images"][0]["width"] == 1
@@ -154,7 +162,8 @@ def test_description_and_documentation_need_nothing_from_elsewhere(make_client):
     schema = client.get("/openapi.json").json()
     body = schema["components"]["schemas"]["Body_segment_segment_post"]["properties"]
     assert body["format"]["enum"] == list(RESPONSES)
-    assert client.get("/limits").json()["upload_mb"] == 50
+    limits = client.get("/limits").json()
+    assert limits["upload_mb"] == 50 and isinstance(limits["categories"], int)
 
 
 def test_two_hundred_requests_at_once(models, predictor, run_server):
