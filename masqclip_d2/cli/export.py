@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..export import check_settings, export_model
+    from ..hub import format_size
     from ..predictor import Predictor
     from ..presets import DEFAULT_PRESET, PRESETS
     from ..user_code import import_user_code
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         predictor, args.output, parts, args.formats, args.weight_dtype, vocabulary, name, licenses
     )  # fmt: skip
     for file in files:
-        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+        print(f"{file}: {format_size(file.stat().st_size)}")
 
 
 main = Command(
