@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
+_LARGEST = 1e9
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -26,7 +28,7 @@ class Limits:
         stop_s: seconds in which accepted requests may finish after SIGTERM or Ctrl-C.
 
     Raises:
-        ValueError: one of them is not above 0.
+        ValueError: one of them is not above 0, or beyond all measure.
     """
 
     upload_mb: float = 50
@@ -47,8 +49,8 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if not value > 0:  # NaN too
-                raise ValueError(f"The limit {each.name} is {value}; expected a number above 0.")
+            if not 0 < value < _LARGEST:  # NaN too
+                raise ValueError(f"The limit {each.name} is {value}; expected a number above 0 and below {_LARGEST:g}.")
 
     @property
     def upload_bytes(self) -> int:

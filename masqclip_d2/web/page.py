@@ -17,6 +17,7 @@ from PIL import Image
 from ..batch.inputs import SAMPLES
 from ..optional_packages import optional_package, require_packages
 from .body_limit import BodyLimit
+from .drawing_board import protect_board
 from .drawn_masks import BRUSHES
 from .limits import Limits
 from .models import Models
@@ -198,6 +199,7 @@ def _own_masks(image: Any, limits: Limits) -> list[Any]:
         )  # fmt: skip
         gr.Markdown("Every color is one mask.")
         uploaded.preprocess = lambda payload: [_as_upload(one) for one in (payload.root if payload else [])]
+        protect_board(board, limits)
         load.click(_board(limits), image, board, api_visibility="private")
         load.click(lambda: MASK_SOURCES[1], None, source, api_visibility="private")
         uploaded.upload(lambda: MASK_SOURCES[2], None, source, api_visibility="private")

@@ -13,6 +13,8 @@ from ..optional_packages import optional_package
 from ..processes import exit_at_once, handling_signals
 from .limits import Limits
 
+_MAX_BACKLOG = 65_535  # connections that the system holds until they are accepted
+
 
 def serve(
     app: Any, listening: socket.socket, limits: Limits, what: str, is_busy: Callable[[], bool] | None = None
@@ -31,7 +33,10 @@ def serve(
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=max(1, round(limits.stop_s)), backlog=2 * limits.queue
+        app,
+        log_level="warning",
+        timeout_graceful_shutdown=max(1, round(limits.stop_s)),
+        backlog=min(2 * limits.queue, _MAX_BACKLOG),
     )
     print(f"{what}: http://{shown}:{port} (Ctrl-C stops it)", flush=True)
     with handling_signals(), contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again at its end

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 from ..coco_masks import ScoredMasks
 from ..error_report import sentence
 from ..files import zip_entries
-from ..image_files import image_size
+from ..image_files import is_turned, opened_image
 from ..json_data import read_json
 from ..proposer.mask_files import SUFFIXES, masks_of_file_entries, read_mask_file
 from ..vocabulary import Vocabulary
@@ -21,6 +23,7 @@ from .limits import Limits
 from .refusals import Refusal
 
 _MAX_NAME = 80  # characters of a file's name in messages
+_DECODING = threading.Semaphore(2)  # images that are decoded at a time, as each takes memory
 
 
 @dataclass(frozen=True)
@@ -87,15 +90,20 @@ def check_image(upload: Upload, limits: Limits) -> CheckedImage:
     if size > limits.upload_bytes:
         raise too_large(limits)
     try:
-        width, height = image_size(upload.path)
+        with _DECODING, opened_image(upload.path, max_megapixels=math.inf) as image:
+            width, height = image.size
+            if width * height > limits.megapixels * 1e6:  # before a PNG is decoded to read its orientation
+                raise Refusal(
+                    f"The image {upload.shown_name} has {width * height / 1e6:.0f} megapixels ({width} x {height}); at "
+                    f"most {limits.megapixels:g} are accepted here.",
+                    413,
+                )
+            if is_turned(image):
+                width, height = height, width
+    except Refusal:
+        raise
     except (ValueError, OSError) as error:
         raise upload.refusal(error, 415) from None
-    if width * height > limits.megapixels * 1e6:
-        raise Refusal(
-            f"The image {upload.shown_name} has {width * height / 1e6:.0f} megapixels ({width} x {height}); at most "
-            f"{limits.megapixels:g} are accepted here.",
-            413,
-        )
     with upload.path.open("rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     return CheckedImage(upload, width, height, size, digest)

@@ -117,7 +117,12 @@ class Worker:
         while (batch := self._next_batch()) is not None:
             jobs = [job for job in batch if self._begin(job)]
             if jobs:
-                self._run(jobs)
+                try:
+                    self._run(jobs)
+                except Exception as error:  # of any kind: the worker goes on, and nobody waits in vain
+                    for job in jobs:
+                        if not job.future.done():
+                            job.future.set_exception(error)
             self._running = False
 
     def _next_batch(self) -> list[Job] | None:

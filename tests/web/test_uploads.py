@@ -71,3 +71,18 @@ def test_data_may_name_uploaded_files_only(tmp_path):
     for path in (*outside, str(folder), "a\0b", "", 5, ["/etc/passwd"]):
         with pytest.raises(Refusal, match="was not uploaded here"):
             require_uploaded([0, {"layers": [{"path": path}]}], folder)
+
+
+def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    (tmp_path / "image").write_bytes(png(60, 40))  # a PNG, whose orientation may be stored after its pixels
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(Refusal, match="has 0 megapixels .40 x 60.; at most 0.002 are accepted") as found:
+        check_image(Upload(tmp_path / "image", "a.png"), Limits(megapixels=0.002))
+    assert found.value.status == 413
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 1e12])
+def test_limits_are_numbers_that_can_be_reached(value):
+    for name in ("upload_mb", "cache_mb", "queue", "wait_s"):
+        with pytest.raises(ValueError, match=f"The limit {name} is .*; expected a number above 0 and below"):
+            Limits(**{name: value})

@@ -92,6 +92,16 @@ def test_a_damaged_image_fails_alone(make_worker, fakes):
     assert fakes["m"].calls == [["first"], ["a", "bad", "c"], ["a"], ["bad"], ["c"]]
 
 
+def test_an_error_of_another_kind_fails_its_batch_and_the_worker_goes_on(make_worker, fakes, monkeypatch):
+    worker = make_worker()
+    monkeypatch.setattr(worker.encodings, "put", lambda *arguments: 1 / 0)
+    for future in held(worker, fakes, [job("a"), job("b")]):
+        with pytest.raises(ZeroDivisionError):
+            future.result()
+    monkeypatch.undo()
+    assert worker.submit(job("c")).result(20)[0] == "c" and not worker.num_waiting
+
+
 def test_masks_are_encoded_alone_and_refused_masks_too(make_worker, fakes):
     def refuse():
         raise Refusal("No.", 413)
