@@ -59,9 +59,10 @@ def label_images(
         record = RunRecord(output)
         record.require_same(recorded, "Pass the same settings, or another --output.")
         record.begin(recorded, [], resume=True)
-        remove_unfinished(output)
-        done, failed = _state(output)
         with _ray(num_workers) as ray:
+            # After the start, as workers of a run that was just killed live for some seconds and may finish a shard.
+            remove_unfinished(output)
+            done, failed = _state(output)
             workers = num_workers or int(ray.cluster_resources().get("GPU", 0)) or 1
             shards = plan_shards(images, done, set(failed), shard_size, workers)
             left = sum(len(shard.images) for shard in shards)

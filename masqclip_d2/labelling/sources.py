@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -59,8 +60,11 @@ def find_sources(patterns: Sequence[str], recursive: bool, output: Path) -> list
         if len(found) == before == 0:
             raise FileNotFoundError(f"No images match --input {pattern!r}.")
     counts = Counter(found.values())
+    found = {location: name if counts[name] == 1 else _relative(location) for location, name in found.items()}
+    counts = Counter(found.values())  # a:b and ab are equal there
     return [
-        ImageSource(location, name if counts[name] == 1 else _relative(location)) for location, name in found.items()
+        ImageSource(location, name if counts[name] == 1 else _with_digest(name, location))
+        for location, name in found.items()
     ]
 
 
@@ -86,9 +90,15 @@ def _relative(location: str) -> str:
     return "/".join(part.replace(":", "") for part in parts)
 
 
+def _with_digest(name: str, location: str) -> str:
+    path = PurePosixPath(name)
+    digest = hashlib.sha256(location.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return str(path.with_name(f"{path.stem}~{digest}{path.suffix}"))
+
+
 def _lines(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # with or without the mark of Windows' editors
             yield from (line.strip() for line in file if line.strip())
     except UnicodeDecodeError:
         raise ValueError(f"--input {path} is no UTF-8 text; expected a list with one image per line.") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..batch.inputs import InputImage
 from ..batch.outputs import destinations
@@ -125,11 +126,7 @@ class _ShardRun:
                     if isinstance(result, str):
                         self._fail(index, result)
                     else:
-                        self._summary.done.append(self._images[index].location)
-                        found = write_files(
-                            result, self._destinations[index], self._formats, self._job.confidence_threshold
-                        )
-                        file.write(f"{json.dumps(found)}\n")
+                        self._write_result(index, result, file)
         for index in range(len(self._images)):
             if self._journal.is_left_out(index):
                 self._fail(index, TOO_MANY_DEATHS)
@@ -138,6 +135,17 @@ class _ShardRun:
         entries.unlink()
         self._summary.save(self._folder)
         return self._summary
+
+    def _write_result(self, index: int, result: Segmentation, entries: TextIO) -> None:
+        try:
+            found = write_files(result, self._destinations[index], self._formats, self._job.confidence_threshold)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self._fail(index, "The name of this image is too long for the files of its result; shorten it.")
+        else:
+            self._summary.done.append(self._images[index].location)
+            entries.write(f"{json.dumps(found)}\n")
 
     def _read_ahead(self) -> Iterator[tuple[list[int], list[Any]]]:
         """Batches of indices and pixels, or sentences about images that cannot be read; the next one is being read."""
@@ -176,10 +184,20 @@ class _ShardRun:
 
 
 def _pixels(image: ImageSource, max_megapixels: float) -> Any:
+    if _is_no_text(image.location):
+        return "The path of this image is no UTF-8 text, which results cannot hold; rename it."
     try:
         return image_pixels(read_source(image.location), max_megapixels)
     except _IMAGE_ERRORS as error:
         return sentence(error)
+
+
+def _is_no_text(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _destinations(shard: Shard, folder: Path, final: Path, formats: Sequence[ResultFormat]) -> list[Destination]:

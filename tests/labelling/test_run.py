@@ -4,7 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,7 +32,7 @@ SETTINGS = {"task": "panoptic"}
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Shards are labelled here, without Ray; a test may replace the worker's call."""
-    state = SimpleNamespace(shards=[], before=lambda number: None)
+    state = SimpleNamespace(shards=[], before=lambda number: None, at_start=lambda: None)
 
     def run_shards(ray, load_predictor, job, shards, num_workers):
         worker = Worker(load_predictor, job)
@@ -41,8 +41,12 @@ def in_this_process(monkeypatch):
             state.shards.append([Path(image.location).name for image in shard.images])
             worker.label(shard)
 
-    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0})
-    monkeypatch.setattr(run, "_ray", lambda num_workers: nullcontext(ray))
+    @contextmanager
+    def start(num_workers):
+        state.at_start()
+        yield SimpleNamespace(cluster_resources=lambda: {"CPU": 2.0})
+
+    monkeypatch.setattr(run, "_ray", start)
     monkeypatch.setattr(run, "_run_shards", run_shards)
     return state
 
@@ -50,6 +54,14 @@ def in_this_process(monkeypatch):
 def label(tmp_path, **options):
     images = find_sources([str(tmp_path / "in")], True, tmp_path / "out")
     label_images(Model, job(tmp_path / "out"), images, options.pop("settings", SETTINGS), shard_size=2, **options)
+
+
+def test_what_workers_of_a_killed_run_finish_meanwhile_is_not_labelled_again(tmp_path, in_this_process):
+    images = write_images(tmp_path / "in", 5)
+    late = Worker(Model, job(tmp_path / "out"))
+    in_this_process.at_start = lambda: late.label(Shard(images[:3]))
+    label(tmp_path)
+    assert in_this_process.shards == [["3.png", "4.png"]]
 
 
 def test_an_interrupted_run_continues_with_what_is_missing(tmp_path, capsys, in_this_process):

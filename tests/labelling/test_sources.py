@@ -30,6 +30,13 @@ def test_equal_names_of_two_folders_become_paths(tmp_path):
     assert names(tmp_path, "x", "y") == [f"{tmp_path}/x/a.jpg"[1:], f"{tmp_path}/y/a.jpg"[1:], "b.jpg"]
 
 
+def test_names_that_differ_in_colons_only_are_told_apart(tmp_path):
+    (tmp_path / "list.txt").write_text("\ufeffx:1.png\r\nx1.png\r\n", encoding="utf-8")  # as Windows' editors write it
+    first, second = find_sources([str(tmp_path / "list.txt")], False, tmp_path / "out")
+    assert first.location == f"{tmp_path}/x:1.png" and first.name != second.name
+    assert all(one.name.endswith(".png") and "/x1~" in one.name for one in (first, second))
+
+
 def test_tables_name_images_in_a_column(tmp_path):
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     parquet.write_table(arrow.table({"id": [1, 2, 3], "url": ["a.jpg", None, "s3://b/c.jpg"]}), tmp_path / "t.parquet")

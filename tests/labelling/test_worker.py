@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -29,6 +30,25 @@ def test_a_shard_has_the_files_of_all_its_formats(tmp_path):
     assert [one["file_name"] for one in content["images"]] == [f"{index}.png" for index in range(5)]
     listed = json.loads((out / shard.name / "3.json").read_text())
     assert listed["label_map"] == str(out / shard.name / "3_labels.png") and listed["image"] == shard.images[3].location
+
+
+@pytest.mark.parametrize("formats", [("parquet",), ("json", "labels")])
+def test_a_name_that_results_cannot_have_fails_alone(tmp_path, formats):
+    if "parquet" in formats:
+        pytest.importorskip("pyarrow")
+    images = list(write_images(tmp_path / "in", 3))
+    renamed = {1: b"\xff.png", 2: b"l" * 248 + b".png"}
+    for index, name in renamed.items():
+        path = os.fsencode(tmp_path / "in") + b"/" + name
+        os.rename(images[index].location, path)
+        images[index] = ImageSource(os.fsdecode(path), os.fsdecode(name))
+    shard, out = Shard(tuple(images)), tmp_path / "out"
+    _, row = run(shard, out, formats=formats)
+    assert not row["error"]
+    reasons = [one.reason for one in ShardSummary.load(out / shard.name).failed]
+    assert "is no UTF-8 text" in reasons[0]
+    assert (row["done"], len(reasons)) == ((2, 1) if "parquet" in formats else (1, 2))
+    assert "parquet" in formats or "too long" in reasons[1]
 
 
 def test_images_that_fail_are_named_and_the_others_are_done(tmp_path):
