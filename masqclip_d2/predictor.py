@@ -33,7 +33,7 @@ from .config import adapt_to_machine, load_config
 from .data.images import channels_first, image_pixels
 from .mask_inputs import as_mask_proposals
 from .prediction_arguments import checked_background, checked_count, checked_share, require_encoded
-from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, PRESETS, TOY_CLIP, ToyNotice, find_preset
+from .presets import DEFAULT_PRESET, LARGEST_TOY_INPUT, PRESETS, TOY_CLIP, find_preset, toy_notice
 from .publishing import Publishable, find_model_folder, is_model_folder
 from .renamed_arguments import renamed_arguments
 from .results import Segmentation
@@ -115,8 +115,8 @@ class Predictor(Publishable):
         self.model: Any = build_with_weights(lambda: build_model(cfg).eval(), cfg.MODEL.WEIGHTS)
         accelerate(self.model, Acceleration.from_config(cfg))
         self._augmentations = evaluation_augmentations(cfg)
-        self._toy = ToyNotice() if cfg.MODEL.MASQCLIP.CLIP.NAME == TOY_CLIP else None
-        if self._toy is not None:
+        self._notice = toy_notice(cfg)
+        if cfg.MODEL.MASQCLIP.CLIP.NAME == TOY_CLIP:
             self._augmentations.append(ShrinkLongestEdge(LARGEST_TOY_INPUT))
 
     @classmethod
@@ -282,8 +282,8 @@ class Predictor(Publishable):
         self._require_encoded(encoded)
         if encoded.image is None:
             raise ValueError("This encoded image has no pixels; encode images with Predictor.encode.")
-        if self._toy is not None:
-            self._toy.give(named, encoded.image.shape[:2])
+        if self._notice is not None:
+            self._notice.give(named, encoded.image.shape[:2])
         predictions = self.model.predict(encoded.to(self.model.device), categories, tasks)
         segments, rejected = segments_of(task, predictions, categories), rejected_of(task, predictions, categories)
         return Segmentation(

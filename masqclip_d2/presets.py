@@ -7,9 +7,10 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .categories import load_categories
+from .checkpoint.reading import SHIPPED_PREFIX
 from .config import load_config
 from .vocabulary import Vocabulary
 from .vocabulary.vocabulary import fold
@@ -178,3 +179,9 @@ class ToyNotice:
                 'Predictor.from_pretrained("photos").',
                 " and ".join(reasons),
             )
+
+
+def toy_notice(cfg: Any) -> ToyNotice | None:
+    """The notice of a model of included CLIP and weights; None for others, as what a user has trained may know more."""
+    is_toy = cfg.MODEL.MASQCLIP.CLIP.NAME == TOY_CLIP and cfg.MODEL.WEIGHTS.startswith(SHIPPED_PREFIX)
+    return ToyNotice() if is_toy else None

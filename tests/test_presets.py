@@ -1,11 +1,13 @@
 import importlib.util
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from masqclip_d2 import Predictor, Vocabulary
+from masqclip_d2.checkpoint import local_weights_path
 from masqclip_d2.config import load_config
 from masqclip_d2.presets import PRESETS, ToyNotice, find_preset, preset_weights
 
@@ -87,13 +89,15 @@ def test_the_toy_model_says_what_it_does_not_know(caplog, names, image_hw, reaso
         assert reason in caplog.text and "--model photos" in caplog.text
 
 
-def test_the_default_predictor_gives_the_notice(caplog, monkeypatch):
-    predictor = Predictor()
+def test_the_included_weights_give_the_notice_and_those_of_a_training_do_not(caplog, tmp_path):
     from PIL import Image
 
-    with caplog.at_level(logging.WARNING):
-        predictor(Image.new("RGB", (64, 64)), "person")
-    assert "never seen person" in caplog.text
+    own = shutil.copy(local_weights_path("masqclip://shapes_masqclip"), tmp_path)
+    for weights, given in ((own, False), (None, True)):
+        predictor = Predictor("shapes/masqclip", weights=weights) if weights else Predictor()
+        with caplog.at_level(logging.WARNING):
+            predictor(Image.new("RGB", (64, 64)), "person")
+        assert ("never seen person" in caplog.text) == given
 
 
 @pytest.mark.parametrize(("size", "seen"), [((1500, 900), (704, 422)), ((3, 4000), (1, 704)), ((300, 352), (300, 352))])
