@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
     for error in failures.values():
         print(error_report(error), end="", file=sys.stderr)
     if failures:
-        raise ValueError(f"{len(failures)} of {total} failed: {', '.join(failures)}. The others are there.")
+        rest = " The others are there." if len(failures) < total else ""
+        raise ValueError(f"{len(failures)} of {total} failed: {', '.join(failures)}.{rest}")
 
 
 def weight_files(name: str) -> list[WeightFile]:

@@ -45,6 +45,7 @@ def test_a_failure_does_not_stop_the_others(file_server, capsys):
     assert "HTTP 404" in error and "'maskclip.pth' is neither a configuration nor a file on a server" in error
     assert error.endswith(f"error: 2 of 3 failed: maskclip.pth, {file_server.url}/none.pth. The others are there.\n")
     assert place_of(url).path.is_file()
+    assert fails(capsys, "maskclip.pth", "masqclip.pth").endswith("error: 2 of 2 failed: maskclip.pth, masqclip.pth.\n")
 
 
 def test_names_of_clips(file_server, capsys, monkeypatch):
