@@ -64,7 +64,7 @@ def _shutdown_when_idle(server: Any, is_busy: Callable[[], bool], most_s: float)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket at an address, before anything slow is done.
+    """A socket at an address, before anything slow is done; clients wait until they are answered.
 
     Args:
         host: name or address; port: 0 chooses a free one.
@@ -77,6 +77,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
         found = socket.socket(family, socket.SOCK_STREAM)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
+        found.listen()  # a second server at this address is refused from now on, not when its model is loaded
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(

@@ -62,7 +62,6 @@ def test_a_signal_lets_requests_finish(number):
 
 def test_an_address_that_is_taken():
     with listening_socket("127.0.0.1", 0) as taken:
-        taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"Nothing can listen at 127.0.0.1:{port} .*--port"):
             listening_socket("127.0.0.1", port)
