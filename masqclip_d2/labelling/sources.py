@@ -52,13 +52,16 @@ def find_sources(patterns: Sequence[str], recursive: bool, output: Path) -> list
     found: dict[str, str] = {}  # location -> name
     own = f"{os.path.abspath(output)}{os.sep}"
     for pattern in patterns:
-        before = len(found)
+        before, in_output = len(found), False
         for location, name in _expanded(pattern, recursive):
             location = location if is_url(location) else os.path.abspath(location)
-            if not location.startswith(own):
+            if location.startswith(own):
+                in_output = True
+            else:
                 found.setdefault(location, name)
         if len(found) == before == 0:
-            raise FileNotFoundError(f"No images match --input {pattern!r}.")
+            hint = " Those in --output are left out; choose another folder." if in_output else ""
+            raise FileNotFoundError(f"No images match --input {pattern!r}.{hint}")
     counts = Counter(found.values())
     found = {location: name if counts[name] == 1 else _relative(location) for location, name in found.items()}
     counts = Counter(found.values())  # a:b and ab are equal there

@@ -25,6 +25,12 @@ def test_folders_globs_and_lists_name_an_image_once(tmp_path):
     assert found[0].location == str(tmp_path / "sub/b.png") and found[2].location == "s3://bucket/d/e:f.jpg"
 
 
+def test_images_in_the_output_folder_are_left_out_with_a_reason(tmp_path):
+    touch(tmp_path, "a.jpg")
+    with pytest.raises(FileNotFoundError, match="No images match --input .* Those in --output are left out"):
+        find_sources([str(tmp_path)], False, tmp_path)
+
+
 def test_equal_names_of_two_folders_become_paths(tmp_path):
     touch(tmp_path, "x/a.jpg", "y/a.jpg", "y/b.jpg")
     assert names(tmp_path, "x", "y") == [f"{tmp_path}/x/a.jpg"[1:], f"{tmp_path}/y/a.jpg"[1:], "b.jpg"]
