@@ -192,3 +192,9 @@ def test_packages_say_what_they_may_import():
             if other in layer_of and layer_of[other] <= layer_of[name]:
                 faults.append(f"{name}: {other} is not below it")
     assert not faults
+
+
+def test_the_architecture_page_lists_all_packages():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    packages = [path.parent.name for path in PACKAGE.glob("[a-z]*/__init__.py")]
+    assert packages and [name for name in packages if f"`{name}/" not in page] == []
