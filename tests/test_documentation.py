@@ -29,6 +29,7 @@ RUN_ELSEWHERE = {
     "CHANGELOG.md": "names commands of earlier versions",
     "CONTRIBUTING.md": "make targets for development, which continuous integration runs",
     "docs/benchmarks.md": "scripts that measure for minutes",
+    "docs/roadmap.md": "what it would take to measure what is open: GPUs, datasets, hours",
     "docs/shapes_results.md": "written by a command that takes hours; tests/projects/shapes_results runs its stages",
     "projects/shapes_results/README.md": "the same command",
     "masqclip_d2/weights/README.md": "stages that docs/training.md and docs/shapes_training.md run, and conversions, "
