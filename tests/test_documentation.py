@@ -61,6 +61,7 @@ SHOWN_ONLY = {
     "masqclip check-data 'masqclip_ade20k_*_val' masqclip_lvis_v1_val": "counts all published images",
     "masqclip check-data ade20k_panoptic_val openvocab_pascal_ctx59_sem_seg_val": "the same",
     "pip install -e .": "what the environment of the tests was made with",
+    'pip install -e ".[export]"': "the same, with packages for exports",
     'pip install "masqclip_d2[export]"': "installs packages; the environment of the tests has them",
     'pip install "masqclip_d2[video]"': "the same",
     'pip install "masqclip_d2[scale]"': "the same",
