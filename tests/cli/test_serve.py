@@ -24,7 +24,7 @@ def refusal(capsys, *words) -> str:
 
 def test_wrong_options_and_a_missing_package(capsys, monkeypatch):
     pytest.importorskip("fastapi_offline", reason="the extra serve is not installed")
-    assert "The limit queue is 0; expected a number above 0." in refusal(capsys, "--max-queue", 0)
+    assert "The limit queue is 0; expected a number above 0" in refusal(capsys, "--max-queue", 0)
     assert "Nothing can listen at 127.0.0.1:70000" in refusal(capsys, "--port", 70000)
     assert "There is no model 'shape'" in refusal(capsys, "--port", 0, "--model", "shape")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -123,7 +123,7 @@ def test_a_file_that_is_no_image(visits, tmp_path):
 def test_an_upload_is_checked_once_and_may_be_gone(visits, request_of, monkeypatch):
     visits.segment(request_of())
     request = request_of(["cow"])
-    monkeypatch.setattr("masqclip_d2.web.uploads.image_size", lambda path: (_ for _ in ()).throw(AssertionError))
+    monkeypatch.setattr("masqclip_d2.web.uploads.opened_image", lambda *_, **__: (_ for _ in ()).throw(AssertionError))
     visits.segment(request)
     request.image.path.unlink()
     with pytest.raises(Refusal, match="The file my photo.png is no longer here; upload it again"):
