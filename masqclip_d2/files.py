@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -99,6 +100,13 @@ def save_image(path: Path, pixels: np.ndarray | Image.Image, **options: Any) -> 
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     with atomic_write(path) as temporary:
         image.save(temporary, format=Image.registered_extensions()[path.suffix.lower()], **options)
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """An image as the content of a PNG file, written fast."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=FAST_PNG)
+    return buffer.getvalue()
 
 
 def link_or_copy(source: Path, path: Path) -> None:

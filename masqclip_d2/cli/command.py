@@ -161,6 +161,12 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_override_options(parser: argparse.ArgumentParser) -> None:
+    """Add --import and --opts, which takes all that follows."""
+    add_import_option(parser)
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add --model or --config-file, and --weights: which model a `Predictor` is."""
     model = parser.add_mutually_exclusive_group()
@@ -189,7 +195,7 @@ def add_precision_options(parser: argparse.ArgumentParser) -> None:
 
 
 def load_predictor(args: argparse.Namespace) -> Predictor:
-    """The model that the options of `add_model_options`, `add_precision_options`, --import and --opts describe."""
+    """The model of `add_model_options`, `add_precision_options` and `add_override_options`."""
     from ..predictor import Predictor
     from ..user_code import import_user_code
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .command import Command, add_import_option, add_model_options, add_precision_options, load_predictor
+from .command import Command, add_model_options, add_override_options, add_precision_options, load_predictor
 from .segmentation_options import (
     SEPARATORS,
     add_category_options,
     add_score_options,
     count,
+    number_in,
     recorded_settings,
     settings_of,
     vocabulary_of,
@@ -37,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_files(parser)
     add_precision_options(parser)
     add_score_options(parser)
-    add_import_option(parser)
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
+    add_override_options(parser)
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -74,17 +74,9 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--max-frames", type=count, default=None, metavar="N", help="end a video after N frames")
     parser.add_argument(
-        "--frame-rate", type=_rate, default=None, metavar="FPS",
+        "--frame-rate", type=number_in(0.01, 1000), default=None, metavar="FPS",
         help="frames per second of a folder of images, default: 25; of a camera, default: its own",
     )  # fmt: skip
-
-
-def _rate(text: str) -> float:
-    """Frames per second, of the command line."""
-    rate = float(text)
-    if not 0.01 <= rate <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not in [0.01, 1000]")
-    return rate
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .command import Command, add_import_option, add_model_options
+from .command import Command, add_model_options, add_override_options
 
 _EPILOG = """examples:
   masqclip export --output output/export --vocab "striped circle,dotted star" --stuff "grass,water"
@@ -40,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write vocabulary.npz alone, for a model that is exported already",
     )
     add_model_options(parser)
-    add_import_option(parser)
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
+    add_override_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
-from .command import Command, add_import_option, add_model_options, add_precision_options, load_predictor
+from .command import Command, add_model_options, add_override_options, add_precision_options, load_predictor
 from .segmentation_options import (
     SEPARATORS,
     add_category_options,
@@ -58,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     add_precision_options(parser)
     add_score_options(parser)
-    add_import_option(parser)
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
+    add_override_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:

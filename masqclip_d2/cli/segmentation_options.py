@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_category_options(parser: argparse.ArgumentParser) -> None:
 def add_score_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that decide which segments are kept."""
     parser.add_argument(
-        "--confidence-threshold", type=_share, default=None, metavar="SCORE",
+        "--confidence-threshold", type=number_in(0, 1), default=None, metavar="SCORE",
         help="drop segments with a lower score; default: none, but instances below 0.3 are not drawn",
     )  # fmt: skip
     parser.add_argument(
@@ -47,7 +48,7 @@ def add_score_options(parser: argparse.ArgumentParser) -> None:
         help="let no other names than those given compete; the models for photographs use those of COCO and LVIS",
     )  # fmt: skip
     parser.add_argument(
-        "--unknown-threshold", type=_share, default=None, metavar="SHARE",
+        "--unknown-threshold", type=number_in(0, 1), default=None, metavar="SHARE",
         help="label a mask or pixel if its category has at least this share of the probability of category and best "
         "background prompt; default: 0.5, the more probable wins; 0: nothing is left without a label",
     )  # fmt: skip
@@ -61,12 +62,16 @@ def count(text: str) -> int:
     return value
 
 
-def _share(text: str) -> float:
-    """A number in [0, 1] of the command line."""
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not in [0, 1]")
-    return share
+def number_in(lowest: float, highest: float) -> Callable[[str], float]:
+    """The type of an option: a number in [lowest, highest]."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not lowest <= value <= highest:  # NaN too
+            raise argparse.ArgumentTypeError(f"{text} is not in [{lowest:g}, {highest:g}]")
+        return value
+
+    return number
 
 
 def vocabulary_of(args: argparse.Namespace) -> Vocabulary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .command import Command, add_import_option, add_model_options, add_precision_options, load_predictor
+from .command import Command, add_model_options, add_override_options, add_precision_options, load_predictor
 
 _EPILOG = """examples:
   masqclip serve --model photos --port 8000
@@ -43,8 +43,7 @@ def add_server_options(parser: argparse.ArgumentParser, port: int) -> None:
         "--cache-mb", type=float, default=1000, metavar="MB",
         help="memory for encoded images, whose categories change at once; default: %(default)s",
     )  # fmt: skip
-    add_import_option(parser)
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of the config")
+    add_override_options(parser)
 
 
 def limits_of(args: argparse.Namespace, **others):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 
 from PIL import Image
 
-from ..files import FAST_PNG
+from ..files import png_bytes
 from .colors import instance_colors
 from .segmentation import Segmentation
 
@@ -20,9 +19,7 @@ def as_png(result: Segmentation) -> bytes:
     """The visualization with a legend as a PNG file of moderate size."""
     image = Image.fromarray(result.draw(legend=True))
     image.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    file = io.BytesIO()
-    image.save(file, format="PNG", compress_level=FAST_PNG)
-    return file.getvalue()
+    return png_bytes(image)
 
 
 def as_html(result: Segmentation) -> str:

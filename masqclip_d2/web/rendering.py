@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 
 from PIL import Image
 
-from ..files import FAST_PNG
+from ..files import png_bytes
 from ..results import Segmentation
 
 _JSON, _PNG = "application/json", "image/png"
@@ -42,13 +41,6 @@ RESPONSES: dict[str, tuple[str, Callable[[Segmentation, str], bytes]]] = {
     "overlay": (_PNG, _overlay),
 }
 """Format -> media type, and the function that makes the content of a result and the name of its image."""
-
-
-def png_bytes(image: Image.Image) -> bytes:
-    """An image as the content of a PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=FAST_PNG)
-    return buffer.getvalue()
 
 
 def _json(content: dict) -> bytes:

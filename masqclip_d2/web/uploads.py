@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 from ..coco_masks import ScoredMasks
 from ..error_report import sentence
 from ..files import zip_entries
+from ..hub import sha256_of
 from ..image_files import is_turned, opened_image
 from ..json_data import read_json
 from ..proposer.mask_files import SUFFIXES, masks_of_file_entries, read_mask_file
@@ -104,9 +104,7 @@ def check_image(upload: Upload, limits: Limits) -> CheckedImage:
         raise
     except (ValueError, OSError) as error:
         raise upload.refusal(error, 415) from None
-    with upload.path.open("rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
-    return CheckedImage(upload, width, height, size, digest)
+    return CheckedImage(upload, width, height, size, sha256_of(upload.path))
 
 
 def require_uploaded(data: Any, folder: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..hub import sha256_of
 from ..results import Segmentation
 from ..vocabulary import Vocabulary
 from .drawn_masks import drawn_masks
@@ -199,7 +200,7 @@ class Visits:
             return (image.digest, hashlib.sha256(np.packbits(drawn).tobytes()).hexdigest()), lambda: drawn
         if not request.uploaded:
             raise Refusal("Choose files with masks first.")
-        digests = tuple(hashlib.sha256(one.path.read_bytes()).hexdigest() for one in request.uploaded)
+        digests = tuple(sha256_of(one.path) for one in request.uploaded)
         return (image.digest, digests), lambda: read_masks(request.uploaded, image, self._worker.limits)
 
 

@@ -19,6 +19,7 @@ from ...checkpoint.checkpointer import resumable_checkpoints
 from ...checkpoint.reading import local_weights_path
 from ...config import get_masqclip_cfg, load_config
 from ...files import save_text
+from ...hub import sha256_of
 from .plan import Stage
 from .run import print_skipped, run_stage
 
@@ -116,7 +117,7 @@ def _content(weights: str) -> str | None:
     if not is_file or "://" in weights.removeprefix("masqclip://"):
         return weights
     try:
-        return hashlib.sha256(local_weights_path(weights).read_bytes()).hexdigest()
+        return sha256_of(Path(local_weights_path(weights)))
     except FileNotFoundError:
         return None
 
