@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -158,3 +163,14 @@ def published_name(name: str, kind: str, rma_layers=(5, 11, 17, 23)) -> str:
             "refinement.proj": f"visual.transformer.conv3_added_params.{index}",
         }[what] + f".{parts[-1]}"
     return f"{kind}.{name}"
+
+
+@contextlib.contextmanager
+def started_server(verb: str, what: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The process of `masqclip app` or `serve` and its address; `what` begins the line that has it."""
+    command = [sys.executable, "-m", "masqclip_d2", verb, "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield process, re.match(rf"{what}: (http://127.0.0.1:\d+) ", process.stdout.readline())[1]
+    finally:
+        process.kill()

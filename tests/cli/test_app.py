@@ -1,15 +1,13 @@
 """The verb `app`: the page as a user starts it; tests/web has the rest."""
 
-import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from masqclip_d2.cli import app
 from masqclip_d2.cli.app import main
+from tests.helpers import started_server
 
 
 def test_a_missing_package(capsys, monkeypatch):
@@ -30,10 +28,7 @@ def test_models_on_this_disk_are_offered(monkeypatch):
 def test_the_page_and_a_stop():
     pytest.importorskip("gradio", reason="the extra app is not installed")
     httpx = pytest.importorskip("httpx")
-    command = [sys.executable, "-m", "masqclip_d2", "app", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        address = re.match(r"Web page: (http://127.0.0.1:\d+) ", process.stdout.readline())[1]
+    with started_server("app", "Web page") as (process, address):
         with httpx.Client(timeout=30) as client:
             assert "gradio" in client.get(address).text
             with client.stream("GET", f"{address}/gradio_api/heartbeat/visitor"):  # an open tab
@@ -41,5 +36,3 @@ def test_the_page_and_a_stop():
                 begin = time.monotonic()
                 assert process.wait(20) == 0
         assert time.monotonic() - begin < 6  # 2 s on an idle machine
-    finally:
-        process.kill()

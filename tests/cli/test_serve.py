@@ -1,9 +1,6 @@
 """The verb `serve`: the service as a user starts it; tests/web has the rest."""
 
-import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import pytest
 
 import masqclip_d2
 from masqclip_d2.cli.serve import main
+from tests.helpers import started_server
 
 SAMPLE = Path(masqclip_d2.__file__).parent / "shapes" / "samples" / "shapes_1.png"
 
@@ -34,10 +32,7 @@ def test_wrong_options_and_a_missing_package(capsys, monkeypatch):
 def test_a_request_and_a_stop():
     httpx = pytest.importorskip("httpx")
     pytest.importorskip("fastapi_offline", reason="the extra serve is not installed")
-    command = [sys.executable, "-m", "masqclip_d2", "serve", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        address = re.match(r"Service: (http://127.0.0.1:\d+) ", process.stdout.readline())[1]
+    with started_server("serve", "Service") as (process, address):
         data = {"categories": "dotted cross,dotted square", "stuff": "water"}
         files = {"image": ("a.png", SAMPLE.read_bytes())}
         found = httpx.post(f"{address}/segment", data=data, files=files, timeout=120).json()
@@ -47,5 +42,3 @@ def test_a_request_and_a_stop():
         begin = time.monotonic()
         assert process.wait(20) == 0
         assert time.monotonic() - begin < 5  # 0.4 s on an idle machine
-    finally:
-        process.kill()
